@@ -1,0 +1,148 @@
+//! What a connection's task and its writer shard share.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::task::AtomicWaker;
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::disconnect::Disconnect;
+use crate::shard::command::{Command, ConnectionId};
+use crate::shard::mailbox::Mailbox;
+
+/// Control bytes that may wait for a connection; at more, its task stops reading, which is backpressure on the client.
+const MAX_CONTROL_BYTES: usize = 64 * 1024;
+
+/// One connection: the task reads from the socket, the shard writes to it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) id: ConnectionId,
+    pub(crate) stream: TcpStream,
+    mailbox: Arc<Mailbox>,
+    /// Tells the task that one of the fields below has changed.
+    changed: Notify,
+    blocked: AtomicBool,
+    ended: AtomicBool,
+    close: Mutex<Option<Disconnect>>,
+    control_bytes: AtomicUsize,
+    control_room: AtomicWaker,
+}
+
+impl Link {
+    pub(crate) fn new(id: ConnectionId, stream: TcpStream, mailbox: Arc<Mailbox>) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            stream,
+            mailbox,
+            changed: Notify::new(),
+            blocked: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            close: Mutex::new(None),
+            control_bytes: AtomicUsize::new(0),
+            control_room: AtomicWaker::new(),
+        })
+    }
+
+    // What the shard says.
+
+    /// The socket takes no more: the task shall say when it does.
+    pub(crate) fn block(&self) {
+        self.blocked.store(true, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    /// The connection is to be closed, for the first reason given.
+    pub(crate) fn close(&self, reason: Disconnect) {
+        self.close.lock().get_or_insert(reason);
+        self.changed.notify_one();
+    }
+
+    /// The shard has nothing more to do with the connection: it is finished, or broken.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.changed.notify_one();
+        self.control_room.wake();
+    }
+
+    /// Control bytes are on the socket.
+    pub(crate) fn control_sent(&self, bytes: usize) {
+        if bytes > 0 {
+            self.control_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            self.control_room.wake();
+        }
+    }
+
+    // What the task asks and says.
+
+    /// Waits until the shard has said something.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Whether the socket was blocked since the last call.
+    pub(crate) fn take_blocked(&self) -> bool {
+        self.blocked.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the shard is done with the connection.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Why the shard wants the connection closed, if it does.
+    pub(crate) fn close_reason(&self) -> Option<Disconnect> {
+        *self.close.lock()
+    }
+
+    /// Gives the shard a command.
+    pub(crate) fn tell(&self, command: Command) {
+        self.mailbox.send(command);
+    }
+
+    /// Counts control bytes that the shard is about to make, so that they are bounded with the others.
+    pub(crate) fn control_made(&self, bytes: usize) {
+        self.control_bytes.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// Whether the client has taken enough of the replies that it asked for.
+    pub(crate) fn has_control_room(&self) -> bool {
+        self.control_bytes.load(Ordering::Acquire) < MAX_CONTROL_BYTES
+    }
+
+    /// Waits until the client has taken enough of the replies that it asked for.
+    pub(crate) fn poll_control_room(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let has_room = || self.has_ended() || self.has_control_room();
+        if !has_room() {
+            self.control_room.register(context.waker());
+            if !has_room() {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(if self.has_ended() {
+            Err(io::ErrorKind::BrokenPipe.into())
+        } else {
+            Ok(())
+        })
+    }
+
+    /// Sends whole control frames.
+    pub(crate) fn poll_send_control(
+        &self,
+        context: &mut Context<'_>,
+        frames: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_control_room(context).map_ok(|()| {
+            self.control_made(frames.len());
+            self.tell(Command::Control {
+                connection: self.id,
+                bytes: Bytes::copy_from_slice(frames),
+            });
+            frames.len()
+        })
+    }
+}

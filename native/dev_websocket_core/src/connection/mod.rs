@@ -1,0 +1,276 @@
+//! One client, from its upgrade to its end: a small task that reads, answers and watches.
+//!
+//! The task never writes to the socket: its shard does ([`crate::shard`]). It reads control messages, passes them on
+//! as commands, tells the shard when a blocked socket takes bytes again, and pings a silent client.
+
+pub(crate) mod link;
+mod stream;
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
+
+use self::link::Link;
+use self::stream::ClientStream;
+use crate::disconnect::Disconnect;
+use crate::protocol::{Fault, FaultCode, Request};
+use crate::server::Shared;
+use crate::settings::{Settings, size};
+use crate::shard::command::{Command, Format, Opening};
+
+/// tungstenite fills this with zeros at each read, and keeps it for the life of a connection.
+const READ_BUFFER: usize = 512;
+/// Room for tungstenite's own frames: a ping, a pong and a close.
+const WRITE_BUFFER: usize = 1024;
+/// How long a client has to take its close frame and close its side.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pings without a sign of life after which a client counts as gone.
+const MAX_SILENT_PINGS: u32 = 2;
+
+type Socket = WebSocketStream<ClientStream>;
+
+/// Why a connection's loop ends.
+enum Ending {
+    /// We close it.
+    Close(Disconnect),
+    /// Both sides have said goodbye.
+    Closed,
+    /// The socket is broken, or the client vanished.
+    Gone,
+}
+
+/// Serves a connection until its end. `early` is what the client sent together with its request.
+pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>) {
+    let link = opening.link.clone();
+    let format = opening.format;
+    link.tell(Command::Open(Box::new(opening)));
+    let settings = shared.settings();
+    let stream = ClientStream(link.clone());
+    let mut socket = WebSocketStream::from_partially_read(
+        stream,
+        early,
+        Role::Server,
+        Some(websocket_config(&settings)),
+    )
+    .await;
+    let mut session = Session {
+        link: &link,
+        shared: &shared,
+        format,
+        max_rate: settings.max_inbound_rate,
+        second: Instant::now(),
+        received: 0,
+        silent_pings: 0,
+        blocked: false,
+    };
+    let ending = session.read(&mut socket, heartbeat(&settings)).await;
+    match ending {
+        Ending::Gone => {}
+        Ending::Closed => session.finish().await,
+        Ending::Close(reason) => {
+            // A client that takes nothing cannot be told; do not wait for it.
+            let _ = timeout(CLOSE_TIMEOUT, socket.close(Some(reason.frame()))).await;
+            session.finish().await;
+        }
+    }
+    link.tell(Command::Remove {
+        connection: link.id,
+    });
+}
+
+/// What the task knows of its client.
+struct Session<'s> {
+    link: &'s Link,
+    shared: &'s Shared,
+    format: Format,
+    max_rate: u64,
+    second: Instant,
+    received: u64,
+    silent_pings: u32,
+    blocked: bool,
+}
+
+impl Session<'_> {
+    async fn read(&mut self, socket: &mut Socket, mut heartbeat: Interval) -> Ending {
+        loop {
+            // A client that does not take its replies is not asked for more requests.
+            let has_room = self.link.has_control_room();
+            tokio::select! {
+                message = socket.next(), if has_room => match message {
+                    Some(Ok(message)) => {
+                        self.silent_pings = 0;
+                        if let Err(reason) = self.receive(message) {
+                            return Ending::Close(reason);
+                        }
+                    }
+                    Some(Err(error)) => return ending_of(&error),
+                    None => return Ending::Closed,
+                },
+                _ = poll_fn(|context| self.link.poll_control_room(context)), if !has_room => {}
+                () = self.link.changed() => {
+                    self.blocked |= self.link.take_blocked();
+                    if let Some(reason) = self.link.close_reason() {
+                        return Ending::Close(reason);
+                    }
+                    if self.link.has_ended() {
+                        return Ending::Gone;
+                    }
+                }
+                result = self.link.stream.writable(), if self.blocked => {
+                    if result.is_err() {
+                        return Ending::Gone;
+                    }
+                    self.unblock();
+                }
+                _ = heartbeat.tick() => {
+                    if self.silent_pings >= MAX_SILENT_PINGS {
+                        return Ending::Close(Disconnect::NoPong);
+                    }
+                    self.silent_pings += 1;
+                    if has_room && socket.send(Message::Ping(Vec::new().into())).await.is_err() {
+                        return Ending::Gone;
+                    }
+                }
+            }
+        }
+    }
+
+    fn unblock(&mut self) {
+        self.blocked = false;
+        self.link.tell(Command::Writable {
+            connection: self.link.id,
+        });
+    }
+
+    /// Deals with one message of the client.
+    fn receive(&mut self, message: Message) -> Result<(), Disconnect> {
+        let text = match message {
+            Message::Text(text) => Some(text),
+            Message::Binary(_) => None,
+            // tungstenite answers pings and closes by itself; a pong is a sign of life, and that is all.
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {
+                return self.count();
+            }
+        };
+        self.count()?;
+        self.shared.counters.inbound_messages.add(1);
+        if self.format == Format::Raw {
+            return Ok(());
+        }
+        let connection = self.link.id;
+        let request = match text {
+            Some(text) => Request::parse(&text),
+            None => Err(Fault {
+                id: None,
+                code: FaultCode::BadFrame,
+                message: "control messages are text frames".into(),
+            }),
+        };
+        self.link.tell(match request {
+            Ok(Request::Subscribe { id, subscriptions }) => Command::Subscribe {
+                connection,
+                id,
+                subscriptions,
+            },
+            Ok(Request::Unsubscribe { id, subscriptions }) => Command::Unsubscribe {
+                connection,
+                id,
+                subscriptions,
+            },
+            Ok(Request::Ping { id }) => Command::Pong { connection, id },
+            Err(fault) => Command::Fault { connection, fault },
+        });
+        Ok(())
+    }
+
+    /// Counts a frame against the client's rate.
+    fn count(&mut self) -> Result<(), Disconnect> {
+        if self.second.elapsed() >= Duration::from_secs(1) {
+            self.second = Instant::now();
+            self.received = 0;
+        }
+        self.received += 1;
+        if self.max_rate > 0 && self.received > self.max_rate {
+            Err(Disconnect::TooManyMessages)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Lets the shard send what waits and waits for the client to close its side.
+    ///
+    /// What the client still sends is read and dropped: closing a socket with unread bytes would reset it, and the
+    /// client would lose its close frame.
+    async fn finish(&mut self) {
+        self.link.tell(Command::Finish {
+            connection: self.link.id,
+        });
+        let deadline = sleep(CLOSE_TIMEOUT);
+        tokio::pin!(deadline);
+        loop {
+            tokio::select! {
+                () = &mut deadline => return,
+                () = self.link.changed() => self.blocked |= self.link.take_blocked(),
+                result = self.link.stream.writable(), if self.blocked => match result {
+                    Ok(()) => self.unblock(),
+                    Err(_) => return,
+                },
+                result = self.link.stream.readable() => {
+                    if result.is_err() || is_at_end(&self.link.stream) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Reads and drops what is there; whether that was the end.
+fn is_at_end(stream: &TcpStream) -> bool {
+    let mut buffer = [0; 4096];
+    match stream.try_read(&mut buffer) {
+        Ok(0) => true,
+        Ok(_) => false,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
+}
+
+/// What tungstenite's errors mean for the client.
+fn ending_of(error: &Error) -> Ending {
+    match error {
+        Error::Protocol(
+            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        ) => Ending::Gone,
+        Error::Protocol(_) => Ending::Close(Disconnect::Protocol),
+        Error::Utf8(_) => Ending::Close(Disconnect::InvalidText),
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => {
+            Ending::Close(Disconnect::TooLarge)
+        }
+        _ => Ending::Gone,
+    }
+}
+
+fn websocket_config(settings: &Settings) -> WebSocketConfig {
+    let limit = size(settings.max_inbound_bytes);
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER)
+        .max_message_size(Some(limit))
+        .max_frame_size(Some(limit))
+}
+
+fn heartbeat(settings: &Settings) -> Interval {
+    let period = Duration::from_millis(settings.ping_interval);
+    let mut heartbeat = interval_at(Instant::now() + period, period);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    heartbeat
+}

@@ -1,0 +1,83 @@
+//! What happened since the program started, counted. Shared by all servers of the program, so a restart loses nothing.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($( $(#[doc = $doc:literal])+ $name:ident, )*) => {
+        /// Counts by name.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $( $(#[doc = $doc])+ pub $name: Counter, )*
+        }
+
+        impl Counters {
+            /// Every count with its name.
+            #[must_use]
+            pub fn list(&self) -> Vec<(&'static str, u64)> {
+                vec![$( (stringify!($name), self.$name.get()), )*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Messages that became publications.
+    publications,
+    /// Publications that had no topic: only subscribers of everything get them.
+    publications_without_topic,
+    /// Messages dropped: larger than `max_message_bytes`.
+    dropped_too_large,
+    /// Messages dropped: `ingress_bytes` were waiting.
+    dropped_overload,
+    /// Messages dropped: nobody was connected and no history is kept.
+    dropped_no_audience,
+    /// Messages dropped: the server was not running.
+    dropped_not_running,
+    /// Topics of messages dropped: beyond `max_topics_per_message`.
+    topics_excess,
+    /// Topics of messages dropped: reserved for the node.
+    topics_reserved,
+    /// Topics of messages dropped: not a topic name.
+    topics_invalid,
+    /// Publications handed to the system for a connection, whole.
+    deliveries,
+    /// Bytes handed to the system.
+    bytes_sent,
+    /// Writes asked of the system.
+    writes,
+    /// Publications dropped for a slow connection and told in its `gap` frame.
+    dropped_slow,
+    /// Publications that were still waiting for a connection when it ended.
+    dropped_disconnected,
+    /// Connections upgraded to WebSocket.
+    connections_opened,
+    /// Connections that ended after their upgrade.
+    connections_closed,
+    /// Requests refused before the upgrade.
+    requests_refused,
+    /// Messages read from clients.
+    inbound_messages,
+    /// Error frames sent to clients.
+    error_frames,
+    /// Faults inside the engine that were contained.
+    faults,
+}
+
+/// One count.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to the count.
+    pub fn add(&self, amount: u64) {
+        if amount > 0 {
+            self.0.fetch_add(amount, Ordering::Relaxed);
+        }
+    }
+
+    /// The count now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,48 @@
+//! The header of a WebSocket frame from the server (RFC 6455 section 5.2): unmasked, never fragmented.
+
+use arrayvec::ArrayVec;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+
+/// The longest header of an unmasked frame: two bytes and a 64-bit length.
+pub(crate) const MAX_HEADER: usize = 10;
+
+/// The header of a text frame with that many bytes of payload.
+pub(crate) fn text_header(payload: usize) -> ArrayVec<u8, MAX_HEADER> {
+    let mut header = ArrayVec::new();
+    let frame = FrameHeader {
+        opcode: OpCode::Data(Data::Text),
+        ..FrameHeader::default()
+    };
+    // The array has room for the longest header.
+    let _ = frame.format(payload as u64, &mut header);
+    header
+}
+
+/// A whole text frame around a text.
+pub(crate) fn text(payload: &[u8]) -> Vec<u8> {
+    let header = text_header(payload.len());
+    let mut frame = Vec::with_capacity(header.len() + payload.len());
+    frame.extend_from_slice(&header);
+    frame.extend_from_slice(payload);
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_grows_at_the_boundaries_of_rfc_6455() {
+        for (payload, header) in [
+            (0, &[0x81, 0][..]),
+            (125, &[0x81, 125]),
+            (126, &[0x81, 126, 0, 126]),
+            (65_535, &[0x81, 126, 255, 255]),
+            (65_536, &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            assert_eq!(text_header(payload).as_slice(), header);
+        }
+        assert_eq!(text(b"hi"), b"\x81\x02hi");
+    }
+}

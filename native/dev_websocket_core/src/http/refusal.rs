@@ -1,0 +1,112 @@
+//! What a request is told that is not served: a status and a JSON body with a code for programs and a text for people.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+/// A refused request.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    header: Option<(HeaderName, &'static str)>,
+}
+
+#[derive(Serialize)]
+struct Body<'r> {
+    error: &'r str,
+    message: &'r str,
+}
+
+impl Refusal {
+    /// 400: the request is wrong, and `message` says where.
+    pub(crate) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            code,
+            message: message.into(),
+            header: None,
+        }
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            code: "not_found",
+            message: "there is nothing here; the WebSocket endpoint is /ws".into(),
+            header: None,
+        }
+    }
+
+    pub(crate) fn method() -> Self {
+        Self {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            code: "bad_method",
+            message: "a WebSocket starts with GET".into(),
+            header: Some((ALLOW, "GET")),
+        }
+    }
+
+    /// 426: RFC 9110 section 15.5.22.
+    pub(crate) fn not_an_upgrade() -> Self {
+        let message = "this is a WebSocket endpoint: connect with ws://".into();
+        Self {
+            status: StatusCode::UPGRADE_REQUIRED,
+            code: "not_an_upgrade",
+            message,
+            header: Some((UPGRADE, "websocket")),
+        }
+    }
+
+    /// 426: RFC 6455 section 4.4.
+    pub(crate) fn version() -> Self {
+        let message = "the WebSocket version is 13".into();
+        Self {
+            status: StatusCode::UPGRADE_REQUIRED,
+            code: "bad_version",
+            message,
+            header: Some((SEC_WEBSOCKET_VERSION, "13")),
+        }
+    }
+
+    pub(crate) fn full() -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            code: "full",
+            message: "the server has as many connections as it may have".into(),
+            header: None,
+        }
+    }
+
+    pub(crate) fn too_many_connections() -> Self {
+        let message = "your address has as many connections as it may have".into();
+        Self {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            code: "too_many_connections",
+            message,
+            header: None,
+        }
+    }
+
+    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+        let body = serde_json::to_vec(&Body {
+            error: self.code,
+            message: &self.message,
+        })
+        .unwrap_or_default();
+        let mut response = Response::new(Full::from(body));
+        *response.status_mut() = self.status;
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some((name, value)) = self.header {
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}

@@ -1,0 +1,105 @@
+//! The WebSocket handshake (RFC 6455 section 4.2): checks a request, answers 101 and hands the socket on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{
+    CONNECTION, HeaderMap, HeaderName, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+
+use super::Answer;
+use super::query::Query;
+use super::refusal::Refusal;
+use crate::admission::Full;
+use crate::connection;
+use crate::server::Shared;
+use crate::settings::size;
+use crate::shard::command::Opening;
+
+/// Answers a request for the WebSocket endpoint.
+pub(super) fn upgrade(
+    shared: &Arc<Shared>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Result<Answer, Refusal> {
+    if request.method() != Method::GET {
+        return Err(Refusal::method());
+    }
+    if !has_token(request.headers(), &UPGRADE, "websocket")
+        || !has_token(request.headers(), &CONNECTION, "upgrade")
+    {
+        return Err(Refusal::not_an_upgrade());
+    }
+    if request
+        .headers()
+        .get(SEC_WEBSOCKET_VERSION)
+        .is_none_or(|version| version != "13")
+    {
+        return Err(Refusal::version());
+    }
+    let max_topics = size(shared.settings().max_topics_per_connection);
+    let query = Query::parse(request.uri().query().unwrap_or_default(), max_topics)?;
+    let mut response = create_response_with_body(&request, http_body_util::Full::default)
+        .map_err(|error| Refusal::bad_request("bad_handshake", error.to_string()))?;
+    // A browser that offers subprotocols fails when none is chosen; all of them mean the same here.
+    if let Some(offered) = first_token(request.headers(), &SEC_WEBSOCKET_PROTOCOL)
+        && let Ok(chosen) = offered.parse()
+    {
+        response
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_PROTOCOL, chosen);
+    }
+    let permit = shared
+        .admission
+        .admit(peer.ip(), &shared.settings())
+        .map_err(|full| match full {
+            Full::Server => Refusal::full(),
+            Full::Address => Refusal::too_many_connections(),
+        })?;
+    shared.counters.connections_opened.add(1);
+    let shared = shared.clone();
+    shared.tasks.clone().spawn(async move {
+        let counters = shared.counters.clone();
+        if let Some((stream, early)) = taken_over(request).await {
+            let opening = Opening {
+                link: shared.link(stream),
+                format: query.format,
+                subscriptions: query.subscriptions,
+                ignored: query.ignored,
+            };
+            connection::serve(shared, opening, early).await;
+        }
+        counters.connections_closed.add(1);
+        drop(permit);
+    });
+    Ok(response)
+}
+
+/// The socket after the 101, with the bytes that the client sent along with its request.
+async fn taken_over(request: Request<Incoming>) -> Option<(TcpStream, Vec<u8>)> {
+    let upgraded = hyper::upgrade::on(request).await.ok()?;
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf.to_vec()))
+}
+
+fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+    tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted))
+}
+
+fn first_token<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    tokens(headers, name).find(|token| !token.is_empty())
+}

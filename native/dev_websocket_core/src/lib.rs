@@ -1,0 +1,36 @@
+//! A WebSocket fan-out engine that lives inside another program, here an Erlang VM.
+//!
+//! A [`Server`] owns a listener, a small runtime that reads from clients, and writer shards that send to them.
+//! [`Server::publish`] takes a message, finds its topics, encodes it once and appends it to the log; the shards carry
+//! it to everybody who is subscribed. The path of a message, in order of the modules:
+//!
+//! [`message`] (what a message is, its topics, its JSON) → `publication` (encoded once) → `log` (put in order) →
+//! `shard` (matched and written) → the socket.
+//!
+//! The way back is `listener` → `http` (the request) → `connection` (reads control messages) → `shard`.
+#![forbid(unsafe_code)]
+
+mod admission;
+mod connection;
+mod counters;
+mod directory;
+mod disconnect;
+mod error;
+mod frame;
+mod http;
+mod listener;
+mod log;
+pub mod message;
+mod protocol;
+mod publication;
+mod server;
+mod settings;
+mod shard;
+mod subscription;
+pub mod topic;
+
+pub use counters::{Counter, Counters};
+pub use disconnect::Disconnect;
+pub use error::{Rejected, StartError};
+pub use server::{Info, Reconfigured, Server};
+pub use settings::{SettingError, SettingRow, SettingValue, Settings};

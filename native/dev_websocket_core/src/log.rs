@@ -1,0 +1,340 @@
+//! The log of publications: where casts are put in order, and what every reader reads from.
+//!
+//! One lock gives each publication its number and its place; readers take no lock. The log is a chain of segments, and
+//! a writer shard is a [`Cursor`] that walks it. What lies behind the slowest shard lives on as history while it fits
+//! into its bytes. So the ingress queue, the fan-out to shards and the history are one structure and one copy.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use crate::error::Rejected;
+use crate::publication::{Draft, Publication};
+
+/// Publications of one segment at the most; small enough that an almost idle log holds little.
+const SEGMENT_SLOTS: usize = 128;
+
+/// Bytes after which a segment takes no more, so that history is cut finely.
+const SEGMENT_BYTES: usize = 128 * 1024;
+
+/// The log. One per server; numbers start at 1.
+#[derive(Debug)]
+pub(crate) struct Log {
+    head: Mutex<Head>,
+    /// What each reader has finished, in bytes since the start, for the bound on what waits.
+    finished: Box<[Arc<AtomicU64>]>,
+    /// The number of the last publication; read without the lock.
+    last_seq: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Head {
+    next_seq: u64,
+    /// Bytes of all publications since the start.
+    total_bytes: u64,
+    segment: Arc<Segment>,
+    used: usize,
+    segment_bytes: usize,
+    history: VecDeque<(Arc<Segment>, usize)>,
+    history_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Segment {
+    slots: Box<[OnceLock<Arc<Publication>>]>,
+    next: OnceLock<Arc<Segment>>,
+}
+
+/// A reader's place in the log.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    segment: Arc<Segment>,
+    index: usize,
+    taken_bytes: u64,
+    finished: Arc<AtomicU64>,
+}
+
+impl Log {
+    /// An empty log and its readers.
+    pub(crate) fn new(readers: usize) -> (Self, Vec<Cursor>) {
+        let segment = Segment::new();
+        let finished: Box<[_]> = (0..readers).map(|_| Arc::new(AtomicU64::new(0))).collect();
+        let cursors = finished
+            .iter()
+            .map(|finished| Cursor {
+                segment: segment.clone(),
+                index: 0,
+                taken_bytes: 0,
+                finished: finished.clone(),
+            })
+            .collect();
+        let head = Head {
+            next_seq: 1,
+            total_bytes: 0,
+            segment,
+            used: 0,
+            segment_bytes: 0,
+            history: VecDeque::new(),
+            history_bytes: 0,
+        };
+        (
+            Self {
+                head: Mutex::new(head),
+                finished,
+                last_seq: AtomicU64::new(0),
+            },
+            cursors,
+        )
+    }
+
+    /// Puts a message behind all others. It never waits: the lock is held for a number and a pointer.
+    ///
+    /// # Errors
+    /// [`Rejected::Overload`] when more than `ingress_limit` bytes would wait for the slowest reader.
+    pub(crate) fn append(
+        &self,
+        draft: Draft,
+        ingress_limit: u64,
+        history_limit: usize,
+    ) -> Result<u64, Rejected> {
+        let size = draft.footprint();
+        let mut head = self.head.lock();
+        let slowest = self
+            .finished
+            .iter()
+            .map(|bytes| bytes.load(Ordering::Relaxed))
+            .min()
+            .unwrap_or(0);
+        if head.total_bytes.saturating_sub(slowest) + size as u64 > ingress_limit {
+            return Err(Rejected::Overload);
+        }
+        let seq = head.next_seq;
+        head.next_seq += 1;
+        head.total_bytes += size as u64;
+        head.segment_bytes += size;
+        // Only this place sets slots, under the lock, so the slot is free.
+        let _ = head.segment.slots[head.used].set(Arc::new(draft.number(seq)));
+        head.used += 1;
+        self.last_seq.store(seq, Ordering::Release);
+        let forgotten = if head.used == SEGMENT_SLOTS || head.segment_bytes >= SEGMENT_BYTES {
+            head.seal(history_limit)
+        } else {
+            Vec::new()
+        };
+        drop(head);
+        // Freeing a segment can take a while, so it happens after the lock.
+        drop(forgotten);
+        Ok(seq)
+    }
+
+    /// The number of the newest publication, 0 before the first.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.last_seq.load(Ordering::Acquire)
+    }
+
+    /// Bytes that wait for the slowest reader.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        let slowest = self
+            .finished
+            .iter()
+            .map(|bytes| bytes.load(Ordering::Relaxed))
+            .min()
+            .unwrap_or(0);
+        self.head.lock().total_bytes.saturating_sub(slowest)
+    }
+
+    /// Bytes of history kept.
+    pub(crate) fn history_bytes(&self) -> usize {
+        self.head.lock().history_bytes
+    }
+}
+
+impl Head {
+    /// Ends the segment, opens the next one and returns what falls out of the history.
+    fn seal(&mut self, history_limit: usize) -> Vec<Arc<Segment>> {
+        let next = Segment::new();
+        let _ = self.segment.next.set(next.clone());
+        let full = std::mem::replace(&mut self.segment, next);
+        let bytes = std::mem::take(&mut self.segment_bytes);
+        self.used = 0;
+        self.history.push_back((full, bytes));
+        self.history_bytes += bytes;
+        let mut forgotten = Vec::new();
+        while self.history_bytes > history_limit {
+            let Some((segment, bytes)) = self.history.pop_front() else {
+                break;
+            };
+            self.history_bytes -= bytes;
+            forgotten.push(segment);
+        }
+        forgotten
+    }
+}
+
+impl Segment {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            slots: (0..SEGMENT_SLOTS).map(|_| OnceLock::new()).collect(),
+            next: OnceLock::new(),
+        })
+    }
+}
+
+impl Drop for Segment {
+    /// Unlinks the chain in a loop: dropping it link by link would need a stack as deep as the chain is long.
+    fn drop(&mut self) {
+        let mut next = self.next.take();
+        while let Some(mut segment) = next.and_then(Arc::into_inner) {
+            next = segment.next.take();
+        }
+    }
+}
+
+impl Cursor {
+    /// The next publication, if there is one yet. Never waits.
+    pub(crate) fn next(&mut self) -> Option<Arc<Publication>> {
+        loop {
+            if let Some(publication) = self.segment.slots.get(self.index).and_then(OnceLock::get) {
+                self.index += 1;
+                self.taken_bytes += publication.footprint() as u64;
+                return Some(publication.clone());
+            }
+            let next = self.segment.next.get()?;
+            // The segment was ended early, or between the two looks: slots are set before the link is.
+            if self
+                .segment
+                .slots
+                .get(self.index)
+                .is_some_and(|slot| slot.get().is_some())
+            {
+                continue;
+            }
+            self.segment = next.clone();
+            self.index = 0;
+        }
+    }
+
+    /// Whether [`Self::next`] would give something.
+    pub(crate) fn has_next(&self) -> bool {
+        self.segment
+            .slots
+            .get(self.index)
+            .is_some_and(|slot| slot.get().is_some())
+            || self.segment.next.get().is_some()
+    }
+
+    /// Says that everything taken so far is dealt with, which makes room for new publications.
+    pub(crate) fn finish(&self) {
+        self.finished.store(self.taken_bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publication::tests::draft;
+
+    const NO_LIMIT: u64 = u64::MAX;
+
+    #[test]
+    fn each_reader_sees_every_publication_in_order() {
+        let (log, mut cursors) = Log::new(3);
+        for n in 1..=1000 {
+            assert_eq!(
+                log.append(draft(&["t"], &n.to_string()), NO_LIMIT, 0),
+                Ok(n)
+            );
+        }
+        for cursor in &mut cursors {
+            for n in 1..=1000 {
+                assert_eq!(cursor.next().unwrap().seq(), n);
+            }
+            assert!(!cursor.has_next());
+            assert!(cursor.next().is_none());
+        }
+    }
+
+    #[test]
+    fn concurrent_writers_lose_nothing_and_keep_their_own_order() {
+        let (log, mut cursors) = Log::new(1);
+        let (writers, each) = (4, 5_000_u64);
+        let mut cursor = cursors.pop().unwrap();
+        std::thread::scope(|scope| {
+            for writer in 0..writers {
+                let log = &log;
+                scope.spawn(move || {
+                    for n in 0..each {
+                        log.append(draft(&[], &format!("{writer} {n}")), NO_LIMIT, 1 << 20)
+                            .unwrap();
+                    }
+                });
+            }
+            let mut next = vec![0; writers];
+            let mut seen = 0;
+            while seen < each * writers as u64 {
+                let Some(publication) = cursor.next() else {
+                    std::thread::yield_now();
+                    continue;
+                };
+                seen += 1;
+                assert_eq!(publication.seq(), seen);
+                let (_, data) = publication.raw_frame();
+                let text: String = serde_json::from_slice(data).unwrap();
+                let (writer, n) = text.split_once(' ').unwrap();
+                let writer: usize = writer.parse().unwrap();
+                assert_eq!(n.parse::<u64>().unwrap(), next[writer]);
+                next[writer] += 1;
+            }
+        });
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes_until_the_slowest_reader_is_done() {
+        let (log, mut cursors) = Log::new(2);
+        let size = draft(&["t"], "x").footprint() as u64;
+        for _ in 0..10 {
+            log.append(draft(&["t"], "x"), size * 10, 0).unwrap();
+        }
+        assert_eq!(
+            log.append(draft(&["t"], "x"), size * 10, 0),
+            Err(Rejected::Overload)
+        );
+        assert_eq!(log.waiting_bytes(), size * 10);
+        let mut slow = cursors.pop().unwrap();
+        let mut fast = cursors.pop().unwrap();
+        while fast.next().is_some() {}
+        fast.finish();
+        assert_eq!(
+            log.append(draft(&["t"], "x"), size * 10, 0),
+            Err(Rejected::Overload)
+        );
+        slow.next().unwrap();
+        slow.finish();
+        assert_eq!(log.append(draft(&["t"], "x"), size * 10, 0), Ok(11));
+    }
+
+    #[test]
+    fn history_keeps_to_its_bytes() {
+        let (log, cursors) = Log::new(1);
+        drop(cursors);
+        for _ in 0..2000 {
+            log.append(draft(&["t"], &"x".repeat(1000)), NO_LIMIT, 1 << 20)
+                .unwrap();
+            assert!(log.history_bytes() <= 1 << 20);
+        }
+        assert!(log.history_bytes() > (1 << 20) - 2 * SEGMENT_BYTES);
+    }
+
+    #[test]
+    fn a_long_chain_is_dropped_without_a_deep_stack() {
+        let (log, cursors) = Log::new(1);
+        for _ in 0..SEGMENT_SLOTS * 20_000 / 128 {
+            log.append(draft(&[], ""), NO_LIMIT, 0).unwrap();
+            log.head.lock().seal(0);
+        }
+        drop(log);
+        drop(cursors);
+    }
+}

@@ -1,0 +1,46 @@
+//! A message as the engine sees it, whoever hands it over.
+//!
+//! The embedder turns its own terms into a [`Value`] that borrows from them; [`topics`] and [`json`] hold every rule
+//! about what such a value becomes. No other place knows a message key by name.
+
+pub mod json;
+pub mod topics;
+
+use std::borrow::Cow;
+
+/// One value of a message, borrowing text from where the message lives.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value<'a> {
+    /// JSON `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// An integer of up to 64 bits. Beyond 2^53 it is written as a string.
+    Integer(i64),
+    /// A larger integer in decimal digits, with its sign. Always written as a string.
+    BigInteger(String),
+    /// A finite float.
+    Float(f64),
+    /// UTF-8 text.
+    Text(Cow<'a, str>),
+    /// Bytes that are not UTF-8.
+    Binary(&'a [u8]),
+    /// A sequence.
+    List(Vec<Value<'a>>),
+    /// Keys and values in the order they were read. Keys are unique.
+    Map(Vec<(Cow<'a, str>, Value<'a>)>),
+    /// A lazy reference to a value that the node stores elsewhere, by its id or path.
+    Link(Cow<'a, str>),
+    /// A value with no JSON form (a process id, a fun, what lies too deep); the text names its kind.
+    Omitted(&'static str),
+}
+
+impl<'a> Value<'a> {
+    /// The entries of a map, nothing for any other kind.
+    pub(crate) fn entries(&self) -> &[(Cow<'a, str>, Value<'a>)] {
+        match self {
+            Value::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+}

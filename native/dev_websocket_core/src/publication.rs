@@ -1,0 +1,264 @@
+//! A message on its way out: encoded once, shared by everybody who gets it.
+
+use std::io::Write as _;
+use std::ops::Range;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arrayvec::ArrayVec;
+use bytes::Bytes;
+
+use crate::error::Rejected;
+use crate::frame;
+use crate::message::json::Payload;
+use crate::topic::Topic;
+
+/// Room for the frame header and the fields that are known only once the publication has its number.
+const HEADROOM: usize = frame::MAX_HEADER + PREFIX.len() + 20 + TIMESTAMP.len() + 20 + 1;
+const PREFIX: &[u8] = br#"{"type":"message","seq":"#;
+const TIMESTAMP: &[u8] = br#","timestamp":"#;
+
+/// A message that is encoded but has no place in the order of publications yet.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    topics: Box<[Topic]>,
+    buffer: Vec<u8>,
+    data: Range<usize>,
+    timestamp: u64,
+}
+
+/// A message with its place in the order, ready for the sockets.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    seq: u64,
+    topics: Box<[Topic]>,
+    buffer: Bytes,
+    frame: Range<usize>,
+    data: Range<usize>,
+    raw_header: ArrayVec<u8, { frame::MAX_HEADER }>,
+    footprint: usize,
+}
+
+impl Draft {
+    /// Encodes a message with its topics.
+    ///
+    /// # Errors
+    /// [`Rejected::TooLarge`] when the data is larger than `limit` bytes of JSON.
+    pub(crate) fn encode(
+        topics: Vec<Topic>,
+        payload: Payload<'_, '_>,
+        limit: usize,
+    ) -> Result<Self, Rejected> {
+        let mut buffer = Vec::with_capacity(512);
+        buffer.resize(HEADROOM, 0);
+        // The topic a reader shows first: the explicit one, if any.
+        buffer.extend_from_slice(br#","topic":"#);
+        write_json(&mut buffer, &topics.first().map(Topic::name));
+        buffer.extend_from_slice(br#","topics":"#);
+        write_json(&mut buffer, &Names(&topics));
+        buffer.extend_from_slice(br#","data":"#);
+        let start = buffer.len();
+        let mut writer = Limited {
+            buffer: &mut buffer,
+            left: limit,
+        };
+        if serde_json::to_writer(&mut writer, &payload).is_err() {
+            return Err(Rejected::TooLarge);
+        }
+        let data = start..buffer.len();
+        buffer.push(b'}');
+        Ok(Self {
+            topics: topics.into_boxed_slice(),
+            buffer,
+            data,
+            timestamp: now(),
+        })
+    }
+
+    /// Bytes of memory that the publication will take, for the bounds of queues and history.
+    pub(crate) fn footprint(&self) -> usize {
+        size_of::<Publication>()
+            + self.buffer.capacity()
+            + self.topics.iter().map(Topic::footprint).sum::<usize>()
+    }
+
+    /// Gives the message its number. Short: this runs while the order of publications is locked.
+    pub(crate) fn number(mut self, seq: u64) -> Publication {
+        let footprint = self.footprint();
+        let mut fields: ArrayVec<u8, HEADROOM> = ArrayVec::new();
+        // The array has room for the longest numbers; a write that does not fit is impossible.
+        let _ = fields.write_all(PREFIX);
+        let _ = write!(fields, "{seq}");
+        let _ = fields.write_all(TIMESTAMP);
+        let _ = write!(fields, "{}", self.timestamp);
+        let start = HEADROOM - fields.len();
+        self.buffer[start..HEADROOM].copy_from_slice(&fields);
+        let header = frame::text_header(self.buffer.len() - start);
+        let frame_start = start - header.len();
+        self.buffer[frame_start..start].copy_from_slice(&header);
+        let frame = frame_start..self.buffer.len();
+        Publication {
+            seq,
+            topics: self.topics,
+            buffer: Bytes::from(self.buffer),
+            frame,
+            raw_header: frame::text_header(self.data.len()),
+            data: self.data,
+            footprint,
+        }
+    }
+}
+
+impl Publication {
+    /// Its place in the order of all publications of this epoch, from 1.
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Its topics, no two the same.
+    pub(crate) fn topics(&self) -> &[Topic] {
+        &self.topics
+    }
+
+    /// The frame of the JSON format.
+    pub(crate) fn json_frame(&self) -> &[u8] {
+        &self.buffer[self.frame.clone()]
+    }
+
+    /// The frame of the raw format, header and data.
+    pub(crate) fn raw_frame(&self) -> (&[u8], &[u8]) {
+        (&self.raw_header, &self.buffer[self.data.clone()])
+    }
+
+    /// See [`Draft::footprint`].
+    pub(crate) fn footprint(&self) -> usize {
+        self.footprint
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_millis() as u64)
+}
+
+fn write_json<T: serde::Serialize>(buffer: &mut Vec<u8>, value: &T) {
+    // Text written to memory cannot fail.
+    let _ = serde_json::to_writer(buffer, value);
+}
+
+struct Names<'t>(&'t [Topic]);
+
+impl serde::Serialize for Names<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(Topic::name))
+    }
+}
+
+/// Stops the encoder as soon as the message is too large.
+struct Limited<'b> {
+    buffer: &'b mut Vec<u8>,
+    left: usize,
+}
+
+impl std::io::Write for Limited<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self.left.checked_sub(bytes.len()) {
+            Some(left) => {
+                self.left = left;
+                self.buffer.extend_from_slice(bytes);
+                Ok(())
+            }
+            None => Err(std::io::ErrorKind::StorageFull.into()),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::message::Value;
+
+    /// A publication for tests of queues and matching.
+    pub(crate) fn publication(seq: u64, topics: &[&str], data: &str) -> Publication {
+        draft(topics, data).number(seq)
+    }
+
+    pub(crate) fn draft(topics: &[&str], data: &str) -> Draft {
+        let topics = topics
+            .iter()
+            .map(|name| Topic::new(name).unwrap())
+            .collect();
+        Draft::encode(
+            topics,
+            Payload {
+                value: &Value::Text(data.into()),
+                commitments: false,
+            },
+            1 << 20,
+        )
+        .unwrap()
+    }
+
+    fn payload(frame: &[u8]) -> serde_json::Value {
+        let header = match frame[1] {
+            126 => 4,
+            127 => 10,
+            _ => 2,
+        };
+        serde_json::from_slice(&frame[header..]).unwrap()
+    }
+
+    #[test]
+    fn the_frame_has_the_documented_fields() {
+        let publication = publication(1842, &["a", "action:Transfer"], "x\"y");
+        let json = payload(publication.json_frame());
+        let timestamp = json["timestamp"].as_u64().unwrap();
+        assert!(timestamp > 1_600_000_000_000);
+        assert_eq!(
+            json,
+            serde_json::json!({"type": "message", "seq": 1842, "timestamp": timestamp, "topic": "a", "topics": ["a", "action:Transfer"], "data": "x\"y"})
+        );
+        assert_eq!(
+            publication.raw_frame(),
+            (&[0x81, 6][..], br#""x\"y""#.as_slice())
+        );
+    }
+
+    #[test]
+    fn the_largest_number_fits_the_headroom() {
+        let publication = publication(u64::MAX, &[], &"d".repeat(70_000));
+        assert_eq!(payload(publication.json_frame())["seq"], u64::MAX);
+        assert_eq!(
+            payload(publication.json_frame())["topic"],
+            serde_json::Value::Null
+        );
+    }
+
+    #[test]
+    fn data_is_bounded_at_the_limit() {
+        let encode = |length: usize| {
+            let text = "d".repeat(length);
+            Draft::encode(
+                Vec::new(),
+                Payload {
+                    value: &Value::Text(text.into()),
+                    commitments: false,
+                },
+                100,
+            )
+            .map(|_| ())
+        };
+        assert_eq!(encode(97), Ok(()));
+        assert_eq!(encode(98), Ok(()));
+        assert_eq!(encode(99), Err(Rejected::TooLarge));
+    }
+}

@@ -1,0 +1,349 @@
+//! Every setting and limit in one table: name, default, unit, range, and what happens at one more.
+//!
+//! The table makes the [`Settings`] struct, reads settings by name from any source (Erlang terms, environment
+//! variables) and is what docs/PROTOCOL.md is checked against.
+
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+
+use thiserror::Error;
+
+use crate::message::topics::TopicRules;
+
+/// A setting's value, as it comes from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SettingValue {
+    /// A whole number.
+    Integer(i64),
+    /// A switch.
+    Boolean(bool),
+    /// Text; numbers, switches and lists (with commas) may also come as text.
+    Text(String),
+    /// Several texts.
+    List(Vec<String>),
+}
+
+/// Why settings were not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SettingError {
+    /// No setting has that name.
+    #[error("there is no setting {0}")]
+    Unknown(String),
+    /// The value is of the wrong kind or out of range.
+    #[error("{name} must be {expected}")]
+    Invalid {
+        /// The setting.
+        name: &'static str,
+        /// What it takes.
+        expected: String,
+    },
+}
+
+/// A row of the table.
+#[derive(Debug, Clone)]
+pub struct SettingRow {
+    /// The name, in Erlang and in lower case; `DEV_WEBSOCKET_<NAME>` in the environment.
+    pub name: &'static str,
+    /// The value without configuration.
+    pub default: SettingValue,
+    /// What the number counts.
+    pub unit: &'static str,
+    /// What happens at one more than the value, or what the setting does.
+    pub effect: &'static str,
+}
+
+trait Setting: Sized {
+    fn read(value: SettingValue) -> Option<Self>;
+    fn show(&self) -> SettingValue;
+}
+
+impl Setting for u64 {
+    fn read(value: SettingValue) -> Option<Self> {
+        match value {
+            SettingValue::Integer(number) => number.try_into().ok(),
+            SettingValue::Text(text) => text.trim().parse().ok(),
+            SettingValue::Boolean(_) | SettingValue::List(_) => None,
+        }
+    }
+
+    fn show(&self) -> SettingValue {
+        SettingValue::Integer(i64::try_from(*self).unwrap_or(i64::MAX))
+    }
+}
+
+impl Setting for bool {
+    fn read(value: SettingValue) -> Option<Self> {
+        match value {
+            SettingValue::Boolean(flag) => Some(flag),
+            SettingValue::Text(text) => match text.trim() {
+                "true" | "1" | "on" => Some(true),
+                "false" | "0" | "off" => Some(false),
+                _ => None,
+            },
+            SettingValue::Integer(_) | SettingValue::List(_) => None,
+        }
+    }
+
+    fn show(&self) -> SettingValue {
+        SettingValue::Boolean(*self)
+    }
+}
+
+impl Setting for String {
+    fn read(value: SettingValue) -> Option<Self> {
+        match value {
+            SettingValue::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> SettingValue {
+        SettingValue::Text(self.clone())
+    }
+}
+
+impl Setting for IpAddr {
+    fn read(value: SettingValue) -> Option<Self> {
+        match value {
+            SettingValue::Text(text) => match text.trim() {
+                "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+                address => address.parse().ok(),
+            },
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> SettingValue {
+        SettingValue::Text(self.to_string())
+    }
+}
+
+impl Setting for Vec<String> {
+    fn read(value: SettingValue) -> Option<Self> {
+        let items: Vec<String> = match value {
+            SettingValue::List(items) => items,
+            SettingValue::Text(text) => text.split(',').map(str::to_owned).collect(),
+            _ => return None,
+        };
+        Some(
+            items
+                .iter()
+                .map(|item| item.trim().to_lowercase())
+                .filter(|item| !item.is_empty())
+                .collect(),
+        )
+    }
+
+    fn show(&self) -> SettingValue {
+        SettingValue::List(self.clone())
+    }
+}
+
+macro_rules! settings {
+    ($( $name:ident: $kind:ty = $default:expr, $expected:literal, $check:expr, $unit:literal, $effect:literal; )*) => {
+        /// What the server is told. See the table for defaults, units and ranges.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Settings {
+            $( #[doc = concat!("In ", $unit, ". ", $effect)] pub $name: $kind, )*
+        }
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self { $( $name: $default, )* }
+            }
+        }
+
+        impl Settings {
+            /// Changes one setting.
+            ///
+            /// # Errors
+            /// [`SettingError`] names the setting when it does not exist or does not take the value.
+            pub fn set(&mut self, name: &str, value: SettingValue) -> Result<(), SettingError> {
+                match name {
+                    $( stringify!($name) => {
+                        let check: fn(&$kind) -> bool = $check;
+                        self.$name = <$kind as Setting>::read(value).filter(check).ok_or_else(|| SettingError::Invalid {
+                            name: stringify!($name),
+                            expected: $expected.to_owned(),
+                        })?;
+                    } )*
+                    _ => return Err(SettingError::Unknown(name.to_owned())),
+                }
+                Ok(())
+            }
+
+            /// Every setting with its present value.
+            #[must_use]
+            pub fn list(&self) -> Vec<(&'static str, SettingValue)> {
+                vec![$( (stringify!($name), Setting::show(&self.$name)), )*]
+            }
+
+            /// The table.
+            #[must_use]
+            pub fn table() -> Vec<SettingRow> {
+                let defaults = Self::default();
+                vec![$( SettingRow {
+                    name: stringify!($name),
+                    default: Setting::show(&defaults.$name),
+                    unit: $unit,
+                    effect: $effect,
+                }, )*]
+            }
+        }
+    };
+}
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+settings! {
+    host: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED), "an IP address to listen on", |_| true,
+        "address", "The address the listener is bound to; 0.0.0.0 is every IPv4 interface.";
+    port: u64 = 8735, "a port from 0 to 65535", |port| *port <= 65_535,
+        "TCP port", "The port of the listener; 0 lets the system choose one.";
+    public_host: String = String::new(), "a host name or address without spaces", |host| host.len() <= 255 && !host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/'),
+        "host name", "The server's name in `uri`; when empty, the address it is bound to, or `localhost` for all interfaces.";
+    max_connections: u64 = 100_000, "a number from 1 to 10000000", |n| (1..=10_000_000).contains(n),
+        "connections", "One more is refused with HTTP 503 `full`.";
+    max_connections_per_ip: u64 = 0, "a number from 0 to 10000000", |n| *n <= 10_000_000,
+        "connections of one address, 0 for no limit", "One more is refused with HTTP 429 `too_many_connections`.";
+    max_topics_per_connection: u64 = 128, "a number from 1 to 100000", |n| (1..=100_000).contains(n),
+        "topics", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_topics`.";
+    max_topics_per_message: u64 = 64, "a number from 1 to 10000", |n| (1..=10_000).contains(n),
+        "topics", "Further topics of the message are dropped and counted.";
+    max_inbound_bytes: u64 = 64 * KIB, "a number of bytes from 125 to 67108864", |n| (125..=64 * MIB).contains(n),
+        "bytes of a client's message", "A larger one closes the connection with 1009.";
+    max_inbound_rate: u64 = 50, "a number from 0 to 1000000", |n| *n <= 1_000_000,
+        "messages of one client in a second, 0 for no limit", "One more closes the connection with 1008.";
+    max_message_bytes: u64 = MIB, "a number of bytes from 1 to 67108864", |n| (1..=64 * MIB).contains(n),
+        "bytes of a cast message as JSON", "A larger message is dropped and counted as `too_large`.";
+    ingress_bytes: u64 = 64 * MIB, "a number of bytes from 65536 to 17179869184", |n| (64 * KIB..=16 * KIB * MIB).contains(n),
+        "bytes of publications that wait for the writer shards", "A further cast is dropped and counted as `overload`.";
+    pending_bytes: u64 = MIB, "a number of bytes from 1024 to 1073741824", |n| (KIB..=KIB * MIB).contains(n),
+        "bytes that wait for one slow connection", "Its oldest publications are dropped; a `gap` frame stands in their place.";
+    history_bytes: u64 = 16 * MIB, "a number of bytes from 0 to 17179869184", |n| *n <= 16 * KIB * MIB,
+        "bytes of past publications", "The oldest are forgotten; 0 keeps none.";
+    max_known_topics: u64 = 10_000, "a number from 1 to 10000000", |n| (1..=10_000_000).contains(n),
+        "topics that `info` lists", "The topic published to the longest ago is forgotten, one with subscribers never.";
+    handshake_timeout: u64 = 10_000, "a number of milliseconds from 100 to 600000", |n| (100..=600_000).contains(n),
+        "milliseconds for a client's request", "The connection is closed.";
+    ping_interval: u64 = 25_000, "a number of milliseconds from 50 to 3600000", |n| (50..=3_600_000).contains(n),
+        "milliseconds between server pings", "A client silent for two pings is closed with 1008.";
+    topicless_keys: Vec<String> = default_topicless_keys(), "a list of tag keys", |_| true,
+        "tag keys, a leading * matches any start", "A tag of that key makes no topic.";
+    commitments: bool = false, "true or false", |_| true,
+        "switch", "Whether `commitments` of a message are sent to clients.";
+    shards: u64 = 0, "a number from 0 to 256", |n| *n <= 256,
+        "writer threads, 0 for one per four cores", "More writers send to different connections at the same time.";
+    workers: u64 = 0, "a number from 0 to 256", |n| *n <= 256,
+        "reader threads of the runtime, 0 for one per four cores", "More workers read and accept at the same time.";
+}
+
+fn default_topicless_keys() -> Vec<String> {
+    [
+        "data",
+        "body",
+        "commitments",
+        "signature",
+        "anchor",
+        "nonce",
+        "reference",
+        "random-seed",
+        "*timestamp",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+impl Settings {
+    /// What of the settings decides a message's topics.
+    #[must_use]
+    pub fn topic_rules(&self) -> TopicRules {
+        TopicRules {
+            topicless_keys: self.topicless_keys.clone(),
+            max_topics: usize::try_from(self.max_topics_per_message).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// How many writer threads to run.
+    pub(crate) fn shard_count(&self) -> usize {
+        thread_count(self.shards)
+    }
+
+    /// How many reader threads to run.
+    pub(crate) fn worker_count(&self) -> usize {
+        thread_count(self.workers)
+    }
+}
+
+/// The node's schedulers need the cores more than we do: a quarter of them, at least one.
+fn thread_count(setting: u64) -> usize {
+    match usize::try_from(setting).unwrap_or(1) {
+        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(4)),
+        count => count,
+    }
+}
+
+/// A byte or item limit as the size type; the table's ranges fit.
+pub(crate) fn size(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(name: &str, value: SettingValue) -> Result<Settings, SettingError> {
+        let mut settings = Settings::default();
+        settings.set(name, value).map(|()| settings)
+    }
+
+    #[test]
+    fn every_default_is_taken_back_by_its_own_row() {
+        let mut settings = Settings::default();
+        for row in Settings::table() {
+            settings.set(row.name, row.default).unwrap();
+        }
+        assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn numbers_switches_and_lists_may_come_as_text() {
+        let text = |text: &str| SettingValue::Text(text.to_owned());
+        assert_eq!(set("port", text(" 99 ")).unwrap().port, 99);
+        assert!(set("commitments", text("true")).unwrap().commitments);
+        assert_eq!(
+            set("topicless_keys", text("A, *b ,,"))
+                .unwrap()
+                .topicless_keys,
+            ["a", "*b"]
+        );
+        assert_eq!(
+            set("host", text("127.0.0.1")).unwrap().host,
+            IpAddr::V4(Ipv4Addr::LOCALHOST)
+        );
+    }
+
+    #[test]
+    fn bad_settings_are_named() {
+        assert_eq!(
+            set("ports", SettingValue::Integer(1)),
+            Err(SettingError::Unknown("ports".into()))
+        );
+        for (name, value) in [
+            ("port", SettingValue::Integer(65_536)),
+            ("port", SettingValue::Integer(-1)),
+            ("port", SettingValue::Text("http".into())),
+            ("host", SettingValue::Text("nowhere.example".into())),
+            ("public_host", SettingValue::Text("a b".into())),
+            ("commitments", SettingValue::Integer(1)),
+            ("pending_bytes", SettingValue::Integer(1023)),
+            ("topicless_keys", SettingValue::Boolean(true)),
+        ] {
+            let error = set(name, value.clone()).unwrap_err();
+            assert!(error.to_string().starts_with(name), "{error} for {value:?}");
+        }
+        assert!(set("port", SettingValue::Integer(65_535)).is_ok());
+        assert!(set("pending_bytes", SettingValue::Integer(1024)).is_ok());
+    }
+}
