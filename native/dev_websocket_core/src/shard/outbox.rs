@@ -11,8 +11,9 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use bytes::Bytes;
 
+use super::batch::Batch;
 use super::command::Format;
-use super::registry::Position;
+use super::registry::Seq;
 use crate::protocol::{GapReason, Reply};
 use crate::publication::Publication;
 
@@ -124,19 +125,19 @@ impl Outbox {
     /// When the socket is broken.
     pub(crate) fn send(
         &mut self,
-        batch: &[Arc<Publication>],
-        positions: &[Position],
+        batch: &Batch,
+        seqs: &[Seq],
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<Sent> {
         debug_assert!(self.entries.is_empty());
         let mut sent = Sent::default();
-        let mut rest = positions;
+        let mut rest = seqs;
         while !rest.is_empty() {
             let mut slices = Slices::new();
             let mut chunk = 0;
             let mut bytes = 0;
-            for position in rest.iter().take(MAX_SLICES / 2) {
-                bytes += push_slices(&mut slices, &batch[*position as usize], self.format);
+            for seq in rest.iter().take(MAX_SLICES / 2) {
+                bytes += push_slices(&mut slices, batch.get(*seq), self.format);
                 chunk += 1;
             }
             let taken = write_slices(&slices, &mut write)?;
@@ -149,8 +150,8 @@ impl Outbox {
             }
             // The first frames may be complete; the others wait, the one that is cut at their head.
             let mut left = taken;
-            for position in rest {
-                let publication = &batch[*position as usize];
+            for seq in rest {
+                let publication = batch.get(*seq);
                 let length = self.length(publication);
                 if self.entries.is_empty() && left >= length {
                     left -= length;
@@ -412,14 +413,14 @@ mod tests {
         }
     }
 
-    fn batch(numbers: std::ops::RangeInclusive<u64>) -> Vec<Arc<Publication>> {
-        numbers
-            .map(|seq| Arc::new(publication(seq, &["t"], "x")))
-            .collect()
+    fn batch(seqs: impl Iterator<Item = Seq>) -> Batch {
+        let mut batch = Batch::default();
+        seqs.for_each(|seq| batch.push(Arc::new(publication(seq, &["t"], "x"))));
+        batch
     }
 
-    fn all(batch: &[Arc<Publication>]) -> Vec<Position> {
-        (0..batch.len() as Position).collect()
+    fn seqs(range: std::ops::RangeInclusive<Seq>) -> Vec<Seq> {
+        range.collect()
     }
 
     #[test]
@@ -428,7 +429,7 @@ mod tests {
         let mut socket = Socket::with_room(usize::MAX);
         let mut outbox = Outbox::new(Format::Json);
         let sent = outbox
-            .send(&batch, &all(&batch), |slices| socket.write(slices))
+            .send(&batch, &seqs(1..=500), |slices| socket.write(slices))
             .unwrap();
         assert_eq!((sent.publications, sent.writes), (500, 1));
         assert!(outbox.is_empty() && !outbox.is_blocked());
@@ -438,19 +439,18 @@ mod tests {
     #[test]
     fn dropped_publications_leave_one_exact_gap() {
         let batch = batch(1..=100);
-        let length = batch[0].json_frame().len();
+        let length = batch.get(1).json_frame().len();
         let mut socket = Socket::with_room(length + 5);
         let mut outbox = Outbox::new(Format::Json);
         outbox
-            .send(&batch, &all(&batch), |slices| socket.write(slices))
+            .send(&batch, &seqs(1..=100), |slices| socket.write(slices))
             .unwrap();
         assert!(outbox.is_blocked());
         // Publication 1 is out and 2 is cut, so it stays; of the others the newest ten fit.
-        let ten: usize = batch[90..]
-            .iter()
-            .map(|publication| publication.json_frame().len())
+        let ten: usize = (91..=100)
+            .map(|seq| batch.get(seq).json_frame().len())
             .sum();
-        let kept = ten + batch[1].json_frame().len();
+        let kept = ten + batch.get(2).json_frame().len();
         assert_eq!(outbox.drop_oldest(kept), 88);
         assert_eq!(outbox.publications(), 11);
         socket.room = usize::MAX;
@@ -472,8 +472,9 @@ mod tests {
     fn replies_are_never_dropped() {
         let mut outbox = Outbox::new(Format::Json);
         let mut socket = Socket::default();
-        for publication in batch(1..=3) {
-            outbox.push(publication);
+        let batch = batch(1..=3);
+        for seq in 1..=3 {
+            outbox.push(batch.get(seq).clone());
             outbox.push_control(
                 Reply::Pong {
                     id: &None,
@@ -500,7 +501,7 @@ mod tests {
         let mut socket = Socket::with_room(3);
         let mut outbox = Outbox::new(Format::Json);
         outbox
-            .send(&batch, &all(&batch), |slices| socket.write(slices))
+            .send(&batch, &seqs(1..=5), |slices| socket.write(slices))
             .unwrap();
         assert_eq!(outbox.drop_all(), 4);
         socket.room = usize::MAX;
@@ -514,7 +515,7 @@ mod tests {
         let mut socket = Socket::with_room(usize::MAX);
         let mut outbox = Outbox::new(Format::Raw);
         outbox
-            .send(&batch, &all(&batch), |slices| socket.write(slices))
+            .send(&batch, &seqs(1..=600), |slices| socket.write(slices))
             .unwrap();
         assert_eq!(socket.frames(), vec![serde_json::json!("x"); 600]);
     }
@@ -524,7 +525,7 @@ mod tests {
         let batch = batch(1..=1);
         let mut outbox = Outbox::new(Format::Json);
         let broken = |_: &[IoSlice<'_>]| Err(io::ErrorKind::BrokenPipe.into());
-        assert!(outbox.send(&batch, &[0], broken).is_err());
+        assert!(outbox.send(&batch, &[1], broken).is_err());
     }
 
     proptest! {
@@ -537,12 +538,13 @@ mod tests {
             let (mut next, mut delivered, mut dropped) = (1, 0, 0);
             for (room, count, limit) in steps {
                 socket.room = room;
-                let batch: Vec<_> = (next..next + count).map(|seq| Arc::new(publication(seq, &["t"], "x"))).collect();
+                let batch = batch(next..next + count);
+                let range = seqs(next..=next + count - 1);
                 next += count;
                 if outbox.is_empty() {
-                    delivered += outbox.send(&batch, &all(&batch), |slices| socket.write(slices)).unwrap().publications;
+                    delivered += outbox.send(&batch, &range, |slices| socket.write(slices)).unwrap().publications;
                 } else {
-                    batch.into_iter().for_each(|publication| outbox.push(publication));
+                    range.iter().for_each(|seq| outbox.push(batch.get(*seq).clone()));
                     delivered += outbox.flush(|slices| socket.write(slices)).unwrap().publications;
                 }
                 dropped += outbox.drop_oldest(limit);

@@ -1,0 +1,59 @@
+//! The publications that a shard is sending at present.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::registry::Seq;
+use crate::publication::Publication;
+
+/// Publications of one batch at the most; what comes later waits in the log.
+const MAX_PUBLICATIONS: usize = 64 * 1024;
+/// Bytes of one batch, likewise.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Memory that an ended batch keeps for the next, in publications.
+const KEPT: usize = 1024;
+
+/// A run of publications without holes. It grows while it is sent, so that connections which have their turn late get
+/// all there is in one write.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    publications: VecDeque<Arc<Publication>>,
+    first: Seq,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Whether it takes no more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.publications.len() >= MAX_PUBLICATIONS || self.bytes >= MAX_BYTES
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.publications.is_empty()
+    }
+
+    /// Adds the next publication.
+    pub(crate) fn push(&mut self, publication: Arc<Publication>) {
+        if self.publications.is_empty() {
+            self.first = publication.seq();
+        }
+        debug_assert_eq!(
+            self.first + self.publications.len() as Seq,
+            publication.seq()
+        );
+        self.bytes += publication.footprint();
+        self.publications.push_back(publication);
+    }
+
+    /// The publication of that number, which must be in the batch.
+    pub(crate) fn get(&self, seq: Seq) -> &Arc<Publication> {
+        &self.publications[(seq - self.first) as usize]
+    }
+
+    /// Forgets everything.
+    pub(crate) fn end(&mut self) {
+        self.publications.clear();
+        self.publications.shrink_to(KEPT);
+        self.bytes = 0;
+    }
+}

@@ -1,0 +1,162 @@
+//! One connection as its writer shard sees it.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use super::batch::Batch;
+use super::command::Format;
+use super::outbox::{Outbox, Sent};
+use super::registry::{Seq, TopicIndex};
+use crate::connection::link::Link;
+use crate::counters::Counters;
+use crate::disconnect::Disconnect;
+
+/// A broken pipe is an error for us, not a signal for the whole program.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+const SEND_FLAGS: i32 = 0;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) link: Arc<Link>,
+    pub(crate) format: Format,
+    pub(crate) subscriptions: Vec<TopicIndex>,
+    /// The last publication that it needs no more: everything up to here was sent, or not for it.
+    pub(crate) served: Seq,
+    /// Its topics with publications that it has not been served yet.
+    pub(crate) active: Vec<TopicIndex>,
+    /// It waits for its turn.
+    pub(crate) is_queued: bool,
+    outbox: Outbox,
+    /// No publications any more: the connection is being closed.
+    is_muted: bool,
+    /// The writing side ends once nothing waits.
+    is_finishing: bool,
+}
+
+impl Client {
+    pub(crate) fn new(link: Arc<Link>, format: Format, served: Seq) -> Self {
+        Self {
+            link,
+            format,
+            subscriptions: Vec::new(),
+            served,
+            active: Vec::new(),
+            is_queued: false,
+            outbox: Outbox::new(format),
+            is_muted: false,
+            is_finishing: false,
+        }
+    }
+
+    /// Publications that still wait for it.
+    pub(crate) fn waiting_publications(&self) -> u64 {
+        self.outbox.publications()
+    }
+
+    /// Sends publications; at most `limit` bytes of those that the socket does not take are kept.
+    ///
+    /// # Errors
+    /// When the socket is broken.
+    pub(crate) fn deliver(
+        &mut self,
+        batch: &Batch,
+        seqs: &[Seq],
+        limit: usize,
+        counters: &Counters,
+    ) -> io::Result<Sent> {
+        if self.is_muted {
+            counters.dropped_disconnected.add(seqs.len() as u64);
+            return Ok(Sent::default());
+        }
+        let mut sent = Sent::default();
+        if self.outbox.is_empty() {
+            let stream = &self.link.stream;
+            sent = self
+                .outbox
+                .send(batch, seqs, |slices| write(stream, slices))?;
+            if self.outbox.is_blocked() {
+                self.link.block();
+            }
+        } else {
+            seqs.iter()
+                .for_each(|seq| self.outbox.push(batch.get(*seq).clone()));
+        }
+        if self.outbox.is_over(limit) {
+            counters.dropped_slow.add(match self.format {
+                Format::Json => self.outbox.drop_oldest(limit),
+                // There are no gap frames to tell of a hole.
+                Format::Raw => {
+                    self.is_muted = true;
+                    self.link.close(Disconnect::Slow);
+                    self.outbox.drop_all()
+                }
+            });
+        }
+        Ok(sent)
+    }
+
+    /// Sends frames of the control protocol, behind what waits.
+    ///
+    /// # Errors
+    /// When the socket is broken.
+    pub(crate) fn send_control(&mut self, frames: Bytes) -> io::Result<Sent> {
+        self.outbox.push_control(frames);
+        if self.outbox.is_blocked() {
+            Ok(Sent::default())
+        } else {
+            self.flush()
+        }
+    }
+
+    /// Sends what waits.
+    ///
+    /// # Errors
+    /// When the socket is broken.
+    pub(crate) fn flush(&mut self) -> io::Result<Sent> {
+        let stream = &self.link.stream;
+        let sent = self.outbox.flush(|slices| write(stream, slices))?;
+        self.link.control_sent(sent.control_bytes);
+        if self.outbox.is_blocked() {
+            self.link.block();
+        } else if self.is_finishing {
+            // The client reads to the end of the stream; its task reads on until it closes its side.
+            let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+            self.link.end();
+        }
+        Ok(sent)
+    }
+
+    /// Takes no more publications, sends what waits and then ends the writing side.
+    ///
+    /// # Errors
+    /// When the socket is broken.
+    pub(crate) fn finish(&mut self) -> io::Result<Sent> {
+        self.is_muted = true;
+        self.is_finishing = true;
+        self.flush()
+    }
+}
+
+/// One system call. It goes around tokio, whose bookkeeping costs a cache miss for each of thousands of sockets, except
+/// when the socket is full: then tokio must know, to wait for it.
+fn write(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let socket = SockRef::from(stream);
+    let result = match slices {
+        [slice] => socket.send_with_flags(slice, SEND_FLAGS),
+        _ => socket.send_vectored_with_flags(slices, SEND_FLAGS),
+    };
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            stream.try_write_vectored(slices)
+        }
+        result => result,
+    }
+}

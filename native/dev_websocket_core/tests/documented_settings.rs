@@ -1,0 +1,50 @@
+//! The table of settings in docs/PROTOCOL.md is the one in the code.
+
+use dev_websocket_core::{SettingValue, Settings};
+
+const PROTOCOL: &str = include_str!("../../../docs/PROTOCOL.md");
+
+#[test]
+fn the_protocol_page_lists_every_setting_as_it_is() {
+    let table: Vec<String> = Settings::table()
+        .into_iter()
+        .map(|row| {
+            format!(
+                "| `{}` | {} | {} | {} |",
+                row.name,
+                shown(&row.default),
+                row.unit,
+                row.effect
+            )
+        })
+        .collect();
+    let missing: Vec<_> = table
+        .iter()
+        .filter(|row| !PROTOCOL.contains(row.as_str()))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/PROTOCOL.md lacks these rows:\n{missing:#?}"
+    );
+    let documented = PROTOCOL
+        .lines()
+        .skip_while(|line| !line.starts_with("| setting |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .count();
+    assert_eq!(
+        documented,
+        table.len(),
+        "docs/PROTOCOL.md has rows that the code has not"
+    );
+}
+
+fn shown(value: &SettingValue) -> String {
+    match value {
+        SettingValue::Integer(number) => number.to_string(),
+        SettingValue::Boolean(flag) => flag.to_string(),
+        SettingValue::Text(text) if text.is_empty() => "empty".to_owned(),
+        SettingValue::Text(text) => text.clone(),
+        SettingValue::List(items) => items.join(", "),
+    }
+}
