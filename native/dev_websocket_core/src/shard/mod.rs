@@ -98,7 +98,7 @@ impl Shard {
             self.take_publications();
             self.serve_round();
             self.count();
-            if self.queue.is_empty() {
+            if self.queue.is_empty() && !self.is_stopping {
                 self.end_batch();
                 self.mailbox.sleep_unless(|| self.cursor.has_next());
             }

@@ -1,0 +1,212 @@
+use super::*;
+use crate::publication::tests::publication;
+use proptest::prelude::*;
+
+/// A socket that takes a given number of bytes, then blocks until it is given more room.
+#[derive(Default)]
+struct Socket {
+    room: usize,
+    bytes: Vec<u8>,
+}
+
+impl Socket {
+    fn with_room(room: usize) -> Self {
+        Self {
+            room,
+            ..Self::default()
+        }
+    }
+
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.room == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut taken = 0;
+        for slice in slices {
+            let part = &slice[..slice.len().min(self.room)];
+            self.bytes.extend_from_slice(part);
+            self.room -= part.len();
+            taken += part.len();
+        }
+        Ok(taken)
+    }
+
+    /// The JSON of each frame that arrived whole.
+    fn frames(&self) -> Vec<serde_json::Value> {
+        let mut rest = self.bytes.as_slice();
+        let mut frames = Vec::new();
+        while rest.len() > 1 {
+            let (start, length) = match rest[1] {
+                126 => (4, usize::from(u16::from_be_bytes([rest[2], rest[3]]))),
+                short => (2, usize::from(short)),
+            };
+            if rest.len() < start + length {
+                break;
+            }
+            frames.push(serde_json::from_slice(&rest[start..start + length]).unwrap());
+            rest = &rest[start + length..];
+        }
+        frames
+    }
+
+    fn numbers(&self) -> Vec<u64> {
+        self.frames()
+            .iter()
+            .filter_map(|frame| frame["seq"].as_u64())
+            .collect()
+    }
+}
+
+fn batch(seqs: impl Iterator<Item = Seq>) -> Batch {
+    let mut batch = Batch::default();
+    seqs.for_each(|seq| batch.push(Arc::new(publication(seq, &["t"], "x"))));
+    batch
+}
+
+fn seqs(range: std::ops::RangeInclusive<Seq>) -> Vec<Seq> {
+    range.collect()
+}
+
+#[test]
+fn an_open_socket_takes_the_batch_in_one_write() {
+    let batch = batch(1..=500);
+    let mut socket = Socket::with_room(usize::MAX);
+    let mut outbox = Outbox::new(Format::Json);
+    let sent = outbox
+        .send(&batch, &seqs(1..=500), |slices| socket.write(slices))
+        .unwrap();
+    assert_eq!((sent.publications, sent.writes), (500, 1));
+    assert!(outbox.is_empty() && !outbox.is_blocked());
+    assert_eq!(socket.numbers(), (1..=500).collect::<Vec<_>>());
+}
+
+#[test]
+fn dropped_publications_leave_one_exact_gap() {
+    let batch = batch(1..=100);
+    let length = batch.get(1).json_frame().len();
+    let mut socket = Socket::with_room(length + 5);
+    let mut outbox = Outbox::new(Format::Json);
+    outbox
+        .send(&batch, &seqs(1..=100), |slices| socket.write(slices))
+        .unwrap();
+    assert!(outbox.is_blocked());
+    // Publication 1 is out and 2 is cut, so it stays; of the others the newest ten fit.
+    let ten: usize = (91..=100)
+        .map(|seq| batch.get(seq).json_frame().len())
+        .sum();
+    let kept = ten + batch.get(2).json_frame().len();
+    assert_eq!(outbox.drop_oldest(kept), 88);
+    assert_eq!(outbox.publications(), 11);
+    socket.room = usize::MAX;
+    let sent = outbox.flush(|slices| socket.write(slices)).unwrap();
+    assert_eq!(sent.publications, 11);
+    let frames = socket.frames();
+    assert_eq!(frames.len(), 13);
+    assert_eq!(
+        frames[2],
+        serde_json::json!({"type": "gap", "reason": "slow", "dropped": 88, "after": 2, "next": 91})
+    );
+    assert_eq!(
+        socket.numbers(),
+        [&[1, 2][..], &(91..=100).collect::<Vec<_>>()].concat()
+    );
+}
+
+#[test]
+fn replies_are_never_dropped() {
+    let mut outbox = Outbox::new(Format::Json);
+    let mut socket = Socket::default();
+    let batch = batch(1..=3);
+    for seq in 1..=3 {
+        outbox.push(batch.get(seq).clone());
+        outbox.push_control(
+            Reply::Pong {
+                id: &None,
+                timestamp: 0,
+                seq: 0,
+            }
+            .encode(),
+        );
+    }
+    assert_eq!(outbox.drop_oldest(0), 3);
+    socket.room = usize::MAX;
+    outbox.flush(|slices| socket.write(slices)).unwrap();
+    let kinds: Vec<_> = socket
+        .frames()
+        .iter()
+        .map(|frame| frame["type"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(kinds, ["gap", "pong", "gap", "pong", "gap", "pong"]);
+}
+
+#[test]
+fn everything_unsent_can_be_dropped_but_a_frame_on_the_socket() {
+    let batch = batch(1..=5);
+    let mut socket = Socket::with_room(3);
+    let mut outbox = Outbox::new(Format::Json);
+    outbox
+        .send(&batch, &seqs(1..=5), |slices| socket.write(slices))
+        .unwrap();
+    assert_eq!(outbox.drop_all(), 4);
+    socket.room = usize::MAX;
+    outbox.flush(|slices| socket.write(slices)).unwrap();
+    assert_eq!(socket.numbers(), [1]);
+}
+
+#[test]
+fn a_raw_connection_gets_data_alone() {
+    let batch = batch(1..=600);
+    let mut socket = Socket::with_room(usize::MAX);
+    let mut outbox = Outbox::new(Format::Raw);
+    outbox
+        .send(&batch, &seqs(1..=600), |slices| socket.write(slices))
+        .unwrap();
+    assert_eq!(socket.frames(), vec![serde_json::json!("x"); 600]);
+}
+
+#[test]
+fn a_broken_socket_is_an_error() {
+    let batch = batch(1..=1);
+    let mut outbox = Outbox::new(Format::Json);
+    let broken = |_: &[IoSlice<'_>]| Err(io::ErrorKind::BrokenPipe.into());
+    assert!(outbox.send(&batch, &[1], broken).is_err());
+}
+
+proptest! {
+    /// However the socket cuts the stream, what arrives is whole frames in order, and each publication is
+    /// delivered or counted in a gap.
+    #[test]
+    fn nothing_is_lost_unseen(steps in prop::collection::vec((0_usize..2000, 0_u64..20, 0_usize..4000), 1..40)) {
+        let mut socket = Socket::default();
+        let mut outbox = Outbox::new(Format::Json);
+        let (mut next, mut delivered, mut dropped) = (1, 0, 0);
+        for (room, count, limit) in steps {
+            socket.room = room;
+            let batch = batch(next..next + count);
+            let range = seqs(next..=next + count - 1);
+            next += count;
+            if outbox.is_empty() {
+                delivered += outbox.send(&batch, &range, |slices| socket.write(slices)).unwrap().publications;
+            } else {
+                range.iter().for_each(|seq| outbox.push(batch.get(*seq).clone()));
+                delivered += outbox.flush(|slices| socket.write(slices)).unwrap().publications;
+            }
+            dropped += outbox.drop_oldest(limit);
+        }
+        socket.room = usize::MAX;
+        delivered += outbox.flush(|slices| socket.write(slices)).unwrap().publications;
+        prop_assert!(outbox.is_empty());
+        prop_assert_eq!(delivered + dropped, next - 1);
+        let mut expected = 1;
+        for frame in socket.frames() {
+            if frame["type"] == "gap" {
+                prop_assert_eq!(frame["after"].as_u64(), Some(expected - 1));
+                expected += frame["dropped"].as_u64().unwrap();
+            } else {
+                prop_assert_eq!(frame["seq"].as_u64(), Some(expected));
+                expected += 1;
+            }
+        }
+        prop_assert_eq!(expected, next);
+    }
+}
