@@ -18,6 +18,8 @@ mod disconnect;
 mod error;
 mod frame;
 mod http;
+#[cfg(feature = "internals")]
+pub mod internals;
 mod listener;
 mod log;
 pub mod message;

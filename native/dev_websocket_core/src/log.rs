@@ -93,12 +93,7 @@ impl Log {
     ///
     /// # Errors
     /// [`Rejected::Overload`] when more than `ingress_limit` bytes would wait for the slowest reader.
-    pub(crate) fn append(
-        &self,
-        draft: Draft,
-        ingress_limit: u64,
-        history_limit: usize,
-    ) -> Result<u64, Rejected> {
+    pub(crate) fn append(&self, draft: Draft, ingress_limit: u64) -> Result<u64, Rejected> {
         let size = draft.footprint();
         let mut head = self.head.lock();
         let slowest = self
@@ -118,15 +113,26 @@ impl Log {
         let _ = head.segment.slots[head.used].set(Arc::new(draft.number(seq)));
         head.used += 1;
         self.last_seq.store(seq, Ordering::Release);
-        let forgotten = if head.used == SEGMENT_SLOTS || head.segment_bytes >= SEGMENT_BYTES {
-            head.seal(history_limit)
-        } else {
-            Vec::new()
-        };
-        drop(head);
-        // Freeing a segment can take a while, so it happens after the lock.
-        drop(forgotten);
+        if head.used == SEGMENT_SLOTS || head.segment_bytes >= SEGMENT_BYTES {
+            head.seal();
+        }
         Ok(seq)
+    }
+
+    /// Forgets the oldest publications until the history fits into its bytes.
+    ///
+    /// This is for a reader to do, not for those who publish: freeing a segment takes as long as many casts.
+    pub(crate) fn trim(&self, history_limit: usize) {
+        let mut forgotten = Vec::new();
+        let mut head = self.head.lock();
+        while head.history_bytes > history_limit
+            && let Some((segment, bytes)) = head.history.pop_front()
+        {
+            head.history_bytes -= bytes;
+            forgotten.push(segment);
+        }
+        drop(head);
+        drop(forgotten);
     }
 
     /// The number of the newest publication, 0 before the first.
@@ -152,8 +158,8 @@ impl Log {
 }
 
 impl Head {
-    /// Ends the segment, opens the next one and returns what falls out of the history.
-    fn seal(&mut self, history_limit: usize) -> Vec<Arc<Segment>> {
+    /// Ends the segment and opens the next one.
+    fn seal(&mut self) {
         let next = Segment::new();
         let _ = self.segment.next.set(next.clone());
         let full = std::mem::replace(&mut self.segment, next);
@@ -161,15 +167,6 @@ impl Head {
         self.used = 0;
         self.history.push_back((full, bytes));
         self.history_bytes += bytes;
-        let mut forgotten = Vec::new();
-        while self.history_bytes > history_limit {
-            let Some((segment, bytes)) = self.history.pop_front() else {
-                break;
-            };
-            self.history_bytes -= bytes;
-            forgotten.push(segment);
-        }
-        forgotten
     }
 }
 
@@ -242,10 +239,7 @@ mod tests {
     fn each_reader_sees_every_publication_in_order() {
         let (log, mut cursors) = Log::new(3);
         for n in 1..=1000 {
-            assert_eq!(
-                log.append(draft(&["t"], &n.to_string()), NO_LIMIT, 0),
-                Ok(n)
-            );
+            assert_eq!(log.append(draft(&["t"], &n.to_string()), NO_LIMIT), Ok(n));
         }
         for cursor in &mut cursors {
             for n in 1..=1000 {
@@ -266,7 +260,7 @@ mod tests {
                 let log = &log;
                 scope.spawn(move || {
                     for n in 0..each {
-                        log.append(draft(&[], &format!("{writer} {n}")), NO_LIMIT, 1 << 20)
+                        log.append(draft(&[], &format!("{writer} {n}")), NO_LIMIT)
                             .unwrap();
                     }
                 });
@@ -295,10 +289,10 @@ mod tests {
         let (log, mut cursors) = Log::new(2);
         let size = draft(&["t"], "x").footprint() as u64;
         for _ in 0..10 {
-            log.append(draft(&["t"], "x"), size * 10, 0).unwrap();
+            log.append(draft(&["t"], "x"), size * 10).unwrap();
         }
         assert_eq!(
-            log.append(draft(&["t"], "x"), size * 10, 0),
+            log.append(draft(&["t"], "x"), size * 10),
             Err(Rejected::Overload)
         );
         assert_eq!(log.waiting_bytes(), size * 10);
@@ -307,12 +301,12 @@ mod tests {
         while fast.next().is_some() {}
         fast.finish();
         assert_eq!(
-            log.append(draft(&["t"], "x"), size * 10, 0),
+            log.append(draft(&["t"], "x"), size * 10),
             Err(Rejected::Overload)
         );
         slow.next().unwrap();
         slow.finish();
-        assert_eq!(log.append(draft(&["t"], "x"), size * 10, 0), Ok(11));
+        assert_eq!(log.append(draft(&["t"], "x"), size * 10), Ok(11));
     }
 
     #[test]
@@ -320,8 +314,9 @@ mod tests {
         let (log, cursors) = Log::new(1);
         drop(cursors);
         for _ in 0..2000 {
-            log.append(draft(&["t"], &"x".repeat(1000)), NO_LIMIT, 1 << 20)
+            log.append(draft(&["t"], &"x".repeat(1000)), NO_LIMIT)
                 .unwrap();
+            log.trim(1 << 20);
             assert!(log.history_bytes() <= 1 << 20);
         }
         assert!(log.history_bytes() > (1 << 20) - 2 * SEGMENT_BYTES);
@@ -331,8 +326,8 @@ mod tests {
     fn a_long_chain_is_dropped_without_a_deep_stack() {
         let (log, cursors) = Log::new(1);
         for _ in 0..SEGMENT_SLOTS * 20_000 / 128 {
-            log.append(draft(&[], ""), NO_LIMIT, 0).unwrap();
-            log.head.lock().seal(0);
+            log.append(draft(&[], ""), NO_LIMIT).unwrap();
+            log.head.lock().seal();
         }
         drop(log);
         drop(cursors);

@@ -9,13 +9,17 @@ use bytes::Bytes;
 
 use crate::error::Rejected;
 use crate::frame;
-use crate::message::json::Payload;
+use crate::message::Value;
+use crate::message::json::{JsonWriter, TooLong};
 use crate::topic::Topic;
 
 /// Room for the frame header and the fields that are known only once the publication has its number.
 const HEADROOM: usize = frame::MAX_HEADER + PREFIX.len() + 20 + TIMESTAMP.len() + 20 + 1;
 const PREFIX: &[u8] = br#"{"type":"message","seq":"#;
 const TIMESTAMP: &[u8] = br#","timestamp":"#;
+
+/// Names of fields and braces between the headroom and the data.
+const FIELDS: usize = 48;
 
 /// A message that is encoded but has no place in the order of publications yet.
 #[derive(Debug)]
@@ -45,25 +49,15 @@ impl Draft {
     /// [`Rejected::TooLarge`] when the data is larger than `limit` bytes of JSON.
     pub(crate) fn encode(
         topics: Vec<Topic>,
-        payload: Payload<'_, '_>,
+        message: &Value<'_>,
         limit: usize,
+        commitments: bool,
     ) -> Result<Self, Rejected> {
-        let mut buffer = Vec::with_capacity(512);
+        let names: usize = topics.iter().map(|topic| topic.name().len() + 3).sum();
+        let mut buffer = Vec::with_capacity(HEADROOM + 2 * names + FIELDS + message.size_hint());
         buffer.resize(HEADROOM, 0);
-        // The topic a reader shows first: the explicit one, if any.
-        buffer.extend_from_slice(br#","topic":"#);
-        write_json(&mut buffer, &topics.first().map(Topic::name));
-        buffer.extend_from_slice(br#","topics":"#);
-        write_json(&mut buffer, &Names(&topics));
-        buffer.extend_from_slice(br#","data":"#);
-        let start = buffer.len();
-        let mut writer = Limited {
-            buffer: &mut buffer,
-            left: limit,
-        };
-        if serde_json::to_writer(&mut writer, &payload).is_err() {
-            return Err(Rejected::TooLarge);
-        }
+        let (start, written) = write_fields(&mut buffer, &topics, message, limit, commitments);
+        written.map_err(|TooLong| Rejected::TooLarge)?;
         let data = start..buffer.len();
         buffer.push(b'}');
         Ok(Self {
@@ -135,6 +129,31 @@ impl Publication {
     }
 }
 
+/// Writes all fields but those at the head, and says where the data starts.
+fn write_fields(
+    buffer: &mut Vec<u8>,
+    topics: &[Topic],
+    message: &Value<'_>,
+    limit: usize,
+    commitments: bool,
+) -> (usize, Result<(), TooLong>) {
+    let mut writer = JsonWriter::new(buffer, usize::MAX, commitments);
+    // Without a limit nothing can fail. The topic that a reader shows first is the explicit one, if any.
+    let _ = writer.raw(r#","topic":"#);
+    let _ = match topics.first() {
+        Some(topic) => writer.text(topic.name()),
+        None => writer.raw("null"),
+    };
+    let _ = writer.raw(r#","topics":"#);
+    let _ = writer.texts(topics.iter().map(Topic::name));
+    let _ = writer.raw(r#","data":"#);
+    let start = buffer.len();
+    (
+        start,
+        JsonWriter::new(buffer, limit, commitments).write(message),
+    )
+}
+
 /// Milliseconds since 1970.
 pub(crate) fn now() -> u64 {
     SystemTime::now()
@@ -142,50 +161,9 @@ pub(crate) fn now() -> u64 {
         .map_or(0, |elapsed| elapsed.as_millis() as u64)
 }
 
-fn write_json<T: serde::Serialize>(buffer: &mut Vec<u8>, value: &T) {
-    // Text written to memory cannot fail.
-    let _ = serde_json::to_writer(buffer, value);
-}
-
-struct Names<'t>(&'t [Topic]);
-
-impl serde::Serialize for Names<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(Topic::name))
-    }
-}
-
-/// Stops the encoder as soon as the message is too large.
-struct Limited<'b> {
-    buffer: &'b mut Vec<u8>,
-    left: usize,
-}
-
-impl std::io::Write for Limited<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.write_all(bytes).map(|()| bytes.len())
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        match self.left.checked_sub(bytes.len()) {
-            Some(left) => {
-                self.left = left;
-                self.buffer.extend_from_slice(bytes);
-                Ok(())
-            }
-            None => Err(std::io::ErrorKind::StorageFull.into()),
-        }
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::message::Value;
 
     /// A publication for tests of queues and matching.
     pub(crate) fn publication(seq: u64, topics: &[&str], data: &str) -> Publication {
@@ -197,15 +175,7 @@ pub(crate) mod tests {
             .iter()
             .map(|name| Topic::new(name).unwrap())
             .collect();
-        Draft::encode(
-            topics,
-            Payload {
-                value: &Value::Text(data.into()),
-                commitments: false,
-            },
-            1 << 20,
-        )
-        .unwrap()
+        Draft::encode(topics, &Value::Text(data.into()), 1 << 20, false).unwrap()
     }
 
     fn payload(frame: &[u8]) -> serde_json::Value {
@@ -247,15 +217,7 @@ pub(crate) mod tests {
     fn data_is_bounded_at_the_limit() {
         let encode = |length: usize| {
             let text = "d".repeat(length);
-            Draft::encode(
-                Vec::new(),
-                Payload {
-                    value: &Value::Text(text.into()),
-                    commitments: false,
-                },
-                100,
-            )
-            .map(|_| ())
+            Draft::encode(Vec::new(), &Value::Text(text.into()), 100, false).map(|_| ())
         };
         assert_eq!(encode(97), Ok(()));
         assert_eq!(encode(98), Ok(()));

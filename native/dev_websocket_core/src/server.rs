@@ -24,7 +24,6 @@ use crate::http::WEBSOCKET_PATH;
 use crate::listener;
 use crate::log::Log;
 use crate::message::Value;
-use crate::message::json::Payload;
 use crate::message::topics::TopicRules;
 use crate::publication::{Draft, now};
 use crate::settings::{Settings, size};
@@ -65,6 +64,8 @@ struct Running {
     shards: Vec<JoinHandle<()>>,
     /// Ends the present listener.
     listening: CancellationToken,
+    /// Accepts from it.
+    accepting: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// What all parts of a server share.
@@ -79,7 +80,7 @@ pub(crate) struct Shared {
     pub(crate) admission: Arc<Admission>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stopping: CancellationToken,
-    log: Log,
+    pub(crate) log: Log,
     mailboxes: Box<[Arc<Mailbox>]>,
     next_connection: AtomicU64,
 }
@@ -135,6 +136,7 @@ impl Server {
             runtime,
             shards: Vec::new(),
             listening: CancellationToken::new(),
+            accepting: None,
         };
         for (index, cursor) in cursors.into_iter().enumerate() {
             let shard = Shard::new(
@@ -178,16 +180,9 @@ impl Server {
         counters.topics_excess.add(set.excess);
         counters.topics_invalid.add(set.invalid);
         let without_topic = set.topics.is_empty();
-        let payload = Payload {
-            value: message,
-            commitments: settings.commitments,
-        };
-        let appended = Draft::encode(set.topics, payload, size(settings.max_message_bytes))
-            .and_then(|draft| {
-                shared
-                    .log
-                    .append(draft, settings.ingress_bytes, size(settings.history_bytes))
-            });
+        let limit = size(settings.max_message_bytes);
+        let appended = Draft::encode(set.topics, message, limit, settings.commitments)
+            .and_then(|draft| shared.log.append(draft, settings.ingress_bytes));
         match appended {
             Ok(seq) => {
                 shared.mailboxes.iter().for_each(|mailbox| mailbox.wake());
@@ -283,7 +278,7 @@ impl Server {
             self.shared
                 .address
                 .store(Arc::new(local_address(&listener, &settings)?));
-            running.listening.cancel();
+            running.leave();
             running.listen(&self.shared, listener);
         }
         self.shared.active.store(Active::new(settings));
@@ -297,10 +292,10 @@ impl Server {
     /// Closes the listener, tells the clients why, and ends all threads. Waits for the clients up to the deadline, so
     /// it must not be called on a thread that has other work. A second call does nothing.
     pub fn shutdown(&self, reason: Disconnect, deadline: Duration) {
-        let Some(running) = self.running.lock().take() else {
+        let Some(mut running) = self.running.lock().take() else {
             return;
         };
-        running.listening.cancel();
+        running.leave();
         self.shared.stopping.cancel();
         self.shared.tasks.close();
         self.shared
@@ -319,11 +314,20 @@ impl Server {
 impl Running {
     fn listen(&mut self, shared: &Arc<Shared>, listener: TcpListener) {
         self.listening = CancellationToken::new();
-        self.runtime.spawn(listener::accept(
+        self.accepting = Some(self.runtime.spawn(listener::accept(
             shared.clone(),
             listener,
             self.listening.clone(),
-        ));
+        )));
+    }
+
+    /// Ends the listener. When this returns, its address is free.
+    fn leave(&mut self) {
+        self.listening.cancel();
+        if let Some(accepting) = self.accepting.take() {
+            // It ends at once; if it panicked, its listener is gone all the same.
+            let _ = self.runtime.block_on(accepting);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -51,8 +51,8 @@ enum Ending {
 pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>) {
     let link = opening.link.clone();
     let format = opening.format;
+    let settings = opening.settings.clone();
     link.tell(Command::Open(Box::new(opening)));
-    let settings = shared.settings();
     let stream = ClientStream(link.clone());
     let mut socket = WebSocketStream::from_partially_read(
         stream,
@@ -76,8 +76,16 @@ pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>)
         Ending::Gone => {}
         Ending::Closed => session.finish().await,
         Ending::Close(reason) => {
+            // Nothing follows a close frame: publications end before it, and a pong that is due goes first.
+            link.tell(Command::Mute {
+                connection: link.id,
+            });
+            let goodbye = async {
+                let _ = socket.flush().await;
+                socket.close(Some(reason.frame())).await
+            };
             // A client that takes nothing cannot be told; do not wait for it.
-            let _ = timeout(CLOSE_TIMEOUT, socket.close(Some(reason.frame()))).await;
+            let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
             session.finish().await;
         }
     }
@@ -135,7 +143,10 @@ impl Session<'_> {
                         return Ending::Close(Disconnect::NoPong);
                     }
                     self.silent_pings += 1;
-                    if has_room && socket.send(Message::Ping(Vec::new().into())).await.is_err() {
+                    // Waiting here for room would keep the loop from everything else, the end of the client included.
+                    if self.link.has_control_room()
+                        && let Some(Err(_)) = socket.send(Message::Ping(Vec::new().into())).now_or_never()
+                    {
                         return Ending::Gone;
                     }
                 }
@@ -156,8 +167,13 @@ impl Session<'_> {
             Message::Text(text) => Some(text),
             Message::Binary(_) => None,
             // tungstenite answers pings and closes by itself; a pong is a sign of life, and that is all.
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {
-                return self.count();
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return self.count(),
+            Message::Close(_) => {
+                // No publication may follow the answer.
+                self.link.tell(Command::Mute {
+                    connection: self.link.id,
+                });
+                return Ok(());
             }
         };
         self.count()?;

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
@@ -102,6 +104,10 @@ impl Refusal {
         response
             .headers_mut()
             .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // One connection is one request. Said here and not to hyper as a whole, which would say it in the 101 as well.
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
         if let Some((name, value)) = self.header {
             response
                 .headers_mut()

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, HeaderMap, HeaderName, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
 };
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
@@ -24,7 +25,7 @@ use crate::shard::command::Opening;
 /// Answers a request for the WebSocket endpoint.
 pub(super) fn upgrade(
     shared: &Arc<Shared>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     peer: SocketAddr,
 ) -> Result<Answer, Refusal> {
     if request.method() != Method::GET {
@@ -42,8 +43,13 @@ pub(super) fn upgrade(
     {
         return Err(Refusal::version());
     }
-    let max_topics = size(shared.settings().max_topics_per_connection);
+    let settings = shared.settings();
+    let max_topics = size(settings.max_topics_per_connection);
     let query = Query::parse(request.uri().query().unwrap_or_default(), max_topics)?;
+    // tungstenite reads one value of each; the lists were read above.
+    let headers = request.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     let mut response = create_response_with_body(&request, http_body_util::Full::default)
         .map_err(|error| Refusal::bad_request("bad_handshake", error.to_string()))?;
     // A browser that offers subprotocols fails when none is chosen; all of them mean the same here.
@@ -56,7 +62,7 @@ pub(super) fn upgrade(
     }
     let permit = shared
         .admission
-        .admit(peer.ip(), &shared.settings())
+        .admit(peer.ip(), &settings)
         .map_err(|full| match full {
             Full::Server => Refusal::full(),
             Full::Address => Refusal::too_many_connections(),
@@ -71,6 +77,7 @@ pub(super) fn upgrade(
                 format: query.format,
                 subscriptions: query.subscriptions,
                 ignored: query.ignored,
+                settings,
             };
             connection::serve(shared, opening, early).await;
         }

@@ -6,64 +6,161 @@
 //! round them. Keys that start with `priv` are the node's own and never leave it; `commitments` are left out unless
 //! the settings ask for them, since they are often twenty times the message.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::Value;
 
 /// The largest magnitude that a double, and so JavaScript, holds without rounding.
 const EXACT: u64 = 1 << 53;
 
-/// A value on its way to JSON, with what is to be left out.
-#[derive(Debug, Clone, Copy)]
-pub struct Payload<'v, 'a> {
-    /// What is written.
-    pub value: &'v Value<'a>,
+/// The JSON is longer than it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLong;
+
+/// Writes messages as JSON behind what a buffer holds, up to a limit.
+///
+/// The structure is written here, and so is text that needs no escape, which is nearly all: serde_json looks at each of
+/// its bytes one by one, half the cost of a cast. Everything else of a value is serde_json's.
+#[derive(Debug)]
+pub struct JsonWriter<'b> {
+    buffer: &'b mut Vec<u8>,
+    /// The length that the buffer may get.
+    limit: usize,
     /// Whether `commitments` are written too.
-    pub commitments: bool,
+    commitments: bool,
 }
 
-impl Serialize for Payload<'_, '_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let nested = |value| Payload {
-            value,
-            commitments: self.commitments,
-        };
-        match self.value {
-            Value::Null => serializer.serialize_unit(),
-            Value::Bool(flag) => serializer.serialize_bool(*flag),
-            Value::Integer(number) if number.unsigned_abs() <= EXACT => {
-                serializer.serialize_i64(*number)
-            }
-            Value::Integer(number) => serializer.collect_str(number),
-            Value::BigInteger(digits) => serializer.serialize_str(digits),
-            Value::Float(number) => serializer.serialize_f64(*number),
-            Value::Text(text) => serializer.serialize_str(text),
-            Value::Binary(bytes) => {
-                marker(serializer, "$base64url", &URL_SAFE_NO_PAD.encode(bytes))
-            }
-            Value::List(items) => serializer.collect_seq(items.iter().map(nested)),
-            Value::Map(entries) => {
-                let mut map = serializer.serialize_map(None)?;
-                for (key, value) in entries
-                    .iter()
-                    .filter(|(key, _)| leaves_node(key, self.commitments))
-                {
-                    map.serialize_entry(key, &nested(value))?;
-                }
-                map.end()
-            }
-            Value::Link(target) => marker(serializer, "$link", target),
-            Value::Omitted(kind) => marker(serializer, "$omitted", kind),
+impl<'b> JsonWriter<'b> {
+    /// A writer of at most `limit` bytes.
+    pub fn new(buffer: &'b mut Vec<u8>, limit: usize, commitments: bool) -> Self {
+        let limit = buffer.len().saturating_add(limit);
+        Self {
+            buffer,
+            limit,
+            commitments,
         }
+    }
+
+    /// Writes a value.
+    ///
+    /// # Errors
+    /// [`TooLong`] as soon as the limit is passed; the buffer holds a part then.
+    pub fn write(&mut self, value: &Value<'_>) -> Result<(), TooLong> {
+        match value {
+            Value::Null => self.push(b"null"),
+            Value::Bool(true) => self.push(b"true"),
+            Value::Bool(false) => self.push(b"false"),
+            Value::Integer(number) if number.unsigned_abs() <= EXACT => self.scalar(number),
+            Value::Integer(number) => self.text(&number.to_string()),
+            Value::BigInteger(digits) => self.text(digits),
+            Value::Float(number) => self.scalar(number),
+            Value::Text(text) => self.text(text),
+            Value::Binary(bytes) => self.marker("$base64url", &URL_SAFE_NO_PAD.encode(bytes)),
+            Value::List(items) => self.list(items),
+            Value::Map(entries) => self.map(entries),
+            Value::Link(target) => self.marker("$link", target),
+            Value::Omitted(kind) => self.marker("$omitted", kind),
+        }
+    }
+
+    /// Writes a text with its quotes.
+    ///
+    /// # Errors
+    /// See [`Self::write`].
+    pub fn text(&mut self, text: &str) -> Result<(), TooLong> {
+        if needs_escape(text.as_bytes()) {
+            return self.scalar(text);
+        }
+        self.push(b"\"")?;
+        self.push(text.as_bytes())?;
+        self.push(b"\"")
+    }
+
+    /// Writes what is JSON already.
+    pub(crate) fn raw(&mut self, json: &str) -> Result<(), TooLong> {
+        self.push(json.as_bytes())
+    }
+
+    /// Writes a list of texts.
+    pub(crate) fn texts<'t>(
+        &mut self,
+        texts: impl Iterator<Item = &'t str>,
+    ) -> Result<(), TooLong> {
+        self.push(b"[")?;
+        for (place, text) in texts.enumerate() {
+            self.separate(place)?;
+            self.text(text)?;
+        }
+        self.push(b"]")
+    }
+
+    fn list(&mut self, items: &[Value<'_>]) -> Result<(), TooLong> {
+        self.push(b"[")?;
+        for (place, item) in items.iter().enumerate() {
+            self.separate(place)?;
+            self.write(item)?;
+        }
+        self.push(b"]")
+    }
+
+    fn map(&mut self, entries: &[(Cow<'_, str>, Value<'_>)]) -> Result<(), TooLong> {
+        let commitments = self.commitments;
+        let shown = entries
+            .iter()
+            .filter(|(key, _)| leaves_node(key, commitments));
+        self.push(b"{")?;
+        for (place, (key, value)) in shown.enumerate() {
+            self.separate(place)?;
+            self.text(key)?;
+            self.push(b":")?;
+            self.write(value)?;
+        }
+        self.push(b"}")
+    }
+
+    fn marker(&mut self, key: &str, value: &str) -> Result<(), TooLong> {
+        self.push(b"{")?;
+        self.text(key)?;
+        self.push(b":")?;
+        self.text(value)?;
+        self.push(b"}")
+    }
+
+    fn separate(&mut self, place: usize) -> Result<(), TooLong> {
+        if place > 0 { self.push(b",") } else { Ok(()) }
+    }
+
+    fn scalar(&mut self, value: &(impl serde::Serialize + ?Sized)) -> Result<(), TooLong> {
+        // Writing to memory cannot fail. A text may pass the limit by its escapes before that is seen, no further.
+        let _ = serde_json::to_writer(&mut *self.buffer, value);
+        if self.buffer.len() > self.limit {
+            Err(TooLong)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
+        if bytes.len() > self.limit.saturating_sub(self.buffer.len()) {
+            return Err(TooLong);
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
     }
 }
 
-fn marker<S: Serializer>(serializer: S, key: &str, value: &str) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(1))?;
-    map.serialize_entry(key, value)?;
-    map.end()
+/// Whether JSON needs to escape anything (RFC 8259 section 7). Without an early end the compiler looks at many bytes at
+/// once.
+fn needs_escape(text: &[u8]) -> bool {
+    let escaped = |byte: &u8| (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\');
+    text.chunks(256).any(|chunk| {
+        chunk
+            .iter()
+            .fold(false, |found, byte| found | escaped(byte))
+    })
 }
 
 /// Whether the value under `key` may be shown outside the node (`hb_private` of HyperBEAM keeps `priv*` back).
@@ -82,13 +179,18 @@ pub(crate) fn is_private(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    fn json_with(value: &Value<'_>, commitments: bool) -> String {
+        let mut buffer = Vec::new();
+        JsonWriter::new(&mut buffer, usize::MAX, commitments)
+            .write(value)
+            .unwrap();
+        String::from_utf8(buffer).unwrap()
+    }
 
     fn json(value: &Value<'_>) -> String {
-        serde_json::to_string(&Payload {
-            value,
-            commitments: false,
-        })
-        .unwrap()
+        json_with(value, false)
     }
 
     fn map<'a>(entries: Vec<(&'a str, Value<'a>)>) -> Value<'a> {
@@ -168,14 +270,35 @@ mod tests {
         };
         let value = map([inner(), vec![("list", Value::List(vec![map(inner())]))]].concat());
         assert_eq!(json(&value), r#"{"a":false,"list":[{"a":false}]}"#);
-        let with = serde_json::to_string(&Payload {
-            value: &value,
-            commitments: true,
-        })
-        .unwrap();
+        let with = json_with(&value, true);
         assert_eq!(
             with,
             r#"{"commitments":null,"a":false,"list":[{"commitments":null,"a":false}]}"#
         );
+    }
+
+    #[test]
+    fn the_limit_holds_wherever_it_falls() {
+        let value = map(vec![
+            ("a", Value::Text("x\ny".into())),
+            ("b", Value::List(vec![Value::Integer(10), Value::Null])),
+        ]);
+        let whole = json(&value);
+        for limit in 0..=whole.len() + 1 {
+            let mut buffer = b"kept".to_vec();
+            let result = JsonWriter::new(&mut buffer, limit, false).write(&value);
+            assert_eq!(result.is_ok(), limit >= whole.len(), "{limit}");
+            assert!(buffer.starts_with(b"kept"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn texts_and_keys_are_what_serde_json_reads(text in any::<String>(), key in any::<String>()) {
+            prop_assume!(leaves_node(&key, false));
+            let written = json(&map(vec![(&key, Value::Text(text.as_str().into()))]));
+            let read: serde_json::Value = serde_json::from_str(&written).unwrap();
+            prop_assert_eq!(read, serde_json::json!({ key: text }));
+        }
     }
 }

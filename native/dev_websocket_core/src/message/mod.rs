@@ -36,6 +36,32 @@ pub enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// About how long its JSON is, without looking into anything nested: a hint for memory, never wrong in a way that
+    /// matters.
+    pub(crate) fn size_hint(&self) -> usize {
+        match self {
+            Value::Text(text) => text.len() + 3,
+            Value::Binary(bytes) => bytes.len() * 4 / 3 + 24,
+            Value::Map(entries) => {
+                entries
+                    .iter()
+                    .map(|(key, value)| key.len() + 4 + value.shallow_size_hint())
+                    .sum::<usize>()
+                    + 2
+            }
+            _ => self.shallow_size_hint(),
+        }
+    }
+
+    fn shallow_size_hint(&self) -> usize {
+        match self {
+            Value::Map(entries) => entries.len() * 32,
+            Value::List(items) => items.len() * 16,
+            Value::Text(_) | Value::Binary(_) => self.size_hint(),
+            _ => 20,
+        }
+    }
+
     /// The entries of a map, nothing for any other kind.
     pub(crate) fn entries(&self) -> &[(Cow<'a, str>, Value<'a>)] {
         match self {

@@ -134,6 +134,11 @@ impl Client {
         Ok(sent)
     }
 
+    /// Takes no more publications.
+    pub(crate) fn mute(&mut self) {
+        self.is_muted = true;
+    }
+
     /// Takes no more publications, sends what waits and then ends the writing side.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::connection::link::Link;
 use crate::disconnect::Disconnect;
 use crate::protocol::{Fault, RequestId};
+use crate::settings::Settings;
 use crate::subscription::Subscription;
 
 /// A connection's number, unique within the server.
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     },
     /// The socket takes bytes again.
     Writable { connection: ConnectionId },
+    /// No more publications: a close frame comes next.
+    Mute { connection: ConnectionId },
     /// No more publications: send what waits, then end the writing side.
     Finish { connection: ConnectionId },
     /// The connection is gone.
@@ -65,6 +68,8 @@ pub(crate) struct Opening {
     pub(crate) format: Format,
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) ignored: Vec<String>,
+    /// What holds for it, and is told to it.
+    pub(crate) settings: Arc<Settings>,
 }
 
 /// What a connection's frames hold.

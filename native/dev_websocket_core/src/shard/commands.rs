@@ -56,6 +56,9 @@ impl Shard {
             Command::Writable { connection } => self.with(connection, |shard, index| {
                 shard.on_client(index, Client::flush);
             }),
+            Command::Mute { connection } => self.with(connection, |shard, index| {
+                shard.clients[index as usize].mute();
+            }),
             Command::Finish { connection } => self.with(connection, |shard, index| {
                 shard.on_client(index, Client::finish);
             }),
@@ -97,7 +100,7 @@ impl Shard {
         let names = self.names(index);
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         let shared = self.shared.clone();
-        let limits = Limits::of(&shared.settings());
+        let limits = Limits::of(&opening.settings);
         self.reply(
             index,
             &Reply::established(

@@ -1,15 +1,22 @@
 //! How the rest of the engine speaks to a writer shard, and how the shard sleeps.
 //!
-//! Waking a thread costs a system call, so it is done only when the shard sleeps: a shard that is behind finds new
-//! work by itself.
+//! Waking a thread that sleeps costs the caller a system call and often the wake of a whole core, ten times the rest of
+//! a cast. So it is done only when the shard really sleeps. A shard that is behind finds new work by itself, and one
+//! that has just become idle looks again a few times before it sleeps: at thousands of casts a second nobody is woken.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::thread::Thread;
+use std::thread::{self, Thread};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::command::Command;
+
+/// How often a shard looks for work before it sleeps, and the pauses between. Together they are the longest that a
+/// message waits for a shard that could have been woken, a fraction of a millisecond.
+const NAPS: u32 = 3;
+const NAP: Duration = Duration::from_micros(50);
 
 /// A shard's commands and its sleep.
 #[derive(Debug, Default)]
@@ -45,19 +52,26 @@ impl Mailbox {
 
     /// Says which thread is the shard's. To be called once by that thread.
     pub(crate) fn attach(&self) {
-        let _ = self.thread.set(std::thread::current());
+        let _ = self.thread.set(thread::current());
     }
 
     /// Sleeps until woken, unless there are commands or `work` says that there is something to do.
     pub(crate) fn sleep_unless(&self, work: impl Fn() -> bool) {
+        let is_due = || work() || !self.commands.lock().is_empty();
+        for _ in 0..NAPS {
+            if is_due() {
+                return;
+            }
+            thread::sleep(NAP);
+        }
         self.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if work() || !self.commands.lock().is_empty() {
+        if is_due() {
             self.asleep.store(false, Ordering::Relaxed);
             return;
         }
         while self.asleep.load(Ordering::Relaxed) {
-            std::thread::park();
+            thread::park();
         }
         // What was written before the wake must be seen after it.
         fence(Ordering::SeqCst);

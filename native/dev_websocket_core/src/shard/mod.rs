@@ -13,7 +13,7 @@ pub(crate) mod command;
 mod commands;
 pub(crate) mod mailbox;
 mod outbox;
-mod registry;
+pub(crate) mod registry;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub(crate) struct Shard {
     queue: VecDeque<ConnectionIndex>,
     /// The publications of a connection with several topics in the batch.
     merged: Vec<Seq>,
-    /// Only one shard keeps the table of recent topics.
+    /// Only one shard keeps the table of recent topics, and the history short.
     recent: Option<RecentTopics>,
     /// What is not counted yet.
     sent: Sent,
@@ -179,6 +179,11 @@ impl Shard {
             self.registry.end_batch();
             self.batch.end();
             self.cursor.finish();
+            if self.recent.is_some() {
+                self.shared
+                    .log
+                    .trim(size(self.shared.settings().history_bytes));
+            }
         }
     }
 

@@ -43,6 +43,8 @@ enum Entry {
     Publication(Arc<Publication>),
     Control(Bytes),
     Gap(Gap),
+    /// A gap as it goes out. Nobody asked for it, so it does not count as control bytes.
+    GapFrame(Bytes),
 }
 
 /// Publications that were dropped in one place.
@@ -206,7 +208,7 @@ impl Outbox {
                 Entry::Publication(publication) => {
                     bytes += push_slices(&mut slices, publication, self.format);
                 }
-                Entry::Control(frame) => {
+                Entry::Control(frame) | Entry::GapFrame(frame) => {
                     slices.push(IoSlice::new(frame));
                     bytes += frame.len();
                 }
@@ -224,7 +226,7 @@ impl Outbox {
         while let Some(entry) = self.entries.front() {
             let length = match entry {
                 Entry::Publication(publication) => self.length(publication),
-                Entry::Control(frame) => frame.len(),
+                Entry::Control(frame) | Entry::GapFrame(frame) => frame.len(),
                 Entry::Gap(_) => break,
             };
             if self.written < length {
@@ -236,7 +238,8 @@ impl Outbox {
                     self.waiting -= length;
                     sent.publications += 1;
                 }
-                _ => sent.control_bytes += length,
+                Some(Entry::Control(_)) => sent.control_bytes += length,
+                _ => {}
             }
         }
     }
@@ -304,7 +307,7 @@ impl Outbox {
                     after: gap.first - 1,
                     next: next.unwrap_or(gap.last + 1),
                 };
-                self.entries[place] = Entry::Control(reply.encode());
+                self.entries[place] = Entry::GapFrame(reply.encode());
             }
         }
     }

@@ -1,0 +1,106 @@
+//! What each step of the path of a message costs, so that a regression is seen at its source.
+//!
+//! The messages are recorded outbox messages of a real node. Run with `cargo bench -p dev_websocket_core`.
+#![allow(missing_docs, reason = "divan's macros make public items")]
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use dev_websocket_core::Settings;
+use dev_websocket_core::internals::{Frame, Matcher};
+use dev_websocket_core::message::Value;
+use dev_websocket_core::message::json::JsonWriter;
+use dev_websocket_core::message::topics::TopicRules;
+use divan::{Bencher, black_box};
+
+fn main() {
+    divan::main();
+}
+
+const KINDS: [&str; 3] = ["price", "transfer", "kilobyte"];
+
+static RULES: LazyLock<TopicRules> = LazyLock::new(|| Settings::default().topic_rules());
+static KILOBYTE: LazyLock<String> = LazyLock::new(|| "0123456789abcdef".repeat(64));
+
+fn map<const N: usize>(entries: [(&'static str, &'static str); N]) -> Value<'static> {
+    let entry = |(key, value)| (Cow::Borrowed(key), Value::Text(Cow::Borrowed(value)));
+    Value::Map(entries.map(entry).into())
+}
+
+/// An outbox message as a process writes it, one with its tags in a list, and one of a kilobyte.
+fn message(kind: &str) -> Value<'static> {
+    match kind {
+        "price" => map([
+            ("Action", "Price-Update"),
+            ("Data", "hello"),
+            ("Price", "7.21"),
+            ("Symbol", "AR"),
+            ("Target", "TARGET-ADDRESS-1"),
+            ("Topic", "prices"),
+            ("reference", "1"),
+        ]),
+        "transfer" => {
+            let tags = [
+                ("Action", "Credit-Notice"),
+                ("Sender", "wsxRjYxRaTSxKCg0qhodf3HzbrW1sNdKu_ov-azOrf8"),
+                ("Quantity", "1000"),
+            ];
+            let tag = |(name, value)| map([("name", name), ("value", value)]);
+            Value::Map(vec![
+                (
+                    "Target".into(),
+                    Value::Text("koIo3Y5R8ul-miu2hyIprwJJILn4Y03v1rdxpACF3Sw".into()),
+                ),
+                ("Tags".into(), Value::List(tags.map(tag).into())),
+            ])
+        }
+        _ => map([
+            ("topic", "prices"),
+            ("action", "Transfer"),
+            ("data", &KILOBYTE),
+        ]),
+    }
+}
+
+#[divan::bench(args = KINDS)]
+fn topics_of(bencher: Bencher<'_, '_>, kind: &str) {
+    let message = message(kind);
+    bencher.bench(|| RULES.topics_of(black_box(&message)));
+}
+
+#[divan::bench(args = KINDS)]
+fn json(bencher: Bencher<'_, '_>, kind: &str) {
+    let message = message(kind);
+    let mut buffer = Vec::with_capacity(4096);
+    bencher.bench_local(|| {
+        buffer.clear();
+        JsonWriter::new(&mut buffer, 1 << 20, false)
+            .write(black_box(&message))
+            .map(|()| 0)
+            .ok()
+    });
+}
+
+#[divan::bench(args = KINDS)]
+fn frame(bencher: Bencher<'_, '_>, kind: &str) {
+    let message = message(kind);
+    let topics = RULES.topics_of(&message).topics;
+    bencher
+        .with_inputs(|| topics.clone())
+        .bench_values(|topics| Frame::assemble(topics, black_box(&message), 1_000_000));
+}
+
+/// A batch of 100 messages against so many topics with one subscriber each.
+#[divan::bench(args = [1, 1_000, 100_000])]
+fn match_batch(bencher: Bencher<'_, '_>, topics: usize) {
+    let names: Vec<_> = (0..topics).map(|n| format!("t{n}")).collect();
+    let mut matcher = Matcher::new(names.iter().map(String::as_str));
+    let frames: Vec<_> = (0..100)
+        .map(|n| {
+            let name = &names[n * 7919 % names.len()];
+            let message = Value::Map(vec![("topic".into(), Value::Text(name.as_str().into()))]);
+            Frame::assemble(RULES.topics_of(&message).topics, &message, n as u64 + 1)
+        })
+        .collect();
+    bencher.bench_local(|| matcher.matches(frames.iter()));
+}

@@ -1,0 +1,135 @@
+//! What every test needs: a server of its own, a client that speaks WebSocket and one that speaks bytes.
+//!
+//! Everything blocks, so that a test reads as the list of what happens. Nothing waits for time to pass, only for
+//! something to happen, and no longer than [`PATIENCE`].
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test program uses a part of this"
+)]
+
+mod client;
+mod raw;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dev_websocket_core::message::Value;
+use dev_websocket_core::{Counters, Disconnect, Server, Settings};
+
+pub(crate) use self::client::{Client, seqs};
+pub(crate) use self::raw::{CLOSE, PING, PONG, Raw, Response, TEXT, frame, upgrade_request};
+
+/// How long a test waits for what must happen before it fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server that ends with its test.
+pub(crate) struct TestServer {
+    server: Server,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl TestServer {
+    /// A server with the default limits, on a port of its own.
+    pub(crate) fn start() -> Self {
+        Self::with(|_| ())
+    }
+
+    /// A server with other settings.
+    pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = settings();
+        change(&mut settings);
+        let counters = Arc::new(Counters::default());
+        Self {
+            server: Server::start(settings, counters.clone()).unwrap(),
+            counters,
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let uri = self.info().uri;
+        let address = uri
+            .strip_prefix("ws://")
+            .and_then(|rest| rest.strip_suffix("/ws"));
+        address.unwrap().parse().unwrap()
+    }
+
+    /// Publishes text to topics, which are separated by commas.
+    pub(crate) fn send(&self, topics: &str, data: &str) -> u64 {
+        self.publish(&message(topics, data)).unwrap()
+    }
+
+    /// A gauge or count by name.
+    pub(crate) fn stat(&self, name: &str) -> u64 {
+        let stats = self.stats();
+        let (_, value) = stats.iter().find(|(known, _)| *known == name).unwrap();
+        *value
+    }
+
+    /// Waits until a gauge or count has a value.
+    pub(crate) fn until_stat(&self, name: &str, value: u64) {
+        until(&format!("{name} = {value}"), || self.stat(name) == value);
+    }
+
+    /// Waits until `info` lists exactly these topics.
+    pub(crate) fn until_topics(&self, topics: &[&str]) {
+        until(&format!("topics {topics:?}"), || {
+            self.info().topics == topics
+        });
+    }
+
+    /// Waits until the shards have dealt with everything that was published.
+    pub(crate) fn until_delivered(&self) {
+        self.until_stat("ingress_waiting_bytes", 0);
+    }
+
+    /// Says goodbye to the clients, who have to be served by other threads, and stops.
+    pub(crate) fn stop(&self, reason: Disconnect) {
+        self.shutdown(reason, PATIENCE);
+    }
+}
+
+impl Deref for TestServer {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.shutdown(Disconnect::Stopping, Duration::ZERO);
+    }
+}
+
+/// The settings of a test: the default ones on a port of its own, without a limit on the rate of requests.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        port: 0,
+        max_inbound_rate: 0,
+        ..Settings::default()
+    }
+}
+
+/// A message with topics, separated by commas, and text.
+pub(crate) fn message<'a>(topics: &'a str, data: &'a str) -> Value<'a> {
+    Value::Map(vec![
+        ("topic".into(), Value::Text(topics.into())),
+        ("data".into(), Value::Text(data.into())),
+    ])
+}
+
+/// Waits until something holds that nobody is told of.
+pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
