@@ -1,0 +1,38 @@
+# Every command of the project. CI calls these and nothing else.
+.POSIX:
+.DEFAULT_GOAL := help
+.PHONY: help build run watch test lint dialyzer bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
+
+build: ## the application, loadable at _build/default/lib/dev_websocket
+	@.ci/requirements build
+	rebar3 compile
+
+run: build ## a VM with the device and a feed of recorded process results
+	@examples/feed/run
+
+watch: ## what a subscriber gets: make watch TOPIC=prices
+	@URI="$(URI)" TOPIC="$(TOPIC)" examples/feed/watch
+
+test: ## all tests: Rust, Erlang, as a dependency, and real clients end to end
+	@.ci/requirements build test
+	@$(MAKE) build
+	@test/run
+
+lint: ## format, clippy and xref
+	@.ci/requirements build test
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	rebar3 xref
+
+dialyzer: ## types of the Erlang side; the first run takes minutes
+	@.ci/requirements build test
+	rebar3 dialyzer
+
+bench: build ## measure against other servers: see bench/
+	python3 bench/run.py
+
+clean: ## remove everything that was built
+	rm -rf _build priv target

@@ -1,0 +1,84 @@
+%%% @doc A device that pushes messages to WebSocket clients as they happen.
+%%%
+%%% A caller hands any message to `cast/2' and goes on. The engine, a library in
+%%% Rust with its own threads, finds the topics of the message by its tags, writes
+%%% it as JSON once, and sends it to every client that subscribed to one of them:
+%%%
+%%%     dev_websocket:cast(#{
+%%%         <<"topic">> => <<"prices">>,
+%%%         <<"action">> => <<"Transfer">>,
+%%%         <<"data">> => <<"..">>
+%%%     }, #{}).
+%%%
+%%% reaches the clients of
+%%%
+%%%     ws://node:8735/ws?topic=prices
+%%%     ws://node:8735/ws?topic=action:Transfer
+%%%
+%%% The server starts when this module is loaded. Its settings come from, the
+%%% strongest first, `start/1', the OS environment (`DEV_WEBSOCKET_PORT'), the
+%%% application environment (`port') and the defaults. A listener that cannot be
+%%% bound fails neither the load nor the node: one line is logged, `info/0' says
+%%% why, and `start/1' can try again.
+%%%
+%%% The module holds no state and registers nothing. Copies of it under other
+%%% names work side by side on the one engine of the VM.
+-module(dev_websocket).
+-export([info/0, info/1, cast/2]).
+-export([start/1, stop/0, config/0, stats/0]).
+
+-on_load(on_load/0).
+
+%% @doc Say where clients connect and which topics they find there.
+-spec info() -> {ok, map()} | {error, term()}.
+info() ->
+    case dev_websocket_engine:info() of
+        {ok, Uri, Topics} -> {ok, #{uri => Uri, topics => Topics}};
+        {error, Reason} -> {error, Reason}
+    end.
+
+%% @doc Say which keys AO-Core may call. It asks several times for each request.
+-spec info(term()) -> map().
+info(_Base) ->
+    #{exports => [<<"info">>, <<"cast">>]}.
+
+%% @doc Send a message to the subscribers of its topics. Whatever the message is,
+%% the answer is the same and comes at once: what cannot be sent is counted in
+%% `stats/0'. The casts of one process arrive in their order.
+-spec cast(term(), term()) -> {ok, term()}.
+cast(Msg, _Opts) ->
+    _ = dev_websocket_engine:cast(Msg),
+    {ok, <<"OK">>}.
+
+%% @doc Start the server, or change settings of a running one: those that the map
+%% names, the others stay as they are. A setting that does not exist or does not
+%% fit is named in the error, and nothing changes.
+-spec start(map()) -> ok | {error, term()}.
+start(Settings) ->
+    dev_websocket_engine:start(Settings).
+
+%% @doc Stop the server and tell its clients. Only `start/1' starts it again.
+-spec stop() -> ok | {error, term()}.
+stop() ->
+    dev_websocket_engine:stop().
+
+%% @doc The settings in use, or the defaults when there is no server.
+-spec config() -> map() | {error, term()}.
+config() ->
+    dev_websocket_engine:config().
+
+%% @doc Every count since the node started.
+-spec stats() -> map() | {error, term()}.
+stats() ->
+    dev_websocket_engine:stats().
+
+%%% Private functions.
+
+%% @doc Boot the engine. A device whose `on_load' fails cannot be called at all,
+%% so this succeeds whatever happens; where the helper modules come later than
+%% this one, the first call boots.
+on_load() ->
+    try dev_websocket_engine:boot()
+    catch _:_ -> ok
+    end,
+    ok.

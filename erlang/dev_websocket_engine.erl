@@ -1,0 +1,189 @@
+%%% @doc The engine as the rest of the device sees it: where it is found, how it
+%%% is started, and who waits for its answers.
+%%%
+%%% Starting and stopping take time, and no native function may. So those return
+%%% at once and send `{Ref, Result}' later; a process of its own waits for that,
+%%% and an answer after the deadline cannot end up in somebody's mailbox.
+-module(dev_websocket_engine).
+-export([boot/0, resume/0, start/1, stop/0]).
+-export([cast/1, info/0, config/0, stats/0]).
+
+%% Longer than the engine takes to close all connections.
+-define(DEADLINE, 10000).
+%% Set when the search for the engine came to nothing, so that casts do not
+%% search again.
+-define(MISSING, {hb_websocket_nif, missing}).
+
+%% @doc Start the engine with the settings of the environment, if it was never
+%% started or stopped in this VM. Otherwise this says how it is.
+-spec boot() -> ok | {error, term()}.
+boot() ->
+    with_engine(fun() ->
+        case hb_websocket_nif:info() of
+            {ok, _, _} ->
+                ok;
+            {error, not_started} ->
+                Settings = dev_websocket_settings:of_environment(),
+                log_failure(answer(fun(Ref) -> hb_websocket_nif:boot(Ref, Settings) end));
+            {error, Reason} ->
+                {error, Reason}
+        end
+    end).
+
+%% @doc Boot the engine, or start it again after a stop.
+-spec resume() -> ok | {error, term()}.
+resume() ->
+    case boot() of
+        {error, stopped} -> log_failure(start(#{}));
+        Booted -> Booted
+    end.
+
+%% @doc Start the engine, or give a running one new settings.
+-spec start(term()) -> ok | {error, term()}.
+start(Given) ->
+    with_engine(fun() ->
+        Base =
+            case hb_websocket_nif:info() of
+                {ok, _, _} -> hb_websocket_nif:settings();
+                {error, _} -> dev_websocket_settings:of_environment()
+            end,
+        Settings = dev_websocket_settings:merge(Base, Given),
+        answer(fun(Ref) -> hb_websocket_nif:start(Ref, Settings) end)
+    end).
+
+%% @doc Stop the engine.
+-spec stop() -> ok | {error, term()}.
+stop() ->
+    with_engine(fun() -> answer(fun(Ref) -> hb_websocket_nif:stop(Ref) end) end).
+
+%% @doc Hand a message to the engine. Never raises.
+-spec cast(term()) -> ok | {dropped, atom()} | {error, term()}.
+cast(Msg) ->
+    try hb_websocket_nif:cast(Msg) of
+        ok -> ok;
+        large -> hb_websocket_nif:cast_large(Msg);
+        {dropped, not_started} -> boot_and_cast(Msg);
+        NotSent -> NotSent
+    catch
+        error:undef -> find_and_cast(Msg);
+        _:_ -> {dropped, fault}
+    end.
+
+%% @doc Where clients connect, and the known topics.
+-spec info() -> {ok, binary(), [binary()]} | {error, term()}.
+info() ->
+    with_engine(fun() ->
+        case hb_websocket_nif:info() of
+            {error, not_started} ->
+                _ = boot(),
+                hb_websocket_nif:info();
+            Info ->
+                Info
+        end
+    end).
+
+%% @doc The settings in use.
+-spec config() -> map() | {error, term()}.
+config() ->
+    with_engine(fun() -> hb_websocket_nif:settings() end).
+
+%% @doc Every count since the VM started.
+-spec stats() -> map() | {error, term()}.
+stats() ->
+    with_engine(fun() -> hb_websocket_nif:stats() end).
+
+%%% Private functions.
+
+%% @doc A cast of a device whose `on_load' could not load the engine. Casts search
+%% for it once only.
+find_and_cast(Msg) ->
+    case persistent_term:get(?MISSING, false) of
+        true -> {dropped, no_engine};
+        false -> boot_and_cast(Msg)
+    end.
+
+%% @doc The first cast of a device whose `on_load' could not boot the engine.
+boot_and_cast(Msg) ->
+    try
+        _ = boot(),
+        hb_websocket_nif:cast_large(Msg)
+    catch
+        _:_ -> {dropped, no_engine}
+    end.
+
+with_engine(Call) ->
+    case find() of
+        ok -> Call();
+        {error, Reason} -> {error, Reason}
+    end.
+
+%% @doc Find the engine: already loaded, else among the resources of the archive
+%% that this module came in, else on the code path.
+find() ->
+    case erlang:function_exported(hb_websocket_nif, load, 0) of
+        true ->
+            hb_websocket_nif:load();
+        false ->
+            case load_from_archive() orelse load_from_path() of
+                true ->
+                    persistent_term:erase(?MISSING),
+                    hb_websocket_nif:load();
+                false ->
+                    persistent_term:put(?MISSING, true),
+                    {error, {engine_not_loaded, no_module}}
+            end
+    end.
+
+%% @doc Newer nodes unpack a device's resources into a folder of its own. The name
+%% of this module is not its own there, and it is the one to ask with.
+load_from_archive() ->
+    try hb_device_archive:implementation_dir(?MODULE) of
+        Dir ->
+            File = filename:join([Dir, "ebin", "hb_websocket_nif"]),
+            filelib:is_regular(File ++ ".beam") andalso
+                element(1, code:load_abs(File)) =:= module
+    catch
+        _:_ -> false
+    end.
+
+load_from_path() ->
+    element(1, code:ensure_loaded(hb_websocket_nif)) =:= module.
+
+%% @doc Give a command and wait for its answer, in a process of its own.
+answer(Command) ->
+    {Pid, Monitor} = spawn_monitor(fun() -> exit({answer, await(Command)}) end),
+    receive
+        {'DOWN', Monitor, process, Pid, {answer, Answer}} -> Answer;
+        {'DOWN', Monitor, process, Pid, Reason} -> {error, {fault, Reason}}
+    end.
+
+await(Command) ->
+    Ref = make_ref(),
+    case Command(Ref) of
+        ok ->
+            receive
+                {Ref, Answer} -> Answer
+            after ?DEADLINE -> {error, timeout}
+            end;
+        {error, Reason} ->
+            {error, Reason}
+    end.
+
+%% @doc Say in one line why nobody can connect. Nobody asked for this start, so
+%% nobody looks at its result.
+log_failure({error, Reason} = Error) ->
+    dev_websocket_settings:log(
+        error,
+        "The WebSocket server is not running: ~ts. start/1 of the device tries again.",
+        [reason_text(Reason)]
+    ),
+    Error;
+log_failure(ok) ->
+    ok.
+
+reason_text({listen, #{address := Address, reason := Reason}}) when is_atom(Reason) ->
+    io_lib:format("cannot listen on ~ts: ~ts (~ts)", [Address, inet:format_error(Reason), Reason]);
+reason_text({listen, #{address := Address, reason := Reason}}) ->
+    io_lib:format("cannot listen on ~ts: ~ts", [Address, Reason]);
+reason_text(Reason) ->
+    io_lib:format("~0tp", [Reason]).

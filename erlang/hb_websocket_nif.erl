@@ -1,0 +1,136 @@
+%%% @doc The door to the engine: one Erlang function for each native one of
+%%% `native/dev_websocket_nif', and the loading of that library.
+%%%
+%%% The name of this module is written into the library, so it stays the same
+%%% wherever the device's own modules are copied to, under whatever names. All
+%%% copies of the device share this module and the one engine behind it.
+%%%
+%%% Loading the module never fails. Without the library each call returns
+%%% `{error, {engine_not_loaded, Reason}}', and `load/0' tries again.
+%%%
+%%% Calls that take a `Ref' return `ok' at once and send `{Ref, Result}' to the
+%%% caller later; `dev_websocket_engine' is who waits for that.
+-module(hb_websocket_nif).
+-export([boot/2, start/2, stop/1]).
+-export([cast/1, cast_large/1]).
+-export([info/0, settings/0, stats/0, validate/1]).
+-export([load/0, application/0]).
+
+-on_load(on_load/0).
+
+-define(APPLICATION, dev_websocket).
+-define(CRATE, "dev_websocket_nif").
+-define(NOT_LOADED, {?MODULE, not_loaded}).
+
+%% @doc Start the server if nobody ever started or stopped it in this VM, and
+%% send how it is.
+-spec boot(term(), term()) -> ok | {error, term()}.
+boot(_Ref, _Settings) -> not_loaded().
+
+%% @doc Start the server, or give a running one new settings.
+-spec start(term(), term()) -> ok | {error, term()}.
+start(_Ref, _Settings) -> not_loaded().
+
+%% @doc Stop the server.
+-spec stop(term()) -> ok | {error, term()}.
+stop(_Ref) -> not_loaded().
+
+%% @doc Publish a message. `large' means that nothing is decided yet: the message
+%% takes longer than a scheduler thread should be busy, `cast_large/1' has time.
+-spec cast(term()) -> ok | large | {dropped, atom()} | {error, term()}.
+cast(_Message) -> not_loaded().
+
+%% @doc Publish a message of any size, on a dirty scheduler.
+-spec cast_large(term()) -> ok | {dropped, atom()} | {error, term()}.
+cast_large(_Message) -> not_loaded().
+
+%% @doc Where clients connect, and the known topics.
+-spec info() -> {ok, binary(), [binary()]} | {error, term()}.
+info() -> not_loaded().
+
+%% @doc Every setting with its present value, or its default without a server.
+-spec settings() -> #{atom() => term()} | {error, term()}.
+settings() -> not_loaded().
+
+%% @doc Every count by its name.
+-spec stats() -> #{binary() => non_neg_integer()} | {error, term()}.
+stats() -> not_loaded().
+
+%% @doc Say whether the settings would be taken.
+-spec validate(term()) -> ok | {error, term()}.
+validate(_Settings) -> not_loaded().
+
+%% @doc The application that this module belongs to, for its environment.
+-spec application() -> atom().
+application() -> ?APPLICATION.
+
+%% @doc Load the library, unless it is loaded.
+-spec load() -> ok | {error, {engine_not_loaded, term()}}.
+load() ->
+    case persistent_term:get(?NOT_LOADED, loaded) of
+        loaded -> ok;
+        _ -> remember(load_library())
+    end.
+
+%%% Private functions.
+
+%% @doc A module whose `on_load' fails takes everything that calls it down, so it
+%% fails in one case only: when this module is loaded again while it works. The
+%% library cannot change hands, and what works stays.
+on_load() ->
+    case load_library() of
+        {error, {upgrade, _}} = Error ->
+            Error;
+        Result ->
+            _ = remember(Result),
+            ok
+    end.
+
+load_library() ->
+    Files = files(),
+    Found = [File || File <- Files, filelib:is_regular(File ++ ".so")],
+    load_first(Found, {error, {no_library, Files}}).
+
+load_first([], Error) -> Error;
+load_first([File | Files], _Error) ->
+    case erlang:load_nif(File, 0) of
+        ok -> ok;
+        {error, {Reason, _}} = Error when Reason =:= reload; Reason =:= upgrade -> Error;
+        {error, _} = Error -> load_first(Files, Error)
+    end.
+
+%% @doc Keep why the library is not there, as the answer of every call.
+remember({error, {reload, _}}) ->
+    remember(ok);
+remember(ok) ->
+    _ = persistent_term:erase(?NOT_LOADED),
+    ok;
+remember({error, Reason}) ->
+    Error = {error, {engine_not_loaded, Reason}},
+    persistent_term:put(?NOT_LOADED, Error),
+    Error.
+
+%% @doc Where the library may lie, without its extension: in the application's
+%% `priv', in the `priv' beside the folder of this module, or with the module
+%% itself, as in the resources of a packaged device.
+files() ->
+    Priv = [Dir || Dir <- [code_server(priv_dir, ?APPLICATION)], is_list(Dir)],
+    Beam = [filename:dirname(File) || File <- [code_server(which, ?MODULE)], is_list(File)],
+    lists:usort(
+        [filename:join([Dir, "crates", ?CRATE, ?CRATE]) || Dir <- Priv] ++
+        [filename:join([filename:dirname(Dir), "priv", "crates", ?CRATE, ?CRATE]) || Dir <- Beam] ++
+        [filename:join([filename:dirname(Dir), "crates", ?CRATE, ?CRATE]) || Dir <- Beam] ++
+        [filename:join(Dir, ?CRATE) || Dir <- Beam]
+    ).
+
+%% @doc Ask the code server, which may not run yet when an embedded system loads
+%% its modules.
+code_server(Question, Argument) ->
+    try code:Question(Argument)
+    catch _:_ -> unknown
+    end.
+
+%% @doc What stands in for every native function. The term is kept rather than
+%% built, so that a call costs nothing.
+not_loaded() ->
+    persistent_term:get(?NOT_LOADED, {error, {engine_not_loaded, not_tried}}).

@@ -1,0 +1,166 @@
+//! Core types to terms.
+
+use dev_websocket_core::{Info, Rejected, SettingError, SettingValue, Settings, StartError};
+use rustler::{Atom, Encoder, Env, Term};
+
+use crate::atoms;
+use crate::decode::BadSettings;
+use crate::engine::{self, Reason};
+
+/// What became of a cast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// `ok`: on its way.
+    Published,
+    /// `large`: not decided, too big for a scheduler thread.
+    Large,
+    /// `{dropped, Reason}`, counted.
+    TooLarge,
+    Overload,
+    NoAudience,
+    NotStarted,
+    NotRunning,
+    Fault,
+}
+
+impl From<Rejected> for Outcome {
+    fn from(rejected: Rejected) -> Self {
+        match rejected {
+            Rejected::TooLarge => Self::TooLarge,
+            Rejected::Overload => Self::Overload,
+            Rejected::NoAudience => Self::NoAudience,
+        }
+    }
+}
+
+impl Encoder for Outcome {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let reason = match self {
+            Self::Published => return atoms::ok().encode(env),
+            Self::Large => return atoms::large().encode(env),
+            Self::TooLarge => atoms::too_large(),
+            Self::Overload => atoms::overload(),
+            Self::NoAudience => atoms::no_audience(),
+            Self::NotStarted => atoms::not_started(),
+            Self::NotRunning => atoms::not_running(),
+            Self::Fault => atoms::fault(),
+        };
+        (atoms::dropped(), reason).encode(env)
+    }
+}
+
+/// `ok` or `{error, Reason}`.
+pub(crate) fn done<'a>(env: Env<'a>, result: &engine::Result<()>) -> Term<'a> {
+    match result {
+        Ok(()) => atoms::ok().encode(env),
+        Err(reason) => error(env, reason),
+    }
+}
+
+/// `{error, Reason}`.
+pub(crate) fn error<'a>(env: Env<'a>, reason: &Reason) -> Term<'a> {
+    let reason = match reason {
+        Reason::NotStarted => atoms::not_started().encode(env),
+        Reason::Restarting => atoms::restarting().encode(env),
+        Reason::Stopped => atoms::stopped().encode(env),
+        Reason::Start(error) => start_error(env, error),
+        Reason::ControlThread(error) => (atoms::threads(), system_error(env, error)).encode(env),
+        Reason::Fault(fault) => (atoms::fault(), text(env, fault)).encode(env),
+    };
+    (atoms::error(), reason).encode(env)
+}
+
+fn start_error<'a>(env: Env<'a>, error: &StartError) -> Term<'a> {
+    match error {
+        StartError::Listen { address, source } => {
+            let details = [
+                (atoms::address(), text(env, &address.to_string())),
+                (atoms::reason(), system_error(env, source)),
+            ];
+            (atoms::listen(), map(env, details)).encode(env)
+        }
+        StartError::Threads(source) => (atoms::threads(), system_error(env, source)).encode(env),
+    }
+}
+
+/// The name that Erlang gives the error (`eaddrinuse`), else its text.
+fn system_error<'a>(env: Env<'a>, error: &std::io::Error) -> Term<'a> {
+    use std::io::ErrorKind;
+    // The same numbers on every Unix; the kinds of these two are not stable yet.
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    match (error.kind(), error.raw_os_error()) {
+        (ErrorKind::AddrInUse, _) => atoms::eaddrinuse().encode(env),
+        (ErrorKind::AddrNotAvailable, _) => atoms::eaddrnotavail().encode(env),
+        (ErrorKind::PermissionDenied, _) => atoms::eacces().encode(env),
+        (_, Some(EMFILE)) => atoms::emfile().encode(env),
+        (_, Some(ENFILE)) => atoms::enfile().encode(env),
+        _ => text(env, &error.to_string()),
+    }
+}
+
+/// `{error, Reason}` for settings that were not taken.
+pub(crate) fn bad_settings<'a>(env: Env<'a>, error: &BadSettings<'a>) -> Term<'a> {
+    let reason = match error {
+        BadSettings::NotAMap => atoms::settings_not_a_map().encode(env),
+        BadSettings::UnknownName(name) => (atoms::unknown_setting(), name).encode(env),
+        BadSettings::Refused(name, SettingError::Unknown(_)) => {
+            (atoms::unknown_setting(), name).encode(env)
+        }
+        BadSettings::Refused(name, SettingError::Invalid { expected, .. }) => {
+            (atoms::invalid_setting(), name, text(env, expected)).encode(env)
+        }
+    };
+    (atoms::error(), reason).encode(env)
+}
+
+/// `{ok, Uri, Topics}`.
+pub(crate) fn info<'a>(env: Env<'a>, info: &Info) -> Term<'a> {
+    let topics: Vec<_> = info.topics.iter().map(|topic| text(env, topic)).collect();
+    (atoms::ok(), text(env, &info.uri), topics).encode(env)
+}
+
+/// A map from names, as atoms, to values.
+pub(crate) fn settings<'a>(env: Env<'a>, settings: &Settings) -> Term<'a> {
+    let entry = |(name, value): (&str, SettingValue)| {
+        Some((Atom::from_str(env, name).ok()?, setting(env, &value)))
+    };
+    map(env, settings.list().into_iter().filter_map(entry))
+}
+
+fn setting<'a>(env: Env<'a>, value: &SettingValue) -> Term<'a> {
+    match value {
+        SettingValue::Integer(number) => number.encode(env),
+        SettingValue::Boolean(flag) => flag.encode(env),
+        SettingValue::Text(value) => text(env, value),
+        SettingValue::List(items) => items
+            .iter()
+            .map(|item| text(env, item))
+            .collect::<Vec<_>>()
+            .encode(env),
+    }
+}
+
+/// A map from names, as binaries, to counts.
+pub(crate) fn stats<'a>(env: Env<'a>, stats: Vec<(&'static str, u64)>) -> Term<'a> {
+    map(
+        env,
+        stats
+            .into_iter()
+            .map(|(name, count)| (text(env, name), count.encode(env))),
+    )
+}
+
+fn map<'a, K: Encoder>(env: Env<'a>, entries: impl IntoIterator<Item = (K, Term<'a>)>) -> Term<'a> {
+    let (keys, values): (Vec<_>, Vec<_>) = entries
+        .into_iter()
+        .map(|(key, value)| (key.encode(env), value))
+        .unzip();
+    // Fails only for a key that is given twice, and each name stands once in its table.
+    Term::map_from_term_arrays(env, &keys, &values).unwrap_or_else(|_| Term::map_new(env))
+}
+
+/// Text as a binary.
+fn text<'a>(env: Env<'a>, text: &str) -> Term<'a> {
+    text.encode(env)
+}

@@ -1,0 +1,265 @@
+//! The one engine of the VM.
+//!
+//! Its state outlives every Erlang module that talks to it: a module may be purged and loaded again, and there may be
+//! several copies of the device, but never a second server. What takes time or waits (start, stop, new settings) runs
+//! in turn on one control thread; casts and questions read the present [`Phase`] without a lock.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
+use std::sync::{Arc, LazyLock};
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use dev_websocket_core::{Counters, Disconnect, Reconfigured, Server, Settings, StartError};
+use parking_lot::Mutex;
+use rustler::Term;
+
+use crate::decode::{self, BeyondBudget, Budget};
+use crate::encode::Outcome;
+
+/// How long clients get to take their close frames.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(3);
+
+pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine {
+    phase: ArcSwap::from_pointee(Phase::Down(Reason::NotStarted)),
+    counters: Arc::default(),
+    control: Mutex::new(None),
+});
+
+pub(crate) type Result<T> = std::result::Result<T, Reason>;
+
+/// Why there is no server.
+#[derive(Debug, Clone)]
+pub(crate) enum Reason {
+    /// Nobody asked for one yet.
+    NotStarted,
+    /// It is being replaced right now.
+    Restarting,
+    /// It was stopped.
+    Stopped,
+    /// It could not start.
+    Start(Arc<StartError>),
+    /// The system gave no control thread.
+    ControlThread(Arc<io::Error>),
+    /// A fault of the engine, contained on the control thread.
+    Fault(String),
+}
+
+/// What the control thread is told.
+pub(crate) enum Command {
+    /// Start, but only the very first time in this VM.
+    Boot(Box<Settings>),
+    /// Start, or take new settings.
+    Start(Box<Settings>),
+    /// Stop.
+    Stop,
+}
+
+/// Takes the result of a command, on the control thread.
+pub(crate) type Reply = Box<dyn FnOnce(Result<()>) + Send>;
+
+struct Job {
+    command: Command,
+    reply: Reply,
+}
+
+enum Phase {
+    Running(Running),
+    Down(Reason),
+}
+
+/// A server with what a cast needs of its settings.
+struct Running {
+    server: Arc<Server>,
+    max_message_bytes: u64,
+    commitments: bool,
+}
+
+impl Running {
+    fn new(server: Arc<Server>, settings: &Settings) -> Self {
+        Self {
+            server,
+            max_message_bytes: settings.max_message_bytes,
+            commitments: settings.commitments,
+        }
+    }
+}
+
+pub(crate) struct Engine {
+    phase: ArcSwap<Phase>,
+    /// Shared by all servers of this VM, one after the other.
+    pub(crate) counters: Arc<Counters>,
+    /// Held only to hand over a job.
+    control: Mutex<Option<Sender<Job>>>,
+}
+
+/// Decodes and publishes a message, and says how much of a scheduler's time slice that took, in percent.
+///
+/// A message beyond the budget is left half read and comes to `beyond`.
+pub(crate) fn cast(
+    message: Term<'_>,
+    budget: fn(u64) -> Budget,
+    beyond: Outcome,
+) -> (Outcome, i32) {
+    let phase = ENGINE.phase.load();
+    let running = match &**phase {
+        Phase::Running(running) => running,
+        // Not lost yet: the caller starts the server and casts again.
+        Phase::Down(Reason::NotStarted) => return (Outcome::NotStarted, 0),
+        Phase::Down(_) => {
+            ENGINE.counters.dropped_not_running.add(1);
+            return (Outcome::NotRunning, 0);
+        }
+    };
+    let budget = budget(running.max_message_bytes);
+    match catch_unwind(AssertUnwindSafe(|| publish(running, message, budget))) {
+        Ok(Ok(done)) => done,
+        Ok(Err(BeyondBudget)) => {
+            if beyond == Outcome::TooLarge {
+                ENGINE.counters.dropped_too_large.add(1);
+            }
+            (beyond, 1)
+        }
+        Err(_) => {
+            ENGINE.counters.faults.add(1);
+            (Outcome::Fault, 1)
+        }
+    }
+}
+
+fn publish(
+    running: &Running,
+    message: Term<'_>,
+    budget: Budget,
+) -> std::result::Result<(Outcome, i32), BeyondBudget> {
+    // When nobody listens, the message is not worth reading.
+    if let Err(rejected) = running.server.has_audience() {
+        return Ok((rejected.into(), 0));
+    }
+    let (value, percent) = decode::message(message, budget, running.commitments)?;
+    let published = running.server.publish(&value);
+    Ok((
+        published.map_or_else(Outcome::from, |_| Outcome::Published),
+        percent,
+    ))
+}
+
+impl Engine {
+    /// The running server, or why there is none.
+    pub(crate) fn server(&self) -> Result<Arc<Server>> {
+        match &**self.phase.load() {
+            Phase::Running(running) => Ok(running.server.clone()),
+            Phase::Down(reason) => Err(reason.clone()),
+        }
+    }
+
+    /// Queues a command for the control thread, which is started when there is none.
+    pub(crate) fn submit(&self, command: Command, reply: Reply) -> Result<()> {
+        let mut control = self.control.lock();
+        let mut job = Job { command, reply };
+        if let Some(jobs) = &*control {
+            match jobs.send(job) {
+                Ok(()) => return Ok(()),
+                Err(SendError(back)) => job = back,
+            }
+        }
+        let (sender, jobs) = channel();
+        thread::Builder::new()
+            .name("ws-control".to_owned())
+            .spawn(|| control_loop(jobs))
+            .map_err(|error| Reason::ControlThread(Arc::new(error)))?;
+        // The receiver lives: its thread has nothing else to do.
+        let _ = sender.send(job);
+        *control = Some(sender);
+        Ok(())
+    }
+
+    fn run(&self, command: Command) -> Result<()> {
+        match (command, self.server()) {
+            (Command::Boot(settings), Err(Reason::NotStarted))
+            | (Command::Start(settings), Err(_)) => self.start(*settings),
+            (Command::Boot(_), server) => server.map(drop),
+            (Command::Start(settings), Ok(server)) => self.reconfigure(server, *settings),
+            (Command::Stop, Ok(server)) => {
+                self.enter(Phase::Down(Reason::Stopped));
+                retire(server, Disconnect::Stopping);
+                Ok(())
+            }
+            (Command::Stop, Err(_)) => {
+                self.enter(Phase::Down(Reason::Stopped));
+                Ok(())
+            }
+        }
+    }
+
+    fn start(&self, settings: Settings) -> Result<()> {
+        match Server::start(settings.clone(), self.counters.clone()) {
+            Ok(server) => {
+                self.enter(Phase::Running(Running::new(Arc::new(server), &settings)));
+                Ok(())
+            }
+            Err(error) => {
+                let reason = Reason::Start(Arc::new(error));
+                self.enter(Phase::Down(reason.clone()));
+                Err(reason)
+            }
+        }
+    }
+
+    fn reconfigure(&self, server: Arc<Server>, settings: Settings) -> Result<()> {
+        match server.reconfigure(settings.clone()) {
+            Ok(Reconfigured::Applied) => {
+                self.enter(Phase::Running(Running::new(server, &settings)));
+                Ok(())
+            }
+            Ok(Reconfigured::NeedsRestart) => {
+                self.enter(Phase::Down(Reason::Restarting));
+                retire(server, Disconnect::Restarting);
+                self.start(settings)
+            }
+            Err(error) => Err(Reason::Start(Arc::new(error))),
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.store(Arc::new(phase));
+    }
+
+    /// After a fault there may be no server any more, and no command may believe that one is on its way.
+    fn recover(&self, fault: String) -> Reason {
+        self.counters.faults.add(1);
+        let reason = Reason::Fault(fault);
+        if let Err(Reason::NotStarted | Reason::Restarting) = self.server() {
+            self.enter(Phase::Down(reason.clone()));
+        }
+        reason
+    }
+}
+
+fn control_loop(jobs: Receiver<Job>) {
+    for Job { command, reply } in jobs {
+        let result = catch_unwind(AssertUnwindSafe(|| ENGINE.run(command)));
+        reply(result.unwrap_or_else(|panic| Err(ENGINE.recover(text_of(&*panic)))));
+    }
+}
+
+/// Ends a server that no phase holds any more.
+fn retire(server: Arc<Server>, reason: Disconnect) {
+    server.shutdown(reason, SHUTDOWN_DEADLINE);
+    // A cast that began before still publishes into it. The last one to let go frees the server, and that must not be
+    // a scheduler thread.
+    while Arc::strong_count(&server) > 1 {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (_, Some(text)) => text.clone(),
+        _ => "panic".to_owned(),
+    }
+}

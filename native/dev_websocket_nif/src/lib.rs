@@ -1,0 +1,124 @@
+//! The NIFs of the Erlang module `hb_websocket_nif`: shims between terms and [`dev_websocket_core`].
+//!
+//! No NIF blocks or waits. `boot`, `start` and `stop` hand their work to the engine's control thread and return; the
+//! result is sent to the caller as `{Ref, Result}`. Loading the library starts nothing, so that a reload after a purge
+//! finds the same engine over the same statics.
+
+mod atoms;
+mod decode;
+mod encode;
+mod engine;
+
+use std::sync::Arc;
+
+use dev_websocket_core::Settings;
+use rustler::{Encoder, Env, OwnedEnv, Term};
+
+use crate::decode::Budget;
+use crate::encode::Outcome;
+use crate::engine::{Command, ENGINE};
+
+rustler::init!("hb_websocket_nif", load = load);
+
+fn load(_env: Env<'_>, _info: Term<'_>) -> bool {
+    true
+}
+
+/// Starts the server if nobody ever started or stopped it in this VM; otherwise answers how it is.
+#[rustler::nif]
+fn boot<'a>(env: Env<'a>, reference: Term<'a>, settings: Term<'a>) -> Term<'a> {
+    lifecycle_with(env, reference, settings, Command::Boot)
+}
+
+/// Starts the server, or gives a running one new settings.
+#[rustler::nif]
+fn start<'a>(env: Env<'a>, reference: Term<'a>, settings: Term<'a>) -> Term<'a> {
+    lifecycle_with(env, reference, settings, Command::Start)
+}
+
+/// Stops the server; its clients are told.
+#[rustler::nif]
+fn stop<'a>(env: Env<'a>, reference: Term<'a>) -> Term<'a> {
+    lifecycle(env, reference, Command::Stop)
+}
+
+/// Publishes a message, or gives up early with `large`: then `cast_large` is the one to call.
+#[rustler::nif]
+fn cast<'a>(env: Env<'a>, message: Term<'a>) -> Outcome {
+    let (outcome, percent) = engine::cast(message, |_| Budget::inline(), Outcome::Large);
+    if percent > 0 {
+        rustler::schedule::consume_timeslice(env, percent);
+    }
+    outcome
+}
+
+/// Publishes a message of any size that the settings allow.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn cast_large(message: Term<'_>) -> Outcome {
+    engine::cast(message, Budget::of_message, Outcome::TooLarge).0
+}
+
+/// Where clients connect, and the known topics. On a dirty scheduler, because there can be many topics.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn info(env: Env<'_>) -> Term<'_> {
+    match ENGINE.server() {
+        Ok(server) => encode::info(env, &server.info()),
+        Err(reason) => encode::error(env, &reason),
+    }
+}
+
+/// The settings in use, or the defaults when there is no server.
+#[rustler::nif]
+fn settings(env: Env<'_>) -> Term<'_> {
+    let settings = ENGINE
+        .server()
+        .map_or_else(|_| Arc::default(), |server| server.settings());
+    encode::settings(env, &settings)
+}
+
+/// Every count and gauge by name; the counts alone when there is no server.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn stats(env: Env<'_>) -> Term<'_> {
+    let stats = ENGINE
+        .server()
+        .map_or_else(|_| ENGINE.counters.list(), |server| server.stats());
+    encode::stats(env, stats)
+}
+
+/// Says whether the settings would be taken.
+#[rustler::nif]
+fn validate<'a>(env: Env<'a>, settings: Term<'a>) -> Term<'a> {
+    match decode::settings(settings) {
+        Ok(_) => atoms::ok().encode(env),
+        Err(error) => encode::bad_settings(env, &error),
+    }
+}
+
+fn lifecycle_with<'a>(
+    env: Env<'a>,
+    reference: Term<'a>,
+    settings: Term<'a>,
+    command: fn(Box<Settings>) -> Command,
+) -> Term<'a> {
+    match decode::settings(settings) {
+        Ok(settings) => lifecycle(env, reference, command(Box::new(settings))),
+        Err(error) => encode::bad_settings(env, &error),
+    }
+}
+
+/// Hands a command to the control thread, which sends `{Ref, Result}` when it is done.
+fn lifecycle<'a>(env: Env<'a>, reference: Term<'a>, command: Command) -> Term<'a> {
+    let caller = env.pid();
+    let mut mail = OwnedEnv::new();
+    let reference = mail.save(reference);
+    let reply = move |result: engine::Result<()>| {
+        // A caller that is gone by now has nobody to tell.
+        let _ = mail.send_and_clear(&caller, |env| {
+            (reference.load(env), encode::done(env, &result)).encode(env)
+        });
+    };
+    match ENGINE.submit(command, Box::new(reply)) {
+        Ok(()) => atoms::ok().encode(env),
+        Err(reason) => encode::error(env, &reason),
+    }
+}
