@@ -24,7 +24,7 @@ test: ## all tests: Rust, Erlang, as a dependency, and real clients end to end
 lint: ## format, clippy and xref
 	@.ci/requirements build test
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	rebar3 xref
 
 dialyzer: ## types of the Erlang side; the first run takes minutes

@@ -1,0 +1,101 @@
+%%% @doc The Erlang side of the end-to-end tests: a VM that does what it is told,
+%%% line by line, until its standard input ends.
+%%%
+%%% A line is an Erlang expression, as a caller of the device would write it. The
+%%% answer is one line, `=> ' and the value as JSON, so that whatever else the VM
+%%% prints can be told from it.
+-module(e2e_vm).
+-export([main/0, burst/4, settle/1]).
+
+%% Who starts this VM waits at most as long for the answer itself.
+-define(SETTLE_DEADLINE, 60000).
+
+main() ->
+    ok = io:setopts(user, [{encoding, unicode}, binary]),
+    spawn(fun loop/0).
+
+%% @doc Cast from several processes at once, and say how many microseconds that
+%% took. The data is `Process:Number', each process counts from 1.
+burst(Topic, Processes, Each, Padding) ->
+    Pad = binary:copy(<<"x">>, Padding),
+    Started = erlang:monotonic_time(microsecond),
+    Monitors = [
+        element(2, spawn_monitor(fun() -> cast_each(Topic, Process, 1, Each, Pad) end))
+     ||
+        Process <- lists:seq(1, Processes)
+    ],
+    [
+        receive
+            {'DOWN', Monitor, process, _, Reason} -> normal = Reason
+        end
+     ||
+        Monitor <- Monitors
+    ],
+    erlang:monotonic_time(microsecond) - Started.
+
+%% @doc Wait until a count or gauge of `stats/0' fits, and give the last one.
+settle(Fits) ->
+    settle(Fits, erlang:monotonic_time(millisecond) + ?SETTLE_DEADLINE).
+
+%%% Private functions.
+
+settle(Fits, Deadline) ->
+    Stats = dev_websocket:stats(),
+    case Fits(Stats) of
+        true ->
+            Stats;
+        false ->
+            case erlang:monotonic_time(millisecond) < Deadline of
+                true ->
+                    timer:sleep(5),
+                    settle(Fits, Deadline);
+                false ->
+                    error({not_settled, Stats})
+            end
+    end.
+
+cast_each(_Topic, _Process, Number, Each, _Pad) when Number > Each ->
+    ok;
+cast_each(Topic, Process, Number, Each, Pad) ->
+    Data = <<(integer_to_binary(Process))/binary, ":", (integer_to_binary(Number))/binary>>,
+    {ok, <<"OK">>} = dev_websocket:cast(#{<<"topic">> => Topic, <<"data">> => Data, <<"body">> => Pad}, #{}),
+    cast_each(Topic, Process, Number + 1, Each, Pad).
+
+loop() ->
+    case io:get_line(user, "") of
+        Line when is_binary(Line) ->
+            io:put_chars(user, ["=> ", json(answer(Line)), $\n]),
+            loop();
+        _ ->
+            halt(0)
+    end.
+
+answer(Line) ->
+    try
+        {ok, Tokens, _} = erl_scan:string(unicode:characters_to_list(Line)),
+        {ok, Expressions} = erl_parse:parse_exprs(Tokens),
+        {value, Value, _} = erl_eval:exprs(Expressions, erl_eval:new_bindings()),
+        #{ok => Value}
+    catch
+        Class:Reason ->
+            #{error => unicode:characters_to_binary(io_lib:format("~0tp", [{Class, Reason}]))}
+    end.
+
+%% @doc Tuples become arrays; what has no form in JSON becomes its Erlang text.
+json(Value) when is_integer(Value) -> integer_to_binary(Value);
+json(true) -> <<"true">>;
+json(false) -> <<"false">>;
+json(Value) when is_atom(Value) -> json(atom_to_binary(Value, utf8));
+json(Value) when is_binary(Value) -> [$", [escape(Character) || <<Character/utf8>> <= Value], $"];
+json(Value) when is_list(Value) -> [$[, lists:join($,, [json(Item) || Item <- Value]), $]];
+json(Value) when is_tuple(Value) -> json(tuple_to_list(Value));
+json(Value) when is_map(Value) ->
+    Pairs = [[json(Key), $:, json(Item)] || {Key, Item} <- maps:to_list(Value)],
+    [${, lists:join($,, Pairs), $}];
+json(Value) ->
+    json(unicode:characters_to_binary(io_lib:format("~0tp", [Value]))).
+
+escape($") -> "\\\"";
+escape($\\) -> "\\\\";
+escape(Character) when Character < 32 -> io_lib:format("\\u~4.16.0b", [Character]);
+escape(Character) -> Character.
