@@ -136,7 +136,7 @@ a_message_without_topics_reaches_who_asked_for_everything() ->
     ?assertMatch(#{<<"type">> := <<"pong">>, <<"id">> := 7}, ws_client:recv_json(Nothing)).
 
 raw_frames_are_the_message_alone() ->
-    {ok, Client} = ws_client:connect(uri(), "topic=t&format=raw"),
+    Client = ws_client:connect_raw(uri(), "topic=t"),
     dev_websocket:cast(#{<<"topic">> => <<"t">>, <<"n">> => 1}, #{}),
     ?assertEqual(#{<<"topic">> => <<"t">>, <<"n">> => 1}, ws_client:recv_json(Client)).
 

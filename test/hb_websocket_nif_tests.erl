@@ -1,5 +1,5 @@
-%%% @doc The boundary: what the native functions take, and that loading, reloading
-%%% and ending a VM in any order leaves one engine or none, never a crash.
+%%% @doc The boundary: what the native functions take, and that there is one engine
+%%% however often and in whatever order its modules are loaded.
 -module(hb_websocket_nif_tests).
 -include_lib("eunit/include/eunit.hrl").
 
@@ -25,22 +25,6 @@ boundary_test_() ->
             the_application_stops_and_starts_the_server
         ]
     ]}.
-
-vm_test_() ->
-    [
-        {timeout, 120, {atom_to_list(Name), fun() -> ?MODULE:Name() end}}
-     ||
-        Name <- [
-            without_the_library_every_call_says_so,
-            a_library_that_arrives_later_is_found,
-            an_archive_folder_is_a_place_for_the_library,
-            a_packaged_device_brings_its_engine,
-            a_taken_port_fails_neither_the_load_nor_the_vm,
-            an_embedded_system_boots_the_server,
-            halt_ends_a_busy_vm_cleanly,
-            a_vm_that_stops_tells_its_clients
-        ]
-    ].
 
 -compile([export_all, nowarn_export_all]).
 
@@ -220,7 +204,7 @@ the_device_can_be_reloaded() ->
 %% first, so its `on_load' finds no helper.
 copies_of_the_device_share_one_server() ->
     {Info, Client} = serve(),
-    Copies = [copy(Module) || Module <- [dev_websocket, dev_websocket_engine, dev_websocket_settings]],
+    Copies = device_copy:modules(),
     [{Copy, _, _} | _] = Copies,
     try
         [{module, Module} = code:load_binary(Module, File, Beam) || {Module, File, Beam} <- Copies],
@@ -251,124 +235,6 @@ the_application_stops_and_starts_the_server() ->
     after
         quietly(fun() -> application:stop(dev_websocket) end)
     end.
-
-%%% Other VMs.
-
-without_the_library_every_call_says_so() ->
-    with_copy(fun(Ebin, _Library) ->
-        with_peer(Ebin, [], fun(Call) ->
-            {error, {engine_not_loaded, _}} = Error = Call(hb_websocket_nif, info, []),
-            Calls = [
-                {hb_websocket_nif, cast, [a]}, {hb_websocket_nif, cast_large, [a]}, {hb_websocket_nif, settings, []},
-                {hb_websocket_nif, stats, []}, {hb_websocket_nif, validate, [#{}]}, {hb_websocket_nif, stop, [1]},
-                {hb_websocket_nif, start, [1, #{}]}, {hb_websocket_nif, boot, [1, #{}]}, {hb_websocket_nif, load, []},
-                {dev_websocket, info, []}, {dev_websocket, start, [#{}]}, {dev_websocket, stop, []},
-                {dev_websocket, config, []}, {dev_websocket, stats, []}
-            ],
-            [?assertEqual(Error, Call(Module, Name, Arguments)) || {Module, Name, Arguments} <- Calls],
-            ?assertEqual({ok, <<"OK">>}, Call(dev_websocket, cast, [#{}, #{}])),
-            ?assertMatch(#{exports := _}, Call(dev_websocket, info, [#{}])),
-            ?assertEqual(ok, Call(application, start, [dev_websocket]))
-        end)
-    end).
-
-a_library_that_arrives_later_is_found() ->
-    with_copy(fun(Ebin, Library) ->
-        with_peer(Ebin, [], fun(Call) ->
-            ?assertMatch({error, {engine_not_loaded, _}}, Call(dev_websocket, info, [])),
-            Place = filename:join([filename:dirname(Ebin), "priv", "crates", "dev_websocket_nif", "dev_websocket_nif.so"]),
-            ok = filelib:ensure_dir(Place),
-            {ok, _} = file:copy(Library, Place),
-            ?assertEqual(ok, Call(dev_websocket, start, [#{}])),
-            ?assertMatch({ok, #{uri := _}}, Call(dev_websocket, info, []))
-        end)
-    end).
-
-an_archive_folder_is_a_place_for_the_library() ->
-    with_copy(fun(Ebin, Library) ->
-        {ok, _} = file:copy(Library, filename:join(Ebin, "dev_websocket_nif.so")),
-        with_peer(Ebin, [], fun(Call) ->
-            ?assertMatch({ok, #{uri := _}}, Call(dev_websocket, info, []))
-        end)
-    end).
-
-%% As newer nodes load a device: modules under generated names from memory, and
-%% everything else unpacked into a folder that `hb_device_archive' knows.
-a_packaged_device_brings_its_engine() ->
-    with_copy(fun(Ebin, Library) ->
-        Folder = filename:dirname(Ebin),
-        ok = file:rename(Ebin, filename:join(Folder, "ebin.all")),
-        Place = fun(Parts, From) ->
-            File = filename:join([Folder | Parts]),
-            ok = filelib:ensure_dir(File),
-            {ok, _} = file:copy(From, File)
-        end,
-        Place(["ebin", "hb_websocket_nif.beam"], filename:join([Folder, "ebin.all", "hb_websocket_nif.beam"])),
-        Place(["crates", "dev_websocket_nif", "dev_websocket_nif.so"], Library),
-        ok = file:del_dir_r(filename:join(Folder, "ebin.all")),
-        with_peer(Folder, [], fun(Call) ->
-            Load = fun({Module, File, Beam}) -> {module, Module} = Call(code, load_binary, [Module, File, Beam]) end,
-            Copies = [copy(Module) || Module <- [dev_websocket, dev_websocket_engine, dev_websocket_settings]],
-            [{Root, _, _}, {Engine, _, _}, _] = Copies,
-            Load(archive_module(Engine, Folder)),
-            lists:foreach(Load, Copies),
-            ?assertEqual({ok, <<"OK">>}, Call(Root, cast, [#{<<"topic">> => <<"first">>}, #{}])),
-            ?assertMatch(#{<<"publications">> := 1}, Call(Root, stats, [])),
-            ?assertMatch({ok, #{uri := _}}, Call(Root, info, []))
-        end)
-    end).
-
-a_taken_port_fails_neither_the_load_nor_the_vm() ->
-    {ok, Taken} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}]),
-    {ok, Port} = inet:port(Taken),
-    with_peer(ebin(), [{"DEV_WEBSOCKET_PORT", integer_to_list(Port)}], fun(Call) ->
-        ?assertEqual({module, dev_websocket}, Call(code, ensure_loaded, [dev_websocket])),
-        Address = iolist_to_binary(io_lib:format("127.0.0.1:~b", [Port])),
-        ?assertEqual({error, {listen, #{address => Address, reason => eaddrinuse}}}, Call(dev_websocket, info, [])),
-        ?assertEqual({ok, <<"OK">>}, Call(dev_websocket, cast, [#{}, #{}])),
-        %% Another copy of the device does not try again by itself.
-        ok = gen_tcp:close(Taken),
-        ?assertEqual({module, dev_websocket}, Call(code, load_file, [dev_websocket])),
-        ?assertMatch({error, {listen, _}}, Call(dev_websocket, info, [])),
-        ?assertEqual(ok, Call(dev_websocket, start, [#{port => 0}])),
-        {ok, #{uri := Uri}} = Call(dev_websocket, info, []),
-        {ok, Client} = ws_client:connect(Uri),
-        ?assert(ws_client:is_open(Client))
-    end).
-
-an_embedded_system_boots_the_server() ->
-    in_folder(fun(Folder) ->
-        Boot = boot_script(Folder),
-        {0, Output} = run(
-            ["-boot", Boot, "-mode", "embedded"],
-            "embedded = code:get_mode(), {ok, #{uri := Uri}} = dev_websocket:info(), {ok, _} = dev_websocket:cast(a, b), "
-            "io:format(\"~s~n\", [Uri]), init:stop()."
-        ),
-        ?assertMatch({match, _}, re:run(Output, "^ws://127.0.0.1:[0-9]+/ws", [multiline]))
-    end).
-
-halt_ends_a_busy_vm_cleanly() ->
-    Cast =
-        "{ok, #{uri := Uri}} = dev_websocket:info(), "
-        "[spawn(fun() -> (fun F() -> dev_websocket:cast(#{<<\"topic\">> => <<\"t\">>}, #{}), F() end)() end) || _ <- \"1234\"], "
-        "#{port := Port} = uri_string:parse(binary_to_list(Uri)), "
-        "{ok, S} = gen_tcp:connect(\"127.0.0.1\", Port, [binary, {active, true}]), "
-        "gen_tcp:send(S, \"GET /ws?topic=t HTTP/1.1\\r\\nHost: a\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n"
-        "Sec-WebSocket-Version: 13\\r\\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\n\\r\\n\"), "
-        "receive {tcp, S, <<\"HTTP/1.1 101\", _/binary>>} -> ok end, ",
-    ?assertEqual({0, <<>>}, run(["-pa", ebin()], Cast ++ "halt().")),
-    ?assertEqual({7, <<>>}, run(["-pa", ebin()], Cast ++ "halt(7, [{flush, false}]).")).
-
-a_vm_that_stops_tells_its_clients() ->
-    {ok, Peer, _} = start_peer(ebin(), []),
-    Call = fun(Module, Name, Arguments) -> peer:call(Peer, Module, Name, Arguments) end,
-    ok = Call(application, start, [dev_websocket]),
-    {ok, #{uri := Uri}} = Call(dev_websocket, info, []),
-    {ok, Client} = ws_client:connect(Uri),
-    #{<<"type">> := <<"connection_established">>} = ws_client:recv_json(Client),
-    ok = Call(init, stop, []),
-    ?assertMatch({close, 1001, _}, ws_client:recv(Client)),
-    ?assertEqual(closed, ws_client:recv(Client)).
 
 %%% What the tests are made of.
 
@@ -409,111 +275,3 @@ quietly(Run) ->
     after
         ok = logger:set_primary_config(level, Level)
     end.
-
-%% @doc A module of the device under a generated name, as a packager makes it: all
-%% names of the group are renamed, and nothing else.
-copy(Module) ->
-    {ok, {_, [{abstract_code, {raw_abstract_v1, Forms}}]}} = beam_lib:chunks(code:which(Module), [abstract_code]),
-    {ok, Copy, Beam} = compile:forms(rename(Forms), [debug_info]),
-    {Copy, atom_to_list(Copy) ++ ".beam", Beam}.
-
-rename(Atom) when is_atom(Atom) ->
-    case atom_to_list(Atom) of
-        "dev_websocket" ++ Rest when Rest =:= ""; hd(Rest) =:= $_ -> list_to_atom("_hb_device_copy" ++ Rest);
-        _ -> Atom
-    end;
-rename(Tuple) when is_tuple(Tuple) -> list_to_tuple(rename(tuple_to_list(Tuple)));
-rename([Head | Tail]) -> [rename(Head) | rename(Tail)];
-rename(Other) -> Other.
-
-%% @doc A `hb_device_archive' that knows the folder of one module's archive.
-archive_module(Module, Folder) ->
-    Forms = [
-        {attribute, 1, module, hb_device_archive},
-        {attribute, 1, export, [{implementation_dir, 1}]},
-        {function, 1, implementation_dir, 1, [{clause, 1, [{atom, 1, Module}], [], [{string, 1, Folder}]}]}
-    ],
-    {ok, Name, Beam} = compile:forms(Forms),
-    {Name, "hb_device_archive.beam", Beam}.
-
-ebin() ->
-    filename:absname(filename:dirname(code:which(dev_websocket))).
-
-in_folder(Run) ->
-    Folder = filename:join([
-        filename:basedir(user_cache, "dev_websocket_tests"),
-        integer_to_list(erlang:system_time()) ++ os:getpid()
-    ]),
-    ok = filelib:ensure_dir(filename:join(Folder, "file")),
-    try Run(Folder)
-    after
-        file:del_dir_r(Folder)
-    end.
-
-%% @doc The compiled modules in a folder of their own, without the library.
-with_copy(Run) ->
-    in_folder(fun(Folder) ->
-        Ebin = filename:join([Folder, "lib", "ebin"]),
-        ok = filelib:ensure_dir(filename:join(Ebin, "file")),
-        [
-            {ok, _} = file:copy(File, filename:join(Ebin, filename:basename(File)))
-         ||
-            File <- filelib:wildcard(filename:join(ebin(), "{dev,hb}_websocket*.{beam,app}")),
-            string:find(File, "_tests") =:= nomatch
-        ],
-        Run(Ebin, filename:join([code:priv_dir(dev_websocket), "crates", "dev_websocket_nif", "dev_websocket_nif.so"]))
-    end).
-
-start_peer(Ebin, Environment) ->
-    Quiet = ["-kernel", "logger_level", "none"],
-    peer:start_link(#{
-        connection => standard_io,
-        args => ["-pa", Ebin | Quiet],
-        env => maps:to_list(maps:merge(environment(), maps:from_list(Environment)))
-    }).
-
-with_peer(Ebin, Environment, Run) ->
-    {ok, Peer, _} = start_peer(Ebin, Environment),
-    try Run(fun(Module, Name, Arguments) -> peer:call(Peer, Module, Name, Arguments) end)
-    after
-        peer:stop(Peer)
-    end.
-
-environment() ->
-    #{"DEV_WEBSOCKET_PORT" => "0", "DEV_WEBSOCKET_HOST" => "127.0.0.1"}.
-
-%% @doc The exit status and the output of a VM.
-run(Arguments, Code) ->
-    Erl = filename:join([code:root_dir(), "bin", "erl"]),
-    Port = open_port({spawn_executable, Erl}, [
-        {args, Arguments ++ ["-noshell", "-eval", Code]},
-        {env, maps:to_list(environment())},
-        exit_status, binary, stderr_to_stdout, hide
-    ]),
-    output(Port, <<>>).
-
-output(Port, Output) ->
-    receive
-        {Port, {data, Data}} -> output(Port, <<Output/binary, Data/binary>>);
-        {Port, {exit_status, Status}} -> {Status, Output}
-    after ?DEADLINE ->
-        error({no_end, Output})
-    end.
-
-%% @doc A boot script for kernel, stdlib and this application.
-boot_script(Folder) ->
-    Applications = [
-        begin
-            _ = application:load(Application),
-            {ok, Version} = application:get_key(Application, vsn),
-            {Application, Version}
-        end
-     ||
-        Application <- [kernel, stdlib, dev_websocket]
-    ],
-    Release = {release, {"test", "1"}, {erts, erlang:system_info(version)}, Applications},
-    Boot = filename:join(Folder, "test"),
-    ok = file:write_file(Boot ++ ".rel", io_lib:format("~p.~n", [Release])),
-    Options = [{path, [ebin()]}, {outdir, Folder}, local, silent, no_warn_sasl],
-    {ok, _, _} = systools:make_script(Boot, Options),
-    Boot.

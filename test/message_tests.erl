@@ -253,8 +253,7 @@ recorded_messages_arrive(Client) ->
 
 %% @doc A client that gets each message as it is.
 connect(Uri) ->
-    {ok, Client} = ws_client:connect(Uri, "topic=*&format=raw"),
-    Client.
+    ws_client:connect_raw(Uri, "topic=*").
 
 same_as_json(Client, Cases) ->
     lists:foreach(

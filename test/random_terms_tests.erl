@@ -24,7 +24,7 @@ every_random_term_arrives_or_is_counted() ->
     _ = rand:seed(exsss, Seed),
     ?debugFmt("seed ~b", [Seed]),
     {ok, #{uri := Uri}} = dev_websocket:info(),
-    {ok, Client} = ws_client:connect(Uri, "topic=*&format=raw"),
+    Client = ws_client:connect_raw(Uri, "topic=*"),
     Before = dev_websocket:stats(),
     lists:foreach(
         fun(_) ->
@@ -48,7 +48,7 @@ every_random_term_arrives_or_is_counted() ->
 %% rounds to the last three, the least that is in use must not grow.
 memory_returns_to_where_it_was() ->
     {ok, #{uri := Uri}} = dev_websocket:info(),
-    {ok, Client} = ws_client:connect(Uri, "topic=*&format=raw"),
+    Client = ws_client:connect_raw(Uri, "topic=*"),
     Rounds = [begin a_round(Client), memory() end || _ <- lists:seq(1, 6)],
     {First, Last} = lists:split(3, Rounds),
     Growth = fun(Kind) -> lists:min([Kind(Memory) || Memory <- Last]) - lists:min([Kind(Memory) || Memory <- First]) end,

@@ -3,7 +3,7 @@
 %%% A client is its socket. Bytes that were read but not used yet wait in the
 %%% dictionary of the process that reads, so one process reads one client.
 -module(ws_client).
--export([connect/1, connect/2, connect/3, request/3]).
+-export([connect/1, connect/2, connect/3, connect_raw/2, request/3]).
 -export([send_text/2, send_binary/2, send_json/2, ping/2, pong/2, close/1, close/3]).
 -export([send_frame/2, send_raw/2, abort/1]).
 -export([recv/1, recv/2, recv_text/1, recv_json/1, messages/2, is_open/1]).
@@ -53,6 +53,14 @@ connect(Uri, Query, Headers) ->
         {error, Reason} ->
             {error, Reason}
     end.
+
+%% @doc Connect for messages alone. Nothing tells such a client that it is
+%% subscribed, but a pong comes after that.
+-spec connect_raw(binary() | string(), iodata()) -> client().
+connect_raw(Uri, Query) ->
+    {ok, Socket} = connect(Uri, [Query, "&format=raw"]),
+    true = is_open(Socket),
+    Socket.
 
 %% @doc Send a GET request and read the head of its answer.
 -spec request({string(), inet:port_number()}, iodata(), [{iodata(), iodata()}]) ->

@@ -12,7 +12,7 @@ use std::thread;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::protocol::Message;
 
-use support::{CLOSE, Client, PING, PONG, Raw, TEXT, TestServer, frame, message, seqs, until};
+use support::{CLOSE, Client, PING, PONG, Raw, TEXT, TestServer, frame, seqs, until};
 
 /// What a new raw connection is told after it sent these bytes.
 fn closed_after(server: &TestServer, bytes: &[u8]) -> (u16, String) {
@@ -84,30 +84,29 @@ fn publications_before_the_goodbye_arrive() {
 #[test]
 fn nothing_follows_a_close_frame_however_much_is_published() {
     let server = TestServer::with(|settings| settings.history_bytes = 0);
-    let done = AtomicBool::new(false);
+    // So many that they are served in turns, and are told goodbye between two of them.
+    let mut crowd = Raw::crowd(&server, 300, "?topic=a");
+    let goodbye = frame(CLOSE, &1000_u16.to_be_bytes());
+    let broken = frame(0x83, b"");
+    let all_said = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                let _ = server.publish(&message("a", "x"));
+            for _ in 0..5000 {
+                if all_said.load(Ordering::Relaxed) {
+                    break;
+                }
+                server.send("a", "x");
             }
         });
-        let rounds = scope.spawn(|| {
-            // The client closes, the client breaks a rule, and a ping stands before the broken rule.
-            let goodbye = frame(CLOSE, &1000_u16.to_be_bytes());
-            let broken = frame(0x83, b"");
-            let both = [frame(PING, b""), broken.clone()].concat();
-            for end in [&goodbye, &broken, &both].into_iter().cycle().take(150) {
-                let mut raw = Raw::upgraded(&server, "?topic=a");
-                raw.json();
-                raw.message();
-                raw.write(end);
-                // This looks for the end of the stream behind the close frame.
-                raw.closed();
-            }
-        });
-        let result = rounds.join();
-        done.store(true, Ordering::Relaxed);
-        result.unwrap();
+        for (raw, end) in crowd
+            .iter_mut()
+            .zip([&goodbye, &broken].into_iter().cycle())
+        {
+            raw.write(end);
+        }
+        all_said.store(true, Ordering::Relaxed);
+        // This looks for the end of the stream behind the close frame.
+        crowd.into_iter().for_each(|raw| drop(raw.closed()));
     });
     server.until_stat("connections", 0);
 }

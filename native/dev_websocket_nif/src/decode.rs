@@ -1,36 +1,25 @@
-//! Terms to core types, within a budget: nothing in a message can make a cast take long or use much memory.
+//! Terms to messages, within a budget: nothing in a message can make a cast take long or use much memory.
 //!
 //! What a message's values *mean* is the core's business; here is only which term is which [`Value`].
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dev_websocket_core::message::Value;
 use dev_websocket_core::message::json::leaves_node;
-use dev_websocket_core::{SettingError, SettingValue, Settings};
-use num_bigint::{BigInt, Sign};
-use rustler::sys::enif_get_tuple;
 use rustler::{Atom, Binary, MapIterator, Term, TermType};
 
 use crate::atoms;
+use crate::integers::LargeIntegers;
+use crate::terms::{atom_name, cells, charlist, tuple_elements};
 
 /// Containers inside containers; a deeper one is left out.
 const MAX_DEPTH: usize = 64;
 
-/// The longest magnitude of an integer that is written out, in bytes: its digits take time in its square.
-const MAX_INTEGER_BYTES: usize = 1024;
-
 /// The longest charlist that counts as a key. Binaries are checked at once, charlists one by one.
 const MAX_KEY_CHARACTERS: usize = 100;
-
-/// The longest charlist that counts as a setting's text.
-const MAX_SETTING_CHARACTERS: usize = 4096;
-
-/// The most texts in a setting's list.
-const MAX_SETTING_ITEMS: usize = 10_000;
 
 /// The message does not fit the budget.
 #[derive(Debug)]
@@ -74,7 +63,7 @@ pub(crate) fn message<'a>(
     let mut reader = Reader {
         left: budget,
         commitments,
-        integer_bounds: None,
+        integers: LargeIntegers::default(),
     };
     let value = reader.value(term, 0)?;
     // 10 KiB of text or 200 values in a hundredth of a millisecond.
@@ -89,8 +78,7 @@ pub(crate) fn message<'a>(
 struct Reader<'a> {
     left: Budget,
     commitments: bool,
-    /// The least and the greatest integer that are written out, made when first needed.
-    integer_bounds: Option<(Term<'a>, Term<'a>)>,
+    integers: LargeIntegers<'a>,
 }
 
 /// What a list is.
@@ -152,26 +140,13 @@ impl<'a> Reader<'a> {
         if let Ok(number) = term.decode() {
             return Ok(Value::Integer(number));
         }
-        match self.digits(term) {
+        match self.integers.digits(term) {
             Some(digits) => {
                 self.spend_text(digits.len())?;
                 Ok(Value::BigInteger(digits))
             }
             None => Ok(Value::Omitted("integer")),
         }
-    }
-
-    /// The digits of an integer beyond 64 bits, unless it is too large. Comparing integers of different sizes takes no
-    /// time, copying a large one out does.
-    fn digits(&mut self, term: Term<'a>) -> Option<String> {
-        let (least, greatest) = match self.integer_bounds {
-            Some(bounds) => bounds,
-            None => *self.integer_bounds.insert(integer_bounds(term)?),
-        };
-        if term < least || term > greatest {
-            return None;
-        }
-        big_integer(&term.to_binary()).map(|number| number.to_string())
     }
 
     fn list(&mut self, term: Term<'a>, depth: usize) -> Result<Value<'a>, BeyondBudget> {
@@ -276,7 +251,7 @@ impl<'a> Reader<'a> {
             TermType::Atom => Some(atom_name(term)),
             TermType::Integer => match term.decode::<i64>() {
                 Ok(number) => Some(number.to_string()),
-                Err(_) => self.digits(term),
+                Err(_) => self.integers.digits(term),
             },
             TermType::List => charlist(term, MAX_KEY_CHARACTERS),
             _ => None,
@@ -350,44 +325,6 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// The items of a proper list.
-fn cells<'a>(list: Term<'a>) -> impl Iterator<Item = Term<'a>> {
-    let mut rest = list;
-    std::iter::from_fn(move || {
-        let (item, tail) = rest.list_get_cell().ok()?;
-        rest = tail;
-        Some(item)
-    })
-}
-
-/// The elements of a tuple where they lie: a list of them would cost memory before anything is known about the message.
-fn tuple_elements<'a>(tuple: Term<'a>) -> (impl Iterator<Item = Term<'a>>, usize) {
-    let env = tuple.get_env();
-    let mut arity = 0;
-    let mut first = std::ptr::null();
-    // SAFETY: the term belongs to the environment, and both pointers are valid for the call to write to.
-    let is_tuple = unsafe {
-        enif_get_tuple(
-            env.as_c_arg(),
-            tuple.as_c_arg(),
-            &raw mut arity,
-            &raw mut first,
-        )
-    } == 1;
-    let elements: &'a [_] = match usize::try_from(arity) {
-        // SAFETY: the call gave the address of `arity` terms, which live as long as the tuple: as its environment, 'a.
-        Ok(arity) if is_tuple && arity > 0 => unsafe { std::slice::from_raw_parts(first, arity) },
-        _ => &[],
-    };
-    // SAFETY: an element of a term belongs to the same environment.
-    (
-        elements
-            .iter()
-            .map(move |element| unsafe { Term::new(env, *element) }),
-        elements.len(),
-    )
-}
-
 /// The id or path of a lazy link, `{link, Id, Options}`.
 fn link_target<'a>(term: Term<'a>) -> Option<&'a [u8]> {
     let (tag, id, _): (Atom, Binary<'a>, Term<'a>) = term.decode().ok()?;
@@ -396,160 +333,4 @@ fn link_target<'a>(term: Term<'a>) -> Option<&'a [u8]> {
 
 fn is_key(term: Term<'_>) -> bool {
     term.is_atom() || term.is_binary() || charlist(term, MAX_KEY_CHARACTERS).is_some()
-}
-
-/// The text of a list of characters that can be shown; none for the empty list, which may as well be an empty list.
-fn charlist(list: Term<'_>, max_characters: usize) -> Option<String> {
-    let mut text = String::new();
-    let mut rest = list;
-    for _ in 0..max_characters {
-        let Ok((item, tail)) = rest.list_get_cell() else {
-            break;
-        };
-        let character = char::from_u32(item.decode().ok()?)?;
-        if character.is_control() && !character.is_whitespace() {
-            return None;
-        }
-        text.push(character);
-        rest = tail;
-    }
-    (rest.is_empty_list() && !text.is_empty()).then_some(text)
-}
-
-/// The name of an atom. The system's own function knows only Latin-1 before OTP 26, the external format knows all.
-fn atom_name(atom: Term<'_>) -> String {
-    if let Ok(name) = atom.atom_to_string() {
-        return name;
-    }
-    const SMALL_ATOM_UTF8: u8 = 119;
-    const ATOM_UTF8: u8 = 118;
-    let name = match atom.to_binary().as_slice() {
-        [_, SMALL_ATOM_UTF8, _, name @ ..] | [_, ATOM_UTF8, _, _, name @ ..] => {
-            String::from_utf8(name.to_vec()).ok()
-        }
-        _ => None,
-    };
-    name.unwrap_or_default()
-}
-
-/// The least and the greatest integer with [`MAX_INTEGER_BYTES`] of magnitude.
-fn integer_bounds<'a>(term: Term<'a>) -> Option<(Term<'a>, Term<'a>)> {
-    let bound = |sign| {
-        let [high, low] = [
-            (MAX_INTEGER_BYTES / 256) as u8,
-            (MAX_INTEGER_BYTES % 256) as u8,
-        ];
-        let mut external = vec![VERSION, LARGE_BIG, 0, 0, high, low, sign];
-        external.resize(external.len() + MAX_INTEGER_BYTES, 0xff);
-        term.get_env()
-            .binary_to_term(&external)
-            .map(|(bound, _)| bound)
-    };
-    Some((bound(1)?, bound(0)?))
-}
-
-const VERSION: u8 = 131;
-const SMALL_BIG: u8 = 110;
-const LARGE_BIG: u8 = 111;
-
-/// An integer in the external term format.
-fn big_integer(external: &[u8]) -> Option<BigInt> {
-    let (sign, magnitude) = match external {
-        [VERSION, SMALL_BIG, _, sign, magnitude @ ..]
-        | [VERSION, LARGE_BIG, _, _, _, _, sign, magnitude @ ..] => (sign, magnitude),
-        _ => return None,
-    };
-    let sign = if *sign == 0 { Sign::Plus } else { Sign::Minus };
-    Some(BigInt::from_bytes_le(sign, magnitude))
-}
-
-/// Why settings were not taken.
-#[derive(Debug)]
-pub(crate) enum BadSettings<'a> {
-    /// They are no map.
-    NotAMap,
-    /// The name of one is no text.
-    UnknownName(Term<'a>),
-    /// The core refused one.
-    Refused(Term<'a>, SettingError),
-}
-
-/// Reads settings; those that are not named get their defaults.
-pub(crate) fn settings<'a>(term: Term<'a>) -> Result<Settings, BadSettings<'a>> {
-    let mut settings = Settings::default();
-    for (key, value) in MapIterator::new(term).ok_or(BadSettings::NotAMap)? {
-        let name = setting_text(key).ok_or(BadSettings::UnknownName(key))?;
-        settings
-            .set(&name, setting_value(value))
-            .map_err(|error| BadSettings::Refused(key, error))?;
-    }
-    Ok(settings)
-}
-
-fn setting_value(term: Term<'_>) -> SettingValue {
-    // No setting takes this one, so what is no setting at all gets the answer that names what the setting takes.
-    const OUT_OF_RANGE: SettingValue = SettingValue::Integer(i64::MIN);
-    match term.get_type() {
-        TermType::Atom if atoms::true_() == term => SettingValue::Boolean(true),
-        TermType::Atom if atoms::false_() == term => SettingValue::Boolean(false),
-        TermType::Atom | TermType::Binary => {
-            setting_text(term).map_or(OUT_OF_RANGE, SettingValue::Text)
-        }
-        TermType::Integer => term.decode().map_or(OUT_OF_RANGE, SettingValue::Integer),
-        TermType::Tuple => ip_address(term).map_or(OUT_OF_RANGE, SettingValue::Text),
-        // An empty text and an empty list look the same; as text, both kinds of settings take it.
-        TermType::List if term.is_empty_list() => SettingValue::Text(String::new()),
-        TermType::List => match charlist(term, MAX_SETTING_CHARACTERS) {
-            Some(text) => SettingValue::Text(text),
-            None => setting_texts(term).map_or(OUT_OF_RANGE, SettingValue::List),
-        },
-        _ => OUT_OF_RANGE,
-    }
-}
-
-fn setting_text(term: Term<'_>) -> Option<String> {
-    match term.get_type() {
-        TermType::Atom => Some(atom_name(term)),
-        TermType::Binary => Binary::from_term(term)
-            .ok()
-            .and_then(|binary| String::from_utf8(binary.to_vec()).ok()),
-        TermType::List => charlist(term, MAX_SETTING_CHARACTERS),
-        _ => None,
-    }
-}
-
-fn setting_texts(list: Term<'_>) -> Option<Vec<String>> {
-    let texts: Vec<String> = cells(list)
-        .take(MAX_SETTING_ITEMS)
-        .map(setting_text)
-        .collect::<Option<_>>()?;
-    list.list_length()
-        .is_ok_and(|length| length == texts.len())
-        .then_some(texts)
-}
-
-/// An address as Erlang writes it, a tuple of four bytes or of eight 16-bit numbers.
-fn ip_address(tuple: Term<'_>) -> Option<String> {
-    let (elements, arity) = tuple_elements(tuple);
-    if arity != 4 && arity != 8 {
-        return None;
-    }
-    // Decoding to a smaller type would cut the number instead of refusing it.
-    let numbers: Vec<u32> = elements
-        .map(|element| element.decode().ok())
-        .collect::<Option<_>>()?;
-    if let Ok(numbers) = <[u32; 4]>::try_from(numbers.as_slice()) {
-        let octets = in_range::<u8, 4>(numbers)?;
-        return Some(Ipv4Addr::from(octets).to_string());
-    }
-    let groups = in_range::<u16, 8>(numbers.try_into().ok()?)?;
-    Some(Ipv6Addr::from(groups).to_string())
-}
-
-fn in_range<T: TryFrom<u32> + Copy + Default, const N: usize>(numbers: [u32; N]) -> Option<[T; N]> {
-    let mut smaller = [T::default(); N];
-    for (small, number) in smaller.iter_mut().zip(numbers) {
-        *small = T::try_from(number).ok()?;
-    }
-    Some(smaller)
 }

@@ -4,8 +4,8 @@ use dev_websocket_core::{Info, Rejected, SettingError, SettingValue, Settings, S
 use rustler::{Atom, Encoder, Env, Term};
 
 use crate::atoms;
-use crate::decode::BadSettings;
 use crate::engine::{self, Reason};
+use crate::settings::BadSettings;
 
 /// What became of a cast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,9 @@ mod atoms;
 mod decode;
 mod encode;
 mod engine;
+mod integers;
+mod settings;
+mod terms;
 
 use std::sync::Arc;
 
@@ -88,7 +91,7 @@ fn stats(env: Env<'_>) -> Term<'_> {
 /// Says whether the settings would be taken.
 #[rustler::nif]
 fn validate<'a>(env: Env<'a>, settings: Term<'a>) -> Term<'a> {
-    match decode::settings(settings) {
+    match settings::read(settings) {
         Ok(_) => atoms::ok().encode(env),
         Err(error) => encode::bad_settings(env, &error),
     }
@@ -100,7 +103,7 @@ fn lifecycle_with<'a>(
     settings: Term<'a>,
     command: fn(Box<Settings>) -> Command,
 ) -> Term<'a> {
-    match decode::settings(settings) {
+    match settings::read(settings) {
         Ok(settings) => lifecycle(env, reference, command(Box::new(settings))),
         Err(error) => encode::bad_settings(env, &error),
     }

@@ -57,21 +57,32 @@ impl TopicRules {
     }
 
     fn add_explicit(&self, value: &Value<'_>, set: &mut TopicSet) {
-        if let Value::List(items) = value {
-            for item in items.iter().filter(|item| !matches!(item, Value::List(_))) {
-                self.add_explicit(item, set);
-            }
-        } else if let Some(text) = scalar_text(value) {
-            for name in text
-                .split(',')
-                .map(str::trim)
-                .filter(|name| !name.is_empty())
-            {
-                match Topic::new(name) {
-                    Ok(topic) if topic.is_reserved() => set.reserved += 1,
-                    Ok(topic) => self.add(topic, set),
-                    Err(_) => set.invalid += 1,
+        match value {
+            Value::List(items) => match charlist(items) {
+                Some(text) => self.add_names(&text, set),
+                None => items
+                    .iter()
+                    .filter_map(scalar_text)
+                    .for_each(|text| self.add_names(&text, set)),
+            },
+            value => {
+                if let Some(text) = scalar_text(value) {
+                    self.add_names(&text, set);
                 }
+            }
+        }
+    }
+
+    fn add_names(&self, text: &str, set: &mut TopicSet) {
+        for name in text
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+        {
+            match Topic::new(name) {
+                Ok(topic) if topic.is_reserved() => set.reserved += 1,
+                Ok(topic) => self.add(topic, set),
+                Err(_) => set.invalid += 1,
             }
         }
     }
@@ -170,6 +181,21 @@ fn name_and_value<'v, 'a>(item: &'v Value<'a>) -> Option<(&'v str, &'v Value<'a>
     }
 }
 
+/// An Erlang string is a list of characters. Nobody has such numbers for topics, so here it counts as text.
+fn charlist(items: &[Value<'_>]) -> Option<String> {
+    let character = |item: &Value<'_>| match item {
+        Value::Integer(number) => {
+            char::from_u32(u32::try_from(*number).ok()?).filter(|character| !character.is_control())
+        }
+        _ => None,
+    };
+    items
+        .iter()
+        .map(character)
+        .collect::<Option<String>>()
+        .filter(|text| !text.is_empty())
+}
+
 /// The text of a scalar tag; none for what has no single text, or is too long for a topic anyway.
 fn scalar_text<'v>(value: &'v Value<'_>) -> Option<Cow<'v, str>> {
     match value {
@@ -232,9 +258,17 @@ mod tests {
 
     #[test]
     fn topic_texts_are_split_trimmed_and_deduplicated() {
-        let list = Value::List(vec![text("c,d"), Value::Integer(5), text("a")]);
+        let list = Value::List(vec![text("c,d"), Value::Integer(5), text("a"), Value::Null]);
         let message = map(vec![("Topic", text(" a , b,,a")), ("TOPICS", list)]);
         assert_eq!(names(&message), ["a", "b", "c", "d", "5"]);
+    }
+
+    #[test]
+    fn an_erlang_string_is_a_text() {
+        let string = Value::List("a,bü".chars().map(|c| Value::Integer(c as i64)).collect());
+        assert_eq!(names(&map(vec![("topic", string)])), ["a", "bü"]);
+        let numbers = Value::List([1, 2].map(Value::Integer).into());
+        assert_eq!(names(&map(vec![("topic", numbers)])), ["1", "2"]);
     }
 
     #[test]

@@ -82,6 +82,15 @@ impl Raw {
         raw
     }
 
+    /// Many WebSockets of the JSON format, welcomed.
+    pub(crate) fn crowd(server: &TestServer, count: usize, query: &str) -> Vec<Self> {
+        let mut crowd: Vec<_> = (0..count).map(|_| Self::upgraded(server, query)).collect();
+        for raw in &mut crowd {
+            assert_eq!(raw.json()["type"], "connection_established");
+        }
+        crowd
+    }
+
     /// A WebSocket that can hold little of what it does not read.
     pub(crate) fn small(server: &TestServer, query: &str) -> Self {
         let mut raw = Self::connect_with(server.address(), |socket| {

@@ -1,0 +1,104 @@
+//! Terms to settings. Names and ranges are the core's; here is only which term is which kind of value.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use dev_websocket_core::{SettingError, SettingValue, Settings};
+use rustler::{Binary, MapIterator, Term, TermType};
+
+use crate::atoms;
+use crate::terms::{atom_name, cells, charlist, tuple_elements};
+
+/// The longest charlist that counts as a setting's text.
+const MAX_CHARACTERS: usize = 4096;
+
+/// The most texts in a setting's list.
+const MAX_ITEMS: usize = 10_000;
+
+/// Why settings were not taken.
+#[derive(Debug)]
+pub(crate) enum BadSettings<'a> {
+    /// They are no map.
+    NotAMap,
+    /// The name of one is no text.
+    UnknownName(Term<'a>),
+    /// The core refused one.
+    Refused(Term<'a>, SettingError),
+}
+
+/// Reads settings; those that are not named get their defaults.
+pub(crate) fn read<'a>(term: Term<'a>) -> Result<Settings, BadSettings<'a>> {
+    let mut settings = Settings::default();
+    for (key, value) in MapIterator::new(term).ok_or(BadSettings::NotAMap)? {
+        let name = text_of(key).ok_or(BadSettings::UnknownName(key))?;
+        settings
+            .set(&name, value_of(value))
+            .map_err(|error| BadSettings::Refused(key, error))?;
+    }
+    Ok(settings)
+}
+
+fn value_of(term: Term<'_>) -> SettingValue {
+    // No setting takes this one, so what is no setting at all gets the answer that names what the setting takes.
+    const OUT_OF_RANGE: SettingValue = SettingValue::Integer(i64::MIN);
+    match term.get_type() {
+        TermType::Atom if atoms::true_() == term => SettingValue::Boolean(true),
+        TermType::Atom if atoms::false_() == term => SettingValue::Boolean(false),
+        TermType::Atom | TermType::Binary => text_of(term).map_or(OUT_OF_RANGE, SettingValue::Text),
+        TermType::Integer => term.decode().map_or(OUT_OF_RANGE, SettingValue::Integer),
+        TermType::Tuple => ip_address(term).map_or(OUT_OF_RANGE, SettingValue::Text),
+        // An empty text and an empty list look the same; as text, both kinds of settings take it.
+        TermType::List if term.is_empty_list() => SettingValue::Text(String::new()),
+        TermType::List => match charlist(term, MAX_CHARACTERS) {
+            Some(text) => SettingValue::Text(text),
+            None => texts_of(term).map_or(OUT_OF_RANGE, SettingValue::List),
+        },
+        _ => OUT_OF_RANGE,
+    }
+}
+
+fn text_of(term: Term<'_>) -> Option<String> {
+    match term.get_type() {
+        TermType::Atom => Some(atom_name(term)),
+        TermType::Binary => Binary::from_term(term)
+            .ok()
+            .and_then(|binary| String::from_utf8(binary.to_vec()).ok()),
+        TermType::List => charlist(term, MAX_CHARACTERS),
+        _ => None,
+    }
+}
+
+fn texts_of(list: Term<'_>) -> Option<Vec<String>> {
+    let texts: Vec<String> = cells(list)
+        .take(MAX_ITEMS)
+        .map(text_of)
+        .collect::<Option<_>>()?;
+    list.list_length()
+        .is_ok_and(|length| length == texts.len())
+        .then_some(texts)
+}
+
+/// An address as Erlang writes it, a tuple of four bytes or of eight 16-bit numbers.
+fn ip_address(tuple: Term<'_>) -> Option<String> {
+    let (elements, arity) = tuple_elements(tuple);
+    if arity != 4 && arity != 8 {
+        return None;
+    }
+    // Decoding to a smaller type would cut the number instead of refusing it.
+    let numbers: Vec<u32> = elements
+        .map(|element| element.decode().ok())
+        .collect::<Option<_>>()?;
+    if let Ok(numbers) = <[u32; 4]>::try_from(numbers.as_slice()) {
+        let octets = in_range::<u8, 4>(numbers)?;
+        return Some(Ipv4Addr::from(octets).to_string());
+    }
+    let groups = in_range::<u16, 8>(numbers.try_into().ok()?)?;
+    Some(Ipv6Addr::from(groups).to_string())
+}
+
+fn in_range<T: TryFrom<u32> + Copy + Default, const N: usize>(numbers: [u32; N]) -> Option<[T; N]> {
+    let mut smaller = [T::default(); N];
+    for (small, number) in smaller.iter_mut().zip(numbers) {
+        *small = T::try_from(number).ok()?;
+    }
+    Some(smaller)
+}

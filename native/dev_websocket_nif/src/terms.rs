@@ -1,0 +1,76 @@
+//! What rustler does not tell of a term, or only at a cost that nothing bounds.
+
+use rustler::Term;
+use rustler::sys::enif_get_tuple;
+
+/// The items of a proper list.
+pub(crate) fn cells<'a>(list: Term<'a>) -> impl Iterator<Item = Term<'a>> {
+    let mut rest = list;
+    std::iter::from_fn(move || {
+        let (item, tail) = rest.list_get_cell().ok()?;
+        rest = tail;
+        Some(item)
+    })
+}
+
+/// The elements of a tuple where they lie: a list of them would cost memory before anything is known about the message.
+pub(crate) fn tuple_elements<'a>(tuple: Term<'a>) -> (impl Iterator<Item = Term<'a>>, usize) {
+    let env = tuple.get_env();
+    let mut arity = 0;
+    let mut first = std::ptr::null();
+    // SAFETY: the term belongs to the environment, and both pointers are valid for the call to write to.
+    let is_tuple = unsafe {
+        enif_get_tuple(
+            env.as_c_arg(),
+            tuple.as_c_arg(),
+            &raw mut arity,
+            &raw mut first,
+        )
+    } == 1;
+    let elements: &'a [_] = match usize::try_from(arity) {
+        // SAFETY: the call gave the address of `arity` terms, which live as long as the tuple: as its environment, 'a.
+        Ok(arity) if is_tuple && arity > 0 => unsafe { std::slice::from_raw_parts(first, arity) },
+        _ => &[],
+    };
+    // SAFETY: an element of a term belongs to the same environment.
+    (
+        elements
+            .iter()
+            .map(move |element| unsafe { Term::new(env, *element) }),
+        elements.len(),
+    )
+}
+
+/// The text of a list of characters that can be shown; none for the empty list, which may as well be an empty list.
+pub(crate) fn charlist(list: Term<'_>, max_characters: usize) -> Option<String> {
+    let mut text = String::new();
+    let mut rest = list;
+    for _ in 0..max_characters {
+        let Ok((item, tail)) = rest.list_get_cell() else {
+            break;
+        };
+        let character = char::from_u32(item.decode().ok()?)?;
+        if character.is_control() && !character.is_whitespace() {
+            return None;
+        }
+        text.push(character);
+        rest = tail;
+    }
+    (rest.is_empty_list() && !text.is_empty()).then_some(text)
+}
+
+/// The name of an atom. The system's own function knows only Latin-1 before OTP 26, the external format knows all.
+pub(crate) fn atom_name(atom: Term<'_>) -> String {
+    if let Ok(name) = atom.atom_to_string() {
+        return name;
+    }
+    const SMALL_ATOM_UTF8: u8 = 119;
+    const ATOM_UTF8: u8 = 118;
+    let name = match atom.to_binary().as_slice() {
+        [_, SMALL_ATOM_UTF8, _, name @ ..] | [_, ATOM_UTF8, _, _, name @ ..] => {
+            String::from_utf8(name.to_vec()).ok()
+        }
+        _ => None,
+    };
+    name.unwrap_or_default()
+}
