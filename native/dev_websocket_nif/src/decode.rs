@@ -5,10 +5,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dev_websocket_core::message::Value;
-use dev_websocket_core::message::json::leaves_node;
+use dev_websocket_core::message::json::{binary_key, leaves_node};
 use rustler::{Atom, Binary, MapIterator, Term, TermType};
 
 use crate::atoms;
@@ -245,7 +243,7 @@ impl<'a> Reader<'a> {
                 return Ok(match std::str::from_utf8(bytes) {
                     Ok(text) => Some(Cow::Borrowed(text)),
                     Err(_) if !leaves_node(&String::from_utf8_lossy(bytes), true) => None,
-                    Err(_) => Some(format!("$base64url:{}", URL_SAFE_NO_PAD.encode(bytes)).into()),
+                    Err(_) => Some(binary_key(bytes).into()),
                 });
             }
             TermType::Atom => Some(atom_name(term)),

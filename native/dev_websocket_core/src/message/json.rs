@@ -163,6 +163,12 @@ fn needs_escape(text: &[u8]) -> bool {
     })
 }
 
+/// The key for one that is not UTF-8.
+#[must_use]
+pub fn binary_key(key: &[u8]) -> String {
+    format!("$base64url:{}", URL_SAFE_NO_PAD.encode(key))
+}
+
 /// Whether the value under `key` may be shown outside the node (`hb_private` of HyperBEAM keeps `priv*` back).
 #[must_use]
 pub fn leaves_node(key: &str, commitments: bool) -> bool {
