@@ -61,8 +61,9 @@ class BadRequests(EngineTest):
             self.assertEqual(self.refusal(path), (404, "not_found"), path)
 
     async def test_a_plain_get_is_told_to_upgrade(self):
-        self.assertEqual(self.refusal("/ws", Connection=None, Upgrade=None), (426, "not_an_upgrade"))
-        self.assertEqual(self.headers["upgrade"], "websocket")
+        for headers in ({"Connection": None, "Upgrade": None}, {"Connection": "close"}, {"Upgrade": None}, {"Upgrade": "h2c"}):
+            self.assertEqual(self.refusal("/ws", **headers), (426, "not_an_upgrade"), headers)
+            self.assertEqual(self.headers["upgrade"], "websocket")
 
     async def test_another_method_is_refused(self):
         self.assertEqual(self.refusal("/ws", method="POST", Content_Length="0"), (405, "bad_method"))

@@ -79,7 +79,7 @@ class Completeness(EngineTest):
 
         async def keep_casting():
             while not enough.is_set():
-                await asyncio.to_thread(self.vm.eval, 'e2e_vm:burst(<<"churn">>, 2, 500, 0)')
+                await asyncio.to_thread(self.vm.eval, 'e2e_vm:burst(<<"churn">>, 2, 50, 0)')
 
         with self.vm.settings(max_inbound_rate=0, pending_bytes=256 * 1024 * 1024):
             client = await self.subscriber()
