@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::counters::Counters;
 use crate::settings::Settings;
 
 /// The count of connections. One per server.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Admission {
+    counters: Arc<Counters>,
     connections: AtomicU64,
     by_address: Mutex<HashMap<IpAddr, u64>>,
 }
@@ -33,6 +35,16 @@ pub(crate) enum Full {
 }
 
 impl Admission {
+    /// Nobody yet.
+    pub(crate) fn new(counters: Arc<Counters>) -> Arc<Self> {
+        let (connections, by_address) = (AtomicU64::new(0), Mutex::default());
+        Arc::new(Self {
+            counters,
+            connections,
+            by_address,
+        })
+    }
+
     /// How many there are.
     pub(crate) fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
@@ -54,6 +66,7 @@ impl Admission {
         }
         *count += 1;
         self.connections.fetch_add(1, Ordering::Relaxed);
+        self.counters.connections_opened.add(1);
         Ok(Permit {
             admission: self.clone(),
             address,
@@ -63,6 +76,7 @@ impl Admission {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.admission.counters.connections_closed.add(1);
         let mut by_address = self.admission.by_address.lock();
         self.admission.connections.fetch_sub(1, Ordering::Relaxed);
         if let Some(count) = by_address.get_mut(&self.address) {
@@ -80,7 +94,7 @@ mod tests {
 
     #[test]
     fn both_limits_hold_at_n_and_free_at_drop() {
-        let admission = Arc::new(Admission::default());
+        let admission = Admission::new(Arc::default());
         let settings = Settings {
             max_connections: 3,
             max_connections_per_ip: 2,

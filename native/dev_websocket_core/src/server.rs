@@ -120,6 +120,7 @@ impl Server {
         let shared = Arc::new(Shared {
             active: ArcSwap::new(Active::new(settings)),
             address: ArcSwap::from_pointee(address),
+            admission: Admission::new(counters.clone()),
             counters,
             directory: Directory::default(),
             epoch: new_epoch(),
@@ -130,7 +131,6 @@ impl Server {
                 .map(|_| Arc::new(Mailbox::default()))
                 .collect(),
             next_connection: AtomicU64::new(1),
-            admission: Arc::default(),
         });
         let mut running = Running {
             runtime,

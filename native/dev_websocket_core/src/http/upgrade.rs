@@ -67,10 +67,8 @@ pub(super) fn upgrade(
             Full::Server => Refusal::full(),
             Full::Address => Refusal::too_many_connections(),
         })?;
-    shared.counters.connections_opened.add(1);
     let shared = shared.clone();
     shared.tasks.clone().spawn(async move {
-        let counters = shared.counters.clone();
         if let Some((stream, early)) = taken_over(request).await {
             let opening = Opening {
                 link: shared.link(stream),
@@ -81,7 +79,6 @@ pub(super) fn upgrade(
             };
             connection::serve(shared, opening, early).await;
         }
-        counters.connections_closed.add(1);
         drop(permit);
     });
     Ok(response)

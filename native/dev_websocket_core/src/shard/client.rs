@@ -70,18 +70,17 @@ impl Client {
         batch: &Batch,
         seqs: &[Seq],
         limit: usize,
+        sent: &mut Sent,
         counters: &Counters,
-    ) -> io::Result<Sent> {
+    ) -> io::Result<()> {
         if self.is_muted {
             counters.dropped_disconnected.add(seqs.len() as u64);
-            return Ok(Sent::default());
+            return Ok(());
         }
-        let mut sent = Sent::default();
         if self.outbox.is_empty() {
             let stream = &self.link.stream;
-            sent = self
-                .outbox
-                .send(batch, seqs, |slices| write(stream, slices))?;
+            self.outbox
+                .send(batch, seqs, sent, |slices| write(stream, slices))?;
             if self.outbox.is_blocked() {
                 self.link.block();
             }
@@ -100,19 +99,19 @@ impl Client {
                 }
             });
         }
-        Ok(sent)
+        Ok(())
     }
 
     /// Sends frames of the control protocol, behind what waits.
     ///
     /// # Errors
     /// When the socket is broken.
-    pub(crate) fn send_control(&mut self, frames: Bytes) -> io::Result<Sent> {
+    pub(crate) fn send_control(&mut self, frames: Bytes, sent: &mut Sent) -> io::Result<()> {
         self.outbox.push_control(frames);
         if self.outbox.is_blocked() {
-            Ok(Sent::default())
+            Ok(())
         } else {
-            self.flush()
+            self.flush(sent)
         }
     }
 
@@ -120,10 +119,11 @@ impl Client {
     ///
     /// # Errors
     /// When the socket is broken.
-    pub(crate) fn flush(&mut self) -> io::Result<Sent> {
+    pub(crate) fn flush(&mut self, sent: &mut Sent) -> io::Result<()> {
         let stream = &self.link.stream;
-        let sent = self.outbox.flush(|slices| write(stream, slices))?;
-        self.link.control_sent(sent.control_bytes);
+        let control_bytes = sent.control_bytes;
+        self.outbox.flush(sent, |slices| write(stream, slices))?;
+        self.link.control_sent(sent.control_bytes - control_bytes);
         if self.outbox.is_blocked() {
             self.link.block();
         } else if self.is_finishing {
@@ -131,7 +131,7 @@ impl Client {
             let _ = SockRef::from(stream).shutdown(Shutdown::Write);
             self.link.end();
         }
-        Ok(sent)
+        Ok(())
     }
 
     /// Takes no more publications.
@@ -143,10 +143,10 @@ impl Client {
     ///
     /// # Errors
     /// When the socket is broken.
-    pub(crate) fn finish(&mut self) -> io::Result<Sent> {
+    pub(crate) fn finish(&mut self, sent: &mut Sent) -> io::Result<()> {
         self.is_muted = true;
         self.is_finishing = true;
-        self.flush()
+        self.flush(sent)
     }
 }
 

@@ -239,17 +239,16 @@ impl Shard {
     }
 
     fn send_control(&mut self, index: ConnectionIndex, frames: Bytes) {
-        self.on_client(index, |client| client.send_control(frames));
+        self.on_client(index, |client, sent| client.send_control(frames, sent));
     }
 
     fn on_client(
         &mut self,
         index: ConnectionIndex,
-        act: impl FnOnce(&mut Client) -> io::Result<Sent>,
+        act: impl FnOnce(&mut Client, &mut Sent) -> io::Result<()>,
     ) {
-        match act(&mut self.clients[index as usize]) {
-            Ok(sent) => self.sent.add(sent),
-            Err(_) => self.remove(index),
+        if act(&mut self.clients[index as usize], &mut self.sent).is_err() {
+            self.remove(index);
         }
     }
 

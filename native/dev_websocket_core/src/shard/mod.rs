@@ -164,12 +164,12 @@ impl Shard {
             }
         };
         let limit = size(self.shared.settings().pending_bytes);
-        let result = client.deliver(&self.batch, seqs, limit, &self.shared.counters);
+        let counters = &self.shared.counters;
+        let result = client.deliver(&self.batch, seqs, limit, &mut self.sent, counters);
         client.active.clear();
         client.served = self.seq;
-        match result {
-            Ok(sent) => self.sent.add(sent),
-            Err(_) => self.remove(index),
+        if result.is_err() {
+            self.remove(index);
         }
     }
 

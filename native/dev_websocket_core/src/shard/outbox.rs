@@ -68,15 +68,6 @@ pub(crate) struct Sent {
     pub(crate) writes: u64,
 }
 
-impl Sent {
-    pub(crate) fn add(&mut self, other: Sent) {
-        self.publications += other.publications;
-        self.bytes += other.bytes;
-        self.control_bytes += other.control_bytes;
-        self.writes += other.writes;
-    }
-}
-
 impl Outbox {
     pub(crate) fn new(format: Format) -> Self {
         Self {
@@ -124,15 +115,15 @@ impl Outbox {
     /// To be called only while nothing waits.
     ///
     /// # Errors
-    /// When the socket is broken.
+    /// When the socket is broken. What was not sent waits then too, so that it can be counted.
     pub(crate) fn send(
         &mut self,
         batch: &Batch,
         seqs: &[Seq],
+        sent: &mut Sent,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-    ) -> io::Result<Sent> {
+    ) -> io::Result<()> {
         debug_assert!(self.entries.is_empty());
-        let mut sent = Sent::default();
         let mut rest = seqs;
         while !rest.is_empty() {
             let mut slices = Slices::new();
@@ -142,16 +133,14 @@ impl Outbox {
                 bytes += push_slices(&mut slices, batch.get(*seq), self.format);
                 chunk += 1;
             }
-            let taken = write_slices(&slices, &mut write)?;
-            sent.writes += 1;
-            sent.bytes += taken as u64;
-            if taken == bytes {
+            let result = write_slices(&slices, sent, &mut write);
+            if result.as_ref().is_ok_and(|taken| *taken == bytes) {
                 sent.publications += chunk as u64;
                 rest = &rest[chunk..];
                 continue;
             }
             // The first frames may be complete; the others wait, the one that is cut at their head.
-            let mut left = taken;
+            let mut left = result.as_ref().map_or(0, |taken| *taken);
             for seq in rest {
                 let publication = batch.get(*seq);
                 let length = self.length(publication);
@@ -163,10 +152,10 @@ impl Outbox {
                 }
             }
             self.written = left;
-            sent.add(self.flush(&mut write)?);
-            break;
+            result?;
+            return self.flush(sent, &mut write);
         }
-        Ok(sent)
+        Ok(())
     }
 
     /// Sends what waits until the socket takes no more.
@@ -175,17 +164,15 @@ impl Outbox {
     /// When the socket is broken.
     pub(crate) fn flush(
         &mut self,
+        sent: &mut Sent,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-    ) -> io::Result<Sent> {
-        let mut sent = Sent::default();
+    ) -> io::Result<()> {
         self.blocked = false;
         while !self.entries.is_empty() {
             self.encode_gaps();
-            let (asked, taken) = self.write_front(&mut write)?;
-            sent.writes += 1;
-            sent.bytes += taken as u64;
-            self.forget(taken, &mut sent);
-            if taken == 0 && asked > 0 {
+            let taken = self.write_front(sent, &mut write)?;
+            self.forget(taken, sent);
+            if taken == 0 {
                 self.blocked = true;
                 break;
             }
@@ -193,31 +180,28 @@ impl Outbox {
         if self.entries.is_empty() && self.entries.capacity() > KEPT_ENTRIES {
             self.entries = VecDeque::new();
         }
-        Ok(sent)
+        Ok(())
     }
 
-    /// One write of what is first in line. Gives the bytes that were asked for and those that were taken.
+    /// One write of what is first in line, and how many bytes of it were taken.
     fn write_front(
         &self,
+        sent: &mut Sent,
         write: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-    ) -> io::Result<(usize, usize)> {
+    ) -> io::Result<usize> {
         let mut slices = Slices::new();
-        let mut bytes = 0;
         for entry in self.entries.iter().take(MAX_SLICES / 2) {
             match entry {
                 Entry::Publication(publication) => {
-                    bytes += push_slices(&mut slices, publication, self.format);
+                    push_slices(&mut slices, publication, self.format);
                 }
-                Entry::Control(frame) | Entry::GapFrame(frame) => {
-                    slices.push(IoSlice::new(frame));
-                    bytes += frame.len();
-                }
+                Entry::Control(frame) | Entry::GapFrame(frame) => slices.push(IoSlice::new(frame)),
                 Entry::Gap(_) => break,
             }
         }
         let mut remaining = slices.as_mut_slice();
         IoSlice::advance_slices(&mut remaining, self.written);
-        Ok((bytes - self.written, write_slices(remaining, write)?))
+        write_slices(remaining, sent, write)
     }
 
     /// Removes what the socket took.
@@ -342,12 +326,17 @@ fn push_slices<'s>(slices: &mut Slices<'s>, publication: &'s Publication, format
 /// One write; 0 when the socket takes nothing now.
 fn write_slices(
     slices: &[IoSlice<'_>],
+    sent: &mut Sent,
     write: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
 ) -> io::Result<usize> {
     loop {
+        sent.writes += 1;
         match write(slices) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(taken) => return Ok(taken),
+            Ok(taken) => {
+                sent.bytes += taken as u64;
+                return Ok(taken);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
