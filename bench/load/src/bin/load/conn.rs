@@ -1,0 +1,182 @@
+//! One connection: connecting, handshake, welcome, live.
+
+use crate::args::Args;
+use mio::net::TcpStream;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
+use std::time::Duration;
+use wsbench::frame::{client_control, opcode};
+use wsbench::handshake;
+use wsbench::reader::Reader;
+use wsbench::track::Track;
+
+/// What a connection is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Its frames are the measurement.
+    Reader,
+    /// Subscribes and never reads again.
+    Slow,
+    /// Comes and goes.
+    Churn,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Connecting,
+    Handshake,
+    /// Upgraded, but the server has not yet said that the subscription stands.
+    Welcome,
+    Live,
+}
+
+impl State {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Handshake => "in its handshake",
+            Self::Welcome => "waiting for its welcome",
+            Self::Live => "live",
+        }
+    }
+}
+
+pub(crate) struct Conn {
+    pub(crate) kind: Kind,
+    pub(crate) state: State,
+    /// Position among the reading connections, or the number that fills the template.
+    pub(crate) index: usize,
+    pub(crate) reader: Reader,
+    /// Only of a connection that comes and goes.
+    pub(crate) track: Track,
+    stream: TcpStream,
+    /// The server's response head while it is not whole.
+    head: Vec<u8>,
+    /// Bytes that wait for room in the socket.
+    out: Vec<u8>,
+}
+
+impl Conn {
+    /// Begins to connect, from one of several addresses.
+    pub(crate) fn open(args: &Args, kind: Kind, index: usize) -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::IPV4,
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )?;
+        socket.set_tcp_nodelay(true)?;
+        if kind == Kind::Slow {
+            // A window of a few KB and segments as on a real network. With loopback's 64 KB segments the kernel itself
+            // would take in megabytes per connection before the server noticed anything.
+            socket.set_recv_buffer_size(4096)?;
+            socket.set_tcp_mss(1400)?;
+        }
+        let last = 2 + (index % usize::from(args.sources)) as u8;
+        let source = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, last), 0));
+        socket.bind(&source.into())?;
+        match socket.connect(&args.server.into()) {
+            Ok(()) => {}
+            // EINPROGRESS has no kind of its own that is stable.
+            Err(error)
+                if error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(115) => {}
+            Err(error) => return Err(error),
+        }
+        let request = handshake::request(&args.host, &crate::template::fill(&args.path, index));
+        Ok(Self {
+            kind,
+            state: State::Connecting,
+            index,
+            reader: Reader::default(),
+            track: Track::default(),
+            stream: TcpStream::from_std(socket.into()),
+            head: Vec::new(),
+            out: request.into_bytes(),
+        })
+    }
+
+    pub(crate) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// The kernel says that there is room, or that connecting ended.
+    pub(crate) fn writable(&mut self) -> io::Result<()> {
+        if self.state == State::Connecting {
+            if let Some(error) = self.stream.take_error()? {
+                return Err(error);
+            }
+            self.state = State::Handshake;
+        }
+        while !self.out.is_empty() {
+            match self.stream.write(&self.out) {
+                Ok(n) => drop(self.out.drain(..n)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// One read; `None` when there is nothing.
+    #[inline]
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match self.stream.read(buffer) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(n) => return Ok(Some(n)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes bytes of the response head; gives what follows it, once it is whole.
+    pub(crate) fn handshake(&mut self, bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        self.head.extend_from_slice(bytes);
+        let Some(end) = handshake::check_response(&self.head).map_err(io::Error::other)? else {
+            return Ok(None);
+        };
+        let rest = self.head.split_off(end);
+        self.head = Vec::new();
+        self.state = State::Welcome;
+        Ok(Some(rest))
+    }
+
+    /// Puts a pong in line, to be sent by [`Conn::writable`].
+    pub(crate) fn answer_ping(out: &mut Vec<u8>, payload: &[u8]) {
+        // A server that pings faster than it reads gets no unbounded answers.
+        if out.len() < 16 * 1024 {
+            client_control(out, opcode::PONG, payload);
+        }
+    }
+
+    /// The parser and what it may answer into, borrowed apart.
+    #[inline]
+    pub(crate) fn parts(&mut self) -> (&mut Reader, &mut Vec<u8>, &mut Track) {
+        (&mut self.reader, &mut self.out, &mut self.track)
+    }
+
+    /// Leaves in one of the ways that clients leave in; errors do not matter any more.
+    pub(crate) fn leave(&mut self, how: usize) {
+        match how % 4 {
+            0 => {
+                // A reset.
+                let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+            }
+            1 => {
+                // The polite way.
+                let mut frame = Vec::new();
+                client_control(&mut frame, opcode::CLOSE, &1000u16.to_be_bytes());
+                let _ = self.stream.write(&frame);
+            }
+            2 => {
+                // Half closed first, so that the server finds the end before the connection is gone.
+                let _ = self.stream.shutdown(Shutdown::Write);
+            }
+            _ => {} // just closed
+        }
+    }
+}

@@ -1,0 +1,53 @@
+%% The server under test: the whole Erlang VM with the device in it, published to by `dev_websocket:cast` from processes.
+%%
+%%   erl -noshell -pa ... -s bench_device main [key=value ...]
+%%
+%% Further arguments are settings of dev_websocket:start/1.
+-module(bench_device).
+
+-export([main/0, main/1]).
+
+main() ->
+    main([]).
+
+main(Settings) ->
+    Given = maps:from_list([setting(atom_to_list(Setting)) || Setting <- Settings]),
+    %% The device starts by itself when it is loaded; with port 0 it takes nobody's port.
+    Options = maps:merge(#{port => 0, host => <<"127.0.0.1">>}, Given),
+    case dev_websocket:start(Options) of
+        ok -> serve();
+        Error -> fail({start, Error})
+    end.
+
+serve() ->
+    {ok, #{uri := Uri}} = dev_websocket:info(),
+    {match, [Port]} = re:run(Uri, "^ws://[^/]*:([0-9]+)/", [{capture, all_but_first, binary}]),
+    Publish = fun(Topic, Payload) -> dev_websocket:cast(#{<<"topic">> => Topic, <<"data">> => Payload}, #{}) end,
+    bench_feed:serve(binary_to_integer(Port), Publish, #{
+        <<"multi_burst">> => fun multi_burst/1,
+        <<"stats">> => fun(_) -> #{stats => dev_websocket:stats()} end
+    }).
+
+%% Each message goes to the topics t0 .. t(N-1) at once.
+multi_burst(#{<<"topics">> := Topics, <<"count">> := Count, <<"size">> := Size} = Command) ->
+    Names = [<<"t", (integer_to_binary(N))/binary>> || N <- lists:seq(0, Topics - 1)],
+    Padding = bench_payload:padding(Size),
+    Stream = maps:get(<<"stream">>, Command, 0),
+    Begun = erlang:monotonic_time(nanosecond),
+    [dev_websocket:cast(#{<<"topic">> => Names, <<"data">> => bench_payload:make(Stream, Seq, Padding)}, #{})
+     || Seq <- lists:seq(0, Count - 1)],
+    #{count => Count, publish_ns => erlang:monotonic_time(nanosecond) - Begun}.
+
+setting(Text) ->
+    [Key, Value] = string:split(Text, "="),
+    {list_to_atom(Key), value(Value)}.
+
+value(Text) ->
+    case string:to_integer(Text) of
+        {Integer, ""} -> Integer;
+        _ -> list_to_binary(Text)
+    end.
+
+fail(Reason) ->
+    io:put_chars([bench_json:encode(#{event => error, message => Reason}), $\n]),
+    halt(1).

@@ -1,0 +1,179 @@
+"""The measurements: each takes running servers or starts its own, and gives a flat dict of figures."""
+
+import time
+
+from .procs import Failure
+from .servers import Load, Server
+from .stats import median
+
+MIB = 1 << 20
+MOST_BURSTS = 10
+# What counts as an error in every measurement without slow clients.
+FAULTS = ("lost", "duplicated", "reordered", "closed")
+
+
+def _phase(server, load, per_conn, command, streams=1, seconds=60):
+    """One armed publication: the client's result with the CPU that server and client used for it."""
+    stream = load.expect(per_conn, streams, seconds)
+    server_cpu, load_cpu = server.cpu_seconds(), load.cpu_seconds()
+    done = server.ask(seconds, **command, stream=stream)
+    result = load.result(seconds + 10)
+    result["cpu"] = server.cpu_seconds() - server_cpu
+    result["load_cpu"] = load.cpu_seconds() - load_cpu
+    result["done"] = done
+    return result
+
+
+def _faults(results):
+    return {name: sum(result[name] for result in results) for name in FAULTS}
+
+
+def _bursts(server, load, per_conn, command, seconds=1.0, streams=1):
+    """The same burst again and again until it has been measured for long enough."""
+    # The first touches memory that later ones use again, in the server and in the kernel. Servers that need seconds for
+    # a burst touch it with a part of one.
+    part = max(1, per_conn // streams // 10)
+    counted = next(key for key in ("count", "per_topic") if key in command)
+    warm = [_phase(server, load, part * streams, {**command, counted: part}, streams)]
+    if warm[0]["elapsed_ns"] < 2e8:
+        warm.append(_phase(server, load, per_conn, command, streams))
+    results, spent = [], 0.0
+    while len(results) < MOST_BURSTS and (spent < seconds or not results):
+        result = _phase(server, load, per_conn, command, streams)
+        if not result["deliveries"]:
+            raise Failure(f"{server.name}: nothing arrived")
+        results.append(result)
+        spent += result["elapsed_ns"] / 1e9
+    deliveries = sum(result["deliveries"] for result in results)
+    return {
+        "rate": median([result["deliveries"] / result["elapsed_ns"] * 1e9 for result in results]),
+        "cpu": sum(result["cpu"] for result in results) / deliveries * 1e6,
+        "load_cpu": sum(result["load_cpu"] for result in results) / deliveries * 1e6,
+        "p50_ms": median([result["latency_ns"]["p50"] / 1e6 for result in results]),
+        "p99_ms": median([result["latency_ns"]["p99"] / 1e6 for result in results]),
+        "publish_ns": median([result["done"]["publish_ns"] / result["done"]["count"] for result in results]),
+        "bursts": len(results),
+        "deliveries": deliveries,
+        **_faults([*warm, *results]),
+    }
+
+
+def burst(server, load, count, size=200, seconds=1.0):
+    command = {"cmd": "burst", "topic": "t", "count": count, "size": size}
+    figures = _bursts(server, load, count, command, seconds)
+    figures["mb_per_second"] = figures["rate"] * size / 1e6
+    return figures
+
+
+def topics_burst(server, load, topics, per_topic, size=200, seconds=1.0):
+    """Every topic in turn; a connection holds every conns-th topic, each a stream of its own."""
+    streams = max(1, topics // load.conns)
+    command = {"cmd": "topics_burst", "topics": topics, "per_topic": per_topic, "size": size, "stride": load.conns}
+    return _bursts(server, load, per_topic * streams, command, seconds, streams)
+
+
+def steady(server, load, rate, seconds, size=200, **more):
+    """Messages at a fixed pace, after a second of the same to warm up."""
+    command = {"cmd": "steady", "topic": "t", "rate": rate, "size": size}
+    _phase(server, load, rate, {**command, "seconds": 1})
+    result = _phase(server, load, int(rate * seconds), {**command, "seconds": seconds, **more}, seconds=seconds + 30)
+    return _steady_figures(result)
+
+
+def _steady_figures(result):
+    latency = result["latency_ns"]
+    return {
+        "p50_ms": latency["p50"] / 1e6,
+        "p99_ms": latency["p99"] / 1e6,
+        "max_ms": latency["max"] / 1e6,
+        "cpu": result["cpu"] / max(1, result["deliveries"]) * 1e6,
+        "deliveries": result["deliveries"],
+        "done": result["done"],
+        "storm": result["storm"],
+        "churned": result["churned"],
+        **_faults([result]),
+    }
+
+
+def idle_memory(server, conns, topic="t"):
+    """Resident memory per idle connection; leaves the client connected."""
+    with Load(server, 100, topic):
+        pass  # what the first connections make the server allocate once
+    time.sleep(0.5)
+    before = server.memory_bytes()
+    load = Load(server, conns, topic)
+    time.sleep(1.5)
+    return load, {"bytes": (server.memory_bytes() - before) / conns, "connect_ms": load.connect_ms, "conns": conns}
+
+
+def slow_readers(name, ready, seconds, conns=1000, slow=10, rate=100, size=4096):
+    """The same steady run without and with some clients that never read, on a server of its own each."""
+    figures = {}
+    for label, stuck in (("without", 0), ("with", slow)):
+        with Server(name, ready) as server, Load(server, conns - slow, slow=stuck) as load:
+            before = server.memory_bytes()
+            run = steady(server, load, rate, seconds, size)
+            grown = server.memory_bytes() - before
+            figures |= {f"p99_{label}_ms": run["p99_ms"], f"p50_{label}_ms": run["p50_ms"], f"grown_{label}_mb": grown / MIB}
+            figures |= {f"{fault}_{label}": run[fault] for fault in FAULTS}
+    figures["p99_ratio"] = figures["p99_with_ms"] / max(figures["p99_without_ms"], 1e-6)
+    figures["grown_mb"] = figures["grown_with_mb"] - figures["grown_without_mb"]
+    return figures
+
+
+def storm(server, load, seconds, rate=100, churn=200, live_ms=300):
+    """Connections come and go, in every way clients leave, while the others are published to."""
+    calm = steady(server, load, rate, seconds)
+    count = int(rate * seconds)
+    stream = load.expect(count, max_seconds=seconds + 30)
+    load.send(cmd="churn", rate=churn, live_ms=live_ms, seconds=seconds)
+    cpu = server.cpu_seconds()
+    done = server.ask(seconds + 30, cmd="steady", topic="t", rate=rate, seconds=seconds, size=200, stream=stream)
+    result = load.result(seconds + 40)
+    result |= {"cpu": server.cpu_seconds() - cpu, "done": done}
+    figures = _steady_figures(result)
+    tally, churned = figures["storm"], figures["churned"]
+    return {
+        "p99_calm_ms": calm["p99_ms"], "p99_ms": figures["p99_ms"], "cpu_calm": calm["cpu"], "cpu": figures["cpu"],
+        "opened": tally["opened"], "failed": tally["failed"], "storm_lost": tally["lost"],
+        "storm_deliveries": churned["deliveries"], "storm_reordered": churned["reordered"],
+        **{fault: figures[fault] for fault in FAULTS},
+    }
+
+
+def overlapping(server, topics, conns=1000, each=3, count=100, size=200):
+    """Messages with many topics at once, subscribers of several of them: one frame each."""
+    each = min(each, topics)
+    with Load(server, conns, f"{{over:{each}:{topics}}}") as load:
+        command = {"cmd": "multi_burst", "topics": topics, "count": count, "size": size}
+        return _bursts(server, load, count, command)
+
+
+def cast_cost(server, load, size, burst_size, pause_ms, seconds, procs=1):
+    """What a cast costs its caller, in ns; with `load` None nobody listens."""
+    command = {"cmd": "cast_cost", "topic": "t", "size": size, "burst": burst_size, "pause_ms": pause_ms, "procs": procs}
+    if load:
+        command["stream"] = load.expect(0, procs, seconds + 60, seconds + 60)
+    server.ask(30, **command, seconds=0.3)
+    if load:
+        load.stop()
+        command["stream"] = load.expect(0, procs, seconds + 60, seconds + 60)
+    done = server.ask(seconds + 30, **command, seconds=seconds)
+    figures = {f"{key}_ns": value for key, value in done["cast_ns"].items() if key not in ("samples", "over_1ms")}
+    figures |= {"samples": done["cast_ns"]["samples"], "over_1ms": done["cast_ns"]["over_1ms"]}
+    figures |= {"timing_ns": done["timing_ns"]["p50"], "per_second": done["count"] / seconds}
+    if load:
+        time.sleep(0.5)
+        figures |= _faults([load.stop()])
+    return figures
+
+
+def ping_pong(server, load, seconds, rate=100):
+    """Round trips of a pair of processes, with nothing going on and while messages go out."""
+    quiet = server.ask(seconds + 20, cmd="ping_pong", seconds=seconds)["ping_pong"]
+    busy = steady(server, load, rate, seconds, ping_pong=True)
+    during = busy["done"]["ping_pong"]
+    return {
+        **{f"quiet_{key}_us": quiet[key] / 1e3 for key in ("p50", "p99", "max")},
+        **{f"busy_{key}_us": during[key] / 1e3 for key in ("p50", "p99", "max")},
+    }

@@ -1,0 +1,217 @@
+"""Which measurements a run makes, in which order: round after round, each round all servers."""
+
+import time
+from dataclasses import dataclass, field
+
+from . import measure
+from .procs import Failure
+from .servers import ALL, ERLANG, Load, Server, available
+
+
+@dataclass
+class Mode:
+    """How much of everything."""
+    name: str
+    minutes: float
+    rounds: int
+    # Rounds of what is measured for its own sake and stands in no goal.
+    wide_rounds: int
+    servers: list
+    steady_seconds: float = 5
+    slow_seconds: float = 10
+    cast_seconds: float = 4
+    burst_seconds: float = 1.0
+    rates: tuple = (100,)
+
+
+def modes():
+    goals = ["floor-write", "floor-coalesce", "uws", "cowboy-pg", "cowboy-ets", "device"]
+    quick = ["floor-write", "floor-coalesce", "uws", "cowboy-pg", "device"]
+    return {
+        "quick": Mode("quick", 2.8, 1, 0, quick, 3, 4, 2, 0.3),
+        "goals": Mode("goals", 14, 5, 0, goals),
+        "full": Mode("full", 43, 5, 2, ALL, rates=(20, 100)),
+    }
+
+
+@dataclass
+class Results:
+    """figures[scenario][server] is a list with one entry per round, None where a round failed."""
+    figures: dict = field(default_factory=dict)
+    failures: list = field(default_factory=list)
+
+    def add(self, scenario, server, round_number, figures):
+        rounds = self.figures.setdefault(scenario, {}).setdefault(server, [])
+        rounds += [None] * (round_number - len(rounds))
+        rounds.append(figures)
+
+    def of(self, scenario, server):
+        return self.figures.get(scenario, {}).get(server, [])
+
+
+class Run:
+    def __init__(self, mode, ready, say, only=None, servers=None):
+        self.mode, self.ready, self.say, self.only = mode, ready, say, only
+        self.servers = [name for name in servers or mode.servers if available(name, ready)]
+        self.results = Results()
+        self._deadline = time.monotonic() + mode.minutes * 60
+        self._longest_round = 0.0
+
+    def go(self):
+        for number in range(self.mode.rounds):
+            self._round(number, "round", self._goal_steps())
+        for number in range(self.mode.wide_rounds):
+            self._round(number, "wide round", self._wide_steps())
+        return self.results
+
+    def _round(self, number, label, steps):
+        begun = time.monotonic()
+        if number and begun + self._longest_round > self._deadline:
+            self.say(f"{label} {number + 1}: left out, time is nearly up")
+            return
+        for scenario, servers, step in steps:
+            if self.only and scenario not in self.only:
+                continue
+            chosen = [name for name in self.servers if name in servers]
+            # Each round begins with another server, so that none always follows the same neighbour.
+            turn = number % max(1, len(chosen))
+            for name in chosen[turn:] + chosen[:turn]:
+                self._step(number, scenario, name, step)
+        self._longest_round = max(self._longest_round, time.monotonic() - begun) if number else time.monotonic() - begun
+        self.say(f"{label} {number + 1} done in {time.monotonic() - begun:.0f} s")
+
+    def _step(self, number, scenario, name, step):
+        if time.monotonic() > self._deadline:
+            self.results.failures.append(f"{scenario}, {name}, round {number + 1}: left out, time is up")
+            return
+        begun = time.monotonic()
+        try:
+            for part, figures in step(name):
+                self.results.add(part, name, number, figures)
+        except (Failure, OSError) as failure:
+            self.results.failures.append(f"{scenario}, {name}, round {number + 1}: {failure}")
+            self.say(f"  {scenario} {name}: FAILED: {failure}")
+        else:
+            self.say(f"  {scenario} {name}: {time.monotonic() - begun:.1f} s")
+
+    # --- what stands in the table of goals ---------------------------------------------------------------------------
+
+    def _goal_steps(self):
+        every = self.servers
+        quick = self.mode.name == "quick"
+        # The goals compare bursts to many and to topics with the fastest only.
+        slower = ("floor-write", "cowboy-pg", "cowboy-ets")
+        fast = every if self.mode.name == "full" else [name for name in every if name not in slower]
+        yield "thousand", every, self._thousand
+        yield "ten-thousand", fast, self._ten_thousand
+        yield "topics", fast, self._topics
+        yield "slow", ["device"], self._slow
+        yield "cast", ["device"], self._cast if not quick else self._cast_quick
+
+    def _thousand(self, name):
+        with Server(name, self.ready) as server, Load(server, 1000) as load:
+            yield "burst-1000", measure.burst(server, load, 500, seconds=self.mode.burst_seconds)
+            # Of the peers only the full run wants to know how they do at a steady pace.
+            if self.mode.name == "full" or name in ("floor-write", "device"):
+                for rate in self.mode.rates:
+                    yield f"steady-{rate}", measure.steady(server, load, rate, self.mode.steady_seconds)
+
+    def _ten_thousand(self, name):
+        with Server(name, self.ready) as server:
+            load, memory = measure.idle_memory(server, 10_000)
+            with load:
+                yield "memory", memory
+                yield "burst-10000", measure.burst(server, load, 50, seconds=self.mode.burst_seconds)
+
+    def _topics(self, name):
+        with Server(name, self.ready, channel=64) as server, Load(server, 5000, "t{i}") as load:
+            yield "topics-5000", measure.topics_burst(server, load, 5000, 10, seconds=self.mode.burst_seconds)
+
+    def _slow(self, name):
+        yield "slow", measure.slow_readers(name, self.ready, self.mode.slow_seconds)
+
+    def _cast(self, name):
+        yield from self._cast_unheard(name)
+        yield from self._cast_heard(name, 0, 100, 10)
+        # At 10,000 subscribers 40 casts a second are 400,000 deliveries of 1 KB.
+        yield from self._cast_heard(name, 10_000, 20, 500)
+
+    def _cast_quick(self, name):
+        yield from self._cast_unheard(name)
+        yield from self._cast_heard(name, 0, 100, 10)
+
+    def _cast_unheard(self, name):
+        with Server(name, self.ready, settings={"history_bytes": 0}) as server:
+            yield "cast-unheard", measure.cast_cost(server, None, 1024, 100, 10, self.mode.cast_seconds / 2)
+
+    def _cast_heard(self, name, conns, burst_size, pause):
+        with Server(name, self.ready) as server:
+            if conns == 0:
+                yield "cast-0", measure.cast_cost(server, None, 1024, burst_size, pause, self.mode.cast_seconds)
+                return
+            with Load(server, conns) as load:
+                yield f"cast-{conns}", measure.cast_cost(server, load, 1024, burst_size, pause, self.mode.cast_seconds)
+
+    # --- the rest ----------------------------------------------------------------------------------------------------
+
+    def _wide_steps(self):
+        every = self.servers
+        yield "sizes", every, self._sizes
+        yield "overlapping", ["device"], self._overlapping
+        yield "storm", every, self._storm
+        yield "slow-peers", [name for name in every if name in ("uws", "axum", "cowboy-pg", "cowboy-ets")], self._slow
+        yield "cast-matrix", ERLANG, self._cast_matrix
+        yield "ping-pong", ERLANG, self._ping_pong
+        yield "growth-subscribers", ["floor-coalesce", "uws", "device"], self._growth_subscribers
+        yield "growth-topics", ["floor-coalesce", "uws", "device"], self._growth_topics
+
+    def _sizes(self, name):
+        with Server(name, self.ready) as server, Load(server, 1000) as load:
+            for size, count in ((200, 500), (4096, 100), (65_536, 10)):
+                yield f"size-{size}", measure.burst(server, load, count, size, 0.5)
+
+    def _overlapping(self, name):
+        for topics in (1, 10, 1000):
+            # A message may have 64 topics unless told otherwise.
+            with Server(name, self.ready, settings={"max_topics_per_message": 1000}) as server:
+                yield f"overlapping-{topics}", measure.overlapping(server, topics)
+
+    def _storm(self, name):
+        with Server(name, self.ready) as server, Load(server, 1000) as load:
+            yield "storm", measure.storm(server, load, 5)
+
+    def _cast_matrix(self, name):
+        # Cowboy's ways cost up to a millisecond a call at 1,000 subscribers and more at 10,000.
+        for conns, hot in ((0, (100, 10)), (1000, (20, 50)), (10_000, (20, 500))):
+            if conns == 10_000 and name != "device":
+                continue
+            with Server(name, self.ready) as server:
+                load = Load(server, conns) if conns else None
+                try:
+                    for temperature, (burst_size, pause) in (("hot", hot), ("cold", (1, 10 if conns < 10_000 else 50))):
+                        for procs in (1, 8):
+                            pace = pause * procs if conns else pause
+                            figures = measure.cast_cost(server, load, 1024, burst_size, pace, 2, procs)
+                            yield f"cast-{conns}-{temperature}-{procs}", figures
+                finally:
+                    if load:
+                        load.close()
+
+    def _ping_pong(self, name):
+        with Server(name, self.ready) as server, Load(server, 1000) as load:
+            yield "ping-pong", measure.ping_pong(server, load, 4)
+
+    def _growth_subscribers(self, name):
+        with Server(name, self.ready) as server:
+            for conns in (10, 100, 1000, 5000, 10_000, 15_000):
+                with Load(server, conns) as load:
+                    count = max(33, min(2000, 500_000 // conns))
+                    yield f"subscribers-{conns}", measure.burst(server, load, count, seconds=0.5)
+
+    def _growth_topics(self, name):
+        with Server(name, self.ready) as server:
+            for topics in (10, 100, 1000, 10_000, 100_000):
+                conns = min(topics, 1000)
+                with Load(server, conns, f"{{every:{conns}:{topics // conns}}}") as load:
+                    per_topic = max(1, 100_000 // topics)
+                    yield f"topics-growth-{topics}", measure.topics_burst(server, load, topics, per_topic, seconds=0.5)

@@ -1,0 +1,114 @@
+"""The servers: how each is started, and what it can do."""
+
+import os
+import shlex
+
+from . import prepare
+from .procs import Child, Failure
+
+LABELS = {
+    "floor-write": "floor-write",
+    "floor-coalesce": "floor-coalesce",
+    "uws": "uWebSockets (C++), fed from another thread",
+    "axum": "axum + one broadcast channel per topic",
+    "cowboy-pg": "cowboy + pg, spawn per cast",
+    "cowboy-ets": "cowboy + ETS, caller sends",
+    "device": "dev_websocket",
+}
+ALL = list(LABELS)
+ERLANG = ("cowboy-pg", "cowboy-ets", "device")
+
+
+def _erl(ready, *start):
+    """The VM as it comes, but with room for the connections; BENCH_ERL_FLAGS adds to all VMs alike."""
+    folders = [prepare.EBIN, prepare.DEVICE_EBIN, *ready.cowboy_ebins]
+    paths = [part for folder in folders for part in ("-pa", str(folder))]
+    flags = shlex.split(os.environ.get("BENCH_ERL_FLAGS", ""))
+    return ["erl", "-noshell", "+P", "1048576", "+Q", "65536", *flags, *paths, *start]
+
+
+def _command(name, ready, channel, settings):
+    match name:
+        case "floor-write" | "floor-coalesce":
+            return [str(prepare.FLOOR), "--mode", name.removeprefix("floor-")]
+        case "uws":
+            return [str(prepare.UWS), str(ready.uws_library)]
+        case "axum":
+            return [str(prepare.AXUM), str(channel)]
+        case "cowboy-pg" | "cowboy-ets":
+            return _erl(ready, "-s", "bench_cowboy", "main", name.removeprefix("cowboy-"))
+        case "device":
+            return _erl(ready, "-s", "bench_device", "main", *(f"{key}={value}" for key, value in settings.items()))
+    raise Failure(f"no server {name}")
+
+
+def available(name, ready):
+    return {
+        "uws": bool(ready.uws_library),
+        "axum": ready.axum,
+        "cowboy-pg": bool(ready.cowboy_ebins) and "erlang" not in ready.skipped,
+        "cowboy-ets": bool(ready.cowboy_ebins) and "erlang" not in ready.skipped,
+        "device": ready.device and "erlang" not in ready.skipped,
+    }.get(name, True)
+
+
+class Server(Child):
+    """A running server. `channel` is the capacity of axum's channels, `settings` are dev_websocket:start/1's."""
+
+    def __init__(self, name, ready, channel=1024, settings=None):
+        env = dict(os.environ, DEV_WEBSOCKET_PORT="0")
+        if ready.uws_path:
+            env["LD_LIBRARY_PATH"] = str(ready.uws_path)
+        super().__init__(name, _command(name, ready, channel, settings or {}), prepare.LOGS, env, prepare.CACHE)
+        try:
+            self.port = self.wait("ready", 30)["port"]
+        except Failure:
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Load(Child):
+    """The load client, connected and subscribed."""
+
+    def __init__(self, server, conns, topic="t", slow=0):
+        url = f"ws://127.0.0.1:{server.port}/ws?topic={topic}"
+        command = [str(prepare.LOAD), "--url", url, "--conns", str(conns), "--slow", str(slow), "--connect-seconds", "60"]
+        super().__init__("load", command, prepare.LOGS)
+        self.conns = conns
+        self._stream = 0
+        try:
+            connected = self.wait("connected", 70)
+            self.connect_ms = connected["ms"]
+            if connected["failed"]:
+                raise Failure(f"{server.name}: {connected['failed']} of {conns + slow} connections failed")
+        except Failure:
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def expect(self, per_conn, streams=1, max_seconds=60, idle_seconds=3):
+        """Arms the client; gives the number of the first stream, which the publisher must use."""
+        first = self._stream
+        self._stream = (self._stream + streams) % 50_000
+        self.send(cmd="expect", per_conn=per_conn, stream=first, streams=streams,
+                  max_ms=int(max_seconds * 1000), idle_ms=int(idle_seconds * 1000))
+        self.wait("armed", 10)
+        return first
+
+    def result(self, timeout):
+        return self.wait("result", timeout)
+
+    def stop(self):
+        self.send(cmd="stop")
+        return self.wait("result", 10)

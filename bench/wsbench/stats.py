@@ -1,0 +1,25 @@
+"""Medians and spreads of small samples."""
+
+import statistics
+
+
+def median(values):
+    values = [value for value in values if value is not None]
+    return statistics.median(values) if values else None
+
+
+def spread(values):
+    """How far apart the rounds lie, as a share of their median."""
+    values = [value for value in values if value is not None]
+    middle = median(values)
+    return (max(values) - min(values)) / middle if len(values) > 1 and middle else 0.0
+
+
+def ratio(a, b):
+    return a / b if a is not None and b else None
+
+
+def paired_ratio(ours, theirs, field):
+    """The median over rounds of our figure by theirs in the same round: drift of the machine cancels out."""
+    pairs = [ratio(a.get(field), b.get(field)) for a, b in zip(ours, theirs) if a and b]
+    return median(pairs)
