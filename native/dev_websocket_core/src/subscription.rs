@@ -33,8 +33,9 @@ pub(crate) enum SubscriptionError {
 const SHOWN_CHARS: usize = 40;
 
 impl Subscription {
-    /// Reads one topic name, or `*`.
+    /// Reads one topic name, or `*`; white space around it does not count, as in a message's `topic` tag.
     pub(crate) fn parse(text: &str) -> Result<Self, SubscriptionError> {
+        let text = text.trim();
         if text == "*" {
             return Ok(Self::Everything);
         }
@@ -73,6 +74,13 @@ mod tests {
             Subscription::parse(""),
             Err(SubscriptionError::Topic { .. })
         ));
-        assert_eq!(Subscription::parse("a").unwrap().name(), "a");
+        assert!(matches!(
+            Subscription::parse(" "),
+            Err(SubscriptionError::Topic {
+                reason: TopicError::Empty,
+                ..
+            })
+        ));
+        assert_eq!(Subscription::parse(" a b ").unwrap().name(), "a b");
     }
 }

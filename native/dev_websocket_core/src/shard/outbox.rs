@@ -23,6 +23,9 @@ const MAX_SLICES: usize = 1024;
 /// Entries whose memory is kept when nothing waits any more.
 const KEPT_ENTRIES: usize = 32;
 
+/// What a waiting publication costs beside its bytes, which are shared: with many slow clients this is the larger part.
+const PLACE: usize = size_of::<Entry>();
+
 type Slices<'s> = ArrayVec<IoSlice<'s>, MAX_SLICES>;
 
 /// The frames that wait for one connection.
@@ -31,7 +34,7 @@ pub(crate) struct Outbox {
     entries: VecDeque<Entry>,
     /// Bytes of the first entry that are on the socket already.
     written: usize,
-    /// Bytes of the publications that wait.
+    /// Bytes of the publications that wait, with their places in the queue.
     waiting: usize,
     format: Format,
     /// The socket took less than it was given; it will say when it takes more.
@@ -106,7 +109,7 @@ impl Outbox {
 
     /// Puts a publication behind what waits.
     pub(crate) fn push(&mut self, publication: Arc<Publication>) {
-        self.waiting += self.length(&publication);
+        self.waiting += self.length(&publication) + PLACE;
         self.entries.push_back(Entry::Publication(publication));
     }
 
@@ -219,7 +222,7 @@ impl Outbox {
             self.written -= length;
             match self.entries.pop_front() {
                 Some(Entry::Publication(_)) => {
-                    self.waiting -= length;
+                    self.waiting -= length + PLACE;
                     sent.publications += 1;
                 }
                 Some(Entry::Control(_)) => sent.control_bytes += length,
@@ -239,7 +242,7 @@ impl Outbox {
                 continue;
             };
             let (seq, length) = (publication.seq(), self.length(publication));
-            self.waiting -= length;
+            self.waiting -= length + PLACE;
             dropped += 1;
             match place
                 .checked_sub(1)
@@ -271,7 +274,7 @@ impl Outbox {
             std::mem::take(&mut partial) || !matches!(entry, Entry::Publication(_))
         });
         self.waiting = match self.entries.front() {
-            Some(Entry::Publication(publication)) => self.length(publication),
+            Some(Entry::Publication(publication)) => self.length(publication) + PLACE,
             _ => 0,
         };
         (before - self.entries.len()) as u64
