@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrayvec::ArrayVec;
-use bytes::Bytes;
 
 use crate::error::Rejected;
 use crate::frame;
@@ -24,7 +23,7 @@ const FIELDS: usize = 48;
 /// A message that is encoded but has no place in the order of publications yet.
 #[derive(Debug)]
 pub(crate) struct Draft {
-    topics: Box<[Topic]>,
+    topics: Vec<Topic>,
     buffer: Vec<u8>,
     data: Range<usize>,
     timestamp: u64,
@@ -34,8 +33,8 @@ pub(crate) struct Draft {
 #[derive(Debug)]
 pub(crate) struct Publication {
     seq: u64,
-    topics: Box<[Topic]>,
-    buffer: Bytes,
+    topics: Vec<Topic>,
+    buffer: Vec<u8>,
     frame: Range<usize>,
     data: Range<usize>,
     raw_header: ArrayVec<u8, { frame::MAX_HEADER }>,
@@ -61,7 +60,7 @@ impl Draft {
         let data = start..buffer.len();
         buffer.push(b'}');
         Ok(Self {
-            topics: topics.into_boxed_slice(),
+            topics,
             buffer,
             data,
             timestamp: now(),
@@ -93,7 +92,7 @@ impl Draft {
         Publication {
             seq,
             topics: self.topics,
-            buffer: Bytes::from(self.buffer),
+            buffer: self.buffer,
             frame,
             raw_header: frame::text_header(self.data.len()),
             data: self.data,
