@@ -28,6 +28,7 @@ mod publication;
 mod server;
 mod settings;
 mod shard;
+mod shared;
 mod subscription;
 pub mod topic;
 

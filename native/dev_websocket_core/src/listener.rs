@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
 use crate::http;
-use crate::server::Shared;
+use crate::shared::Shared;
 
 /// Connections that the system keeps ready for us.
 const BACKLOG: u32 = 4096;

@@ -1,35 +1,26 @@
 //! The server: what an embedder starts, publishes through, asks and stops.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::admission::Admission;
-use crate::connection::link::Link;
 use crate::counters::Counters;
-use crate::directory::Directory;
 use crate::disconnect::Disconnect;
 use crate::error::{Rejected, StartError};
-use crate::http::WEBSOCKET_PATH;
 use crate::listener;
 use crate::log::Log;
 use crate::message::Value;
-use crate::message::topics::TopicRules;
-use crate::publication::{Draft, now};
+use crate::publication::Draft;
 use crate::settings::{Settings, size};
 use crate::shard::Shard;
-use crate::shard::command::{Command, ConnectionId};
-use crate::shard::mailbox::Mailbox;
+use crate::shard::command::Command;
+use crate::shared::{Active, Shared, WEBSOCKET_PATH};
 
 /// A running server: a listener, a runtime that reads, and shards that write. Dropping it without
 /// [`Server::shutdown`] leaves its threads running.
@@ -68,39 +59,6 @@ struct Running {
     accepting: Option<tokio::task::JoinHandle<()>>,
 }
 
-/// What all parts of a server share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    active: ArcSwap<Active>,
-    address: ArcSwap<SocketAddr>,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) directory: Directory,
-    /// Differs between servers, so that a client knows when numbers start anew.
-    pub(crate) epoch: String,
-    pub(crate) admission: Arc<Admission>,
-    pub(crate) tasks: TaskTracker,
-    pub(crate) stopping: CancellationToken,
-    pub(crate) log: Log,
-    mailboxes: Box<[Arc<Mailbox>]>,
-    next_connection: AtomicU64,
-}
-
-/// Settings, and what is made of them for the path of a message.
-#[derive(Debug)]
-struct Active {
-    settings: Arc<Settings>,
-    topic_rules: TopicRules,
-}
-
-impl Active {
-    fn new(settings: Settings) -> Arc<Self> {
-        Arc::new(Self {
-            topic_rules: settings.topic_rules(),
-            settings: Arc::new(settings),
-        })
-    }
-}
-
 impl Server {
     /// Starts the threads and binds the listener.
     ///
@@ -117,21 +75,7 @@ impl Server {
         let address = local_address(&listener, &settings)?;
         let shard_count = settings.shard_count();
         let (log, cursors) = Log::new(shard_count);
-        let shared = Arc::new(Shared {
-            active: ArcSwap::new(Active::new(settings)),
-            address: ArcSwap::from_pointee(address),
-            admission: Admission::new(counters.clone()),
-            counters,
-            directory: Directory::default(),
-            epoch: new_epoch(),
-            tasks: TaskTracker::new(),
-            stopping: CancellationToken::new(),
-            log,
-            mailboxes: (0..shard_count)
-                .map(|_| Arc::new(Mailbox::default()))
-                .collect(),
-            next_connection: AtomicU64::new(1),
-        });
+        let shared = Shared::new(settings, address, shard_count, log, counters);
         let mut running = Running {
             runtime,
             shards: Vec::new(),
@@ -361,29 +305,4 @@ fn wanted_address(settings: &Settings) -> SocketAddr {
         settings.host,
         u16::try_from(settings.port).unwrap_or_default(),
     )
-}
-
-/// Six characters that no other server of this machine or time has.
-fn new_epoch() -> String {
-    let mut number = RandomState::new().hash_one((now(), std::process::id()));
-    let mut epoch = String::new();
-    for _ in 0..6 {
-        epoch.push(char::from_digit((number % 36) as u32, 36).unwrap_or('0'));
-        number /= 36;
-    }
-    epoch
-}
-
-impl Shared {
-    /// The settings in force.
-    pub(crate) fn settings(&self) -> Arc<Settings> {
-        self.active.load().settings.clone()
-    }
-
-    /// The link of a new connection, on one of the shards.
-    pub(crate) fn link(&self, stream: TcpStream) -> Arc<Link> {
-        let id: ConnectionId = self.next_connection.fetch_add(1, Ordering::Relaxed);
-        let shard = id as usize % self.mailboxes.len();
-        Link::new(id, stream, self.mailboxes[shard].clone())
-    }
 }

@@ -1,37 +1,11 @@
 //! Core types to terms.
 
-use dev_websocket_core::{Info, Rejected, SettingError, SettingValue, Settings, StartError};
+use dev_websocket_core::{Info, SettingError, SettingValue, Settings, StartError};
 use rustler::{Atom, Encoder, Env, Term};
 
 use crate::atoms;
-use crate::engine::{self, Reason};
+use crate::engine::{self, Outcome, Reason};
 use crate::settings::BadSettings;
-
-/// What became of a cast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// `ok`: on its way.
-    Published,
-    /// `large`: not decided, too big for a scheduler thread.
-    Large,
-    /// `{dropped, Reason}`, counted.
-    TooLarge,
-    Overload,
-    NoAudience,
-    NotStarted,
-    NotRunning,
-    Fault,
-}
-
-impl From<Rejected> for Outcome {
-    fn from(rejected: Rejected) -> Self {
-        match rejected {
-            Rejected::TooLarge => Self::TooLarge,
-            Rejected::Overload => Self::Overload,
-            Rejected::NoAudience => Self::NoAudience,
-        }
-    }
-}
 
 impl Encoder for Outcome {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {

@@ -13,12 +13,13 @@ use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use dev_websocket_core::{Counters, Disconnect, Reconfigured, Server, Settings, StartError};
+use dev_websocket_core::{
+    Counters, Disconnect, Reconfigured, Rejected, Server, Settings, StartError,
+};
 use parking_lot::Mutex;
 use rustler::Term;
 
 use crate::decode::{self, BeyondBudget, Budget};
-use crate::encode::Outcome;
 
 /// How long clients get to take their close frames.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(3);
@@ -46,6 +47,32 @@ pub(crate) enum Reason {
     ControlThread(Arc<io::Error>),
     /// A fault of the engine, contained on the control thread.
     Fault(String),
+}
+
+/// What became of a cast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// `ok`: on its way.
+    Published,
+    /// `large`: not decided, too big for a scheduler thread.
+    Large,
+    /// `{dropped, Reason}`, counted.
+    TooLarge,
+    Overload,
+    NoAudience,
+    NotStarted,
+    NotRunning,
+    Fault,
+}
+
+impl From<Rejected> for Outcome {
+    fn from(rejected: Rejected) -> Self {
+        match rejected {
+            Rejected::TooLarge => Self::TooLarge,
+            Rejected::Overload => Self::Overload,
+            Rejected::NoAudience => Self::NoAudience,
+        }
+    }
 }
 
 /// What the control thread is told.

@@ -18,8 +18,7 @@ use dev_websocket_core::Settings;
 use rustler::{Encoder, Env, OwnedEnv, Term};
 
 use crate::decode::Budget;
-use crate::encode::Outcome;
-use crate::engine::{Command, ENGINE};
+use crate::engine::{Command, ENGINE, Outcome};
 
 rustler::init!("hb_websocket_nif", load = load);
 

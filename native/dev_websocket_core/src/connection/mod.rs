@@ -22,9 +22,9 @@ use self::link::Link;
 use self::stream::ClientStream;
 use crate::disconnect::Disconnect;
 use crate::protocol::{Fault, FaultCode, Request};
-use crate::server::Shared;
 use crate::settings::{Settings, size};
 use crate::shard::command::{Command, Format, Opening};
+use crate::shared::Shared;
 
 /// tungstenite fills this with zeros at each read, and keeps it for the life of a connection.
 const READ_BUFFER: usize = 512;

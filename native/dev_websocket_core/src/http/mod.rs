@@ -19,10 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use self::refusal::Refusal;
-use crate::server::Shared;
-
-/// The path of the WebSocket endpoint.
-pub(crate) const WEBSOCKET_PATH: &str = "/ws";
+use crate::shared::{Shared, WEBSOCKET_PATH};
 
 /// A request's head is read into a buffer of at most this size; a larger one is refused with 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;

@@ -18,9 +18,9 @@ use super::query::Query;
 use super::refusal::Refusal;
 use crate::admission::Full;
 use crate::connection;
-use crate::server::Shared;
 use crate::settings::size;
 use crate::shard::command::Opening;
+use crate::shared::Shared;
 
 /// Answers a request for the WebSocket endpoint.
 pub(super) fn upgrade(

@@ -29,8 +29,8 @@ use self::registry::{ConnectionIndex, Registry, Seq};
 use crate::directory::RecentTopics;
 use crate::disconnect::Disconnect;
 use crate::log::Cursor;
-use crate::server::Shared;
 use crate::settings::size;
+use crate::shared::Shared;
 use crate::topic::PrecomputedHash;
 
 /// Connections served in one round: about a millisecond of writing.

@@ -1,0 +1,106 @@
+//! What the parts of a server share: settings in force, the log, the mailboxes of the shards, who is admitted.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::Admission;
+use crate::connection::link::Link;
+use crate::counters::Counters;
+use crate::directory::Directory;
+use crate::log::Log;
+use crate::message::topics::TopicRules;
+use crate::publication::now;
+use crate::settings::Settings;
+use crate::shard::command::ConnectionId;
+use crate::shard::mailbox::Mailbox;
+
+/// The path of the WebSocket endpoint.
+pub(crate) const WEBSOCKET_PATH: &str = "/ws";
+
+/// See the module's text. One per server.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) active: ArcSwap<Active>,
+    pub(crate) address: ArcSwap<SocketAddr>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) directory: Directory,
+    /// Differs between servers, so that a client knows when numbers start anew.
+    pub(crate) epoch: String,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) log: Log,
+    pub(crate) mailboxes: Box<[Arc<Mailbox>]>,
+    next_connection: AtomicU64,
+}
+
+/// Settings, and what is made of them for the path of a message.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) topic_rules: TopicRules,
+}
+
+impl Active {
+    pub(crate) fn new(settings: Settings) -> Arc<Self> {
+        Arc::new(Self {
+            topic_rules: settings.topic_rules(),
+            settings: Arc::new(settings),
+        })
+    }
+}
+
+impl Shared {
+    /// For a server that starts with these settings and listens there.
+    pub(crate) fn new(
+        settings: Settings,
+        address: SocketAddr,
+        shards: usize,
+        log: Log,
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            active: ArcSwap::new(Active::new(settings)),
+            address: ArcSwap::from_pointee(address),
+            directory: Directory::default(),
+            epoch: new_epoch(),
+            admission: Admission::new(counters.clone()),
+            counters,
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            log,
+            mailboxes: (0..shards).map(|_| Arc::default()).collect(),
+            next_connection: AtomicU64::new(1),
+        })
+    }
+
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.active.load().settings.clone()
+    }
+
+    /// The link of a new connection, on one of the shards.
+    pub(crate) fn link(&self, stream: TcpStream) -> Arc<Link> {
+        let id: ConnectionId = self.next_connection.fetch_add(1, Ordering::Relaxed);
+        let shard = id as usize % self.mailboxes.len();
+        Link::new(id, stream, self.mailboxes[shard].clone())
+    }
+}
+
+/// Six characters that no other server of this machine or time has.
+fn new_epoch() -> String {
+    let mut number = RandomState::new().hash_one((now(), std::process::id()));
+    let mut epoch = String::new();
+    for _ in 0..6 {
+        epoch.push(char::from_digit((number % 36) as u32, 36).unwrap_or('0'));
+        number /= 36;
+    }
+    epoch
+}
