@@ -70,7 +70,7 @@ pub(crate) enum FaultCode {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Reply<'a> {
     ConnectionEstablished {
-        subscribed_topics: &'a [&'a str],
+        subscribed_topics: &'a [String],
         timestamp: u64,
         protocol: u32,
         epoch: &'a str,
@@ -82,8 +82,8 @@ pub(crate) enum Reply<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: &'a RequestId,
         message: String,
-        new_topics: &'a [&'a str],
-        subscribed_topics: &'a [&'a str],
+        new_topics: &'a [String],
+        subscribed_topics: &'a [String],
         seq: u64,
         timestamp: u64,
     },
@@ -91,8 +91,8 @@ pub(crate) enum Reply<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: &'a RequestId,
         message: String,
-        removed_topics: &'a [&'a str],
-        subscribed_topics: &'a [&'a str],
+        removed_topics: &'a [String],
+        subscribed_topics: &'a [String],
         seq: u64,
         timestamp: u64,
     },
@@ -152,7 +152,7 @@ impl Limits {
 impl<'a> Reply<'a> {
     /// The first frame of a connection.
     pub(crate) fn established(
-        topics: &'a [&'a str],
+        topics: &'a [String],
         epoch: &'a str,
         seq: u64,
         limits: Limits,

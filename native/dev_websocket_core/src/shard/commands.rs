@@ -98,7 +98,6 @@ impl Shard {
         self.by_id.insert(id, index);
         self.add_subscriptions(index, opening.subscriptions);
         let names = self.names(index);
-        let names: Vec<_> = names.iter().map(String::as_str).collect();
         let shared = self.shared.clone();
         let limits = Limits::of(&opening.settings);
         self.reply(
@@ -161,9 +160,7 @@ impl Shard {
             return self.fault(index, &fault);
         }
         let added = self.add_subscriptions(index, subscriptions);
-        let added: Vec<_> = added.iter().map(String::as_str).collect();
         let names = self.names(index);
-        let names: Vec<_> = names.iter().map(String::as_str).collect();
         let message = format!("subscribed to {} new topics", added.len());
         let reply = Reply::SubscriptionResponse {
             id,
@@ -190,11 +187,10 @@ impl Shard {
                 let topic = held.remove(place);
                 self.registry
                     .unsubscribe(topic, index, &self.shared.directory);
-                removed.push(subscription.name());
+                removed.push(subscription.name().to_owned());
             }
         }
         let names = self.names(index);
-        let names: Vec<_> = names.iter().map(String::as_str).collect();
         let message = format!("unsubscribed from {} topics", removed.len());
         let reply = Reply::UnsubscriptionResponse {
             id,

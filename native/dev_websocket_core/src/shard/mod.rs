@@ -53,6 +53,9 @@ pub(crate) struct Shard {
     merged: Vec<Seq>,
     /// Only one shard keeps the table of recent topics, and the history short.
     recent: Option<RecentTopics>,
+    /// `pending_bytes` as it was when the batch last grew: reading the settings for each connection would cost more than
+    /// serving it.
+    pending_limit: usize,
     /// What is not counted yet.
     sent: Sent,
     /// Connections are being closed, also those that come late.
@@ -80,6 +83,7 @@ impl Shard {
             queue: VecDeque::new(),
             merged: Vec::new(),
             recent: keeps_topics.then(|| RecentTopics::new(known_topics)),
+            pending_limit: 0,
             sent: Sent::default(),
             closing: None,
             is_stopping: false,
@@ -119,6 +123,7 @@ impl Shard {
             }
             self.batch.push(publication);
         }
+        self.pending_limit = size(self.shared.settings().pending_bytes);
         self.registry.tell_touched(|index, topic| {
             let client = &mut self.clients[index as usize];
             if !client.is_queued {
@@ -163,9 +168,14 @@ impl Shard {
                 &self.merged
             }
         };
-        let limit = size(self.shared.settings().pending_bytes);
         let counters = &self.shared.counters;
-        let result = client.deliver(&self.batch, seqs, limit, &mut self.sent, counters);
+        let result = client.deliver(
+            &self.batch,
+            seqs,
+            self.pending_limit,
+            &mut self.sent,
+            counters,
+        );
         client.active.clear();
         client.served = self.seq;
         if result.is_err() {
