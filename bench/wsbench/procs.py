@@ -74,6 +74,12 @@ class Child:
         self.send(**command)
         return self.wait("done", timeout)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
     def close(self):
         """Asks to quit, then insists; only ever this one process."""
         try:

@@ -66,12 +66,6 @@ class Server(Child):
             self.close()
             raise
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
 
 class Load(Child):
     """The load client, connected and subscribed."""
@@ -90,12 +84,6 @@ class Load(Child):
         except Failure:
             self.close()
             raise
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
     def expect(self, per_conn, streams=1, max_seconds=60, idle_seconds=3):
         """Arms the client; gives the number of the first stream, which the publisher must use."""

@@ -66,13 +66,14 @@ async fn upgrade(upgrade: WebSocketUpgrade, uri: Uri, State(topics): State<Topic
     })
 }
 
+/// Tells the client that its subscriptions stand.
+async fn welcome(socket: &mut WebSocket) -> Result<(), axum::Error> {
+    socket.send(Message::text(r#"{"type":"welcome"}"#)).await
+}
+
 /// Ends when either side does.
 async fn forward(mut socket: WebSocket, mut receiver: broadcast::Receiver<Utf8Bytes>) {
-    if socket
-        .send(Message::text(r#"{"type":"welcome"}"#))
-        .await
-        .is_err()
-    {
+    if welcome(&mut socket).await.is_err() {
         return;
     }
     loop {
@@ -107,11 +108,7 @@ async fn forward_many(mut socket: WebSocket, receivers: Vec<broadcast::Receiver<
         });
     }
     drop(sender);
-    if socket
-        .send(Message::text(r#"{"type":"welcome"}"#))
-        .await
-        .is_err()
-    {
+    if welcome(&mut socket).await.is_err() {
         return;
     }
     loop {
