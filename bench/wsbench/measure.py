@@ -1,6 +1,7 @@
 """The measurements: each takes running servers or starts its own, and gives a flat dict of figures."""
 
 import time
+from dataclasses import dataclass, replace
 
 from .procs import Failure
 from .servers import Load, Server
@@ -149,9 +150,25 @@ def overlapping(server, topics, conns=1000, each=3, count=100, size=200):
         return _bursts(server, load, count, command)
 
 
-def cast_cost(server, load, size, burst_size, pause_ms, seconds, procs=1):
-    """What a cast costs its caller, in ns; with `load` None nobody listens."""
-    command = {"cmd": "cast_cost", "topic": "t", "size": size, "burst": burst_size, "pause_ms": pause_ms, "procs": procs}
+@dataclass
+class Pace:
+    """So many casts every so many milliseconds, and after so many times a rest."""
+    burst: int
+    pause_ms: int
+    train: int = 1
+    rest_ms: int = 0
+
+    def shared_by(self, procs):
+        """The same number of casts a second, made by so many processes."""
+        if procs <= self.burst:
+            return replace(self, burst=self.burst // procs)
+        return replace(self, burst=1, pause_ms=self.pause_ms * procs // self.burst)
+
+
+def cast_cost(server, load, size, pace, seconds, procs=1, floor=False):
+    """What a cast costs its caller, in ns; with `load` None nobody listens. The floor is a bare `spawn`."""
+    command = {"cmd": "cast_cost", "topic": "t", "size": size, "procs": procs, "floor": floor}
+    command |= {"burst": pace.burst, "pause_ms": pace.pause_ms, "train": pace.train, "rest_ms": pace.rest_ms or pace.pause_ms}
     if load:
         command["stream"] = load.expect(0, procs, seconds + 60, seconds + 60)
     server.ask(30, **command, seconds=0.3)

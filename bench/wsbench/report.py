@@ -161,6 +161,8 @@ def _cast_label(scenario):
     parts = scenario.split("-")[1:]
     if parts == ["unheard"]:
         return "0 subscribers, no history"
+    if parts == ["floor"]:
+        return "a bare `spawn` instead of a cast"
     label = f"{int(parts[0]):,} subscribers"
     if len(parts) > 1:
         label += f", {parts[1]}, {parts[2]} processes"

@@ -1,15 +1,17 @@
 //! Steps of the path of a message, each alone, for the micro-benchmarks in `benches/`. Not part of the API.
 
+use std::sync::Arc;
+
 use crate::directory::Directory;
 use crate::message::Value;
 use crate::publication::{Draft, Publication};
 use crate::shard::registry::{ConnectionIndex, Registry};
 use crate::subscription::Subscription;
-use crate::topic::Topic;
+use crate::topic::Topics;
 
 /// A frame as the sockets get it.
 #[derive(Debug)]
-pub struct Frame(Publication);
+pub struct Frame(Arc<Publication>);
 
 impl Frame {
     /// Encodes and numbers a message.
@@ -17,7 +19,7 @@ impl Frame {
     /// # Panics
     /// When the message is larger than 1 MiB of JSON.
     #[must_use]
-    pub fn assemble(topics: Vec<Topic>, message: &Value<'_>, seq: u64) -> Self {
+    pub fn assemble(topics: Topics, message: &Value<'_>, seq: u64) -> Self {
         #[allow(clippy::expect_used, reason = "a benchmark's own messages are small")]
         let draft = Draft::encode(topics, message, 1 << 20, false).expect("small enough");
         Self(draft.number(seq))

@@ -110,7 +110,7 @@ impl Log {
         head.total_bytes += size as u64;
         head.segment_bytes += size;
         // Only this place sets slots, under the lock, so the slot is free.
-        let _ = head.segment.slots[head.used].set(Arc::new(draft.number(seq)));
+        let _ = head.segment.slots[head.used].set(draft.number(seq));
         head.used += 1;
         self.last_seq.store(seq, Ordering::Release);
         if head.used == SEGMENT_SLOTS || head.segment_bytes >= SEGMENT_BYTES {

@@ -1,7 +1,7 @@
 //! A message on its way out: encoded once, shared by everybody who gets it.
 
-use std::io::Write as _;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrayvec::ArrayVec;
@@ -10,32 +10,28 @@ use crate::error::Rejected;
 use crate::frame;
 use crate::message::Value;
 use crate::message::json::{JsonWriter, TooLong};
-use crate::topic::Topic;
+use crate::topic::{Topic, Topics};
 
-/// Room for the frame header and the fields that are known only once the publication has its number.
-const HEADROOM: usize = frame::MAX_HEADER + PREFIX.len() + 20 + TIMESTAMP.len() + 20 + 1;
+/// Room for the frame header and the fields that are known only once the publication has its number, of 20 digits at the
+/// most.
+const HEADROOM: usize = frame::MAX_HEADER + PREFIX.len() + 20;
 const PREFIX: &[u8] = br#"{"type":"message","seq":"#;
-const TIMESTAMP: &[u8] = br#","timestamp":"#;
 
-/// Names of fields and braces between the headroom and the data.
-const FIELDS: usize = 48;
+/// Names of fields, the timestamp and braces between the headroom and the data.
+const FIELDS: usize = 80;
 
-/// A message that is encoded but has no place in the order of publications yet.
+/// A message that is encoded but has no place in the order of publications yet, so nobody else holds it.
 #[derive(Debug)]
-pub(crate) struct Draft {
-    topics: Vec<Topic>,
-    buffer: Vec<u8>,
-    data: Range<usize>,
-    timestamp: u64,
-}
+pub(crate) struct Draft(Arc<Publication>);
 
 /// A message with its place in the order, ready for the sockets.
 #[derive(Debug)]
 pub(crate) struct Publication {
     seq: u64,
-    topics: Vec<Topic>,
+    topics: Topics,
     buffer: Vec<u8>,
-    frame: Range<usize>,
+    /// Where the frame begins in the buffer; it goes to the end.
+    frame_start: usize,
     data: Range<usize>,
     raw_header: ArrayVec<u8, { frame::MAX_HEADER }>,
     footprint: usize,
@@ -47,7 +43,7 @@ impl Draft {
     /// # Errors
     /// [`Rejected::TooLarge`] when the data is larger than `limit` bytes of JSON.
     pub(crate) fn encode(
-        topics: Vec<Topic>,
+        topics: Topics,
         message: &Value<'_>,
         limit: usize,
         commitments: bool,
@@ -59,49 +55,50 @@ impl Draft {
         written.map_err(|TooLong| Rejected::TooLarge)?;
         let data = start..buffer.len();
         buffer.push(b'}');
-        Ok(Self {
+        let footprint = size_of::<Publication>()
+            + buffer.capacity()
+            + topics.iter().map(Topic::footprint).sum::<usize>();
+        Ok(Self(Arc::new(Publication {
+            seq: 0,
             topics,
             buffer,
+            frame_start: 0,
+            raw_header: frame::text_header(data.len()),
             data,
-            timestamp: now(),
-        })
+            footprint,
+        })))
     }
 
-    /// Bytes of memory that the publication will take, for the bounds of queues and history.
+    /// See [`Publication::footprint`].
     pub(crate) fn footprint(&self) -> usize {
-        size_of::<Publication>()
-            + self.buffer.capacity()
-            + self.topics.iter().map(Topic::footprint).sum::<usize>()
+        self.0.footprint
     }
 
     /// Gives the message its number. Short: this runs while the order of publications is locked.
-    pub(crate) fn number(mut self, seq: u64) -> Publication {
-        let footprint = self.footprint();
-        let mut fields: ArrayVec<u8, HEADROOM> = ArrayVec::new();
-        // The array has room for the longest numbers; a write that does not fit is impossible.
-        let _ = fields.write_all(PREFIX);
-        let _ = write!(fields, "{seq}");
-        let _ = fields.write_all(TIMESTAMP);
-        let _ = write!(fields, "{}", self.timestamp);
-        let start = HEADROOM - fields.len();
-        self.buffer[start..HEADROOM].copy_from_slice(&fields);
-        let header = frame::text_header(self.buffer.len() - start);
-        let frame_start = start - header.len();
-        self.buffer[frame_start..start].copy_from_slice(&header);
-        let frame = frame_start..self.buffer.len();
-        Publication {
-            seq,
-            topics: self.topics,
-            buffer: self.buffer,
-            frame,
-            raw_header: frame::text_header(self.data.len()),
-            data: self.data,
-            footprint,
+    pub(crate) fn number(mut self, seq: u64) -> Arc<Publication> {
+        // Nobody else holds a draft, so this is always so.
+        if let Some(publication) = Arc::get_mut(&mut self.0) {
+            publication.number(seq);
         }
+        self.0
     }
 }
 
 impl Publication {
+    /// Writes what stands before the fields: header, type and number.
+    fn number(&mut self, seq: u64) {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(seq).as_bytes();
+        let digits_start = HEADROOM - digits.len();
+        let start = digits_start - PREFIX.len();
+        let header = frame::text_header(self.buffer.len() - start);
+        self.frame_start = start - header.len();
+        self.buffer[self.frame_start..start].copy_from_slice(&header);
+        self.buffer[start..digits_start].copy_from_slice(PREFIX);
+        self.buffer[digits_start..HEADROOM].copy_from_slice(digits);
+        self.seq = seq;
+    }
+
     /// Its place in the order of all publications of this epoch, from 1.
     pub(crate) fn seq(&self) -> u64 {
         self.seq
@@ -114,7 +111,7 @@ impl Publication {
 
     /// The frame of the JSON format.
     pub(crate) fn json_frame(&self) -> &[u8] {
-        &self.buffer[self.frame.clone()]
+        &self.buffer[self.frame_start..]
     }
 
     /// The frame of the raw format, header and data.
@@ -122,7 +119,7 @@ impl Publication {
         (&self.raw_header, &self.buffer[self.data.clone()])
     }
 
-    /// See [`Draft::footprint`].
+    /// Bytes of memory that it takes, for the bounds of queues and history.
     pub(crate) fn footprint(&self) -> usize {
         self.footprint
     }
@@ -138,6 +135,8 @@ fn write_fields(
 ) -> (usize, Result<(), TooLong>) {
     let mut writer = JsonWriter::new(buffer, usize::MAX, commitments);
     // Without a limit nothing can fail. The topic that a reader shows first is the explicit one, if any.
+    let _ = writer.raw(r#","timestamp":"#);
+    let _ = writer.raw(itoa::Buffer::new().format(now()));
     let _ = writer.raw(r#","topic":"#);
     let _ = match topics.first() {
         Some(topic) => writer.text(topic.name()),
@@ -165,7 +164,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// A publication for tests of queues and matching.
-    pub(crate) fn publication(seq: u64, topics: &[&str], data: &str) -> Publication {
+    pub(crate) fn publication(seq: u64, topics: &[&str], data: &str) -> Arc<Publication> {
         draft(topics, data).number(seq)
     }
 
@@ -216,7 +215,7 @@ pub(crate) mod tests {
     fn data_is_bounded_at_the_limit() {
         let encode = |length: usize| {
             let text = "d".repeat(length);
-            Draft::encode(Vec::new(), &Value::Text(text.into()), 100, false).map(|_| ())
+            Draft::encode(Topics::new(), &Value::Text(text.into()), 100, false).map(|_| ())
         };
         assert_eq!(encode(97), Ok(()));
         assert_eq!(encode(98), Ok(()));

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Value;
 use super::json::is_private;
-use crate::topic::{MAX_TOPIC_BYTES, Topic, is_reserved_key};
+use crate::topic::{MAX_TOPIC_BYTES, Topic, Topics, is_reserved_key};
 
 /// The rules that settings can change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct TopicRules {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct TopicSet {
     /// Explicit topics first, then those of tags; no duplicates.
-    pub topics: Vec<Topic>,
+    pub topics: Topics,
     /// Explicit topics that only the node may use, dropped.
     pub reserved: u64,
     /// Topics beyond the limit, dropped.
@@ -91,16 +91,8 @@ impl TopicRules {
         let Some(text) = scalar_text(value).filter(|text| !text.is_empty()) else {
             return;
         };
-        let lower = if key
-            .bytes()
-            .any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii())
-        {
-            Cow::Owned(key.to_lowercase())
-        } else {
-            Cow::Borrowed(key)
-        };
         // A value with a comma or a line break is text for people, nothing to subscribe to.
-        if let Ok(topic) = Topic::of_tag(&lower, &text) {
+        if let Ok(topic) = Topic::of_tag(key, &text) {
             self.add(topic, set);
         }
     }
@@ -348,7 +340,7 @@ mod tests {
             ("topic", text("process:id,/id~process@1.0,ok,OWNER:x")),
         ]);
         let set = set_of(&message);
-        assert_eq!(set.topics, [Topic::new("ok").unwrap()]);
+        assert_eq!(set.topics.as_slice(), [Topic::new("ok").unwrap()]);
         assert_eq!((set.reserved, set.invalid), (3, 0));
     }
 

@@ -59,7 +59,7 @@ impl Socket {
 
 fn batch(seqs: impl Iterator<Item = Seq>) -> Batch {
     let mut batch = Batch::default();
-    seqs.for_each(|seq| batch.push(Arc::new(publication(seq, &["t"], "x"))));
+    seqs.for_each(|seq| batch.push(publication(seq, &["t"], "x")));
     batch
 }
 
