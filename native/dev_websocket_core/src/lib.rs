@@ -9,10 +9,15 @@
 //!
 //! The way back is `listener` → `http` (the request) → `connection` (reads control messages) → `shard`.
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::mutable_key_type,
+    reason = "patterns are compared by their text; only the memory of their searches changes inside"
+)]
 
 mod admission;
 mod connection;
 mod counters;
+mod cursor;
 mod directory;
 mod disconnect;
 mod error;
@@ -23,6 +28,8 @@ pub mod internals;
 mod listener;
 mod log;
 pub mod message;
+mod pattern;
+mod pattern_cache;
 mod protocol;
 mod publication;
 mod server;
@@ -30,6 +37,7 @@ mod settings;
 mod shard;
 mod shared;
 mod subscription;
+mod template_index;
 pub mod topic;
 
 pub use counters::{Counter, Counters};

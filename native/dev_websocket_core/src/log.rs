@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use arrayvec::ArrayVec;
 use parking_lot::Mutex;
 
 use crate::error::Rejected;
@@ -18,6 +19,9 @@ const SEGMENT_SLOTS: usize = 128;
 
 /// Bytes after which a segment takes no more, so that history is cut finely.
 const SEGMENT_BYTES: usize = 128 * 1024;
+
+/// What part of the ingress limit may be taken on top of it by what tells of lost messages.
+const LOSS_SHARE: u64 = 8;
 
 /// The log. One per server; numbers start at 1.
 #[derive(Debug)]
@@ -39,6 +43,17 @@ struct Head {
     segment_bytes: usize,
     history: VecDeque<(Arc<Segment>, usize)>,
     history_bytes: usize,
+    /// Messages that found no room, and for which there was no room to say so either.
+    untold_losses: u64,
+}
+
+/// What a reader of past publications finds.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    /// Publications one after the other.
+    pub(crate) publications: Vec<Arc<Publication>>,
+    /// The number of the oldest that is kept; that of the next one when none is.
+    pub(crate) oldest: u64,
 }
 
 #[derive(Debug)]
@@ -78,6 +93,7 @@ impl Log {
             segment_bytes: 0,
             history: VecDeque::new(),
             history_bytes: 0,
+            untold_losses: 0,
         };
         (
             Self {
@@ -92,19 +108,41 @@ impl Log {
     /// Puts a message behind all others. It never waits: the lock is held for a number and a pointer.
     ///
     /// # Errors
-    /// [`Rejected::Overload`] when more than `ingress_limit` bytes would wait for the slowest reader.
+    /// [`Rejected::Overload`] when more than `ingress_limit` bytes would wait for the slowest reader. Then a loss stands
+    /// in the message's place, for which a little more may wait.
     pub(crate) fn append(&self, draft: Draft, ingress_limit: u64) -> Result<u64, Rejected> {
-        let size = draft.footprint();
         let mut head = self.head.lock();
-        let slowest = self
-            .finished
-            .iter()
-            .map(|bytes| bytes.load(Ordering::Relaxed))
-            .min()
-            .unwrap_or(0);
-        if head.total_bytes.saturating_sub(slowest) + size as u64 > ingress_limit {
-            return Err(Rejected::Overload);
+        let waiting = head.total_bytes.saturating_sub(self.slowest());
+        if waiting + draft.footprint() as u64 <= ingress_limit {
+            self.tell_losses(&mut head);
+            return Ok(self.put(&mut head, draft));
         }
+        let loss = draft.into_loss();
+        if waiting + loss.footprint() as u64 <= ingress_limit + ingress_limit / LOSS_SHARE {
+            self.tell_losses(&mut head);
+            self.put(&mut head, loss);
+        } else {
+            head.untold_losses += 1;
+        }
+        Err(Rejected::Overload)
+    }
+
+    /// Puts in what tells of messages that were lost without a word, if there are any. To be called by a reader that has
+    /// made room, because nobody may publish any more.
+    pub(crate) fn settle(&self) -> bool {
+        self.tell_losses(&mut self.head.lock())
+    }
+
+    fn tell_losses(&self, head: &mut Head) -> bool {
+        let losses = std::mem::take(&mut head.untold_losses);
+        if losses > 0 {
+            self.put(head, Draft::of_lost_messages(losses));
+        }
+        losses > 0
+    }
+
+    fn put(&self, head: &mut Head, draft: Draft) -> u64 {
+        let size = draft.footprint();
         let seq = head.next_seq;
         head.next_seq += 1;
         head.total_bytes += size as u64;
@@ -116,7 +154,40 @@ impl Log {
         if head.used == SEGMENT_SLOTS || head.segment_bytes >= SEGMENT_BYTES {
             head.seal();
         }
-        Ok(seq)
+        seq
+    }
+
+    /// Reads up to `count` publications from number `from` on, or from the oldest on if that one is forgotten.
+    ///
+    /// The reader comes again for more, rather than hold on to its place: a segment keeps all later ones alive.
+    pub(crate) fn read(&self, from: u64, count: usize) -> Past {
+        let head = self.head.lock();
+        let oldest = head.oldest();
+        let from = from.max(oldest);
+        let place = head
+            .history
+            .partition_point(|(segment, _)| segment.first_seq().is_some_and(|seq| seq <= from));
+        let segments: ArrayVec<Arc<Segment>, 4> = head
+            .history
+            .iter()
+            .skip(place.saturating_sub(1))
+            .map(|(segment, _)| segment)
+            .chain([&head.segment])
+            .take(4)
+            .cloned()
+            .collect();
+        drop(head);
+        let publications = segments
+            .iter()
+            .flat_map(|segment| segment.slots.iter().map_while(OnceLock::get))
+            .skip_while(|publication| publication.seq() < from)
+            .take(count)
+            .cloned()
+            .collect();
+        Past {
+            publications,
+            oldest,
+        }
     }
 
     /// Forgets the oldest publications until the history fits into its bytes.
@@ -142,13 +213,15 @@ impl Log {
 
     /// Bytes that wait for the slowest reader.
     pub(crate) fn waiting_bytes(&self) -> u64 {
-        let slowest = self
-            .finished
-            .iter()
-            .map(|bytes| bytes.load(Ordering::Relaxed))
-            .min()
-            .unwrap_or(0);
+        let slowest = self.slowest();
         self.head.lock().total_bytes.saturating_sub(slowest)
+    }
+
+    /// Bytes that the slowest reader has finished.
+    fn slowest(&self) -> u64 {
+        let finished = self.finished.iter();
+        let bytes = finished.map(|bytes| bytes.load(Ordering::Relaxed));
+        bytes.min().unwrap_or(0)
     }
 
     /// Bytes of history kept.
@@ -158,6 +231,13 @@ impl Log {
 }
 
 impl Head {
+    /// The number of the oldest publication that is kept.
+    fn oldest(&self) -> u64 {
+        let oldest = self.history.front().map(|(segment, _)| segment);
+        let first = oldest.unwrap_or(&self.segment).first_seq();
+        first.unwrap_or(self.next_seq)
+    }
+
     /// Ends the segment and opens the next one.
     fn seal(&mut self) {
         let next = Segment::new();
@@ -176,6 +256,13 @@ impl Segment {
             slots: (0..SEGMENT_SLOTS).map(|_| OnceLock::new()).collect(),
             next: OnceLock::new(),
         })
+    }
+}
+
+impl Segment {
+    fn first_seq(&self) -> Option<u64> {
+        let first = self.slots.first().and_then(OnceLock::get);
+        first.map(|publication| publication.seq())
     }
 }
 
@@ -287,26 +374,83 @@ mod tests {
     #[test]
     fn what_waits_is_bounded_in_bytes_until_the_slowest_reader_is_done() {
         let (log, mut cursors) = Log::new(2);
-        let size = draft(&["t"], "x").footprint() as u64;
-        for _ in 0..10 {
-            log.append(draft(&["t"], "x"), size * 10).unwrap();
+        let message = || draft(&["t"], &"x".repeat(1000));
+        let size = message().footprint() as u64;
+        let loss = message().into_loss().footprint() as u64;
+        let limit = size * 8;
+        let append = || log.append(message(), limit);
+        for n in 1..=8 {
+            assert_eq!(append(), Ok(n));
         }
-        assert_eq!(
-            log.append(draft(&["t"], "x"), size * 10),
-            Err(Rejected::Overload)
-        );
-        assert_eq!(log.waiting_bytes(), size * 10);
+        // An eighth more may wait for those who are told of losses.
+        let told = limit / LOSS_SHARE / loss;
+        assert!(told > 1);
+        for _ in 0..told + 5 {
+            assert_eq!(append(), Err(Rejected::Overload));
+        }
+        assert_eq!(log.waiting_bytes(), limit + told * loss);
         let mut slow = cursors.pop().unwrap();
         let mut fast = cursors.pop().unwrap();
         while fast.next().is_some() {}
         fast.finish();
-        assert_eq!(
-            log.append(draft(&["t"], "x"), size * 10),
-            Err(Rejected::Overload)
-        );
-        slow.next().unwrap();
+        assert_eq!(append(), Err(Rejected::Overload));
+        for _ in 0..3 {
+            slow.next().unwrap();
+        }
         slow.finish();
-        assert_eq!(log.append(draft(&["t"], "x"), size * 10), Ok(11));
+        // The others are told of before anything else is said.
+        assert_eq!(append(), Ok(8 + told + 2));
+        let seen: Vec<_> = std::iter::from_fn(|| fast.next()).collect();
+        assert_eq!(seen[0].lost_messages(), 6);
+        assert!(seen[0].concerns_everybody());
+        assert_eq!(seen[1].lost_messages(), 0);
+        assert!(!log.settle());
+    }
+
+    #[test]
+    fn losses_are_told_when_nobody_publishes_any_more() {
+        let (log, mut cursors) = Log::new(1);
+        assert_eq!(log.append(draft(&["t"], "x"), 1), Err(Rejected::Overload));
+        assert!(cursors[0].next().is_none());
+        assert!(log.settle());
+        assert!(!log.settle());
+        let loss = cursors[0].next().unwrap();
+        assert_eq!((loss.seq(), loss.lost_messages()), (1, 1));
+        let json: serde_json::Value = serde_json::from_slice(&loss.json_frame()[2..]).unwrap();
+        let expected = serde_json::json!(
+            {"type": "gap", "reason": "overload", "dropped": 1, "after": 0, "next": 2});
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn past_publications_are_read_by_number() {
+        let (log, cursors) = Log::new(1);
+        drop(cursors);
+        let seqs =
+            |past: &Past| -> Vec<u64> { past.publications.iter().map(|p| p.seq()).collect() };
+        assert_eq!(log.read(1, 9).oldest, 1);
+        for _ in 0..1000 {
+            log.append(draft(&["t"], &"x".repeat(1000)), NO_LIMIT)
+                .unwrap();
+        }
+        for from in [1, 2, 100, 128, 129, 130, 500, 999, 1000] {
+            let expected: Vec<u64> = (from..=1000).take(7).collect();
+            assert_eq!(seqs(&log.read(from, 7)), expected);
+        }
+        assert!(log.read(1001, 7).publications.is_empty());
+        let mut from = 1;
+        while from <= 1000 {
+            let past = log.read(from, 300);
+            assert_eq!(past.publications[0].seq(), from);
+            from = past.publications.last().unwrap().seq() + 1;
+        }
+        log.trim(256 * 1024);
+        let past = log.read(1, 5);
+        assert!(past.oldest > 1);
+        assert_eq!(seqs(&past), (past.oldest..).take(5).collect::<Vec<_>>());
+        log.trim(0);
+        let past = log.read(1, 5000);
+        assert_eq!(seqs(&past), (past.oldest..=1000).collect::<Vec<_>>());
     }
 
     #[test]

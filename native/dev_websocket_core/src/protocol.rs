@@ -4,15 +4,21 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::cursor::Since;
 use crate::frame;
+use crate::message::template::Template;
+use crate::pattern::{Pattern, PatternError};
 use crate::settings::Settings;
-use crate::subscription::Subscription;
+use crate::subscription::{Kind, Subscription};
 
 /// The version of the protocol that `connection_established` tells.
 const PROTOCOL: u32 = 1;
 
 /// The longest `id` of a request, in bytes of its JSON.
 const MAX_ID_BYTES: usize = 256;
+
+/// Regular expressions of one request; to compile one can take milliseconds.
+const MAX_EXPRESSIONS: usize = 64;
 
 /// A request's `id`, given back in its reply.
 pub(crate) type RequestId = Option<Value>;
@@ -23,6 +29,7 @@ pub(crate) enum Request {
     Subscribe {
         id: RequestId,
         subscriptions: Vec<Subscription>,
+        since: Option<Since>,
     },
     Unsubscribe {
         id: RequestId,
@@ -61,8 +68,28 @@ pub(crate) enum FaultCode {
     BadField,
     /// A text that names no topic.
     BadTopic,
+    /// A text that is no regular expression, or too long.
+    BadRegex,
+    /// A regular expression that takes too much memory.
+    RegexTooBig,
+    /// Neither a JSON object nor a path expression.
+    BadTemplate,
+    /// A cursor that is malformed, or ahead of the newest publication.
+    BadSince,
+    /// A number of past publications that cannot be had.
+    BadLast,
+    /// No slow policy, or one that the format does not allow.
+    BadSlow,
     /// More topics than `max_topics_per_connection`.
     TooManyTopics,
+    /// More regular expressions than `max_matches_per_connection`.
+    TooManyMatches,
+    /// More templates than `max_templates_per_connection`.
+    TooManyTemplates,
+    /// To unsubscribe from what another subscription goes on to bring.
+    Contradictory,
+    /// Too many requests wait for a replay to end.
+    Busy,
 }
 
 /// What the server says, apart from publications.
@@ -70,7 +97,8 @@ pub(crate) enum FaultCode {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Reply<'a> {
     ConnectionEstablished {
-        subscribed_topics: &'a [String],
+        #[serde(flatten)]
+        subscribed: Subscribed,
         timestamp: u64,
         protocol: u32,
         epoch: &'a str,
@@ -82,8 +110,13 @@ pub(crate) enum Reply<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: &'a RequestId,
         message: String,
-        new_topics: &'a [String],
-        subscribed_topics: &'a [String],
+        new_topics: Vec<Value>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        new_match: Vec<Value>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        new_template: Vec<Value>,
+        #[serde(flatten)]
+        subscribed: Subscribed,
         seq: u64,
         timestamp: u64,
     },
@@ -91,8 +124,13 @@ pub(crate) enum Reply<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: &'a RequestId,
         message: String,
-        removed_topics: &'a [String],
-        subscribed_topics: &'a [String],
+        removed_topics: Vec<Value>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        removed_match: Vec<Value>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        removed_template: Vec<Value>,
+        #[serde(flatten)]
+        subscribed: Subscribed,
         seq: u64,
         timestamp: u64,
     },
@@ -107,6 +145,11 @@ pub(crate) enum Reply<'a> {
         dropped: u64,
         after: u64,
         next: u64,
+    },
+    Live {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: &'a RequestId,
+        seq: u64,
     },
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,12 +166,43 @@ pub(crate) enum Reply<'a> {
 pub(crate) enum GapReason {
     /// The client read too slowly.
     Slow,
+    /// The server forgot them before the client came back.
+    Expired,
+    /// The client's cursor is of another epoch.
+    Epoch,
+    /// More was cast than could be sent.
+    Overload,
+}
+
+/// What a connection is subscribed to, each kind as the client writes it.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Subscribed {
+    #[serde(rename = "subscribed_topics")]
+    pub(crate) topics: Vec<Value>,
+    #[serde(rename = "subscribed_match", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) matches: Vec<Value>,
+    #[serde(rename = "subscribed_template", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) templates: Vec<Value>,
+}
+
+impl Subscribed {
+    pub(crate) fn add(&mut self, subscription: &Subscription) {
+        match subscription.kind() {
+            Kind::Topic => &mut self.topics,
+            Kind::Match => &mut self.matches,
+            Kind::Template => &mut self.templates,
+        }
+        .push(subscription.shown());
+    }
 }
 
 /// The limits that concern a client, told when it connects.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Limits {
     max_topics_per_connection: u64,
+    max_matches_per_connection: u64,
+    max_templates_per_connection: u64,
+    max_last: u64,
     max_inbound_bytes: u64,
     max_inbound_rate: u64,
     max_message_bytes: u64,
@@ -140,6 +214,9 @@ impl Limits {
     pub(crate) fn of(settings: &Settings) -> Self {
         Self {
             max_topics_per_connection: settings.max_topics_per_connection,
+            max_matches_per_connection: settings.max_matches_per_connection,
+            max_templates_per_connection: settings.max_templates_per_connection,
+            max_last: settings.max_last,
             max_inbound_bytes: settings.max_inbound_bytes,
             max_inbound_rate: settings.max_inbound_rate,
             max_message_bytes: settings.max_message_bytes,
@@ -152,7 +229,7 @@ impl Limits {
 impl<'a> Reply<'a> {
     /// The first frame of a connection.
     pub(crate) fn established(
-        topics: &'a [String],
+        subscribed: Subscribed,
         epoch: &'a str,
         seq: u64,
         limits: Limits,
@@ -160,7 +237,7 @@ impl<'a> Reply<'a> {
         timestamp: u64,
     ) -> Self {
         Self::ConnectionEstablished {
-            subscribed_topics: topics,
+            subscribed,
             timestamp,
             protocol: PROTOCOL,
             epoch,
@@ -228,9 +305,12 @@ impl Request {
             }
         };
         let result = match kind.as_str() {
-            "subscribe" => subscriptions(&mut fields).map(|subscriptions| Self::Subscribe {
-                id: id.clone(),
-                subscriptions,
+            "subscribe" => subscriptions(&mut fields).and_then(|subscriptions| {
+                Ok(Self::Subscribe {
+                    id: id.clone(),
+                    subscriptions,
+                    since: since(&mut fields)?,
+                })
             }),
             "unsubscribe" => subscriptions(&mut fields).map(|subscriptions| Self::Unsubscribe {
                 id: id.clone(),
@@ -254,28 +334,82 @@ impl Request {
     }
 }
 
-fn subscriptions(
-    fields: &mut Map<String, Value>,
-) -> Result<Vec<Subscription>, (FaultCode, String)> {
-    let topics = match fields.remove("topics") {
-        Some(Value::Array(topics)) if !topics.is_empty() => topics,
-        Some(_) => {
-            return Err((
-                FaultCode::BadField,
-                "topics is a list of at least one text".into(),
-            ));
-        }
-        None => return Err((FaultCode::BadField, "topics is missing".into())),
-    };
-    topics
-        .iter()
-        .map(|topic| match topic {
-            Value::String(name) => {
-                Subscription::parse(name).map_err(|error| (FaultCode::BadTopic, error.to_string()))
+type Problem = (FaultCode, String);
+
+/// The fields `topics`, `match` and `template`, of which at least one must name something.
+fn subscriptions(fields: &mut Map<String, Value>) -> Result<Vec<Subscription>, Problem> {
+    let mut subscriptions = Vec::new();
+    let mut is_missing = true;
+    for (field, read) in READERS {
+        let items = match fields.remove(field) {
+            None => continue,
+            Some(Value::Array(items)) if !items.is_empty() => items,
+            Some(_) => {
+                let message = format!("{field} is a list of at least one item");
+                return Err((FaultCode::BadField, message));
             }
-            _ => Err((FaultCode::BadField, "topics is a list of texts".into())),
+        };
+        is_missing = false;
+        if field == "match" && items.len() > MAX_EXPRESSIONS {
+            let message = format!("match: a request has at most {MAX_EXPRESSIONS}");
+            return Err((FaultCode::TooManyMatches, message));
+        }
+        for item in items {
+            subscriptions.push(read(item)?);
+        }
+    }
+    if is_missing {
+        return Err((FaultCode::BadField, "topics is missing".into()));
+    }
+    Ok(subscriptions)
+}
+
+type Reader = fn(Value) -> Result<Subscription, Problem>;
+
+const READERS: [(&str, Reader); 3] = [
+    ("topics", |item| match item {
+        Value::String(name) => {
+            Subscription::parse(&name).map_err(|error| (FaultCode::BadTopic, error.to_string()))
+        }
+        _ => Err((FaultCode::BadField, "topics is a list of texts".into())),
+    }),
+    ("match", |item| match item {
+        Value::String(text) => regex(&text),
+        _ => Err((FaultCode::BadField, "match is a list of texts".into())),
+    }),
+    ("template", |item| {
+        Template::from_json(item)
+            .map(Subscription::Template)
+            .map_err(|error| (FaultCode::BadTemplate, format!("template: {error}")))
+    }),
+];
+
+/// A regular expression over topics, as a client writes it.
+pub(crate) fn regex(text: &str) -> Result<Subscription, Problem> {
+    Pattern::regex(text)
+        .map(Subscription::Pattern)
+        .map_err(|error| {
+            let code = match error {
+                PatternError::TooBig => FaultCode::RegexTooBig,
+                _ => FaultCode::BadRegex,
+            };
+            (code, format!("match: {error}"))
         })
-        .collect()
+}
+
+fn since(fields: &mut Map<String, Value>) -> Result<Option<Since>, Problem> {
+    let text = match fields.remove("since") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) => text,
+        Some(Value::Number(number)) => number.to_string(),
+        Some(_) => {
+            let message = "since is a text or a number".into();
+            return Err((FaultCode::BadField, message));
+        }
+    };
+    Since::parse(&text)
+        .map(Some)
+        .map_err(|error| (FaultCode::BadSince, error.to_string()))
 }
 
 fn shown(text: &str) -> String {
@@ -283,123 +417,4 @@ fn shown(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    fn code(text: &str) -> (RequestId, FaultCode) {
-        let fault = Request::parse(text).unwrap_err();
-        assert!(!fault.message.is_empty());
-        (fault.id, fault.code)
-    }
-
-    #[test]
-    fn requests_are_read_with_their_ids() {
-        assert_eq!(
-            Request::parse(r#"{"type":"subscribe","id":1,"topics":["a","*"]}"#),
-            Ok(Request::Subscribe {
-                id: Some(json!(1)),
-                subscriptions: vec![Subscription::parse("a").unwrap(), Subscription::Everything]
-            })
-        );
-        assert_eq!(
-            Request::parse(r#"{"type":"ping","id":"x"}"#),
-            Ok(Request::Ping {
-                id: Some(json!("x"))
-            })
-        );
-        assert_eq!(
-            Request::parse(r#"{"type":"ping"}"#),
-            Ok(Request::Ping { id: None })
-        );
-    }
-
-    #[test]
-    fn each_fault_has_its_code_and_keeps_the_id() {
-        for (text, id, expected) in [
-            ("", None, FaultCode::BadJson),
-            ("{", None, FaultCode::BadJson),
-            ("[1]", None, FaultCode::BadMessage),
-            ("\"ping\"", None, FaultCode::BadMessage),
-            (r#"{"id":1}"#, Some(json!(1)), FaultCode::BadMessage),
-            (r#"{"type":7}"#, None, FaultCode::BadMessage),
-            (r#"{"type":"ping","id":[]}"#, None, FaultCode::BadId),
-            (
-                r#"{"type":"dance","id":2}"#,
-                Some(json!(2)),
-                FaultCode::UnknownType,
-            ),
-            (
-                r#"{"type":"ping","id":2,"extra":1}"#,
-                Some(json!(2)),
-                FaultCode::UnknownField,
-            ),
-            (
-                r#"{"type":"subscribe","id":3}"#,
-                Some(json!(3)),
-                FaultCode::BadField,
-            ),
-            (
-                r#"{"type":"subscribe","topics":[]}"#,
-                None,
-                FaultCode::BadField,
-            ),
-            (
-                r#"{"type":"subscribe","topics":"a"}"#,
-                None,
-                FaultCode::BadField,
-            ),
-            (
-                r#"{"type":"subscribe","topics":[1]}"#,
-                None,
-                FaultCode::BadField,
-            ),
-            (
-                r#"{"type":"unsubscribe","topics":["a,b"]}"#,
-                None,
-                FaultCode::BadTopic,
-            ),
-            (
-                r#"{"type":"subscribe","topics":[""]}"#,
-                None,
-                FaultCode::BadTopic,
-            ),
-        ] {
-            assert_eq!(code(text), (id, expected), "{text}");
-        }
-        let id = "i".repeat(MAX_ID_BYTES);
-        assert_eq!(
-            code(&json!({"type": "ping", "id": id}).to_string()).1,
-            FaultCode::BadId
-        );
-    }
-
-    #[test]
-    fn replies_without_a_request_id_have_none() {
-        let bytes = Reply::Pong {
-            id: &None,
-            timestamp: 5,
-            seq: 6,
-        }
-        .encode();
-        assert_eq!(&bytes[2..], br#"{"type":"pong","timestamp":5,"seq":6}"#);
-        let bytes = Reply::Pong {
-            id: &Some(json!(3)),
-            timestamp: 5,
-            seq: 6,
-        }
-        .encode();
-        assert_eq!(
-            &bytes[2..],
-            br#"{"type":"pong","id":3,"timestamp":5,"seq":6}"#
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_answered(text in any::<String>()) {
-            let _ = Request::parse(&text);
-        }
-    }
-}
+mod tests;

@@ -10,12 +10,16 @@ use crate::error::Rejected;
 use crate::frame;
 use crate::message::Value;
 use crate::message::json::{JsonWriter, TooLong};
+use crate::protocol::{GapReason, Reply};
 use crate::topic::{Topic, Topics};
 
 /// Room for the frame header and the fields that are known only once the publication has its number, of 20 digits at the
 /// most.
 const HEADROOM: usize = frame::MAX_HEADER + PREFIX.len() + 20;
 const PREFIX: &[u8] = br#"{"type":"message","seq":"#;
+
+/// The longest gap frame, in bytes.
+const LOSS_FRAME: usize = 160;
 
 /// Names of fields, the timestamp and braces between the headroom and the data.
 const FIELDS: usize = 80;
@@ -35,6 +39,15 @@ pub(crate) struct Publication {
     data: Range<usize>,
     raw_header: ArrayVec<u8, { frame::MAX_HEADER }>,
     footprint: usize,
+    loss: Option<Loss>,
+}
+
+/// Messages that found no room. What is published in their place is the `gap` frame that tells of them.
+#[derive(Debug, Clone, Copy)]
+struct Loss {
+    messages: u64,
+    /// Their topics are not known any more.
+    concerns_everybody: bool,
 }
 
 impl Draft {
@@ -66,7 +79,49 @@ impl Draft {
             raw_header: frame::text_header(data.len()),
             data,
             footprint,
+            loss: None,
         })))
+    }
+
+    /// What tells the subscribers that this message is lost. Takes little memory.
+    pub(crate) fn into_loss(self) -> Self {
+        let topics = match Arc::try_unwrap(self.0) {
+            Ok(publication) => publication.topics,
+            // Nobody else holds a draft.
+            Err(shared) => shared.topics.clone(),
+        };
+        Self::of_loss(
+            topics,
+            Loss {
+                messages: 1,
+                concerns_everybody: false,
+            },
+        )
+    }
+
+    /// What tells every subscriber that so many messages are lost.
+    pub(crate) fn of_lost_messages(messages: u64) -> Self {
+        Self::of_loss(
+            Topics::new(),
+            Loss {
+                messages,
+                concerns_everybody: true,
+            },
+        )
+    }
+
+    fn of_loss(topics: Topics, loss: Loss) -> Self {
+        let names = topics.iter().map(Topic::footprint).sum::<usize>();
+        Self(Arc::new(Publication {
+            seq: 0,
+            topics,
+            buffer: Vec::new(),
+            frame_start: 0,
+            data: 0..0,
+            raw_header: ArrayVec::new(),
+            footprint: size_of::<Publication>() + LOSS_FRAME + names,
+            loss: Some(loss),
+        }))
     }
 
     /// See [`Publication::footprint`].
@@ -85,8 +140,19 @@ impl Draft {
 }
 
 impl Publication {
-    /// Writes what stands before the fields: header, type and number.
+    /// Writes what stands before the fields: header, type and number. A loss is written as a whole.
     fn number(&mut self, seq: u64) {
+        self.seq = seq;
+        if let Some(loss) = self.loss {
+            let gap = Reply::Gap {
+                reason: GapReason::Overload,
+                dropped: loss.messages,
+                after: seq - 1,
+                next: seq + 1,
+            };
+            self.buffer = gap.encode().to_vec();
+            return;
+        }
         let mut digits = itoa::Buffer::new();
         let digits = digits.format(seq).as_bytes();
         let digits_start = HEADROOM - digits.len();
@@ -96,7 +162,6 @@ impl Publication {
         self.buffer[self.frame_start..start].copy_from_slice(&header);
         self.buffer[start..digits_start].copy_from_slice(PREFIX);
         self.buffer[digits_start..HEADROOM].copy_from_slice(digits);
-        self.seq = seq;
     }
 
     /// Its place in the order of all publications of this epoch, from 1.
@@ -117,6 +182,24 @@ impl Publication {
     /// The frame of the raw format, header and data.
     pub(crate) fn raw_frame(&self) -> (&[u8], &[u8]) {
         (&self.raw_header, &self.buffer[self.data.clone()])
+    }
+
+    /// Messages that are lost; 0 for a message that is not.
+    pub(crate) fn lost_messages(&self) -> u64 {
+        self.loss.map_or(0, |loss| loss.messages)
+    }
+
+    /// Whether it is for every subscriber, whatever its topics.
+    pub(crate) fn concerns_everybody(&self) -> bool {
+        self.loss.is_some_and(|loss| loss.concerns_everybody)
+    }
+
+    /// The message as it is sent, for who chooses by more than topics; none if it is lost.
+    pub(crate) fn message(&self) -> Option<serde_json::Value> {
+        match self.loss {
+            Some(_) => None,
+            None => serde_json::from_slice(&self.buffer[self.data.clone()]).ok(),
+        }
     }
 
     /// Bytes of memory that it takes, for the bounds of queues and history.

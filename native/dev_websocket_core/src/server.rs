@@ -127,9 +127,12 @@ impl Server {
         let limit = size(settings.max_message_bytes);
         let appended = Draft::encode(set.topics, message, limit, settings.commitments)
             .and_then(|draft| shared.log.append(draft, settings.ingress_bytes));
+        // What found no room has left word for the subscribers.
+        if matches!(appended, Ok(_) | Err(Rejected::Overload)) {
+            shared.mailboxes.iter().for_each(|mailbox| mailbox.wake());
+        }
         match appended {
             Ok(seq) => {
-                shared.mailboxes.iter().for_each(|mailbox| mailbox.wake());
                 counters.publications.add(1);
                 counters
                     .publications_without_topic

@@ -209,6 +209,12 @@ settings! {
         "connections of one address, 0 for no limit", "One more is refused with HTTP 429 `too_many_connections`.";
     max_topics_per_connection: u64 = 128, "a number from 1 to 100000", |n| (1..=100_000).contains(n),
         "topics", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_topics`.";
+    max_matches_per_connection: u64 = 8, "a number from 0 to 1000", |n| *n <= 1000,
+        "regular expressions", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_matches`.";
+    max_templates_per_connection: u64 = 16, "a number from 0 to 1000", |n| *n <= 1000,
+        "templates", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_templates`.";
+    max_last: u64 = 1000, "a number from 0 to 1000000", |n| *n <= 1_000_000,
+        "past publications that `last` may ask for", "A larger number is refused: HTTP 400, `bad_last`.";
     max_topics_per_message: u64 = 64, "a number from 1 to 10000", |n| (1..=10_000).contains(n),
         "topics", "Further topics of the message are dropped and counted.";
     max_inbound_bytes: u64 = 64 * KIB, "a number of bytes from 125 to 67108864", |n| (125..=64 * MIB).contains(n),

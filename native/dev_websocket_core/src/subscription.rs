@@ -2,6 +2,10 @@
 
 use thiserror::Error;
 
+use crate::message::template::Template;
+use crate::pattern::{Pattern, PatternError};
+use crate::protocol::FaultCode;
+use crate::settings::{Settings, size};
 use crate::topic::{Topic, TopicError};
 
 /// One thing that a connection is subscribed to.
@@ -11,50 +15,133 @@ pub(crate) enum Subscription {
     Everything,
     /// The publications of one topic.
     Topic(Topic),
+    /// The publications of all topics that match.
+    Pattern(Pattern),
+    /// The publications whose message matches. With topics or patterns beside it, both must hold.
+    Template(Template),
 }
 
-/// Why a text names no subscription.
+/// Kinds of subscriptions that a client names and counts apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Topics, globs and `*`.
+    Topic,
+    /// Regular expressions.
+    Match,
+    /// Templates.
+    Template,
+}
+
+/// Why a text names no subscription to a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(crate) enum SubscriptionError {
-    /// Not a topic name.
-    #[error("{reason}: {shown:?}")]
-    Topic {
-        /// The beginning of what was asked for.
-        shown: String,
-        /// What is wrong with it.
-        reason: TopicError,
-    },
-    /// A `*` inside a name.
-    #[error("patterns are not supported: {0:?}")]
-    Pattern(String),
+#[error("{reason}: {shown:?}")]
+pub(crate) struct BadTopic {
+    /// The beginning of what was asked for.
+    shown: String,
+    /// What is wrong with it.
+    reason: TopicError,
+}
+
+/// More subscriptions of a kind than a connection may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TooMany {
+    pub(crate) code: FaultCode,
+    pub(crate) message: String,
+}
+
+/// How many subscriptions of each kind a connection may have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quota {
+    topics: usize,
+    matches: usize,
+    templates: usize,
 }
 
 /// Enough of a bad name to recognise it.
 const SHOWN_CHARS: usize = 40;
 
 impl Subscription {
-    /// Reads one topic name, or `*`; white space around it does not count, as in a message's `topic` tag.
-    pub(crate) fn parse(text: &str) -> Result<Self, SubscriptionError> {
+    /// Reads one topic name, a glob, or `*`; white space around it does not count, as in a message's `topic` tag.
+    pub(crate) fn parse(text: &str) -> Result<Self, BadTopic> {
         let text = text.trim();
         if text == "*" {
             return Ok(Self::Everything);
         }
-        let shown = || text.chars().take(SHOWN_CHARS).collect::<String>();
-        let topic = Topic::new(text).map_err(|reason| SubscriptionError::Topic {
-            shown: shown(),
+        let bad = |reason| BadTopic {
+            shown: text.chars().take(SHOWN_CHARS).collect(),
             reason,
-        })?;
-        if text.contains('*') {
-            return Err(SubscriptionError::Pattern(shown()));
+        };
+        if !text.contains('*') {
+            return Topic::new(text).map(Self::Topic).map_err(bad);
         }
-        Ok(Self::Topic(topic))
+        Pattern::glob(text)
+            .map(Self::Pattern)
+            .map_err(|error| match error {
+                PatternError::Glob(reason) => bad(reason),
+                // A glob has no other faults.
+                _ => bad(TopicError::TooLong),
+            })
+    }
+
+    /// What counts it.
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Everything | Self::Topic(_) => Kind::Topic,
+            Self::Pattern(pattern) if !pattern.is_regex() => Kind::Topic,
+            Self::Pattern(_) => Kind::Match,
+            Self::Template(_) => Kind::Template,
+        }
     }
 
     /// As the client writes it.
-    pub(crate) fn name(&self) -> &str {
+    pub(crate) fn shown(&self) -> serde_json::Value {
         match self {
-            Self::Everything => "*",
-            Self::Topic(topic) => topic.name(),
+            Self::Everything => "*".into(),
+            Self::Topic(topic) => topic.name().into(),
+            Self::Pattern(pattern) => pattern.text().into(),
+            Self::Template(template) => template.shown(),
+        }
+    }
+}
+
+impl Quota {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self {
+            topics: size(settings.max_topics_per_connection),
+            matches: size(settings.max_matches_per_connection),
+            templates: size(settings.max_templates_per_connection),
+        }
+    }
+
+    /// Checks a connection's subscriptions, given by their kinds.
+    ///
+    /// # Errors
+    /// [`TooMany`] names the first kind that there are too many of.
+    pub(crate) fn check(&self, held: impl Iterator<Item = Kind>) -> Result<(), TooMany> {
+        let (mut topics, mut matches, mut templates) = (0, 0, 0);
+        for kind in held {
+            match kind {
+                Kind::Topic => topics += 1,
+                Kind::Match => matches += 1,
+                Kind::Template => templates += 1,
+            }
+        }
+        let too_many = |code, name: &str, limit| TooMany {
+            code,
+            message: format!("{name}: a connection has at most {limit}"),
+        };
+        if topics > self.topics {
+            Err(too_many(FaultCode::TooManyTopics, "topics", self.topics))
+        } else if matches > self.matches {
+            Err(too_many(FaultCode::TooManyMatches, "match", self.matches))
+        } else if templates > self.templates {
+            Err(too_many(
+                FaultCode::TooManyTemplates,
+                "template",
+                self.templates,
+            ))
+        } else {
+            Ok(())
         }
     }
 }
@@ -64,23 +151,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_alone_is_everything_and_inside_a_name_refused() {
+    fn a_star_alone_is_everything_and_inside_a_name_a_glob() {
         assert_eq!(Subscription::parse("*"), Ok(Subscription::Everything));
         assert!(matches!(
-            Subscription::parse("action:*"),
-            Err(SubscriptionError::Pattern(_))
+            Subscription::parse(" action:* "),
+            Ok(Subscription::Pattern(glob)) if glob.text() == "action:*" && !glob.is_regex()
         ));
-        assert!(matches!(
-            Subscription::parse(""),
-            Err(SubscriptionError::Topic { .. })
-        ));
-        assert!(matches!(
-            Subscription::parse(" "),
-            Err(SubscriptionError::Topic {
-                reason: TopicError::Empty,
-                ..
-            })
-        ));
-        assert_eq!(Subscription::parse(" a b ").unwrap().name(), "a b");
+        for text in ["", " "] {
+            let error = Subscription::parse(text).unwrap_err();
+            assert_eq!(error.reason, TopicError::Empty);
+        }
+        assert!(Subscription::parse("a,*").is_err());
+        assert_eq!(Subscription::parse(" a b ").unwrap().shown(), "a b");
+    }
+
+    #[test]
+    fn each_kind_has_its_limit() {
+        let quota = Quota {
+            topics: 2,
+            matches: 1,
+            templates: 0,
+        };
+        let check = |kinds: &[Kind]| quota.check(kinds.iter().copied()).map_err(|e| e.code);
+        assert_eq!(check(&[Kind::Topic, Kind::Match, Kind::Topic]), Ok(()));
+        assert_eq!(check(&[Kind::Topic; 3]), Err(FaultCode::TooManyTopics));
+        assert_eq!(check(&[Kind::Match; 2]), Err(FaultCode::TooManyMatches));
+        assert_eq!(check(&[Kind::Template]), Err(FaultCode::TooManyTemplates));
     }
 }

@@ -122,7 +122,8 @@ pub fn is_reserved_key(key: &str) -> bool {
         .any(|reserved| reserved.eq_ignore_ascii_case(key))
 }
 
-fn check(name: &str) -> Result<(), TopicError> {
+/// The rules of a name, also those of a glob over names.
+pub(crate) fn check(name: &str) -> Result<(), TopicError> {
     if name.is_empty() {
         return Err(TopicError::Empty);
     }

@@ -242,23 +242,42 @@ fn more_than_may_wait_is_refused_and_counted() {
     let overload = server.publish(&message_of(70_000, &mut text));
     assert_eq!(overload, Err(Rejected::Overload));
     assert_eq!(server.counters.dropped_overload.get(), 1);
-    assert_eq!(server.send("", "x"), 1);
-    assert_eq!(client.message()["seq"], 1);
-    // What was refused leaves no hole: the numbers of those that were taken follow each other.
-    let mut taken = 1;
-    let mut refused = 1;
+    let gap = json!({"type": "gap", "reason": "overload", "dropped": 1, "after": 0, "next": 2});
+    assert_eq!(client.next(), gap);
+    assert_eq!(server.send("", "x"), 2);
+    assert_eq!(client.message()["seq"], 2);
+    // Those that were subscribed are told of each that was refused, where it would have come.
+    let mut taken = Vec::new();
+    let mut refused = 0;
     for _ in 0..500 {
         match server.publish(&message_of(20_000, &mut text)) {
-            Ok(seq) => {
-                taken += 1;
-                assert_eq!(seq, taken);
-            }
+            Ok(seq) => taken.push(seq),
             Err(Rejected::Overload) => refused += 1,
             Err(other) => panic!("{other}"),
         }
     }
-    assert_eq!(server.counters.dropped_overload.get(), refused);
-    assert_eq!(seqs(&client.up_to(taken)), (2..=taken).collect::<Vec<_>>());
+    assert!(refused > 0);
+    server.until_delivered();
+    let frames = client.up_to(server.stat("seq"));
+    assert_eq!(seqs(&frames), taken);
+    let gaps = frames.iter().filter(|frame| frame["type"] == "gap");
+    let told: u64 = gaps.map(|gap| gap["dropped"].as_u64().unwrap()).sum();
+    assert_eq!(told, refused);
+    assert_eq!(server.counters.dropped_overload.get(), refused + 1);
+    assert_eq!(server.counters.deliveries.get(), taken.len() as u64 + 1);
+    // Every number is a message's, or that of a gap which says so.
+    let numbers = frames.iter().map(|frame| match frame["type"].as_str() {
+        Some("gap") => frame["after"].as_u64().unwrap() + 1,
+        _ => frame["seq"].as_u64().unwrap(),
+    });
+    let numbers: Vec<u64> = numbers.collect();
+    assert_eq!(numbers, (3..3 + numbers.len() as u64).collect::<Vec<_>>());
+    // A raw connection cannot be told, so it is closed.
+    let mut raw = Raw::upgraded(&server, "?topic=*&format=raw");
+    raw.settle();
+    let overload = server.publish(&message_of(70_000, &mut text));
+    assert_eq!(overload, Err(Rejected::Overload));
+    assert_eq!(raw.closed().1.0, 1013);
 }
 
 #[test]

@@ -387,3 +387,48 @@ fn a_slow_client_keeps_no_other_of_its_shard_waiting() {
         assert_eq!(told.delivered + told.dropped, healthy.read);
     }
 }
+
+#[test]
+fn the_latest_of_each_topic_outlives_older_ones() {
+    let server = server();
+    let mut slow = Raw::small(&server, "?topic=a,b&slow=latest");
+    slow.json();
+    let mut healthy = Healthy::connect(&server);
+    server.send("b", "the only one");
+    healthy.read += 1;
+    healthy.publish_until_dropped(&server, 100);
+    let last = server.stat("seq");
+    let (mut seen, mut got_b, mut dropped) = (0, false, 0);
+    while seen < last {
+        let frame = slow.json();
+        match frame["type"].as_str() {
+            Some("gap") => {
+                assert_eq!(frame["after"], seen);
+                dropped += frame["dropped"].as_u64().unwrap();
+                seen = frame["next"].as_u64().unwrap() - 1;
+            }
+            _ => {
+                seen += 1;
+                assert_eq!(frame["seq"], seen);
+                got_b |= frame["topic"] == "b";
+            }
+        }
+    }
+    assert!(got_b);
+    assert_eq!(dropped, server.counters.dropped_slow.get());
+}
+
+#[test]
+fn who_would_rather_go_than_miss_something_is_closed() {
+    let server = server();
+    let mut slow = Raw::small(&server, "?topic=a&slow=close");
+    slow.json();
+    Healthy::connect(&server).publish_until_dropped(&server, 1);
+    let (frames, (code, _)) = slow.closed();
+    assert_eq!(code, 1013);
+    // What came before is whole.
+    for (place, frame) in frames.iter().enumerate() {
+        let frame: Json = serde_json::from_str(frame).unwrap();
+        assert_eq!(frame["seq"], place as u64 + 1);
+    }
+}

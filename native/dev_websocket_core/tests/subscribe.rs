@@ -49,6 +49,9 @@ fn the_first_frame_tells_what_holds_for_the_connection() {
             "seq": seq,
             "limits": {
                 "max_topics_per_connection": 7,
+                "max_matches_per_connection": 8,
+                "max_templates_per_connection": 16,
+                "max_last": 1000,
                 "max_inbound_bytes": 1000,
                 "max_inbound_rate": 20,
                 "max_message_bytes": 5000,
@@ -315,9 +318,34 @@ fn every_fault_has_its_code_and_the_connection_lives_on() {
             "bad_topic",
         ),
         (
-            r#"{"type":"subscribe","id":6,"topics":["a*"]}"#,
+            r#"{"type":"subscribe","id":6,"topics":["a,*"]}"#,
             Some(json!(6)),
             "bad_topic",
+        ),
+        (
+            r#"{"type":"subscribe","id":6,"topics":["b"],"match":["("]}"#,
+            Some(json!(6)),
+            "bad_regex",
+        ),
+        (
+            r#"{"type":"subscribe","id":6,"match":["\\w{1000}"]}"#,
+            Some(json!(6)),
+            "regex_too_big",
+        ),
+        (
+            r#"{"type":"subscribe","id":6,"template":[7]}"#,
+            Some(json!(6)),
+            "bad_template",
+        ),
+        (
+            r#"{"type":"subscribe","id":6,"topics":["b"],"since":"x"}"#,
+            Some(json!(6)),
+            "bad_since",
+        ),
+        (
+            r#"{"type":"subscribe","id":6,"topics":["b"],"since":99}"#,
+            Some(json!(6)),
+            "bad_since",
         ),
         (
             &format!(r#"{{"type":"unsubscribe","topics":["{long}"]}}"#),

@@ -191,10 +191,15 @@ impl Session<'_> {
             }),
         };
         self.link.tell(match request {
-            Ok(Request::Subscribe { id, subscriptions }) => Command::Subscribe {
+            Ok(Request::Subscribe {
+                id,
+                subscriptions,
+                since,
+            }) => Command::Subscribe {
                 connection,
                 id,
                 subscriptions,
+                since,
             },
             Ok(Request::Unsubscribe { id, subscriptions }) => Command::Unsubscribe {
                 connection,

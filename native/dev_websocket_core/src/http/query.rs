@@ -6,14 +6,22 @@
 use percent_encoding::percent_decode;
 
 use super::refusal::Refusal;
-use crate::shard::command::Format;
-use crate::subscription::Subscription;
+use crate::cursor::{From, Since};
+use crate::message::template::Template;
+use crate::protocol::{FaultCode, regex};
+use crate::settings::Settings;
+use crate::shard::command::{Format, SlowPolicy};
+use crate::subscription::{Quota, Subscription};
+use crate::topic::{Topic, TopicError};
 
 /// What a URL asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query {
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) format: Format,
+    pub(crate) slow: SlowPolicy,
+    /// Where a replay begins; none begins with what is published next.
+    pub(crate) from: Option<From>,
     /// Names of parameters without a meaning, at most [`MAX_IGNORED`].
     pub(crate) ignored: Vec<String>,
 }
@@ -26,14 +34,52 @@ impl Query {
     ///
     /// # Errors
     /// A [`Refusal`] with status 400 that names the parameter.
-    pub(crate) fn parse(query: &str, max_topics: usize) -> Result<Self, Refusal> {
+    pub(crate) fn parse(query: &str, settings: &Settings) -> Result<Self, Refusal> {
         let mut parsed = Self::default();
+        let (mut since, mut last, mut slow) = (None, None, None);
+        let quota = Quota::of(settings);
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             let name = decode(name, "a parameter's name")?;
             let value = decode(value, &name)?;
             match name.as_str() {
-                "topic" => parsed.add_topics(&value, max_topics)?,
+                "topic" => {
+                    for name in value
+                        .split(',')
+                        .map(str::trim)
+                        .filter(|name| !name.is_empty())
+                    {
+                        let subscription = Subscription::parse(name)
+                            .map_err(|error| bad(FaultCode::BadTopic, "topic", &error))?;
+                        parsed.add(subscription, quota)?;
+                    }
+                }
+                "process" => {
+                    let topic = match value.trim() {
+                        "" => Err(TopicError::Empty),
+                        id => Topic::of_tag("process", id),
+                    }
+                    .map_err(|error| bad(FaultCode::BadTopic, "process", &error))?;
+                    parsed.add(Subscription::Topic(topic), quota)?;
+                }
+                "match" => {
+                    let subscription =
+                        regex(&value).map_err(|(code, message)| Refusal::of(code, message))?;
+                    parsed.add(subscription, quota)?;
+                }
+                "template" => {
+                    let template = Template::parse(&value)
+                        .map_err(|error| bad(FaultCode::BadTemplate, "template", &error))?;
+                    parsed.add(Subscription::Template(template), quota)?;
+                }
+                "since" => {
+                    since =
+                        Some(Since::parse(&value).map_err(|error| {
+                            Refusal::of(FaultCode::BadSince, error.to_string())
+                        })?);
+                }
+                "last" => last = Some(read_last(&value, settings.max_last)?),
+                "slow" => slow = Some(read_slow(&value)?),
                 "format" => {
                     parsed.format = match value.as_str() {
                         "json" => Format::Json,
@@ -50,29 +96,62 @@ impl Query {
                 _ => {}
             }
         }
+        parsed.from = match (since, last) {
+            (Some(_), Some(_)) => {
+                let message = "last: it cannot be combined with since";
+                return Err(Refusal::of(FaultCode::BadLast, message));
+            }
+            (Some(_), None) if parsed.format == Format::Raw => {
+                let message = "since: a raw connection has no frames to tell of gaps";
+                return Err(Refusal::of(FaultCode::BadSince, message));
+            }
+            (since, last) => since.map(From::Since).or(last.map(From::Last)),
+        };
+        parsed.slow = match (slow, parsed.format) {
+            (Some(SlowPolicy::Gap), Format::Raw) => {
+                let message = "slow: a raw connection has no gap frames";
+                return Err(Refusal::of(FaultCode::BadSlow, message));
+            }
+            (None, Format::Raw) => SlowPolicy::Close,
+            (slow, _) => slow.unwrap_or_default(),
+        };
         Ok(parsed)
     }
 
-    fn add_topics(&mut self, value: &str, max_topics: usize) -> Result<(), Refusal> {
-        for name in value
-            .split(',')
-            .map(str::trim)
-            .filter(|name| !name.is_empty())
-        {
-            let subscription = Subscription::parse(name)
-                .map_err(|error| Refusal::bad_request("bad_topic", format!("topic: {error}")))?;
-            if self.subscriptions.contains(&subscription) {
-                continue;
-            }
-            if self.subscriptions.len() == max_topics {
-                return Err(Refusal::bad_request(
-                    "too_many_topics",
-                    format!("topic: a connection has at most {max_topics} topics"),
-                ));
-            }
+    fn add(&mut self, subscription: Subscription, quota: Quota) -> Result<(), Refusal> {
+        if !self.subscriptions.contains(&subscription) {
             self.subscriptions.push(subscription);
+            quota
+                .check(self.subscriptions.iter().map(Subscription::kind))
+                .map_err(|error| Refusal::of(error.code, error.message))?;
         }
         Ok(())
+    }
+}
+
+fn bad(code: FaultCode, parameter: &str, error: &dyn std::fmt::Display) -> Refusal {
+    Refusal::of(code, format!("{parameter}: {error}"))
+}
+
+fn read_last(value: &str, limit: u64) -> Result<usize, Refusal> {
+    match value.parse::<usize>() {
+        Ok(count) if count as u64 <= limit => Ok(count),
+        _ => {
+            let message = format!("last: a number from 0 to {limit}");
+            Err(Refusal::of(FaultCode::BadLast, message))
+        }
+    }
+}
+
+fn read_slow(value: &str) -> Result<SlowPolicy, Refusal> {
+    match value {
+        "gap" => Ok(SlowPolicy::Gap),
+        "latest" => Ok(SlowPolicy::Latest),
+        "close" => Ok(SlowPolicy::Close),
+        _ => {
+            let message = "slow: gap, latest or close";
+            Err(Refusal::of(FaultCode::BadSlow, message))
+        }
     }
 }
 
@@ -101,16 +180,23 @@ mod tests {
     use proptest::prelude::*;
 
     fn names(query: &str) -> Vec<String> {
-        Query::parse(query, 128)
+        Query::parse(query, &Settings::default())
             .unwrap()
             .subscriptions
             .iter()
-            .map(|subscription| subscription.name().to_owned())
+            .map(|subscription| subscription.shown().as_str().unwrap().to_owned())
             .collect()
     }
 
     fn refusal(query: &str) -> String {
-        format!("{:?}", Query::parse(query, 3).unwrap_err())
+        let settings = Settings {
+            max_topics_per_connection: 3,
+            max_matches_per_connection: 1,
+            max_templates_per_connection: 1,
+            max_last: 10,
+            ..Settings::default()
+        };
+        format!("{:?}", Query::parse(query, &settings).unwrap_err())
     }
 
     #[test]
@@ -130,7 +216,7 @@ mod tests {
 
     #[test]
     fn unknown_parameters_are_told_back() {
-        let query = Query::parse("token=x&topic=a&format=raw&utm", 128).unwrap();
+        let query = Query::parse("token=x&topic=a&format=raw&utm", &Settings::default()).unwrap();
         assert_eq!(
             (query.ignored, query.format),
             (vec!["token".to_owned(), "utm".to_owned()], Format::Raw)
@@ -144,9 +230,27 @@ mod tests {
             ("topic=%2", "bad_encoding", "topic"),
             ("topic=%ff", "bad_encoding", "topic"),
             ("%f=1", "bad_encoding", "name"),
-            ("topic=a%00b", "bad_topic", "topic"),
+            ("topic=a%00b", "BadTopic", "topic"),
             ("format=xml", "bad_format", "format"),
-            ("topic=a,b,c,d", "too_many_topics", "topic"),
+            ("topic=a,b,c,d", "TooManyTopics", "topic"),
+            ("process=", "BadTopic", "process"),
+            ("match=(", "BadRegex", "match"),
+            ("match=%5Cw%7B1000%7D", "RegexTooBig", "match"),
+            ("match=a&match=b", "TooManyMatches", "match"),
+            ("template=x", "BadTemplate", "template"),
+            ("template=%7B%7D", "BadTemplate", "template"),
+            (
+                "template=%7B%22a%22:1%7D&template=%7B%22a%22:2%7D",
+                "TooManyTemplates",
+                "template",
+            ),
+            ("since=x", "BadSince", "since"),
+            ("since=1&format=raw", "BadSince", "since"),
+            ("last=11", "BadLast", "last"),
+            ("last=-1", "BadLast", "last"),
+            ("since=1&last=1", "BadLast", "last"),
+            ("slow=never", "BadSlow", "slow"),
+            ("slow=gap&format=raw", "BadSlow", "slow"),
         ] {
             let refusal = refusal(query);
             assert!(
@@ -154,14 +258,14 @@ mod tests {
                 "{query}: {refusal}"
             );
         }
-        assert!(refusal(&format!("topic={}", "t".repeat(256))).contains("bad_topic"));
+        assert!(refusal(&format!("topic={}", "t".repeat(256))).contains("BadTopic"));
         assert_eq!(names("topic=a,b,c").len(), 3);
     }
 
     proptest! {
         #[test]
         fn any_query_is_read_or_refused(query in any::<String>()) {
-            let _ = Query::parse(&query, 8);
+            let _ = Query::parse(&query, &Settings::default());
         }
     }
 }

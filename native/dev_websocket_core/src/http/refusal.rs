@@ -8,18 +8,29 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
+use crate::protocol::FaultCode;
+
 /// A refused request.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     status: StatusCode,
-    code: &'static str,
+    code: Code,
     message: String,
     header: Option<(HeaderName, &'static str)>,
 }
 
+/// What programs read.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(untagged)]
+enum Code {
+    Request(&'static str),
+    /// The same as in an error frame.
+    Fault(FaultCode),
+}
+
 #[derive(Serialize)]
 struct Body<'r> {
-    error: &'r str,
+    error: Code,
     message: &'r str,
 }
 
@@ -28,7 +39,17 @@ impl Refusal {
     pub(crate) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
-            code,
+            code: Code::Request(code),
+            message: message.into(),
+            header: None,
+        }
+    }
+
+    /// 400: what a control message would be refused for as well.
+    pub(crate) fn of(code: FaultCode, message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            code: Code::Fault(code),
             message: message.into(),
             header: None,
         }
@@ -37,7 +58,7 @@ impl Refusal {
     pub(crate) fn not_found() -> Self {
         Self {
             status: StatusCode::NOT_FOUND,
-            code: "not_found",
+            code: Code::Request("not_found"),
             message: "there is nothing here; the WebSocket endpoint is /ws".into(),
             header: None,
         }
@@ -46,7 +67,7 @@ impl Refusal {
     pub(crate) fn method() -> Self {
         Self {
             status: StatusCode::METHOD_NOT_ALLOWED,
-            code: "bad_method",
+            code: Code::Request("bad_method"),
             message: "a WebSocket starts with GET".into(),
             header: Some((ALLOW, "GET")),
         }
@@ -57,7 +78,7 @@ impl Refusal {
         let message = "this is a WebSocket endpoint: connect with ws://".into();
         Self {
             status: StatusCode::UPGRADE_REQUIRED,
-            code: "not_an_upgrade",
+            code: Code::Request("not_an_upgrade"),
             message,
             header: Some((UPGRADE, "websocket")),
         }
@@ -68,7 +89,7 @@ impl Refusal {
         let message = "the WebSocket version is 13".into();
         Self {
             status: StatusCode::UPGRADE_REQUIRED,
-            code: "bad_version",
+            code: Code::Request("bad_version"),
             message,
             header: Some((SEC_WEBSOCKET_VERSION, "13")),
         }
@@ -77,7 +98,7 @@ impl Refusal {
     pub(crate) fn full() -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
-            code: "full",
+            code: Code::Request("full"),
             message: "the server has as many connections as it may have".into(),
             header: None,
         }
@@ -87,7 +108,7 @@ impl Refusal {
         let message = "your address has as many connections as it may have".into();
         Self {
             status: StatusCode::TOO_MANY_REQUESTS,
-            code: "too_many_connections",
+            code: Code::Request("too_many_connections"),
             message,
             header: None,
         }

@@ -18,7 +18,8 @@ use super::query::Query;
 use super::refusal::Refusal;
 use crate::admission::Full;
 use crate::connection;
-use crate::settings::size;
+use crate::cursor::From;
+use crate::protocol::FaultCode;
 use crate::shard::command::Opening;
 use crate::shared::Shared;
 
@@ -44,8 +45,12 @@ pub(super) fn upgrade(
         return Err(Refusal::version());
     }
     let settings = shared.settings();
-    let max_topics = size(settings.max_topics_per_connection);
-    let query = Query::parse(request.uri().query().unwrap_or_default(), max_topics)?;
+    let query = Query::parse(request.uri().query().unwrap_or_default(), &settings)?;
+    if let Some(From::Since(since)) = &query.from {
+        since
+            .check(&shared.epoch, shared.log.last_seq())
+            .map_err(|error| Refusal::of(FaultCode::BadSince, error.to_string()))?;
+    }
     // tungstenite reads one value of each; the lists were read above.
     let headers = request.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -73,6 +78,8 @@ pub(super) fn upgrade(
             let opening = Opening {
                 link: shared.link(stream),
                 format: query.format,
+                slow: query.slow,
+                from: query.from,
                 subscriptions: query.subscriptions,
                 ignored: query.ignored,
                 settings,

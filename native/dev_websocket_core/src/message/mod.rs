@@ -4,6 +4,7 @@
 //! about what such a value becomes. No other place knows a message key by name.
 
 pub mod json;
+pub(crate) mod template;
 pub mod topics;
 
 use std::borrow::Cow;

@@ -9,12 +9,14 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::batch::Batch;
-use super::command::Format;
+use super::command::{Format, SlowPolicy};
 use super::outbox::{Outbox, Sent};
-use super::registry::{Seq, TopicIndex};
+use super::registry::{EntryIndex, Seq};
+use super::replay::{Replay, Selection};
 use crate::connection::link::Link;
 use crate::counters::Counters;
 use crate::disconnect::Disconnect;
+use crate::publication::Publication;
 
 /// A broken pipe is an error for us, not a signal for the whole program.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
@@ -27,11 +29,14 @@ const SEND_FLAGS: i32 = 0;
 pub(crate) struct Client {
     pub(crate) link: Arc<Link>,
     pub(crate) format: Format,
-    pub(crate) subscriptions: Vec<TopicIndex>,
+    slow: SlowPolicy,
+    pub(crate) selection: Selection,
+    /// It gets past publications and takes no part in batches.
+    pub(crate) replay: Option<Box<Replay>>,
     /// The last publication that it needs no more: everything up to here was sent, or not for it.
     pub(crate) served: Seq,
-    /// Its topics with publications that it has not been served yet.
-    pub(crate) active: Vec<TopicIndex>,
+    /// Its subscriptions with publications that it has not been served yet.
+    pub(crate) active: Vec<EntryIndex>,
     /// It waits for its turn.
     pub(crate) is_queued: bool,
     outbox: Outbox,
@@ -42,11 +47,13 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(link: Arc<Link>, format: Format, served: Seq) -> Self {
+    pub(crate) fn new(link: Arc<Link>, format: Format, slow: SlowPolicy, served: Seq) -> Self {
         Self {
             link,
             format,
-            subscriptions: Vec::new(),
+            slow,
+            selection: Selection::default(),
+            replay: None,
             served,
             active: Vec::new(),
             is_queued: false,
@@ -77,6 +84,12 @@ impl Client {
             counters.dropped_disconnected.add(seqs.len() as u64);
             return Ok(());
         }
+        let is_lost = |seq: &Seq| batch.get(*seq).lost_messages() > 0;
+        if self.format == Format::Raw && seqs.iter().any(is_lost) {
+            self.disconnect_slow(counters);
+            counters.dropped_disconnected.add(seqs.len() as u64);
+            return Ok(());
+        }
         if self.outbox.is_empty() {
             let stream = &self.link.stream;
             self.outbox
@@ -89,17 +102,55 @@ impl Client {
                 .for_each(|seq| self.outbox.push(batch.get(*seq).clone()));
         }
         if self.outbox.is_over(limit) {
-            counters.dropped_slow.add(match self.format {
-                Format::Json => self.outbox.drop_oldest(limit),
-                // There are no gap frames to tell of a hole.
-                Format::Raw => {
-                    self.is_muted = true;
-                    self.link.close(Disconnect::Slow);
-                    self.outbox.drop_all()
+            match self.slow {
+                SlowPolicy::Gap => counters.dropped_slow.add(self.outbox.drop_oldest(limit)),
+                SlowPolicy::Latest => {
+                    // Room for some more, so that not each publication looks for older ones.
+                    let superseded = self.outbox.drop_superseded(limit / 4 * 3);
+                    let oldest = self.outbox.drop_oldest(limit);
+                    counters.dropped_slow.add(superseded + oldest);
                 }
-            });
+                SlowPolicy::Close => self.disconnect_slow(counters),
+            }
         }
         Ok(())
+    }
+
+    /// Closes a connection that misses publications and cannot be told, or does not want to go on then.
+    fn disconnect_slow(&mut self, counters: &Counters) {
+        self.is_muted = true;
+        self.link.close(Disconnect::Slow);
+        counters.dropped_slow.add(self.outbox.drop_all());
+    }
+
+    /// Sends past publications, which the caller keeps few.
+    ///
+    /// # Errors
+    /// When the socket is broken.
+    pub(crate) fn deliver_past(
+        &mut self,
+        publications: Vec<Arc<Publication>>,
+        sent: &mut Sent,
+        counters: &Counters,
+    ) -> io::Result<()> {
+        if self.is_muted {
+            counters.dropped_disconnected.add(publications.len() as u64);
+            return Ok(());
+        }
+        let is_lost = |publication: &Arc<Publication>| publication.lost_messages() > 0;
+        if self.format == Format::Raw && publications.iter().any(is_lost) {
+            self.disconnect_slow(counters);
+            return Ok(());
+        }
+        for publication in publications {
+            self.outbox.push(publication);
+        }
+        self.flush(sent)
+    }
+
+    /// Whether nothing waits for its socket.
+    pub(crate) fn has_taken_everything(&self) -> bool {
+        self.outbox.is_empty()
     }
 
     /// Sends frames of the control protocol, behind what waits.
@@ -134,9 +185,15 @@ impl Client {
         Ok(())
     }
 
-    /// Takes no more publications.
+    /// Takes no more publications, also no past ones.
     pub(crate) fn mute(&mut self) {
         self.is_muted = true;
+        self.replay = None;
+    }
+
+    /// Whether it takes no more publications.
+    pub(crate) fn is_muted(&self) -> bool {
+        self.is_muted
     }
 
     /// Takes no more publications, sends what waits and then ends the writing side.
@@ -144,7 +201,7 @@ impl Client {
     /// # Errors
     /// When the socket is broken.
     pub(crate) fn finish(&mut self, sent: &mut Sent) -> io::Result<()> {
-        self.is_muted = true;
+        self.mute();
         self.is_finishing = true;
         self.flush(sent)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::connection::link::Link;
+use crate::cursor::{From, Since};
 use crate::disconnect::Disconnect;
 use crate::protocol::{Fault, RequestId};
 use crate::settings::Settings;
@@ -23,6 +24,8 @@ pub(crate) enum Command {
         connection: ConnectionId,
         id: RequestId,
         subscriptions: Vec<Subscription>,
+        /// Replays what was published behind this cursor, for what is new.
+        since: Option<Since>,
     },
     /// Fewer subscriptions.
     Unsubscribe {
@@ -66,6 +69,8 @@ pub(crate) enum Command {
 pub(crate) struct Opening {
     pub(crate) link: Arc<Link>,
     pub(crate) format: Format,
+    pub(crate) slow: SlowPolicy,
+    pub(crate) from: Option<From>,
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) ignored: Vec<String>,
     /// What holds for it, and is told to it.
@@ -80,4 +85,16 @@ pub(crate) enum Format {
     Json,
     /// The data of messages and nothing else.
     Raw,
+}
+
+/// What becomes of publications that a slow connection has no room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum SlowPolicy {
+    /// The oldest are dropped, and a gap frame tells of them.
+    #[default]
+    Gap,
+    /// Those that a newer one of the same topic follows are dropped first.
+    Latest,
+    /// The connection is closed.
+    Close,
 }

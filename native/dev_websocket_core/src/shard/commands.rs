@@ -9,32 +9,30 @@ use super::Shard;
 use super::client::Client;
 use super::command::{Command, ConnectionId, Format, Opening};
 use super::outbox::Sent;
-use super::registry::ConnectionIndex;
-use crate::protocol::{Fault, FaultCode, Limits, Reply, RequestId};
+use super::registry::{ConnectionIndex, Seq};
+use super::replay::{MAX_DEFERRED, Replay};
+use crate::cursor::{From, Since};
+use crate::protocol::{Fault, FaultCode, Limits, Reply, RequestId, Subscribed};
 use crate::publication::now;
 use crate::settings::size;
-use crate::subscription::Subscription;
+use crate::subscription::{Kind, Quota, Subscription, TooMany};
 
 impl Shard {
     pub(super) fn carry_out(&mut self, command: Command) {
         match command {
             Command::Open(opening) => self.open(*opening),
-            Command::Subscribe {
-                connection,
-                id,
-                subscriptions,
-            } => {
-                self.with(connection, |shard, index| {
-                    shard.subscribe(index, &id, subscriptions)
-                });
-            }
-            Command::Unsubscribe {
-                connection,
-                id,
-                subscriptions,
-            } => {
-                self.with(connection, |shard, index| {
-                    shard.unsubscribe(index, &id, &subscriptions)
+            Command::Subscribe { connection, .. } | Command::Unsubscribe { connection, .. } => {
+                self.when_live(connection, command, |shard, index, command| match command {
+                    Command::Subscribe {
+                        id,
+                        subscriptions,
+                        since,
+                        ..
+                    } => shard.subscribe(index, &id, subscriptions, since),
+                    Command::Unsubscribe {
+                        id, subscriptions, ..
+                    } => shard.unsubscribe(index, &id, &subscriptions),
+                    _ => {}
                 });
             }
             Command::Pong { connection, id } => self.with(connection, |shard, index| {
@@ -43,7 +41,7 @@ impl Shard {
                     &Reply::Pong {
                         id: &id,
                         timestamp: now(),
-                        seq: shard.seq,
+                        seq: shard.position(index),
                     },
                 );
             }),
@@ -55,6 +53,7 @@ impl Shard {
             }
             Command::Writable { connection } => self.with(connection, |shard, index| {
                 shard.on_client(index, Client::flush);
+                shard.resume_replay(index);
             }),
             Command::Mute { connection } => self.with(connection, |shard, index| {
                 shard.clients[index as usize].mute();
@@ -93,24 +92,25 @@ impl Shard {
         if let Some(reason) = self.closing {
             opening.link.close(reason);
         }
-        let client = Client::new(opening.link, opening.format, self.seq);
+        let client = Client::new(opening.link, opening.format, opening.slow, self.seq);
         let index = self.clients.insert(client) as ConnectionIndex;
         self.by_id.insert(id, index);
         self.add_subscriptions(index, opening.subscriptions);
-        let names = self.names(index);
         let shared = self.shared.clone();
-        let limits = Limits::of(&opening.settings);
-        self.reply(
-            index,
-            &Reply::established(
-                &names,
-                &shared.epoch,
-                self.seq,
-                limits,
-                &opening.ignored,
-                now(),
-            ),
+        let reply = Reply::established(
+            self.subscribed(index),
+            &shared.epoch,
+            self.seq,
+            Limits::of(&opening.settings),
+            &opening.ignored,
+            now(),
         );
+        self.reply(index, &reply);
+        if let Some(from) = opening.from {
+            let is_other_epoch = matches!(&from, From::Since(since) if !since.is_of(&shared.epoch));
+            let replay = Replay::new(from, self.seq);
+            self.begin_replay(index, replay, is_other_epoch);
+        }
     }
 
     /// Adds what is new and says what that was.
@@ -118,25 +118,30 @@ impl Shard {
         &mut self,
         index: ConnectionIndex,
         subscriptions: Vec<Subscription>,
-    ) -> Vec<String> {
-        let mut added = Vec::new();
+    ) -> Subscribed {
+        let mut added = Subscribed::default();
         for subscription in subscriptions {
             if !self.is_subscribed(index, &subscription) {
-                added.push(subscription.name().to_owned());
-                let topic = self
+                added.add(&subscription);
+                let kind = subscription.kind();
+                let entry = self
                     .registry
                     .subscribe(subscription, index, &self.shared.directory);
-                self.clients[index as usize].subscriptions.push(topic);
+                let selection = &mut self.clients[index as usize].selection;
+                match kind {
+                    Kind::Template => selection.templates.push(entry),
+                    Kind::Topic | Kind::Match => selection.topics.push(entry),
+                }
             }
         }
         added
     }
 
     fn is_subscribed(&self, index: ConnectionIndex, subscription: &Subscription) -> bool {
-        let held = &self.clients[index as usize].subscriptions;
+        let selection = &self.clients[index as usize].selection;
         self.registry
             .find(subscription)
-            .is_some_and(|topic| held.contains(&topic))
+            .is_some_and(|entry| selection.entries().any(|held| held == entry))
     }
 
     fn subscribe(
@@ -144,33 +149,42 @@ impl Shard {
         index: ConnectionIndex,
         id: &RequestId,
         mut subscriptions: Vec<Subscription>,
+        since: Option<Since>,
     ) {
-        let limit = size(self.shared.settings().max_topics_per_connection);
+        let shared = self.shared.clone();
         let mut distinct = HashSet::new();
         subscriptions.retain(|subscription| {
             !self.is_subscribed(index, subscription) && distinct.insert(subscription.clone())
         });
-        if self.clients[index as usize].subscriptions.len() + subscriptions.len() > limit {
-            let message = format!("topics: a connection has at most {limit}");
-            let fault = Fault {
-                id: id.clone(),
-                code: FaultCode::TooManyTopics,
-                message,
-            };
-            return self.fault(index, &fault);
+        let had = self.clients[index as usize].selection.clone();
+        let held = had.entries().map(|entry| self.registry.kind(entry));
+        let kinds = held.chain(subscriptions.iter().map(Subscription::kind));
+        if let Err(TooMany { code, message }) = Quota::of(&shared.settings()).check(kinds) {
+            return self.refuse(index, id, code, message);
+        }
+        if let Some(since) = &since
+            && let Err(error) = since.check(&shared.epoch, shared.log.last_seq())
+        {
+            return self.refuse(index, id, FaultCode::BadSince, error.to_string());
         }
         let added = self.add_subscriptions(index, subscriptions);
-        let names = self.names(index);
-        let message = format!("subscribed to {} new topics", added.len());
+        let count = added.topics.len() + added.matches.len() + added.templates.len();
         let reply = Reply::SubscriptionResponse {
             id,
-            message,
-            new_topics: &added,
-            subscribed_topics: &names,
+            message: format!("subscribed to {count} new topics"),
+            new_topics: added.topics,
+            new_match: added.matches,
+            new_template: added.templates,
+            subscribed: self.subscribed(index),
             seq: self.seq,
             timestamp: now(),
         };
         self.reply(index, &reply);
+        if let Some(since) = since {
+            let is_other_epoch = !since.is_of(&shared.epoch);
+            let replay = Replay::of_subscribe(since.seq, self.seq, had, id.clone());
+            self.begin_replay(index, replay, is_other_epoch);
+        }
     }
 
     fn unsubscribe(
@@ -179,35 +193,116 @@ impl Shard {
         id: &RequestId,
         subscriptions: &[Subscription],
     ) {
-        let mut removed = Vec::new();
+        if let Some(message) = self.contradiction(index, subscriptions) {
+            return self.refuse(index, id, FaultCode::Contradictory, message);
+        }
+        let mut removed = Subscribed::default();
         for subscription in subscriptions {
-            let held = &mut self.clients[index as usize].subscriptions;
-            let topic = self.registry.find(subscription);
-            if let Some(place) = held.iter().position(|held| Some(*held) == topic) {
-                let topic = held.remove(place);
+            let Some(entry) = self.registry.find(subscription) else {
+                continue;
+            };
+            let selection = &mut self.clients[index as usize].selection;
+            let held = match subscription.kind() {
+                Kind::Template => &mut selection.templates,
+                Kind::Topic | Kind::Match => &mut selection.topics,
+            };
+            if let Some(place) = held.iter().position(|held| *held == entry) {
+                held.remove(place);
                 self.registry
-                    .unsubscribe(topic, index, &self.shared.directory);
-                removed.push(subscription.name().to_owned());
+                    .unsubscribe(entry, index, &self.shared.directory);
+                removed.add(subscription);
             }
         }
-        let names = self.names(index);
-        let message = format!("unsubscribed from {} topics", removed.len());
+        let count = removed.topics.len() + removed.matches.len() + removed.templates.len();
         let reply = Reply::UnsubscriptionResponse {
             id,
-            message,
-            removed_topics: &removed,
-            subscribed_topics: &names,
+            message: format!("unsubscribed from {count} topics"),
+            removed_topics: removed.topics,
+            removed_match: removed.matches,
+            removed_template: removed.templates,
+            subscribed: self.subscribed(index),
             seq: self.seq,
             timestamp: now(),
         };
         self.reply(index, &reply);
     }
 
-    fn names(&self, index: ConnectionIndex) -> Vec<String> {
-        let held = &self.clients[index as usize].subscriptions;
-        held.iter()
-            .map(|topic| self.registry.name(*topic).to_owned())
-            .collect()
+    /// Why a request to unsubscribe would change nothing although the client hears of the topic: it is a pattern that
+    /// brings it, which stays.
+    fn contradiction(
+        &self,
+        index: ConnectionIndex,
+        subscriptions: &[Subscription],
+    ) -> Option<String> {
+        let held = &self.clients[index as usize].selection.topics;
+        let remaining: Vec<&Subscription> = held
+            .iter()
+            .map(|entry| self.registry.subscription(*entry))
+            .filter(|held| !subscriptions.contains(held))
+            .collect();
+        subscriptions.iter().find_map(|subscription| {
+            let Subscription::Topic(topic) = subscription else {
+                return None;
+            };
+            if self.is_subscribed(index, subscription) {
+                return None;
+            }
+            let covering = remaining.iter().find(|held| match held {
+                Subscription::Everything => true,
+                Subscription::Pattern(pattern) => pattern.is_match(topic.name()),
+                Subscription::Topic(_) | Subscription::Template(_) => false,
+            })?;
+            Some(format!(
+                "{:?} is not subscribed by name; {} goes on to bring it",
+                topic.name(),
+                covering.shown()
+            ))
+        })
+    }
+
+    fn subscribed(&self, index: ConnectionIndex) -> Subscribed {
+        let mut subscribed = Subscribed::default();
+        for entry in self.clients[index as usize].selection.entries() {
+            subscribed.add(self.registry.subscription(entry));
+        }
+        subscribed
+    }
+
+    fn refuse(&mut self, index: ConnectionIndex, id: &RequestId, code: FaultCode, message: String) {
+        let id = id.clone();
+        self.fault(index, &Fault { id, code, message });
+    }
+
+    /// Acts on a connection, or keeps the command until the connection is live: what it is subscribed to must not change
+    /// while it gets what was published before.
+    fn when_live(
+        &mut self,
+        connection: ConnectionId,
+        command: Command,
+        act: impl FnOnce(&mut Self, ConnectionIndex, Command),
+    ) {
+        self.with(connection, |shard, index| {
+            match &mut shard.clients[index as usize].replay {
+                None => act(shard, index, command),
+                Some(replay) if replay.deferred.len() < MAX_DEFERRED => {
+                    replay.deferred.push_back(command);
+                }
+                Some(_) => {
+                    let id = match command {
+                        Command::Subscribe { id, .. } | Command::Unsubscribe { id, .. } => id,
+                        _ => None,
+                    };
+                    let message = format!("{MAX_DEFERRED} requests wait for the replay to end");
+                    shard.refuse(index, &id, FaultCode::Busy, message);
+                }
+            }
+        });
+    }
+
+    /// Up to where a connection has had everything.
+    fn position(&self, index: ConnectionIndex) -> Seq {
+        let replay = &self.clients[index as usize].replay;
+        replay.as_ref().map_or(self.seq, |replay| replay.position())
     }
 
     fn fault(&mut self, index: ConnectionIndex, fault: &Fault) {
@@ -225,8 +320,10 @@ impl Shard {
     }
 
     /// Sends a frame of the control protocol, which a raw connection does not have.
-    fn reply(&mut self, index: ConnectionIndex, reply: &Reply<'_>) {
-        let client = &self.clients[index as usize];
+    pub(super) fn reply(&mut self, index: ConnectionIndex, reply: &Reply<'_>) {
+        let Some(client) = self.clients.get(index as usize) else {
+            return;
+        };
         if client.format == Format::Json {
             let frame = reply.encode();
             client.link.control_made(frame.len());
@@ -243,7 +340,10 @@ impl Shard {
         index: ConnectionIndex,
         act: impl FnOnce(&mut Client, &mut Sent) -> io::Result<()>,
     ) {
-        if act(&mut self.clients[index as usize], &mut self.sent).is_err() {
+        let Some(client) = self.clients.get_mut(index as usize) else {
+            return;
+        };
+        if act(client, &mut self.sent).is_err() {
             self.remove(index);
         }
     }

@@ -14,6 +14,7 @@ mod commands;
 pub(crate) mod mailbox;
 mod outbox;
 pub(crate) mod registry;
+mod replay;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -49,8 +50,10 @@ pub(crate) struct Shard {
     by_id: HashMap<ConnectionId, ConnectionIndex, PrecomputedHash>,
     /// Connections that have publications of the batch to get. One that is gone, or was served meanwhile, is skipped.
     queue: VecDeque<ConnectionIndex>,
-    /// The publications of a connection with several topics in the batch.
+    /// The publications of a connection with several subscriptions in the batch.
     merged: Vec<Seq>,
+    /// Connections whose next block of past publications is due. One that is gone, or live by now, is skipped.
+    replaying: VecDeque<ConnectionIndex>,
     /// Only one shard keeps the table of recent topics, and the history short.
     recent: Option<RecentTopics>,
     /// `pending_bytes` as it was when the batch last grew: reading the settings for each connection would cost more than
@@ -82,6 +85,7 @@ impl Shard {
             by_id: HashMap::default(),
             queue: VecDeque::new(),
             merged: Vec::new(),
+            replaying: VecDeque::new(),
             recent: keeps_topics.then(|| RecentTopics::new(known_topics)),
             pending_limit: 0,
             sent: Sent::default(),
@@ -101,10 +105,12 @@ impl Shard {
             }
             self.take_publications();
             self.serve_round();
+            self.replay_round();
             self.count();
             if self.queue.is_empty() && !self.is_stopping {
                 self.end_batch();
-                self.mailbox.sleep_unless(|| self.cursor.has_next());
+                self.mailbox
+                    .sleep_unless(|| self.cursor.has_next() || !self.replaying.is_empty());
             }
         }
     }
@@ -124,14 +130,18 @@ impl Shard {
             self.batch.push(publication);
         }
         self.pending_limit = size(self.shared.settings().pending_bytes);
-        self.registry.tell_touched(|index, topic| {
+        self.registry.tell_touched(|index, entry| {
             let client = &mut self.clients[index as usize];
+            // It will read them by itself.
+            if client.replay.is_some() {
+                return;
+            }
             if !client.is_queued {
                 client.is_queued = true;
                 self.queue.push_back(index);
             }
-            if !client.active.contains(&topic) {
-                client.active.push(topic);
+            if !client.active.contains(&entry) {
+                client.active.push(entry);
             }
         });
     }
@@ -156,15 +166,30 @@ impl Shard {
         };
         client.is_queued = false;
         let seqs = match client.active.as_slice() {
-            [topic] => self.registry.after(*topic, client.served),
-            topics => {
-                self.merged.clear();
-                for topic in topics {
-                    self.merged
-                        .extend_from_slice(self.registry.after(*topic, client.served));
+            [entry] if client.selection.is_plain() => self.registry.after(*entry, client.served),
+            active => {
+                let (templates, topics): (Vec<_>, Vec<_>) = active
+                    .iter()
+                    .partition(|entry| client.selection.templates.contains(entry));
+                match (
+                    client.selection.is_plain(),
+                    client.selection.topics.is_empty(),
+                ) {
+                    (true, _) => self
+                        .registry
+                        .merge(&topics, client.served, &mut self.merged),
+                    (false, true) => {
+                        self.registry
+                            .merge(&templates, client.served, &mut self.merged)
+                    }
+                    (false, false) => {
+                        self.registry
+                            .merge(&topics, client.served, &mut self.merged);
+                        let mut chosen = Vec::new();
+                        self.registry.merge(&templates, client.served, &mut chosen);
+                        self.merged.retain(|seq| chosen.binary_search(seq).is_ok());
+                    }
                 }
-                self.merged.sort_unstable();
-                self.merged.dedup();
                 &self.merged
             }
         };
@@ -190,6 +215,12 @@ impl Shard {
             self.batch.end();
             self.cursor.finish();
             if self.recent.is_some() {
+                if self.shared.log.settle() {
+                    self.shared
+                        .mailboxes
+                        .iter()
+                        .for_each(|mailbox| mailbox.wake());
+                }
                 self.shared
                     .log
                     .trim(size(self.shared.settings().history_bytes));
@@ -211,9 +242,9 @@ impl Shard {
             return;
         };
         self.by_id.remove(&client.link.id);
-        for topic in &client.subscriptions {
+        for entry in client.selection.entries() {
             self.registry
-                .unsubscribe(*topic, index, &self.shared.directory);
+                .unsubscribe(entry, index, &self.shared.directory);
         }
         self.shared
             .counters

@@ -4,7 +4,7 @@
 //! What the socket does not take waits, up to a number of bytes; beyond that the slow policy decides. Only whole frames
 //! are ever dropped, and replies, pongs and gap frames never are.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
@@ -56,6 +56,22 @@ struct Gap {
     dropped: u64,
     first: u64,
     last: u64,
+}
+
+impl Gap {
+    fn of(publication: &Publication) -> Self {
+        Self {
+            // One that tells of lost messages stands for them.
+            dropped: publication.lost_messages().max(1),
+            first: publication.seq(),
+            last: publication.seq(),
+        }
+    }
+
+    fn extend(&mut self, next: Gap) {
+        self.dropped += next.dropped;
+        self.last = next.last;
+    }
 }
 
 /// What a write came to.
@@ -138,7 +154,8 @@ impl Outbox {
             }
             let result = write_slices(&slices, sent, &mut write);
             if result.as_ref().is_ok_and(|taken| *taken == bytes) {
-                sent.publications += chunk as u64;
+                let delivered = |seq: &&Seq| batch.get(**seq).lost_messages() == 0;
+                sent.publications += rest[..chunk].iter().filter(delivered).count() as u64;
                 rest = &rest[chunk..];
                 continue;
             }
@@ -149,7 +166,7 @@ impl Outbox {
                 let length = self.length(publication);
                 if self.entries.is_empty() && left >= length {
                     left -= length;
-                    sent.publications += 1;
+                    sent.publications += u64::from(publication.lost_messages() == 0);
                 } else {
                     self.push(publication.clone());
                 }
@@ -221,9 +238,9 @@ impl Outbox {
             }
             self.written -= length;
             match self.entries.pop_front() {
-                Some(Entry::Publication(_)) => {
+                Some(Entry::Publication(publication)) => {
                     self.waiting -= length + PLACE;
-                    sent.publications += 1;
+                    sent.publications += u64::from(publication.lost_messages() == 0);
                 }
                 Some(Entry::Control(_)) => sent.control_bytes += length,
                 _ => {}
@@ -241,28 +258,64 @@ impl Outbox {
                 place += 1;
                 continue;
             };
-            let (seq, length) = (publication.seq(), self.length(publication));
-            self.waiting -= length + PLACE;
+            let gap = Gap::of(publication);
+            self.waiting -= self.length(publication) + PLACE;
             dropped += 1;
             match place
                 .checked_sub(1)
                 .and_then(|before| self.entries.get_mut(before))
             {
-                Some(Entry::Gap(gap)) => {
-                    gap.dropped += 1;
-                    gap.last = seq;
+                Some(Entry::Gap(before)) => {
+                    before.extend(gap);
                     self.entries.remove(place);
                 }
                 _ => {
-                    self.entries[place] = Entry::Gap(Gap {
-                        dropped: 1,
-                        first: seq,
-                        last: seq,
-                    });
+                    self.entries[place] = Entry::Gap(gap);
                     place += 1;
                 }
             }
         }
+        dropped
+    }
+
+    /// Drops publications that a newer one of the same topic follows, the oldest first, until at most `limit` bytes
+    /// wait; gaps take their places. Says how many.
+    pub(crate) fn drop_superseded(&mut self, limit: usize) -> u64 {
+        // A frame that is partly on the socket must be finished.
+        let partial = usize::from(self.written > 0);
+        let mut newer = HashSet::new();
+        let mut superseded = vec![false; self.entries.len()];
+        for (place, entry) in self.entries.iter().enumerate().skip(partial).rev() {
+            if let Entry::Publication(publication) = entry
+                && let Some(topic) = publication.topics().first()
+            {
+                superseded[place] = !newer.insert(topic.clone());
+            }
+        }
+        let mut dropped = 0;
+        let mut kept: VecDeque<Entry> = VecDeque::with_capacity(self.entries.len());
+        for (entry, superseded) in std::mem::take(&mut self.entries)
+            .into_iter()
+            .zip(superseded)
+        {
+            let gap = match entry {
+                Entry::Publication(publication) if superseded && self.waiting > limit => {
+                    self.waiting -= self.length(&publication) + PLACE;
+                    dropped += 1;
+                    Gap::of(&publication)
+                }
+                Entry::Gap(gap) => gap,
+                entry => {
+                    kept.push_back(entry);
+                    continue;
+                }
+            };
+            match kept.back_mut() {
+                Some(Entry::Gap(before)) => before.extend(gap),
+                _ => kept.push_back(Entry::Gap(gap)),
+            }
+        }
+        self.entries = kept;
         dropped
     }
 

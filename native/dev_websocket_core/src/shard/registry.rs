@@ -1,39 +1,53 @@
-//! Who is subscribed to what within one shard, and which publications of the batch concern which topic.
+//! Who is subscribed to what within one shard, and which publications of the batch concern which subscription.
 //!
-//! Matching costs one look-up for each topic of each publication, and one visit for each subscriber of the topics found,
-//! however many publications there are: the publications of a topic are listed once, at the topic.
+//! Each distinct subscription is one entry, however many connections have it. Matching costs one look-up for each topic
+//! of each publication and one visit for each subscriber of the entries found; patterns are remembered for each topic,
+//! and templates are found by a tag that they name. The publications of an entry are listed once, at the entry.
 
 use std::collections::HashMap;
 
 use slab::Slab;
 
 use crate::directory::Directory;
+use crate::message::template::Template;
+use crate::pattern::Pattern;
+use crate::pattern_cache::PatternCache;
 use crate::publication::Publication;
-use crate::subscription::Subscription;
+use crate::subscription::{Kind, Subscription};
+use crate::template_index::TemplateIndex;
 use crate::topic::{PrecomputedHash, Topic};
 
 /// A connection's place in its shard.
 pub(crate) type ConnectionIndex = u32;
-/// A subscribed topic's place in its shard.
-pub(crate) type TopicIndex = u32;
+/// A distinct subscription's place in its shard.
+pub(crate) type EntryIndex = u32;
 /// A publication's number.
 pub(crate) type Seq = u64;
 
 /// The subscriptions to everything stand at this place from the start.
-const EVERYTHING: TopicIndex = 0;
+const EVERYTHING: EntryIndex = 0;
 
-/// After a large batch a topic gives the memory of its list back.
+/// After a large batch an entry gives the memory of its list back.
 const KEPT_SEQS: usize = 32;
+
+/// Topics whose patterns are remembered.
+const CACHED_TOPICS: usize = 16 * 1024;
 
 /// The subscriptions of one shard.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    by_topic: HashMap<Topic, TopicIndex, PrecomputedHash>,
+    by_topic: HashMap<Topic, EntryIndex, PrecomputedHash>,
+    by_pattern: HashMap<Pattern, EntryIndex>,
+    by_template: HashMap<Template, EntryIndex>,
+    patterns: PatternCache<EntryIndex>,
+    templates: TemplateIndex<EntryIndex>,
     entries: Slab<Entry>,
     /// Entries with publications of the batch.
-    listed: Vec<TopicIndex>,
+    listed: Vec<EntryIndex>,
     /// Those that got one since the subscribers were last told.
-    touched: Vec<TopicIndex>,
+    touched: Vec<EntryIndex>,
+    /// Those that a publication concerns, while it is looked at.
+    found: Vec<EntryIndex>,
 }
 
 #[derive(Debug)]
@@ -62,9 +76,14 @@ impl Registry {
         entries.insert(Entry::new(Subscription::Everything));
         Self {
             by_topic: HashMap::default(),
+            by_pattern: HashMap::new(),
+            by_template: HashMap::new(),
+            patterns: PatternCache::new(CACHED_TOPICS),
+            templates: TemplateIndex::new(),
             entries,
             listed: Vec::new(),
             touched: Vec::new(),
+            found: Vec::new(),
         }
     }
 
@@ -74,26 +93,39 @@ impl Registry {
         subscription: Subscription,
         connection: ConnectionIndex,
         directory: &Directory,
-    ) -> TopicIndex {
-        let index = match (&subscription, self.find(&subscription)) {
-            (_, Some(index)) => index,
-            (Subscription::Everything, None) => EVERYTHING,
-            (Subscription::Topic(topic), None) => {
-                directory.subscribed(topic);
-                let topic = topic.clone();
-                let index = self.entries.insert(Entry::new(subscription)) as TopicIndex;
-                self.by_topic.insert(topic, index);
-                index
-            }
+    ) -> EntryIndex {
+        let index = match self.find(&subscription) {
+            Some(index) => index,
+            None => self.add_entry(subscription, directory),
         };
         self.entries[index as usize].subscribers.push(connection);
+        index
+    }
+
+    fn add_entry(&mut self, subscription: Subscription, directory: &Directory) -> EntryIndex {
+        let index = self.entries.insert(Entry::new(subscription.clone())) as EntryIndex;
+        match subscription {
+            Subscription::Everything => {}
+            Subscription::Topic(topic) => {
+                directory.subscribed(&topic);
+                self.by_topic.insert(topic, index);
+            }
+            Subscription::Pattern(pattern) => {
+                self.patterns.add(pattern.clone(), index);
+                self.by_pattern.insert(pattern, index);
+            }
+            Subscription::Template(template) => {
+                self.templates.add(template.clone(), index);
+                self.by_template.insert(template, index);
+            }
+        }
         index
     }
 
     /// Removes a subscriber.
     pub(crate) fn unsubscribe(
         &mut self,
-        index: TopicIndex,
+        index: EntryIndex,
         connection: ConnectionIndex,
         directory: &Directory,
     ) {
@@ -104,41 +136,77 @@ impl Registry {
         {
             subscribers.swap_remove(place);
         }
-        if subscribers.is_empty()
-            && index != EVERYTHING
-            && let Subscription::Topic(topic) = self.entries.remove(index as usize).subscription
-        {
-            self.by_topic.remove(&topic);
-            directory.unsubscribed(&topic);
+        if !subscribers.is_empty() || index == EVERYTHING {
+            return;
         }
-    }
-
-    /// Where the subscription stands, if anybody has it.
-    pub(crate) fn find(&self, subscription: &Subscription) -> Option<TopicIndex> {
-        match subscription {
-            Subscription::Everything => Some(EVERYTHING),
-            Subscription::Topic(topic) => self.by_topic.get(topic).copied(),
-        }
-    }
-
-    /// The name of a subscription.
-    pub(crate) fn name(&self, index: TopicIndex) -> &str {
-        self.entries[index as usize].subscription.name()
-    }
-
-    /// Lists a publication of the batch at its topics. To be called in order of publications.
-    pub(crate) fn list(&mut self, publication: &Publication) {
-        self.list_at(EVERYTHING, publication.seq());
-        for topic in publication.topics() {
-            if let Some(index) = self.by_topic.get(topic) {
-                self.list_at(*index, publication.seq());
+        match self.entries.remove(index as usize).subscription {
+            Subscription::Everything => {}
+            Subscription::Topic(topic) => {
+                self.by_topic.remove(&topic);
+                directory.unsubscribed(&topic);
+            }
+            Subscription::Pattern(pattern) => {
+                self.by_pattern.remove(&pattern);
+                self.patterns.remove(&pattern);
+            }
+            Subscription::Template(template) => {
+                self.by_template.remove(&template);
+                self.templates.remove(&template);
             }
         }
     }
 
-    fn list_at(&mut self, index: TopicIndex, seq: Seq) {
+    /// Where the subscription stands, if anybody has it.
+    pub(crate) fn find(&self, subscription: &Subscription) -> Option<EntryIndex> {
+        match subscription {
+            Subscription::Everything => Some(EVERYTHING),
+            Subscription::Topic(topic) => self.by_topic.get(topic).copied(),
+            Subscription::Pattern(pattern) => self.by_pattern.get(pattern).copied(),
+            Subscription::Template(template) => self.by_template.get(template).copied(),
+        }
+    }
+
+    /// What stands there.
+    pub(crate) fn subscription(&self, index: EntryIndex) -> &Subscription {
+        &self.entries[index as usize].subscription
+    }
+
+    /// Lists a publication of the batch where it belongs. To be called in order of publications.
+    pub(crate) fn list(&mut self, publication: &Publication) {
+        self.matching(publication);
+        for place in 0..self.found.len() {
+            self.list_at(self.found[place], publication.seq());
+        }
+    }
+
+    /// The entries that a publication concerns; one may stand there twice.
+    pub(crate) fn matching(&mut self, publication: &Publication) -> &[EntryIndex] {
+        self.found.clear();
+        if publication.concerns_everybody() {
+            self.found
+                .extend(self.entries.iter().map(|(index, _)| index as EntryIndex));
+            return &self.found;
+        }
+        self.found.push(EVERYTHING);
+        for topic in publication.topics() {
+            self.found.extend(self.by_topic.get(topic));
+            if !self.patterns.is_empty() {
+                self.found.extend_from_slice(self.patterns.matches(topic));
+            }
+        }
+        if !self.templates.is_empty() {
+            match publication.message() {
+                Some(message) => self.templates.matching(&message, &mut self.found),
+                // Of one that was lost nobody knows what it held, so everybody is told who could have wanted it.
+                None => self.found.extend(self.by_template.values()),
+            }
+        }
+        &self.found
+    }
+
+    fn list_at(&mut self, index: EntryIndex, seq: Seq) {
         let entry = &mut self.entries[index as usize];
-        if entry.subscribers.is_empty() {
+        if entry.subscribers.is_empty() || entry.seqs.last() == Some(&seq) {
             return;
         }
         if entry.seqs.is_empty() {
@@ -151,10 +219,10 @@ impl Registry {
         entry.seqs.push(seq);
     }
 
-    /// Tells each subscriber of each topic that got publications since the last call.
-    pub(crate) fn tell_touched(&mut self, mut tell: impl FnMut(ConnectionIndex, TopicIndex)) {
+    /// Tells each subscriber of each entry that got publications since the last call.
+    pub(crate) fn tell_touched(&mut self, mut tell: impl FnMut(ConnectionIndex, EntryIndex)) {
         for index in self.touched.drain(..) {
-            // The topic may have gone with its last subscriber.
+            // The entry may have gone with its last subscriber.
             let Some(entry) = self.entries.get_mut(index as usize) else {
                 continue;
             };
@@ -166,12 +234,22 @@ impl Registry {
     }
 
     /// The publications of the batch after `seq` that belong there, in order.
-    pub(crate) fn after(&self, index: TopicIndex, seq: Seq) -> &[Seq] {
+    pub(crate) fn after(&self, index: EntryIndex, seq: Seq) -> &[Seq] {
         let seqs = self.entries[index as usize].seqs.as_slice();
         match seqs.first() {
             Some(first) if *first > seq => seqs,
             _ => &seqs[seqs.partition_point(|listed| *listed <= seq)..],
         }
+    }
+
+    /// The publications after `seq` that belong to any of these entries, in order.
+    pub(crate) fn merge(&self, entries: &[EntryIndex], seq: Seq, into: &mut Vec<Seq>) {
+        into.clear();
+        for entry in entries {
+            into.extend_from_slice(self.after(*entry, seq));
+        }
+        into.sort_unstable();
+        into.dedup();
     }
 
     /// Forgets the batch.
@@ -182,6 +260,11 @@ impl Registry {
                 entry.seqs.shrink_to(KEPT_SEQS);
             }
         }
+    }
+
+    /// Of which kind the subscription there is.
+    pub(crate) fn kind(&self, index: EntryIndex) -> Kind {
+        self.subscription(index).kind()
     }
 
     /// How many different topics have subscribers here.
@@ -200,7 +283,7 @@ mod tests {
         Subscription::parse(name).unwrap()
     }
 
-    fn told(registry: &mut Registry) -> Vec<(ConnectionIndex, TopicIndex)> {
+    fn told(registry: &mut Registry) -> Vec<(ConnectionIndex, EntryIndex)> {
         let mut told = Vec::new();
         registry.tell_touched(|connection, topic| told.push((connection, topic)));
         told.sort_unstable();

@@ -1,0 +1,344 @@
+//! Which patterns match a topic, remembered for the topics that were asked for last.
+
+use std::collections::{BTreeMap, HashMap};
+
+use lru::LruCache;
+
+use crate::pattern::Pattern;
+use crate::topic::{PrecomputedHash, Topic};
+
+/// How many matches are remembered, those of all topics together. A topic alone may have more.
+const MAX_MATCHES: usize = 1 << 20;
+
+/// Which patterns a topic matches. Each pair of pattern and topic is evaluated once, as long as the topic is
+/// remembered.
+///
+/// Patterns carry serial numbers that are never used again. A topic knows up to which it was checked, so that a new
+/// pattern costs nothing until the topic comes up, and by its serial number a removed pattern is told from a newer one
+/// with the same handle.
+#[derive(Debug)]
+pub(crate) struct PatternCache<H> {
+    /// By serial number, and so in order of addition.
+    live: BTreeMap<u64, (Pattern, H)>,
+    serials: HashMap<Pattern, u64>,
+    next_serial: u64,
+    /// How many patterns were removed so far.
+    removals: u64,
+    topics: LruCache<Topic, Matches<H>, PrecomputedHash>,
+    /// The matches of all topics.
+    stored: usize,
+    max_topics: usize,
+    max_matches: usize,
+}
+
+/// What is known of a topic.
+#[derive(Debug)]
+struct Matches<H> {
+    /// The patterns that match, and their handles in the same order.
+    serials: Vec<u64>,
+    handles: Vec<H>,
+    /// Patterns from this serial number on are not yet checked.
+    checked: u64,
+    /// The removals that are taken into account.
+    removals: u64,
+}
+
+impl<H: Copy> PatternCache<H> {
+    /// A cache of at most `max_topics` topics.
+    pub(crate) fn new(max_topics: usize) -> Self {
+        Self {
+            live: BTreeMap::new(),
+            serials: HashMap::new(),
+            next_serial: 0,
+            removals: 0,
+            topics: LruCache::unbounded_with_hasher(PrecomputedHash::default()),
+            stored: 0,
+            max_topics,
+            max_matches: MAX_MATCHES,
+        }
+    }
+
+    /// Adds a pattern. One that is there already gets the new handle, and counts as added now.
+    pub(crate) fn add(&mut self, pattern: Pattern, handle: H) {
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        if let Some(replaced) = self.serials.insert(pattern.clone(), serial) {
+            self.live.remove(&replaced);
+            self.removals += 1;
+        }
+        self.live.insert(serial, (pattern, handle));
+    }
+
+    /// Removes a pattern; its handle is in no answer any more.
+    pub(crate) fn remove(&mut self, pattern: &Pattern) {
+        let Some(serial) = self.serials.remove(pattern) else {
+            return;
+        };
+        self.live.remove(&serial);
+        self.removals += 1;
+        if self.live.is_empty() {
+            // Nobody will ask, so nobody would clean up.
+            self.topics = LruCache::unbounded_with_hasher(PrecomputedHash::default());
+            self.stored = 0;
+        }
+    }
+
+    /// Whether there are no patterns.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// The handles of the patterns that match, in order of addition.
+    pub(crate) fn matches(&mut self, topic: &Topic) -> &[H] {
+        if self.live.is_empty() {
+            return &[];
+        }
+        let known = self.topics.get_or_insert_mut_ref(topic, Matches::new);
+        let before = known.serials.len();
+        if known.removals != self.removals {
+            known.forget_removed(&self.live);
+            known.removals = self.removals;
+        }
+        if known.checked != self.next_serial {
+            known.check(topic, &self.live);
+            known.checked = self.next_serial;
+        }
+        self.stored = self.stored - before + known.serials.len();
+        self.evict();
+        match self.topics.peek(topic) {
+            Some(known) => &known.handles,
+            None => &[],
+        }
+    }
+
+    /// Forgets topics, but never the one asked for just now.
+    fn evict(&mut self) {
+        while self.topics.len() > 1
+            && (self.topics.len() > self.max_topics || self.stored > self.max_matches)
+        {
+            if let Some((_, forgotten)) = self.topics.pop_lru() {
+                self.stored -= forgotten.serials.len();
+            }
+        }
+    }
+}
+
+impl<H: Copy> Matches<H> {
+    fn new() -> Self {
+        Self {
+            serials: Vec::new(),
+            handles: Vec::new(),
+            checked: 0,
+            removals: 0,
+        }
+    }
+
+    fn forget_removed(&mut self, live: &BTreeMap<u64, (Pattern, H)>) {
+        let before = self.serials.len();
+        let mut kept = self.serials.iter().map(|serial| live.contains_key(serial));
+        self.handles.retain(|_| kept.next().unwrap_or(false));
+        self.serials.retain(|serial| live.contains_key(serial));
+        if self.serials.len() < before {
+            self.serials.shrink_to_fit();
+            self.handles.shrink_to_fit();
+        }
+    }
+
+    fn check(&mut self, topic: &Topic, live: &BTreeMap<u64, (Pattern, H)>) {
+        for (serial, (pattern, handle)) in live.range(self.checked..) {
+            if pattern.is_match(topic.name()) {
+                self.serials.push(*serial);
+                self.handles.push(*handle);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn topic(name: &str) -> Topic {
+        Topic::new(name).unwrap()
+    }
+
+    fn glob(text: &str) -> Pattern {
+        Pattern::glob(text).unwrap()
+    }
+
+    #[test]
+    fn patterns_match_in_order_of_addition() {
+        let mut cache = PatternCache::new(10);
+        assert!(cache.is_empty());
+        assert_eq!(cache.matches(&topic("ab")), [0_u32; 0]);
+        cache.add(glob("a*"), 7);
+        cache.add(glob("x*"), 8);
+        cache.add(Pattern::regex("b$").unwrap(), 3);
+        assert_eq!(cache.matches(&topic("ab")), [7, 3]);
+        assert_eq!(cache.matches(&topic("xb")), [8, 3]);
+        cache.add(glob("*"), 1);
+        assert_eq!(cache.matches(&topic("ab")), [7, 3, 1]);
+        cache.remove(&glob("a*"));
+        assert_eq!(cache.matches(&topic("ab")), [3, 1]);
+        assert!(!cache.is_empty());
+    }
+
+    #[test]
+    fn the_handle_of_a_removed_pattern_may_be_used_again() {
+        let mut cache = PatternCache::new(10);
+        cache.add(glob("a*"), 1);
+        cache.add(glob("*"), 2);
+        assert_eq!(cache.matches(&topic("a")), [1, 2]);
+        cache.remove(&glob("a*"));
+        cache.add(glob("b*"), 1);
+        assert_eq!(cache.matches(&topic("a")), [2]);
+        assert_eq!(cache.matches(&topic("b")), [2, 1]);
+    }
+
+    #[test]
+    fn a_pattern_added_again_takes_the_new_handle() {
+        let mut cache = PatternCache::new(10);
+        cache.add(glob("a*"), 1);
+        assert_eq!(cache.matches(&topic("a")), [1]);
+        cache.add(glob("a*"), 2);
+        assert_eq!(cache.matches(&topic("a")), [2]);
+        cache.remove(&glob("a*"));
+        assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn a_new_pattern_is_checked_when_the_topic_comes_up() {
+        let mut cache = PatternCache::new(10);
+        cache.add(glob("*"), 1);
+        cache.matches(&topic("a"));
+        cache.add(glob("a"), 2);
+        let checked = |cache: &PatternCache<i32>| cache.topics.peek(&topic("a")).unwrap().checked;
+        assert_eq!(checked(&cache), 1);
+        assert_eq!(cache.matches(&topic("a")), [1, 2]);
+        assert_eq!(checked(&cache), 2);
+    }
+
+    #[test]
+    fn stale_matches_are_reclaimed_at_the_next_look_up() {
+        let mut cache = PatternCache::new(10);
+        for handle in 0..100 {
+            cache.add(glob(&format!("*{handle}*")), handle);
+        }
+        cache.add(glob("stays*"), 100);
+        let all: String = (0..100).map(|handle| format!("{handle}.")).collect();
+        let all = topic(&all[..250]);
+        let found = cache.matches(&all).len();
+        assert!(found > 80);
+        for handle in 0..100 {
+            cache.remove(&glob(&format!("*{handle}*")));
+        }
+        assert_eq!(cache.stored, found);
+        assert_eq!(cache.matches(&all), [0_i32; 0]);
+        assert_eq!(cache.stored, 0);
+        assert_eq!(cache.topics.peek(&all).unwrap().handles.capacity(), 0);
+    }
+
+    #[test]
+    fn nothing_is_kept_without_patterns() {
+        let mut cache = PatternCache::new(10);
+        cache.add(glob("*"), 1);
+        cache.matches(&topic("a"));
+        cache.remove(&glob("*"));
+        cache.remove(&glob("*"));
+        assert_eq!((cache.topics.len(), cache.stored), (0, 0));
+        assert_eq!(cache.matches(&topic("a")), [0_i32; 0]);
+        assert_eq!(cache.topics.len(), 0);
+    }
+
+    #[test]
+    fn topics_and_matches_are_bounded() {
+        let mut cache = PatternCache::new(2);
+        cache.add(glob("*"), 1);
+        for name in ["a", "b", "a", "c"] {
+            assert_eq!(cache.matches(&topic(name)), [1]);
+        }
+        let cached =
+            |cache: &PatternCache<i32>, name: &str| cache.topics.peek(&topic(name)).is_some();
+        assert!(cached(&cache, "a") && !cached(&cache, "b") && cached(&cache, "c"));
+        cache.max_matches = 3;
+        for handle in 2..=4 {
+            cache.add(glob(&format!("*{}", "*".repeat(handle))), 1);
+        }
+        assert_eq!(cache.matches(&topic("a")).len(), 4);
+        assert_eq!((cache.topics.len(), cache.stored), (1, 4));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Add(usize),
+        Remove(usize),
+        Ask(usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        prop::collection::vec(
+            prop_oneof![
+                (0..PATTERNS.len()).prop_map(Step::Add),
+                (0..PATTERNS.len()).prop_map(Step::Remove),
+                (0..NAMES.len()).prop_map(Step::Ask),
+                (0..NAMES.len()).prop_map(Step::Ask),
+            ],
+            0..60,
+        )
+    }
+
+    const PATTERNS: [&str; 8] = ["*", "a*", "*a", "b*", "*b*", "~b", "~^a", "~[ab]c"];
+    const NAMES: [&str; 6] = ["a", "b", "ab", "ba", "bc", "abc"];
+
+    /// Those with a tilde are regular expressions.
+    fn pattern(place: usize) -> Pattern {
+        let text = PATTERNS[place];
+        text.strip_prefix('~').map_or_else(
+            || glob(text),
+            |expression| Pattern::regex(expression).unwrap(),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn answers_are_those_of_trying_every_pattern(
+            steps in steps(),
+            max_topics in 0_usize..4,
+            max_matches in 0_usize..8,
+        ) {
+            let mut cache = PatternCache::new(max_topics);
+            cache.max_matches = max_matches;
+            let mut model: Vec<(usize, usize)> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Add(place) => {
+                        model.retain(|(there, _)| *there != place);
+                        // The lowest free one, so that handles are used again.
+                        let free = (0..).find(|handle| model.iter().all(|(_, used)| used != handle));
+                        let handle = free.unwrap();
+                        model.push((place, handle));
+                        cache.add(pattern(place), handle);
+                    }
+                    Step::Remove(place) => {
+                        model.retain(|(there, _)| *there != place);
+                        cache.remove(&pattern(place));
+                    }
+                    Step::Ask(name) => {
+                        let expected: Vec<usize> = model
+                            .iter()
+                            .filter(|(place, _)| pattern(*place).is_match(NAMES[name]))
+                            .map(|(_, handle)| *handle)
+                            .collect();
+                        prop_assert_eq!(cache.matches(&topic(NAMES[name])), expected);
+                    }
+                }
+                let stored: usize = cache.topics.iter().map(|(_, known)| known.handles.len()).sum();
+                prop_assert_eq!(cache.stored, stored);
+                prop_assert!(cache.topics.len() <= max_topics.max(1));
+                prop_assert!(stored <= max_matches || cache.topics.len() == 1);
+                prop_assert_eq!(cache.is_empty(), model.is_empty());
+            }
+        }
+    }
+}

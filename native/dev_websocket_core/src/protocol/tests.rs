@@ -1,0 +1,164 @@
+use super::*;
+use proptest::prelude::*;
+use serde_json::json;
+
+fn code(text: &str) -> (RequestId, FaultCode) {
+    let fault = Request::parse(text).unwrap_err();
+    assert!(!fault.message.is_empty());
+    (fault.id, fault.code)
+}
+
+#[test]
+fn requests_are_read_with_their_ids() {
+    assert_eq!(
+        Request::parse(r#"{"type":"subscribe","id":1,"topics":["a","*"]}"#),
+        Ok(Request::Subscribe {
+            id: Some(json!(1)),
+            subscriptions: vec![Subscription::parse("a").unwrap(), Subscription::Everything],
+            since: None,
+        })
+    );
+    assert_eq!(
+        Request::parse(r#"{"type":"ping","id":"x"}"#),
+        Ok(Request::Ping {
+            id: Some(json!("x"))
+        })
+    );
+    assert_eq!(
+        Request::parse(r#"{"type":"ping"}"#),
+        Ok(Request::Ping { id: None })
+    );
+}
+
+#[test]
+fn each_fault_has_its_code_and_keeps_the_id() {
+    for (text, id, expected) in [
+        ("", None, FaultCode::BadJson),
+        ("{", None, FaultCode::BadJson),
+        ("[1]", None, FaultCode::BadMessage),
+        ("\"ping\"", None, FaultCode::BadMessage),
+        (r#"{"id":1}"#, Some(json!(1)), FaultCode::BadMessage),
+        (r#"{"type":7}"#, None, FaultCode::BadMessage),
+        (r#"{"type":"ping","id":[]}"#, None, FaultCode::BadId),
+        (
+            r#"{"type":"dance","id":2}"#,
+            Some(json!(2)),
+            FaultCode::UnknownType,
+        ),
+        (
+            r#"{"type":"ping","id":2,"extra":1}"#,
+            Some(json!(2)),
+            FaultCode::UnknownField,
+        ),
+        (
+            r#"{"type":"subscribe","id":3}"#,
+            Some(json!(3)),
+            FaultCode::BadField,
+        ),
+        (
+            r#"{"type":"subscribe","topics":[]}"#,
+            None,
+            FaultCode::BadField,
+        ),
+        (
+            r#"{"type":"subscribe","topics":"a"}"#,
+            None,
+            FaultCode::BadField,
+        ),
+        (
+            r#"{"type":"subscribe","topics":[1]}"#,
+            None,
+            FaultCode::BadField,
+        ),
+        (
+            r#"{"type":"unsubscribe","topics":["a,b"]}"#,
+            None,
+            FaultCode::BadTopic,
+        ),
+        (
+            r#"{"type":"subscribe","topics":[""]}"#,
+            None,
+            FaultCode::BadTopic,
+        ),
+        (
+            r#"{"type":"subscribe","match":["("]}"#,
+            None,
+            FaultCode::BadRegex,
+        ),
+        (
+            r#"{"type":"subscribe","match":[]}"#,
+            None,
+            FaultCode::BadField,
+        ),
+        (
+            r#"{"type":"subscribe","match":[1]}"#,
+            None,
+            FaultCode::BadField,
+        ),
+        (
+            r#"{"type":"subscribe","match":["\\w{1000}"]}"#,
+            None,
+            FaultCode::RegexTooBig,
+        ),
+        (
+            r#"{"type":"subscribe","template":["x"]}"#,
+            None,
+            FaultCode::BadTemplate,
+        ),
+        (
+            r#"{"type":"subscribe","template":[{}]}"#,
+            None,
+            FaultCode::BadTemplate,
+        ),
+        (
+            r#"{"type":"subscribe","topics":["a"],"since":"x"}"#,
+            None,
+            FaultCode::BadSince,
+        ),
+        (
+            r#"{"type":"subscribe","topics":["a"],"since":[]}"#,
+            None,
+            FaultCode::BadField,
+        ),
+        (
+            r#"{"type":"unsubscribe","topics":["a"],"since":1}"#,
+            None,
+            FaultCode::UnknownField,
+        ),
+    ] {
+        assert_eq!(code(text), (id, expected), "{text}");
+    }
+    let id = "i".repeat(MAX_ID_BYTES);
+    assert_eq!(
+        code(&json!({"type": "ping", "id": id}).to_string()).1,
+        FaultCode::BadId
+    );
+}
+
+#[test]
+fn replies_without_a_request_id_have_none() {
+    let bytes = Reply::Pong {
+        id: &None,
+        timestamp: 5,
+        seq: 6,
+    }
+    .encode();
+    assert_eq!(&bytes[2..], br#"{"type":"pong","timestamp":5,"seq":6}"#);
+    let bytes = Reply::Pong {
+        id: &Some(json!(3)),
+        timestamp: 5,
+        seq: 6,
+    }
+    .encode();
+    assert_eq!(
+        &bytes[2..],
+        br#"{"type":"pong","id":3,"timestamp":5,"seq":6}"#
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_answered(text in any::<String>()) {
+        let _ = Request::parse(&text);
+    }
+}

@@ -1,0 +1,199 @@
+//! Past publications: from a cursor, the newest of them, and the seam to what comes live.
+#![cfg(test)]
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use serde_json::{Value as Json, json};
+
+use support::{Client, Raw, TestServer, seqs, upgrade_request};
+
+fn epoch(client: &Client) -> String {
+    client.established["epoch"].as_str().unwrap().to_owned()
+}
+
+/// The frames of a replay, without its `live`.
+fn replay(client: &mut Client) -> Vec<Json> {
+    let mut frames = Vec::new();
+    loop {
+        let frame = client.next();
+        if frame["type"] == "live" {
+            return frames;
+        }
+        frames.push(frame);
+    }
+}
+
+#[test]
+fn a_cursor_brings_what_was_missed_and_nothing_twice() {
+    let server = TestServer::start();
+    for n in 0..1000 {
+        server.send(if n % 2 == 0 { "a" } else { "b" }, "x");
+    }
+    let mut client = Client::connect(&server, "?topic=a&since=990");
+    assert_eq!(seqs(&replay(&mut client)), [991, 993, 995, 997, 999]);
+    server.send("a", "live");
+    assert_eq!(client.message()["seq"], 1001);
+    let with_epoch = format!("?topic=a&since={}:998", epoch(&client));
+    let mut client = Client::connect(&server, &with_epoch);
+    assert_eq!(seqs(&replay(&mut client)), [999, 1001]);
+    // Of nothing missed there is nothing to replay.
+    let mut client = Client::connect(&server, "?topic=a&since=1001");
+    assert!(replay(&mut client).is_empty());
+}
+
+#[test]
+fn the_newest_are_found_however_far_back() {
+    let server = TestServer::start();
+    for n in 0..2000 {
+        server.send(if n % 400 == 0 { "rare" } else { "b" }, "x");
+    }
+    for (last, expected) in [
+        ("2", &[1201_u64, 1601][..]),
+        ("0", &[]),
+        ("5", &[1, 401, 801, 1201, 1601]),
+        ("9", &[1, 401, 801, 1201, 1601]),
+    ] {
+        let mut client = Client::connect(&server, &format!("?topic=rare&last={last}"));
+        assert_eq!(seqs(&replay(&mut client)), expected, "{last}");
+    }
+    let mut raw = Raw::upgraded(&server, "?topic=rare&last=1&format=raw");
+    server.send("rare", "live");
+    let frames = [raw.text(), raw.text()];
+    assert!(
+        frames[0].contains("\"x\"") && frames[1].contains("live"),
+        "{frames:?}"
+    );
+}
+
+#[test]
+fn what_is_forgotten_or_of_another_epoch_is_told_first() {
+    let server = TestServer::with(|settings| settings.history_bytes = 256 * 1024);
+    let data = "x".repeat(1000);
+    for _ in 0..2000 {
+        server.send("a", &data);
+        server.until_delivered();
+    }
+    let mut client = Client::connect(&server, "?topic=a&since=10");
+    let frames = replay(&mut client);
+    let next = frames[0]["next"].as_u64().unwrap();
+    let gap = json!({"type": "gap", "reason": "expired", "dropped": next - 11, "after": 10, "next": next});
+    assert_eq!(frames[0], gap);
+    assert!(next > 1500);
+    assert_eq!(seqs(&frames), (next..=2000).collect::<Vec<_>>());
+    let mut client = Client::connect(&server, "?topic=a&since=older1:1999");
+    let frames = replay(&mut client);
+    assert_eq!(frames[0]["reason"], "epoch");
+    assert_eq!(frames[0]["next"], next);
+    assert_eq!(seqs(&frames), (next..=2000).collect::<Vec<_>>());
+    // `last` asks for no number, so nothing is missing.
+    let mut client = Client::connect(&server, "?topic=a&last=1000");
+    assert_eq!(
+        seqs(&replay(&mut client)),
+        (next..=2000).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_cursor_ahead_of_everything_is_refused() {
+    let server = TestServer::start();
+    server.send("a", "x");
+    let response = Raw::ask(&server, upgrade_request("?topic=a&since=2"));
+    assert_eq!(response.refusal().0, "bad_since");
+    let mut client = Client::connect(&server, "");
+    let reply = client.request(&json!({"type": "subscribe", "id": 9, "topics": ["a"], "since": 2}));
+    assert_eq!(
+        (&reply["code"], &reply["id"]),
+        (&json!("bad_since"), &json!(9))
+    );
+}
+
+#[test]
+fn a_subscription_with_a_cursor_replays_only_what_is_new() {
+    let server = TestServer::start();
+    let mut client = Client::connect(&server, "?topic=a");
+    for topics in ["a", "b", "a,b", "b", "c"] {
+        server.send(topics, "x");
+    }
+    assert_eq!(seqs(&client.up_to(5)), [1, 3]);
+    client.send(&json!({"type": "subscribe", "id": 1, "topics": ["b"], "since": 0}));
+    // This one must wait until the replay is over.
+    client.send(&json!({"type": "unsubscribe", "id": 2, "topics": ["b"]}));
+    let reply = client.next();
+    assert_eq!((&reply["id"], &reply["seq"]), (&json!(1), &json!(5)));
+    // The third was had by its other topic.
+    assert_eq!(client.message()["seq"], 2);
+    assert_eq!(client.message()["seq"], 4);
+    assert_eq!(client.next(), json!({"type": "live", "id": 1, "seq": 5}));
+    assert_eq!(client.next()["removed_topics"], json!(["b"]));
+    server.send("b", "x");
+    server.send("a", "x");
+    assert_eq!(client.message()["seq"], 7);
+}
+
+#[test]
+fn a_client_that_does_not_read_its_replay_holds_up_nobody() {
+    let server = TestServer::start();
+    let data = "x".repeat(16 * 1024);
+    for _ in 0..600 {
+        server.send("a", &data);
+    }
+    let mut lazy = Client::connect(&server, "?topic=a&since=0");
+    let mut other = Client::connect(&server, "?topic=b");
+    server.send("b", "x");
+    assert_eq!(other.message()["seq"], 601);
+    assert_eq!(seqs(&replay(&mut lazy)), (1..=600).collect::<Vec<_>>());
+}
+
+/// Clients come and go at random during casts at full speed; each continues where it was.
+#[test]
+fn resuming_at_random_loses_and_repeats_nothing() {
+    let resumes: usize = std::env::var("RESUMES").map_or(100, |count| count.parse().unwrap());
+    let casts: u64 = std::env::var("CASTS").map_or(20_000, |count| count.parse().unwrap());
+    let server = TestServer::with(|settings| {
+        settings.shards = 2;
+        settings.history_bytes = 256 * 1024 * 1024;
+        settings.pending_bytes = 256 * 1024 * 1024;
+    });
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..casts {
+                server.send(if n % 3 == 0 { "a" } else { "b" }, "x");
+                if n % 64 == 0 {
+                    thread::yield_now();
+                }
+            }
+            is_done.store(true, Ordering::Release);
+        });
+        let mut cursor = 0;
+        let mut got = Vec::new();
+        let mut resumed = 0;
+        while resumed < resumes || !is_done.load(Ordering::Acquire) {
+            let mut client = Client::connect(&server, &format!("?topic=a*&since={cursor}"));
+            resumed += 1;
+            // A different number of frames each time, and not even those may come at the end.
+            for _ in 0..resumed % 97 {
+                let frame = client.next();
+                match frame["type"].as_str().unwrap() {
+                    "message" => {
+                        cursor = frame["seq"].as_u64().unwrap();
+                        got.push(cursor);
+                    }
+                    "live" if is_done.load(Ordering::Acquire) => break,
+                    "live" => {}
+                    other => panic!("{other}"),
+                }
+                if is_done.load(Ordering::Acquire) && cursor + 3 > casts {
+                    break;
+                }
+            }
+        }
+        let mut client = Client::connect(&server, &format!("?topic=a&since={cursor}"));
+        got.extend(seqs(&replay(&mut client)));
+        let expected: Vec<u64> = (1..=casts).filter(|seq| (seq - 1) % 3 == 0).collect();
+        assert_eq!(got, expected);
+    });
+}
