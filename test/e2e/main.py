@@ -36,7 +36,7 @@ def main(names):
     # No buffering: what a hanging test said is to be seen.
     result = unittest.TextTestRunner(sys.stdout, verbosity=2, resultclass=Result).run(suite)
     failed = len({test.id() for test, _ in result.failures + result.errors} | {test.id() for test in result.unexpectedSuccesses})
-    passed = result.testsRun - failed
+    passed = result.testsRun - failed - len(result.skipped)
     try:
         end_shared_vm()
     except Exception as error:  # pylint: disable=broad-except

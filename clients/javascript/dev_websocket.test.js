@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Client } from './dev_websocket.js'
+import { Retry, backoff } from './retry.js'
+import { Selection } from './selection.js'
+
+/** Time that goes on when it is told to. */
+class Clock {
+  time = 0
+  timers = new Map()
+  next = 1
+  now = () => this.time
+  setTimeout = (callback, delay) => {
+    this.timers.set(this.next, { callback, at: this.time + delay })
+    return this.next++
+  }
+
+  clearTimeout = (timer) => { this.timers.delete(timer) }
+
+  /** Goes on to the next timer. */
+  step () {
+    const [id, { callback, at }] = [...this.timers].sort(([, a], [, b]) => a.at - b.at)[0]
+    this.timers.delete(id)
+    this.time = at
+    callback()
+  }
+}
+
+/** A client on sockets that do nothing: `sockets` has each of them. */
+function disconnected (options) {
+  const clock = new Clock()
+  const sockets = []
+  class WebSocket {
+    sent = []
+    constructor (url) {
+      this.url = new URL(url)
+      sockets.push(this)
+    }
+
+    send (text) { this.sent.push(JSON.parse(text)) }
+    close () { this.closed = true }
+    tell (frame) { this.onmessage({ data: JSON.stringify(frame) }) }
+    establish (seq = 0) { this.tell({ type: 'connection_established', epoch: 'e', seq }) }
+  }
+  const client = new Client('ws://server/ws?token=x', { WebSocket, clock, random: () => 1, ...options })
+  const states = []
+  client.on('state', (state) => states.push(state))
+  return { client, clock, sockets, states }
+}
+
+test('the wait doubles up to a cap and is spread by chance', () => {
+  const waits = (random) => [0, 1, 2, 5, 6, 7, 2000].map((attempt) => backoff(attempt, { base: 500, cap: 30_000, random }))
+  assert.deepEqual(waits(() => 1), [500, 1000, 2000, 16_000, 30_000, 30_000, 30_000])
+  assert.deepEqual(waits(() => 0.5), [250, 500, 1000, 8000, 15_000, 15_000, 15_000])
+  assert.deepEqual(waits(() => 0), [0, 0, 0, 0, 0, 0, 0])
+})
+
+test('a restarting server is tried soon, but not over and over', () => {
+  const retry = new Retry({ base: 500, cap: 30_000, stable: 10_000, faults: 5, random: () => 1 })
+  for (let n = 0; n < 4; n++) retry.after({ code: 1006 })
+  assert.deepEqual([retry.after({ code: 1012 }), retry.after({ code: 1012 })], [500, 8000])
+  assert.equal(retry.after({ code: 1012, lived: 10_000 }), 500)
+})
+
+test('attempts wait longer and longer, until a connection was stable', () => {
+  const { clock, sockets, states } = disconnected()
+  const delays = () => states.filter(({ state }) => state === 'waiting').map(({ delay }) => delay)
+  for (let n = 0; n < 3; n++) {
+    sockets[n].onclose({ code: 1006, reason: '' })
+    clock.step()
+  }
+  assert.deepEqual(delays(), [500, 1000, 2000])
+  sockets[3].establish()
+  clock.time += 10_000
+  sockets[3].onclose({ code: 1006, reason: '' })
+  assert.equal(delays().at(-1), 500)
+})
+
+test('a silent server is asked, and left when it says nothing', () => {
+  const { client, clock, sockets } = disconnected()
+  sockets[0].establish()
+  clock.step()
+  assert.deepEqual([clock.time, sockets[0].sent], [30_000, [{ type: 'ping' }]])
+  sockets[0].tell({ type: 'pong', seq: 7 })
+  assert.equal(client.cursor, 'e:7')
+  clock.step()
+  assert.deepEqual([clock.time, client.state, sockets[0].sent.length], [60_000, 'open', 2])
+  clock.step()
+  assert.deepEqual([client.state, sockets[0].closed], ['waiting', true])
+})
+
+test('a server that does not answer at all is left', () => {
+  const { client, clock } = disconnected()
+  clock.step()
+  assert.deepEqual([clock.time, client.state], [10_000, 'waiting'])
+})
+
+test('closing leaves no timer, whatever goes on', () => {
+  const phases = {
+    connecting: () => {},
+    open: ([socket]) => socket.establish(),
+    waiting: ([socket]) => socket.onclose({ code: 1006, reason: '' })
+  }
+  for (const [state, reach] of Object.entries(phases)) {
+    const { client, clock, sockets } = disconnected()
+    reach(sockets)
+    assert.equal(client.state, state)
+    client.close()
+    assert.deepEqual([client.state, clock.timers.size], ['closed', 0])
+  }
+})
+
+test('a listener that closes the client is obeyed at once', () => {
+  for (const last of ['open', 'waiting']) {
+    const { client, clock, sockets } = disconnected()
+    client.on('state', ({ state }) => { if (state === last) client.close() })
+    sockets[0].establish()
+    if (client.state !== 'closed') sockets[0].onclose({ code: 1006, reason: '' })
+    assert.deepEqual([client.state, clock.timers.size, sockets.length], ['closed', 0, 1])
+  }
+})
+
+test('messages can be iterated over, until the client is closed or gives up', async () => {
+  for (const fatal of [false, true]) {
+    const { client, sockets } = disconnected()
+    const got = []
+    const iteration = (async () => { for await (const { seq, cursor } of client) got.push([seq, cursor]) })()
+    sockets[0].establish()
+    sockets[0].tell({ type: 'message', seq: 1 })
+    sockets[0].tell({ type: 'message', seq: 2 })
+    if (fatal) sockets[0].onclose({ code: 3000, reason: 'no' })
+    else client.close()
+    if (fatal) await assert.rejects(iteration, { code: 3000, fatal: true, message: 'no' })
+    else await iteration
+    assert.deepEqual(got, [[1, 'e:1'], [2, 'e:2']])
+  }
+})
+
+test('a cursor is checked', () => {
+  assert.throws(() => disconnected({ cursor: 'nonsense' }), TypeError)
+  assert.equal(disconnected({ cursor: 'e:5' }).sockets[0].url.searchParams.get('since'), 'e:5')
+  assert.equal(disconnected({ cursor: 5 }).client.cursor, '5')
+})
+
+test('what a URL has already stays', () => {
+  const { sockets: [{ url }] } = disconnected({ topics: 'a' })
+  assert.equal(url.href, 'ws://server/ws?token=x&topic=a')
+})
+
+test('a selection knows templates by what they say', () => {
+  const selection = new Selection({ template: [{ a: 1 }, '/path-x'] })
+  selection.remove({ template: { a: 1 } })
+  assert.deepEqual(selection.fields(), { template: ['/path-x'] })
+})

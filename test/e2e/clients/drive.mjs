@@ -1,0 +1,15 @@
+// A reconnecting client, told what to do and telling what happens to it: the same in Node and in a browser.
+import { Client } from '../../../clients/javascript/dev_websocket.js'
+
+const EVENTS = ['message', 'gap', 'state', 'error', 'reply', 'live', 'direct']
+
+export function drive (url, options, tell) {
+  const client = new Client(url, options)
+  for (const event of EVENTS) {
+    client.on(event, (value) => {
+      // The text of an error is no field that JSON would show.
+      tell({ event, value: value instanceof Error ? { ...value, message: value.message } : value, cursor: client.cursor })
+    })
+  }
+  return ({ method, args }) => client[method](...args)
+}

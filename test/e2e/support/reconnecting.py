@@ -1,0 +1,193 @@
+"""The reconnecting clients of this repository behind one face: Python here, JavaScript in Node and in Chromium."""
+
+import asyncio
+import collections
+import json
+import os
+import shutil
+import sys
+import tempfile
+import unittest
+
+from .page import PageServer
+from .vm import OUT, ROOT
+
+sys.path.insert(0, os.path.join(ROOT, "clients/python"))
+
+from dev_websocket import Client, Problem, Retry  # noqa: E402
+
+DEADLINE = 30
+DRIVER = os.path.join(ROOT, "test/e2e/clients/reconnecting.mjs")
+# Tests need not wait as long as clients in the field do. Milliseconds, as JavaScript has them.
+QUICK = {"base": 10, "cap": 50}
+EVENTS = ("gap", "state", "error", "reply", "live", "direct")
+
+
+class Reconnecting:
+    """What tests do with a client. Options are those of JavaScript."""
+
+    def __init__(self):
+        self.queues = collections.defaultdict(asyncio.Queue)
+        self.cursor = None
+
+    @classmethod
+    async def start(cls, url, **options):
+        client = cls()
+        await client.launch(url, {**QUICK, **options})
+        return client
+
+    def happened(self, event, value, cursor):
+        self.cursor = cursor
+        self.queues[event].put_nowait(value)
+
+    async def next(self, event):
+        """The next event of a kind."""
+        return await asyncio.wait_for(self.queues[event].get(), DEADLINE)
+
+    async def message(self):
+        return await self.next("message")
+
+    async def texts(self, count):
+        """The `data` tags of the next messages."""
+        return [(await self.message())["data"]["data"] for _ in range(count)]
+
+    async def until(self, state):
+        """Waits for a state, and gives what was told with it."""
+        while (told := await self.next("state"))["state"] != state:
+            assert told["state"] != "closed", told
+        return told
+
+    def none_waits(self, event):
+        """Whether no event of a kind came, besides those that were asked for."""
+        return self.queues[event].empty()
+
+
+class PythonReconnecting(Reconnecting):
+    name = "Python"
+
+    @staticmethod
+    def make(url, **options):
+        seconds = {name: options.pop(name) / 1000 for name in ("base", "cap", "stable") if name in options}
+        faults = {"faults": options.pop("faults")} if "faults" in options else {}
+        options |= {name: options[name] / 1000 for name in ("heartbeat", "timeout") if name in options}
+        # Not through a proxy of the environment.
+        return Client(url, retry=Retry(**seconds, **faults), proxy=None, **options)
+
+    async def launch(self, url, options):
+        self.client = self.make(url, **options)
+        for event in EVENTS:
+            self.client.on(event, lambda value, event=event: self.happened(event, self.plain(value), self.client.cursor))
+        self.iteration = asyncio.create_task(self.iterate())
+
+    @staticmethod
+    def plain(value):
+        """As JavaScript tells it."""
+        if isinstance(value, dict):
+            return value | {"delay": value["delay"] * 1000} if "delay" in value else value
+        return {"code": value.code, "fatal": value.fatal, "status": value.status, "id": value.id, "message": str(value)}
+
+    async def iterate(self):
+        try:
+            async for message in self.client:
+                self.happened("message", message, self.client.cursor)
+        except Problem as problem:
+            assert problem.fatal, problem
+
+    async def do(self, method, *args):
+        if method == "close":
+            return await self.client.close()
+        return getattr(self.client, method)(**args[0]) if method != "send" else self.client.send(*args)
+
+    async def close(self):
+        await self.client.close()
+        await asyncio.wait_for(self.iteration, DEADLINE)
+
+
+class NodeReconnecting(Reconnecting):
+    name = "Node"
+
+    async def launch(self, url, options):
+        self.process = await asyncio.create_subprocess_exec(
+            "node",
+            DRIVER,
+            url,
+            json.dumps(options),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env=os.environ | {"NODE_PATH": os.path.join(OUT, "node_modules")},
+            limit=32 * 1024 * 1024,
+        )
+        self.reader = asyncio.create_task(self.read())
+
+    async def read(self):
+        while line := await self.process.stdout.readline():
+            self.happened(**json.loads(line))
+
+    async def do(self, method, *args):
+        self.process.stdin.write(json.dumps({"method": method, "args": args}).encode() + b"\n")
+        await self.process.stdin.drain()
+
+    async def close(self):
+        """The process ends by itself once nothing is left that it could do."""
+        try:
+            await self.do("close")
+        except ConnectionError:
+            pass  # It was closed before.
+        status = await asyncio.wait_for(self.process.wait(), DEADLINE)
+        await self.reader
+        assert status == 0, f"the Node client ended with status {status}"
+
+
+class ChromiumReconnecting(Reconnecting):
+    name = "Chromium"
+    command = shutil.which("chromium")
+
+    async def launch(self, url, options):
+        self.page = PageServer({"url": url, "options": options}, self.happened)
+        self.profile = tempfile.TemporaryDirectory()
+        self.process = await asyncio.create_subprocess_exec(
+            self.command,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--no-proxy-server",
+            f"--user-data-dir={self.profile.name}",
+            self.page.uri("/test/e2e/clients/browser.html"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+
+    async def do(self, method, *args):
+        self.page.commands.put({"method": method, "args": args})
+
+    async def close(self):
+        await self.do("close")
+        while (await self.next("state"))["state"] != "closed":
+            pass
+        self.process.terminate()
+        await asyncio.wait_for(self.process.wait(), DEADLINE)
+        self.page.close()
+        self.profile.cleanup()
+
+
+CLIENTS = (PythonReconnecting, NodeReconnecting, ChromiumReconnecting)
+
+
+def with_clients(*clients):
+    """Makes a test case for each client of one: `self.client` is the class of the client."""
+
+    def decorate(tests):
+        module = sys.modules[tests.__module__]
+        for client in clients:
+            name = f"{tests.__name__}With{client.name}"
+            case = type(name, (tests,), {"client": client, "__module__": tests.__module__})
+            if client is ChromiumReconnecting and client.command is None:
+                # One line for all of it.
+                skipped = unittest.skip("no chromium on PATH")(lambda _: None)
+                case = type(name, (unittest.TestCase,), {"test_in_a_browser": skipped, "__module__": tests.__module__})
+            setattr(module, name, case)
+
+    return decorate
