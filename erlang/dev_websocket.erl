@@ -15,6 +15,10 @@
 %%%     ws://node:8735/ws?topic=prices
 %%%     ws://node:8735/ws?topic=action:Transfer
 %%%
+%%% The other direction is off until a process says `listen/1'. It gets what clients
+%%% send as `{dev_websocket, Connection, {text | binary, Payload}}', and `send/2'
+%%% answers that connection alone.
+%%%
 %%% The server starts when this module is loaded. Its settings come from, the
 %%% strongest first, `start/1', the OS environment (`DEV_WEBSOCKET_PORT'), the
 %%% application environment (`port') and the defaults. A listener that cannot be
@@ -26,6 +30,7 @@
 -module(dev_websocket).
 -export([info/0, info/1, cast/2]).
 -export([start/1, stop/0, config/0, stats/0]).
+-export([listen/1, listen/2, unlisten/1, send/2, connection/1]).
 
 -on_load(on_load/0).
 
@@ -71,6 +76,36 @@ config() ->
 -spec stats() -> map() | {error, term()}.
 stats() ->
     dev_websocket_engine:stats().
+
+%% @doc Make a process the listener: see `listen/2'.
+-spec listen(pid()) -> ok | {error, term()}.
+listen(Listener) ->
+    listen(Listener, #{}).
+
+%% @doc Make a process the listener. From now on it gets what clients send, as
+%% `{dev_websocket, Connection, {text | binary, Payload}}': those of a connection in
+%% their order, and all of them. When it falls behind, with `max_queue' messages in
+%% its mailbox, clients are not read from for a while. It stays the listener until
+%% it ends or `unlisten/1' is called; there is one in a node at a time.
+-spec listen(pid(), map()) -> ok | {error, term()}.
+listen(Listener, Opts) ->
+    dev_websocket_engine:listen(Listener, Opts).
+
+%% @doc End a listener. What was on its way to it is dropped.
+-spec unlisten(pid()) -> ok | {error, term()}.
+unlisten(Listener) ->
+    dev_websocket_engine:unlisten(Listener).
+
+%% @doc Send to one connection: a text, bytes, or any term as in a message. It comes
+%% after all that this process has cast before and before what it casts later.
+-spec send(non_neg_integer(), {text | binary, binary()} | term()) -> ok | {error, term()}.
+send(Connection, Payload) ->
+    dev_websocket_engine:send(Connection, Payload).
+
+%% @doc The address, format, topics and request headers of a connection.
+-spec connection(non_neg_integer()) -> {ok, map()} | {error, term()}.
+connection(Connection) ->
+    dev_websocket_engine:connection(Connection).
 
 %%% Private functions.
 

@@ -7,6 +7,7 @@
 -module(dev_websocket_engine).
 -export([boot/0, resume/0, start/1, stop/0]).
 -export([cast/1, info/0, config/0, stats/0]).
+-export([listen/2, unlisten/1, send/2, connection/1]).
 
 %% Longer than the engine takes to close all connections.
 -define(DEADLINE, 10000).
@@ -91,6 +92,36 @@ config() ->
 -spec stats() -> map() | {error, term()}.
 stats() ->
     with_engine(fun() -> hb_websocket_nif:stats() end).
+
+%% @doc Make a process the listener.
+-spec listen(term(), term()) -> ok | {error, term()}.
+listen(Listener, Opts) ->
+    with_engine(fun() ->
+        %% The bound on what waits for the listener is a setting.
+        _ = boot(),
+        dev_websocket_listener:start(Listener, Opts)
+    end).
+
+%% @doc End a listener.
+-spec unlisten(term()) -> ok | {error, term()}.
+unlisten(Listener) ->
+    with_engine(fun() -> dev_websocket_listener:stop(Listener) end).
+
+%% @doc Send to one connection. Never raises.
+-spec send(term(), term()) -> ok | {error, term()}.
+send(Connection, Payload) ->
+    try hb_websocket_nif:send(Connection, Payload) of
+        large -> hb_websocket_nif:send_large(Connection, Payload);
+        Sent -> Sent
+    catch
+        error:undef -> with_engine(fun() -> hb_websocket_nif:send_large(Connection, Payload) end);
+        _:_ -> {error, fault}
+    end.
+
+%% @doc What is known of a connection.
+-spec connection(term()) -> {ok, map()} | {error, term()}.
+connection(Connection) ->
+    with_engine(fun() -> answer(fun(Ref) -> hb_websocket_nif:connection(Ref, Connection) end) end).
 
 %%% Private functions.
 

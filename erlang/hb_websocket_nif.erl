@@ -14,6 +14,7 @@
 -export([boot/2, start/2, stop/1]).
 -export([cast/1, cast_large/1]).
 -export([info/0, settings/0, stats/0, validate/1]).
+-export([listen/1, unlisten/1, acknowledge/1, send/2, send_large/2, connection/2]).
 -export([load/0, application/0]).
 
 -on_load(on_load/0).
@@ -59,6 +60,31 @@ stats() -> not_loaded().
 %% @doc Say whether the settings would be taken.
 -spec validate(term()) -> ok | {error, term()}.
 validate(_Settings) -> not_loaded().
+
+%% @doc Make the caller the proxy of a listener: it gets `{inbound, Cost, Message}'
+%% for each message of a client.
+-spec listen(term()) -> ok | {error, term()}.
+listen(_Listener) -> not_loaded().
+
+%% @doc End a listener, and say who its proxy was.
+-spec unlisten(term()) -> {ok, pid()} | {error, term()}.
+unlisten(_Listener) -> not_loaded().
+
+%% @doc Say that messages of so much cost are with the listener.
+-spec acknowledge(term()) -> ok | {error, term()}.
+acknowledge(_Cost) -> not_loaded().
+
+%% @doc Send to one connection. `large' is as with `cast/1'.
+-spec send(term(), term()) -> ok | large | {error, term()}.
+send(_Connection, _Payload) -> not_loaded().
+
+%% @doc Send to one connection what may be large, on a dirty scheduler.
+-spec send_large(term(), term()) -> ok | {error, term()}.
+send_large(_Connection, _Payload) -> not_loaded().
+
+%% @doc Ask what is known of a connection.
+-spec connection(term(), term()) -> ok | {error, term()}.
+connection(_Ref, _Connection) -> not_loaded().
 
 %% @doc The application that this module belongs to, for its environment.
 -spec application() -> atom().

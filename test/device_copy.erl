@@ -6,7 +6,7 @@
 %% names of the group are renamed, as a packager does it, and nothing else is.
 -spec modules() -> [{module(), string(), binary()}].
 modules() ->
-    [copy(Module) || Module <- [dev_websocket, dev_websocket_engine, dev_websocket_settings]].
+    [copy(Module) || Module <- [dev_websocket, dev_websocket_engine, dev_websocket_listener, dev_websocket_settings]].
 
 copy(Module) ->
     {ok, {_, [{abstract_code, {raw_abstract_v1, Forms}}]}} = beam_lib:chunks(code:which(Module), [abstract_code]),

@@ -43,7 +43,10 @@ every_function_takes_any_term() ->
         #{}, #{a => 1}, #{<<"port">> => b}, #{1 => 2}, self(), make_ref(), hd(erlang:ports()), fun() -> ok end, fun lists:map/2,
         deep(200, 1), lists:seq(1, 2000), maps:from_list([{N, N} || N <- lists:seq(1, 2000)])
     ],
-    Calls = [{cast, 1}, {cast_large, 1}, {validate, 1}, {stop, 1}, {boot, 2}, {start, 2}, {info, 0}, {settings, 0}, {stats, 0}],
+    Calls = [
+        {cast, 1}, {cast_large, 1}, {validate, 1}, {stop, 1}, {boot, 2}, {start, 2}, {info, 0}, {settings, 0}, {stats, 0},
+        {listen, 1}, {acknowledge, 1}, {unlisten, 1}, {send, 2}, {send_large, 2}, {connection, 2}
+    ],
     ?assertEqual(
         lists:sort(Calls ++ [{load, 0}, {application, 0}, {module_info, 0}, {module_info, 1}]),
         lists:sort(hb_websocket_nif:module_info(exports))
@@ -197,7 +200,7 @@ the_device_can_be_reloaded() ->
             still_serves(Info, Client)
         end
      ||
-        Module <- [dev_websocket, dev_websocket_engine, dev_websocket_settings]
+        Module <- [dev_websocket, dev_websocket_engine, dev_websocket_listener, dev_websocket_settings]
     ].
 
 %% Newer nodes give each copy of a device generated module names. The root comes

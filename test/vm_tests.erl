@@ -30,6 +30,11 @@ without_the_library_every_call_says_so() ->
             Calls = [
                 {hb_websocket_nif, cast, [a]}, {hb_websocket_nif, cast_large, [a]}, {hb_websocket_nif, settings, []},
                 {hb_websocket_nif, stats, []}, {hb_websocket_nif, validate, [#{}]}, {hb_websocket_nif, stop, [1]},
+                {hb_websocket_nif, listen, [self()]}, {hb_websocket_nif, unlisten, [self()]},
+                {hb_websocket_nif, acknowledge, [1]}, {hb_websocket_nif, send, [1, a]},
+                {hb_websocket_nif, send_large, [1, a]}, {hb_websocket_nif, connection, [1, 1]},
+                {dev_websocket, listen, [self()]}, {dev_websocket, unlisten, [self()]},
+                {dev_websocket, send, [1, a]}, {dev_websocket, connection, [1]},
                 {hb_websocket_nif, start, [1, #{}]}, {hb_websocket_nif, boot, [1, #{}]}, {hb_websocket_nif, load, []},
                 {dev_websocket, info, []}, {dev_websocket, start, [#{}]}, {dev_websocket, stop, []},
                 {dev_websocket, config, []}, {dev_websocket, stats, []}
@@ -77,7 +82,7 @@ a_packaged_device_brings_its_engine() ->
         ok = file:del_dir_r(filename:join(Folder, "ebin.all")),
         with_peer(Folder, [], fun(Call) ->
             Load = fun({Module, File, Beam}) -> {module, Module} = Call(code, load_binary, [Module, File, Beam]) end,
-            Copies = [{Root, _, _}, {Engine, _, _}, _] = device_copy:modules(),
+            Copies = [{Root, _, _}, {Engine, _, _} | _] = device_copy:modules(),
             Load(archive_module(Engine, Folder)),
             lists:foreach(Load, Copies),
             ?assertEqual({ok, <<"OK">>}, Call(Root, cast, [#{<<"topic">> => <<"first">>}, #{}])),

@@ -6,6 +6,7 @@
 %%% prints can be told from it.
 -module(e2e_vm).
 -export([main/0, burst/4, settle/1]).
+-export([echo/0, sleeper/1, wake/1, unlisten/0]).
 
 %% Who starts this VM waits at most as long for the answer itself.
 -define(SETTLE_DEADLINE, 60000).
@@ -37,7 +38,64 @@ burst(Topic, Processes, Each, Padding) ->
 settle(Fits) ->
     settle(Fits, erlang:monotonic_time(millisecond) + ?SETTLE_DEADLINE).
 
+%% @doc Listen, and send everything back to where it came from.
+echo() ->
+    listen(fun echo_loop/0, #{}).
+
+%% @doc Listen, and sleep until `wake/1'.
+sleeper(MaxQueue) ->
+    listen(
+        fun() ->
+            receive
+                {wake, From, Count} -> From ! {heard, self(), hear(Count, 0)}
+            end
+        end,
+        #{max_queue => MaxQueue}
+    ).
+
+%% @doc Let the sleeper hear so many messages, and say how many bytes they had.
+wake(Count) ->
+    Listener = whereis(e2e_listener),
+    Listener ! {wake, self(), Count},
+    receive
+        {heard, Listener, Bytes} -> Bytes
+    after ?SETTLE_DEADLINE -> error(not_heard)
+    end.
+
+%% @doc End the listener in whatever it does.
+unlisten() ->
+    case whereis(e2e_listener) of
+        undefined ->
+            ok;
+        Listener ->
+            ok = dev_websocket:unlisten(Listener),
+            Monitor = monitor(process, Listener),
+            exit(Listener, kill),
+            receive
+                {'DOWN', Monitor, process, Listener, _} -> ok
+            end
+    end.
+
 %%% Private functions.
+
+listen(Loop, Opts) ->
+    Listener = spawn(Loop),
+    register(e2e_listener, Listener),
+    dev_websocket:listen(Listener, Opts).
+
+echo_loop() ->
+    receive
+        {dev_websocket, Connection, Payload} ->
+            ok = dev_websocket:send(Connection, Payload),
+            echo_loop()
+    end.
+
+hear(0, Bytes) ->
+    Bytes;
+hear(Count, Bytes) ->
+    receive
+        {dev_websocket, _, {_, Payload}} -> hear(Count - 1, Bytes + byte_size(Payload))
+    end.
 
 settle(Fits, Deadline) ->
     Stats = dev_websocket:stats(),

@@ -57,6 +57,10 @@ counters! {
     requests_refused,
     /// Messages read from clients.
     inbound_messages,
+    /// Messages of clients handed to the listener.
+    inbound_delivered,
+    /// Messages to one connection that were taken on.
+    direct_messages,
     /// Error frames sent to clients.
     error_frames,
     /// Faults inside the engine that were contained.

@@ -9,9 +9,14 @@ pub(crate) const MAX_HEADER: usize = 10;
 
 /// The header of a text frame with that many bytes of payload.
 pub(crate) fn text_header(payload: usize) -> ArrayVec<u8, MAX_HEADER> {
+    header(Data::Text, payload)
+}
+
+/// The header of a frame of either kind.
+pub(crate) fn header(kind: Data, payload: usize) -> ArrayVec<u8, MAX_HEADER> {
     let mut header = ArrayVec::new();
     let frame = FrameHeader {
-        opcode: OpCode::Data(Data::Text),
+        opcode: OpCode::Data(kind),
         ..FrameHeader::default()
     };
     // The array has room for the longest header.

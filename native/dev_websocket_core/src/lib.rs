@@ -8,6 +8,9 @@
 //! `shard` (matched and written) → the socket.
 //!
 //! The way back is `listener` → `http` (the request) → `connection` (reads control messages) → `shard`.
+//!
+//! The other direction is `connection` → `inbound` (to the program's [`Listener`], within a bound), and
+//! [`Server::send`] (in `direct`) → `shard` → the socket.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::mutable_key_type,
@@ -18,11 +21,13 @@ mod admission;
 mod connection;
 mod counters;
 mod cursor;
+mod direct;
 mod directory;
 mod disconnect;
 mod error;
 mod frame;
 mod http;
+mod inbound;
 #[cfg(feature = "internals")]
 pub mod internals;
 mod listener;
@@ -41,7 +46,9 @@ mod template_index;
 pub mod topic;
 
 pub use counters::{Counter, Counters};
+pub use direct::{ConnectionInfo, Direct, SendError};
 pub use disconnect::Disconnect;
 pub use error::{Rejected, StartError};
+pub use inbound::{Inbound, Listener, Listening, Payload};
 pub use server::{Info, Reconfigured, Server};
 pub use settings::{SettingError, SettingRow, SettingValue, Settings};

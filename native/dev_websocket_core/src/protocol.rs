@@ -1,7 +1,8 @@
 //! The control protocol: JSON text frames with a `type`, both ways. docs/PROTOCOL.md describes each.
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::cursor::Since;
@@ -37,6 +38,11 @@ pub(crate) enum Request {
     },
     Ping {
         id: RequestId,
+    },
+    /// For the listener, which gets the data.
+    Send {
+        id: RequestId,
+        data: String,
     },
 }
 
@@ -90,6 +96,8 @@ pub(crate) enum FaultCode {
     Contradictory,
     /// Too many requests wait for a replay to end.
     Busy,
+    /// Nobody listens to what clients send.
+    NoListener,
 }
 
 /// What the server says, apart from publications.
@@ -317,6 +325,10 @@ impl Request {
                 subscriptions,
             }),
             "ping" => Ok(Self::Ping { id: id.clone() }),
+            "send" => data(&mut fields, text).map(|data| Self::Send {
+                id: id.clone(),
+                data,
+            }),
             _ => Err((
                 FaultCode::UnknownType,
                 format!("unknown type {:?}", shown(&kind)),
@@ -410,6 +422,24 @@ fn since(fields: &mut Map<String, Value>) -> Result<Option<Since>, Problem> {
     Since::parse(&text)
         .map(Some)
         .map_err(|error| (FaultCode::BadSince, error.to_string()))
+}
+
+/// The data of a request: a text itself, anything else as it is written in the request.
+fn data(fields: &mut Map<String, Value>, text: &str) -> Result<String, (FaultCode, String)> {
+    #[derive(Deserialize)]
+    struct Written<'t> {
+        #[serde(borrow)]
+        data: &'t RawValue,
+    }
+    match fields.remove("data") {
+        Some(Value::String(data)) => Ok(data),
+        // It fails only where `data` stands twice; the last one counts, as for every field.
+        Some(data) => Ok(serde_json::from_str(text).map_or_else(
+            |_| data.to_string(),
+            |Written { data }| data.get().to_owned(),
+        )),
+        None => Err((FaultCode::BadField, "data is missing".into())),
+    }
 }
 
 fn shown(text: &str) -> String {

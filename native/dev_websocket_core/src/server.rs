@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::counters::Counters;
 use crate::disconnect::Disconnect;
 use crate::error::{Rejected, StartError};
+use crate::inbound::Inbound;
 use crate::listener;
 use crate::log::Log;
 use crate::message::Value;
@@ -26,7 +27,7 @@ use crate::shared::{Active, Shared, WEBSOCKET_PATH};
 /// [`Server::shutdown`] leaves its threads running.
 #[derive(Debug)]
 pub struct Server {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     running: Mutex<Option<Running>>,
 }
 
@@ -65,6 +66,18 @@ impl Server {
     /// # Errors
     /// [`StartError`] when the address cannot be bound or the system gives no threads; nothing is left running.
     pub fn start(settings: Settings, counters: Arc<Counters>) -> Result<Self, StartError> {
+        Self::start_with(settings, counters, Arc::default())
+    }
+
+    /// Starts a server whose clients are heard by whoever listens at `inbound`.
+    ///
+    /// # Errors
+    /// See [`Self::start`].
+    pub fn start_with(
+        settings: Settings,
+        counters: Arc<Counters>,
+        inbound: Arc<Inbound>,
+    ) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(settings.worker_count())
             .thread_name("ws-io")
@@ -75,7 +88,7 @@ impl Server {
         let address = local_address(&listener, &settings)?;
         let shard_count = settings.shard_count();
         let (log, cursors) = Log::new(shard_count);
-        let shared = Shared::new(settings, address, shard_count, log, counters);
+        let shared = Shared::new(settings, address, shard_count, log, counters, inbound);
         let mut running = Running {
             runtime,
             shards: Vec::new(),

@@ -221,6 +221,8 @@ settings! {
         "bytes of a client's message", "A larger one closes the connection with 1009.";
     max_inbound_rate: u64 = 50, "a number from 0 to 1000000", |n| *n <= 1_000_000,
         "messages of one client in a second, 0 for no limit", "One more closes the connection with 1008.";
+    listener_bytes: u64 = MIB, "a number of bytes from 1024 to 1073741824", |n| (KIB..=KIB * MIB).contains(n),
+        "bytes of clients' messages on their way to the listener", "A client whose next message does not fit is not read from meanwhile. A change holds from the next `listen` on.";
     max_message_bytes: u64 = MIB, "a number of bytes from 1 to 67108864", |n| (1..=64 * MIB).contains(n),
         "bytes of a cast message as JSON", "A larger message is dropped and counted as `too_large`.";
     ingress_bytes: u64 = 64 * MIB, "a number of bytes from 65536 to 17179869184", |n| (64 * KIB..=16 * KIB * MIB).contains(n),

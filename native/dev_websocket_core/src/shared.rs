@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
@@ -12,8 +12,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
 use crate::connection::link::Link;
+use crate::connection::peer::Peer;
+use crate::connection::table::Connections;
 use crate::counters::Counters;
 use crate::directory::Directory;
+use crate::inbound::Inbound;
 use crate::log::Log;
 use crate::message::topics::TopicRules;
 use crate::publication::now;
@@ -23,6 +26,9 @@ use crate::shard::mailbox::Mailbox;
 
 /// The path of the WebSocket endpoint.
 pub(crate) const WEBSOCKET_PATH: &str = "/ws";
+
+/// The number of the next connection. It outlives the server: a number that a listener keeps never means another one.
+static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 
 /// See the module's text. One per server.
 #[derive(Debug)]
@@ -38,7 +44,9 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     pub(crate) log: Log,
     pub(crate) mailboxes: Box<[Arc<Mailbox>]>,
-    next_connection: AtomicU64,
+    pub(crate) connections: Connections,
+    pub(crate) inbound: Arc<Inbound>,
+    next_shard: AtomicUsize,
 }
 
 /// Settings, and what is made of them for the path of a message.
@@ -65,6 +73,7 @@ impl Shared {
         shards: usize,
         log: Log,
         counters: Arc<Counters>,
+        inbound: Arc<Inbound>,
     ) -> Arc<Self> {
         Arc::new(Self {
             active: ArcSwap::new(Active::new(settings)),
@@ -77,7 +86,9 @@ impl Shared {
             stopping: CancellationToken::new(),
             log,
             mailboxes: (0..shards).map(|_| Arc::default()).collect(),
-            next_connection: AtomicU64::new(1),
+            connections: Connections::default(),
+            inbound,
+            next_shard: AtomicUsize::new(0),
         })
     }
 
@@ -87,10 +98,10 @@ impl Shared {
     }
 
     /// The link of a new connection, on one of the shards.
-    pub(crate) fn link(&self, stream: TcpStream) -> Arc<Link> {
-        let id: ConnectionId = self.next_connection.fetch_add(1, Ordering::Relaxed);
-        let shard = id as usize % self.mailboxes.len();
-        Link::new(id, stream, self.mailboxes[shard].clone())
+    pub(crate) fn link(&self, stream: TcpStream, peer: Peer) -> Arc<Link> {
+        let id: ConnectionId = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
+        let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.mailboxes.len();
+        Link::new(id, stream, peer, self.mailboxes[shard].clone())
     }
 }
 

@@ -52,6 +52,13 @@ impl Budget {
     }
 }
 
+impl Budget {
+    /// Bytes of text that may be read.
+    pub(crate) fn text(self) -> usize {
+        self.text
+    }
+}
+
 /// Reads a message, and says how much of a time slice that and its encoding take, in percent.
 pub(crate) fn message<'a>(
     term: Term<'a>,

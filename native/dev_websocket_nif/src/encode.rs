@@ -1,9 +1,10 @@
 //! Core types to terms.
 
-use dev_websocket_core::{Info, SettingError, SettingValue, Settings, StartError};
-use rustler::{Atom, Encoder, Env, Term};
+use dev_websocket_core::{ConnectionInfo, Info, SettingError, SettingValue, Settings, StartError};
+use rustler::{Atom, Encoder, Env, NewBinary, Term};
 
 use crate::atoms;
+use crate::direct::Sent;
 use crate::engine::{self, Outcome, Reason};
 use crate::settings::BadSettings;
 
@@ -86,6 +87,54 @@ pub(crate) fn bad_settings<'a>(env: Env<'a>, error: &BadSettings<'a>) -> Term<'a
         }
     };
     (atoms::error(), reason).encode(env)
+}
+
+/// `ok`, `large`, or `{error, Reason}`.
+pub(crate) fn sent<'a>(env: Env<'a>, sent: &Sent) -> Term<'a> {
+    let reason = match sent {
+        Sent::Done => return atoms::ok().encode(env),
+        Sent::Large => return atoms::large().encode(env),
+        Sent::Down(reason) => return error(env, reason),
+        Sent::BadArgument(expected) => return bad_argument(env, expected),
+        Sent::NoConnection => atoms::no_connection(),
+        Sent::Busy => atoms::busy(),
+        Sent::TooLarge => atoms::too_large(),
+        Sent::Fault => atoms::fault(),
+    };
+    (atoms::error(), reason).encode(env)
+}
+
+/// `{error, {bad_argument, Expected}}`.
+pub(crate) fn bad_argument<'a>(env: Env<'a>, expected: &str) -> Term<'a> {
+    (atoms::error(), (atoms::bad_argument(), text(env, expected))).encode(env)
+}
+
+/// `{ok, Map}`, or `{error, no_connection}`.
+pub(crate) fn connection(env: Env<'_>, known: Option<ConnectionInfo>) -> Term<'_> {
+    let Some(known) = known else {
+        return sent(env, &Sent::NoConnection);
+    };
+    let bytes = |bytes: &[u8]| Term::from(NewBinary::from_slice(env, bytes));
+    let format = if known.is_raw {
+        atoms::raw()
+    } else {
+        atoms::json()
+    };
+    let headers = known
+        .headers
+        .iter()
+        .map(|(name, value)| (bytes(name), bytes(value)));
+    let topics: Vec<_> = known.topics.iter().map(|topic| text(env, topic)).collect();
+    let known = map(
+        env,
+        [
+            (atoms::peer(), text(env, &known.peer.to_string())),
+            (atoms::format(), format.encode(env)),
+            (atoms::topics(), topics.encode(env)),
+            (atoms::headers(), map(env, headers)),
+        ],
+    );
+    (atoms::ok(), known).encode(env)
 }
 
 /// `{ok, Uri, Topics}`.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dev_websocket_core::{
-    Counters, Disconnect, Reconfigured, Rejected, Server, Settings, StartError,
+    Counters, Disconnect, Inbound, Reconfigured, Rejected, Server, Settings, StartError,
 };
 use parking_lot::Mutex;
 use rustler::Term;
@@ -27,6 +27,7 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(3);
 pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine {
     phase: ArcSwap::from_pointee(Phase::Down(Reason::NotStarted)),
     counters: Arc::default(),
+    inbound: Arc::default(),
     control: Mutex::new(None),
 });
 
@@ -119,6 +120,8 @@ pub(crate) struct Engine {
     phase: ArcSwap<Phase>,
     /// Shared by all servers of this VM, one after the other.
     pub(crate) counters: Arc<Counters>,
+    /// Likewise, so that a listener stays over a restart.
+    pub(crate) inbound: Arc<Inbound>,
     /// Held only to hand over a job.
     control: Mutex<Option<Sender<Job>>>,
 }
@@ -223,7 +226,8 @@ impl Engine {
     }
 
     fn start(&self, settings: Settings) -> Result<()> {
-        match Server::start(settings.clone(), self.counters.clone()) {
+        let (counters, inbound) = (self.counters.clone(), self.inbound.clone());
+        match Server::start_with(settings.clone(), counters, inbound) {
             Ok(server) => {
                 self.enter(Phase::Running(Running::new(Arc::new(server), &settings)));
                 Ok(())

@@ -1,13 +1,15 @@
 //! The NIFs of the Erlang module `hb_websocket_nif`: shims between terms and [`dev_websocket_core`].
 //!
 //! No NIF blocks or waits. `boot`, `start` and `stop` hand their work to the engine's control thread and return; the
-//! result is sent to the caller as `{Ref, Result}`. Loading the library starts nothing, so that a reload after a purge
-//! finds the same engine over the same statics.
+//! result is sent to the caller as `{Ref, Result}`, and so is that of `connection`. Loading the library starts nothing,
+//! so that a reload after a purge finds the same engine over the same statics.
 
 mod atoms;
 mod decode;
+mod direct;
 mod encode;
 mod engine;
+mod inbound;
 mod integers;
 mod settings;
 mod terms;
@@ -18,6 +20,7 @@ use dev_websocket_core::Settings;
 use rustler::{Encoder, Env, OwnedEnv, Term};
 
 use crate::decode::Budget;
+use crate::direct::Sent;
 use crate::engine::{Command, ENGINE, Outcome};
 
 rustler::init!("hb_websocket_nif", load = load);
@@ -85,6 +88,74 @@ fn stats(env: Env<'_>) -> Term<'_> {
         .server()
         .map_or_else(|_| ENGINE.counters.list(), |server| server.stats());
     encode::stats(env, stats)
+}
+
+/// Makes the caller the one that gets what clients send, for a listener.
+#[rustler::nif]
+fn listen<'a>(env: Env<'a>, listener: Term<'a>) -> Term<'a> {
+    let Ok(listener) = listener.decode() else {
+        return encode::bad_argument(env, "a listener is a process of this node");
+    };
+    match inbound::listen(env, listener) {
+        Ok(()) => atoms::ok().encode(env),
+        Err((other, proxy)) => {
+            (atoms::error(), (atoms::already_listening(), other, proxy)).encode(env)
+        }
+    }
+}
+
+/// Ends the listener, and says who got the messages for it.
+#[rustler::nif]
+fn unlisten<'a>(env: Env<'a>, listener: Term<'a>) -> Term<'a> {
+    match listener.decode().map(inbound::unlisten) {
+        Ok(Some(proxy)) => (atoms::ok(), proxy).encode(env),
+        Ok(None) => (atoms::error(), atoms::not_listening()).encode(env),
+        Err(_) => encode::bad_argument(env, "a listener is a process of this node"),
+    }
+}
+
+/// Says that messages of so much cost are with the listener.
+#[rustler::nif]
+fn acknowledge<'a>(env: Env<'a>, cost: Term<'a>) -> Term<'a> {
+    match cost.decode() {
+        Ok(cost) => {
+            inbound::acknowledge(env.pid(), cost);
+            atoms::ok().encode(env)
+        }
+        Err(_) => encode::bad_argument(env, "a cost is a number of 32 bits"),
+    }
+}
+
+/// Sends to one connection, or gives up early with `large`: then `send_large` is the one to call.
+#[rustler::nif]
+fn send<'a>(env: Env<'a>, connection: Term<'a>, payload: Term<'a>) -> Term<'a> {
+    let (sent, percent) = direct::send(connection, payload, |_| Budget::inline(), Sent::Large);
+    if percent > 0 {
+        rustler::schedule::consume_timeslice(env, percent);
+    }
+    encode::sent(env, &sent)
+}
+
+/// Sends what may be of any size that the settings allow.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn send_large<'a>(env: Env<'a>, connection: Term<'a>, payload: Term<'a>) -> Term<'a> {
+    let (sent, _) = direct::send(connection, payload, Budget::of_message, Sent::TooLarge);
+    encode::sent(env, &sent)
+}
+
+/// What is known of a connection, as `{Ref, Result}` to the caller.
+#[rustler::nif]
+fn connection<'a>(env: Env<'a>, reference: Term<'a>, number: Term<'a>) -> Term<'a> {
+    let caller = env.pid();
+    let mut mail = OwnedEnv::new();
+    let reference = mail.save(reference);
+    let asked = direct::connection(number, move |known| {
+        // A caller that is gone by now has nobody to tell.
+        let _ = mail.send_and_clear(&caller, |env| {
+            (reference.load(env), encode::connection(env, known)).encode(env)
+        });
+    });
+    encode::sent(env, &asked)
 }
 
 /// Says whether the settings would be taken.

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::peer::Peer;
 use crate::disconnect::Disconnect;
 use crate::shard::command::{Command, ConnectionId};
 use crate::shard::mailbox::Mailbox;
@@ -23,6 +24,7 @@ const MAX_CONTROL_BYTES: usize = 64 * 1024;
 pub(crate) struct Link {
     pub(crate) id: ConnectionId,
     pub(crate) stream: TcpStream,
+    pub(crate) peer: Peer,
     mailbox: Arc<Mailbox>,
     /// Tells the task that one of the fields below has changed.
     changed: Notify,
@@ -31,13 +33,21 @@ pub(crate) struct Link {
     close: Mutex<Option<Disconnect>>,
     control_bytes: AtomicUsize,
     control_room: AtomicWaker,
+    /// Bytes sent to this connection alone that are not on the socket yet.
+    direct_bytes: AtomicUsize,
 }
 
 impl Link {
-    pub(crate) fn new(id: ConnectionId, stream: TcpStream, mailbox: Arc<Mailbox>) -> Arc<Self> {
+    pub(crate) fn new(
+        id: ConnectionId,
+        stream: TcpStream,
+        peer: Peer,
+        mailbox: Arc<Mailbox>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id,
             stream,
+            peer,
             mailbox,
             changed: Notify::new(),
             blocked: AtomicBool::new(false),
@@ -45,6 +55,7 @@ impl Link {
             close: Mutex::new(None),
             control_bytes: AtomicUsize::new(0),
             control_room: AtomicWaker::new(),
+            direct_bytes: AtomicUsize::new(0),
         })
     }
 
@@ -75,6 +86,24 @@ impl Link {
             self.control_bytes.fetch_sub(bytes, Ordering::AcqRel);
             self.control_room.wake();
         }
+    }
+
+    /// A frame for this connection alone is on the socket.
+    pub(crate) fn direct_sent(&self, bytes: usize) {
+        if bytes > 0 {
+            self.direct_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        }
+    }
+
+    // What those who send to this connection alone say.
+
+    /// Counts a frame, unless more than `limit` bytes wait already.
+    pub(crate) fn direct_made(&self, bytes: usize, limit: usize) -> bool {
+        let is_taken = self.direct_bytes.fetch_add(bytes, Ordering::AcqRel) <= limit;
+        if !is_taken {
+            self.direct_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        }
+        is_taken
     }
 
     // What the task asks and says.

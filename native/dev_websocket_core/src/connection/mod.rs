@@ -1,14 +1,19 @@
 //! One client, from its upgrade to its end: a small task that reads, answers and watches.
 //!
 //! The task never writes to the socket: its shard does ([`crate::shard`]). It reads control messages, passes them on
-//! as commands, tells the shard when a blocked socket takes bytes again, and pings a silent client.
+//! as commands, hands what is for the listener to it, tells the shard when a blocked socket takes bytes again, and pings
+//! a silent client.
 
 pub(crate) mod link;
+pub(crate) mod peer;
 mod stream;
+pub(crate) mod table;
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::{FutureExt, SinkExt, StreamExt};
@@ -21,7 +26,8 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 use self::link::Link;
 use self::stream::ClientStream;
 use crate::disconnect::Disconnect;
-use crate::protocol::{Fault, FaultCode, Request};
+use crate::inbound::Payload;
+use crate::protocol::{Fault, FaultCode, Request, RequestId};
 use crate::settings::{Settings, size};
 use crate::shard::command::{Command, Format, Opening};
 use crate::shared::Shared;
@@ -36,6 +42,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_SILENT_PINGS: u32 = 2;
 
 type Socket = WebSocketStream<ClientStream>;
+
+/// A message on its way to the listener. An error when nobody listens, with what the client called its request.
+type Delivery<'s> = Pin<Box<dyn Future<Output = Result<(), RequestId>> + Send + 's>>;
 
 /// Why a connection's loop ends.
 enum Ending {
@@ -53,6 +62,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>)
     let format = opening.format;
     let settings = opening.settings.clone();
     link.tell(Command::Open(Box::new(opening)));
+    // From here on it can be sent to; its welcome goes first.
+    let entry = shared.connections.enter(&link);
     let stream = ClientStream(link.clone());
     let mut socket = WebSocketStream::from_partially_read(
         stream,
@@ -69,9 +80,14 @@ pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>)
         second: Instant::now(),
         received: 0,
         silent_pings: 0,
+        excused_pongs: 0,
+        waiting: None,
         blocked: false,
     };
     let ending = session.read(&mut socket, heartbeat(&settings)).await;
+    drop(entry);
+    // It has a place in the line for the listener, before others.
+    session.waiting = None;
     match ending {
         Ending::Gone => {}
         Ending::Closed => session.finish().await,
@@ -103,16 +119,20 @@ struct Session<'s> {
     second: Instant,
     received: u64,
     silent_pings: u32,
+    /// Pings sent while nothing was read from the client. Their answers come all at once and are not counted.
+    excused_pongs: u32,
+    /// A message that the listener has no room for. Nothing is read meanwhile.
+    waiting: Option<Delivery<'s>>,
     blocked: bool,
 }
 
-impl Session<'_> {
+impl<'s> Session<'s> {
     async fn read(&mut self, socket: &mut Socket, mut heartbeat: Interval) -> Ending {
         loop {
             // A client that does not take its replies is not asked for more requests.
             let has_room = self.link.has_control_room();
             tokio::select! {
-                message = socket.next(), if has_room => match message {
+                message = socket.next(), if has_room && self.waiting.is_none() => match message {
                     Some(Ok(message)) => {
                         self.silent_pings = 0;
                         if let Err(reason) = self.receive(message) {
@@ -123,6 +143,12 @@ impl Session<'_> {
                     None => return Ending::Closed,
                 },
                 _ = poll_fn(|context| self.link.poll_control_room(context)), if !has_room => {}
+                heard = poll_fn(|context| poll(&mut self.waiting, context)) => {
+                    self.waiting = None;
+                    if let Err(reason) = self.heard(heard) {
+                        return Ending::Close(reason);
+                    }
+                }
                 () = self.link.changed() => {
                     self.blocked |= self.link.take_blocked();
                     if let Some(reason) = self.link.close_reason() {
@@ -139,10 +165,15 @@ impl Session<'_> {
                     self.unblock();
                 }
                 _ = heartbeat.tick() => {
-                    if self.silent_pings >= MAX_SILENT_PINGS {
+                    if self.waiting.is_some() {
+                        // It may well have answered: it is us who do not read.
+                        self.silent_pings = 0;
+                        self.excused_pongs += 1;
+                    } else if self.silent_pings >= MAX_SILENT_PINGS {
                         return Ending::Close(Disconnect::NoPong);
+                    } else {
+                        self.silent_pings += 1;
                     }
-                    self.silent_pings += 1;
                     // Waiting here for room would keep the loop from everything else, the end of the client included.
                     if self.link.has_control_room()
                         && let Some(Err(_)) = socket.send(Message::Ping(Vec::new().into())).now_or_never()
@@ -163,9 +194,23 @@ impl Session<'_> {
 
     /// Deals with one message of the client.
     fn receive(&mut self, message: Message) -> Result<(), Disconnect> {
-        let text = match message {
-            Message::Text(text) => Some(text),
-            Message::Binary(_) => None,
+        let request = match message {
+            Message::Text(text) if self.format == Format::Raw => {
+                return self.hand_over(None, Payload::Text(text.into()));
+            }
+            Message::Binary(bytes) if self.format == Format::Raw => {
+                return self.hand_over(None, Payload::Binary(bytes));
+            }
+            Message::Text(text) => Request::parse(&text),
+            Message::Binary(_) => Err(Fault {
+                id: None,
+                code: FaultCode::BadFrame,
+                message: "control messages are text frames".into(),
+            }),
+            Message::Pong(_) if self.excused_pongs > 0 => {
+                self.excused_pongs -= 1;
+                return Ok(());
+            }
             // tungstenite answers pings and closes by itself; a pong is a sign of life, and that is all.
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return self.count(),
             Message::Close(_) => {
@@ -176,20 +221,12 @@ impl Session<'_> {
                 return Ok(());
             }
         };
+        if let Ok(Request::Send { id, data }) = request {
+            return self.hand_over(id, Payload::Text(data.into()));
+        }
         self.count()?;
         self.shared.counters.inbound_messages.add(1);
-        if self.format == Format::Raw {
-            return Ok(());
-        }
         let connection = self.link.id;
-        let request = match text {
-            Some(text) => Request::parse(&text),
-            None => Err(Fault {
-                id: None,
-                code: FaultCode::BadFrame,
-                message: "control messages are text frames".into(),
-            }),
-        };
         self.link.tell(match request {
             Ok(Request::Subscribe {
                 id,
@@ -207,8 +244,49 @@ impl Session<'_> {
                 subscriptions,
             },
             Ok(Request::Ping { id }) => Command::Pong { connection, id },
+            // Dealt with above.
+            Ok(Request::Send { .. }) => return Ok(()),
             Err(fault) => Command::Fault { connection, fault },
         });
+        Ok(())
+    }
+
+    /// Gives a message to the listener, now or when there is room for it.
+    fn hand_over(&mut self, id: RequestId, payload: Payload) -> Result<(), Disconnect> {
+        let (shared, connection) = (self.shared, self.link.id);
+        let mut delivery: Delivery<'s> = Box::pin(async move {
+            if shared.inbound.deliver(connection, payload).await {
+                Ok(())
+            } else {
+                Err(id)
+            }
+        });
+        match (&mut delivery).now_or_never() {
+            Some(heard) => self.heard(heard),
+            None => {
+                self.waiting = Some(delivery);
+                Ok(())
+            }
+        }
+    }
+
+    /// What follows when the listener has a message, or nobody wants it. The listener is as fast as it is, and its
+    /// messages do not count against the client's rate.
+    fn heard(&mut self, heard: Result<(), RequestId>) -> Result<(), Disconnect> {
+        let shared = self.shared;
+        if let Err(id) = heard {
+            self.count()?;
+            if self.format == Format::Json {
+                let (code, message) = (FaultCode::NoListener, "nobody listens".into());
+                self.link.tell(Command::Fault {
+                    connection: self.link.id,
+                    fault: Fault { id, code, message },
+                });
+            }
+        } else {
+            shared.counters.inbound_delivered.add(1);
+        }
+        shared.counters.inbound_messages.add(1);
         Ok(())
     }
 
@@ -252,6 +330,16 @@ impl Session<'_> {
             }
         }
     }
+}
+
+/// Waits for the end of a delivery; without one, for ever.
+fn poll(
+    waiting: &mut Option<Delivery<'_>>,
+    context: &mut Context<'_>,
+) -> Poll<Result<(), RequestId>> {
+    waiting
+        .as_mut()
+        .map_or(Poll::Pending, |delivery| delivery.as_mut().poll(context))
 }
 
 /// Reads and drops what is there; whether that was the end.

@@ -18,6 +18,7 @@ use super::query::Query;
 use super::refusal::Refusal;
 use crate::admission::Full;
 use crate::connection;
+use crate::connection::peer::Peer;
 use crate::cursor::From;
 use crate::protocol::FaultCode;
 use crate::shard::command::Opening;
@@ -73,10 +74,11 @@ pub(super) fn upgrade(
             Full::Address => Refusal::too_many_connections(),
         })?;
     let shared = shared.clone();
+    let known = Peer::new(peer, query.format, request.headers());
     shared.tasks.clone().spawn(async move {
         if let Some((stream, early)) = taken_over(request).await {
             let opening = Opening {
-                link: shared.link(stream),
+                link: shared.link(stream, known),
                 format: query.format,
                 slow: query.slow,
                 from: query.from,

@@ -31,6 +31,23 @@ fn requests_are_read_with_their_ids() {
 }
 
 #[test]
+fn sent_data_is_a_text_or_json_as_it_was_written() {
+    for (text, expected) in [
+        (r#"{"type":"send","data":"a\u0062 \"c\""}"#, "ab \"c\""),
+        (r#"{"type":"send","data":""}"#, ""),
+        (r#"{"type":"send","data":null}"#, "null"),
+        (
+            r#"{"data": {"b": 1.50,"a":12345678901234567890123},"type":"send"}"#,
+            r#"{"b": 1.50,"a":12345678901234567890123}"#,
+        ),
+        (r#"{"type":"send","data":1,"data":[2]}"#, "[2]"),
+    ] {
+        let data = expected.to_owned();
+        assert_eq!(Request::parse(text), Ok(Request::Send { id: None, data }));
+    }
+}
+
+#[test]
 fn each_fault_has_its_code_and_keeps_the_id() {
     for (text, id, expected) in [
         ("", None, FaultCode::BadJson),
@@ -124,6 +141,11 @@ fn each_fault_has_its_code_and_keeps_the_id() {
             r#"{"type":"unsubscribe","topics":["a"],"since":1}"#,
             None,
             FaultCode::UnknownField,
+        ),
+        (
+            r#"{"type":"send","id":5}"#,
+            Some(json!(5)),
+            FaultCode::BadField,
         ),
     ] {
         assert_eq!(code(text), (id, expected), "{text}");

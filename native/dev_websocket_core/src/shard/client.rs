@@ -166,15 +166,32 @@ impl Client {
         }
     }
 
+    /// Sends a frame that is for this connection alone, behind what waits. Nothing follows a close frame.
+    ///
+    /// # Errors
+    /// When the socket is broken.
+    pub(crate) fn send_direct(&mut self, frame: Bytes, sent: &mut Sent) -> io::Result<()> {
+        if self.is_muted {
+            return Ok(());
+        }
+        self.outbox.push_direct(frame);
+        if self.outbox.is_blocked() {
+            Ok(())
+        } else {
+            self.flush(sent)
+        }
+    }
+
     /// Sends what waits.
     ///
     /// # Errors
     /// When the socket is broken.
     pub(crate) fn flush(&mut self, sent: &mut Sent) -> io::Result<()> {
         let stream = &self.link.stream;
-        let control_bytes = sent.control_bytes;
+        let (control_bytes, direct_bytes) = (sent.control_bytes, sent.direct_bytes);
         self.outbox.flush(sent, |slices| write(stream, slices))?;
         self.link.control_sent(sent.control_bytes - control_bytes);
+        self.link.direct_sent(sent.direct_bytes - direct_bytes);
         if self.outbox.is_blocked() {
             self.link.block();
         } else if self.is_finishing {

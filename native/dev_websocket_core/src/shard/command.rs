@@ -1,5 +1,6 @@
 //! What a writer shard is told by the connections' tasks.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use crate::protocol::{Fault, RequestId};
 use crate::settings::Settings;
 use crate::subscription::Subscription;
 
-/// A connection's number, unique within the server.
+/// A connection's number, unique within the program.
 pub(crate) type ConnectionId = u64;
 
 /// A request to the shard that owns the connection. One for an unknown connection is ignored: it has just ended.
@@ -43,6 +44,17 @@ pub(crate) enum Command {
         connection: ConnectionId,
         fault: Fault,
     },
+    /// A frame for this connection alone, behind the publications up to the number `after`.
+    Direct {
+        connection: ConnectionId,
+        after: u64,
+        frame: Bytes,
+    },
+    /// Somebody wants to know what it is subscribed to.
+    Topics {
+        connection: ConnectionId,
+        answer: Answer,
+    },
     /// Bytes that tungstenite writes: whole control frames.
     Control {
         connection: ConnectionId,
@@ -62,6 +74,37 @@ pub(crate) enum Command {
     Reconfigure,
     /// The shard's thread ends.
     Stop,
+}
+
+type Tell = Box<dyn FnOnce(Option<Vec<String>>) + Send>;
+
+/// Who waits for the topics of a connection. Without being given any, it is told that there are none to be had.
+pub(crate) struct Answer(Option<Tell>);
+
+impl Answer {
+    pub(crate) fn new(tell: impl FnOnce(Option<Vec<String>>) + Send + 'static) -> Self {
+        Self(Some(Box::new(tell)))
+    }
+
+    pub(crate) fn give(mut self, topics: Vec<String>) {
+        if let Some(tell) = self.0.take() {
+            tell(Some(topics));
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(tell) = self.0.take() {
+            tell(None);
+        }
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Answer")
+    }
 }
 
 /// A connection as it starts.

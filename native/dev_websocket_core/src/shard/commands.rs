@@ -51,6 +51,19 @@ impl Shard {
             Command::Control { connection, bytes } => {
                 self.with(connection, |shard, index| shard.send_control(index, bytes));
             }
+            Command::Direct {
+                connection,
+                after,
+                frame,
+            } => {
+                self.catch_up(after);
+                self.with(connection, |shard, index| {
+                    shard.on_client(index, |client, sent| client.send_direct(frame, sent));
+                });
+            }
+            Command::Topics { connection, answer } => self.with(connection, |shard, index| {
+                answer.give(shard.topic_names(index));
+            }),
             Command::Writable { connection } => self.with(connection, |shard, index| {
                 shard.on_client(index, Client::flush);
                 shard.resume_replay(index);
@@ -258,6 +271,17 @@ impl Shard {
                 covering.shown()
             ))
         })
+    }
+
+    /// The topics and globs of a connection, and its regular expressions.
+    fn topic_names(&self, index: ConnectionIndex) -> Vec<String> {
+        let topics = self.clients[index as usize].selection.topics.iter();
+        topics
+            .map(|entry| match self.registry.subscription(*entry).shown() {
+                serde_json::Value::String(name) => name,
+                shown => shown.to_string(),
+            })
+            .collect()
     }
 
     fn subscribed(&self, index: ConnectionIndex) -> Subscribed {

@@ -99,11 +99,13 @@ impl Shard {
         self.mailbox.attach();
         let mut commands = Vec::new();
         while !self.is_stopping {
+            // What is published after a command was given must not be sent before it is carried out.
+            let published = self.shared.log.last_seq();
             self.mailbox.take(&mut commands);
             for command in commands.drain(..) {
                 self.carry_out(command);
             }
-            self.take_publications();
+            self.take_publications(published);
             self.serve_round();
             self.replay_round();
             self.count();
@@ -115,9 +117,10 @@ impl Shard {
         }
     }
 
-    /// Takes what has been published, and queues the connections that it concerns.
-    fn take_publications(&mut self) {
-        while !self.batch.is_full()
+    /// Takes what has been published up to a number, and queues the connections that it concerns.
+    fn take_publications(&mut self, last: Seq) {
+        while self.seq < last
+            && !self.batch.is_full()
             && let Some(publication) = self.cursor.next()
         {
             self.seq = publication.seq();
@@ -144,6 +147,19 @@ impl Shard {
                 client.active.push(entry);
             }
         });
+    }
+
+    /// Takes all that has been published up to a number; when it is more than a batch, the rest has to be sent first.
+    fn catch_up(&mut self, last: Seq) {
+        while self.seq < last {
+            if self.batch.is_full() {
+                while !self.queue.is_empty() {
+                    self.serve_round();
+                }
+                self.end_batch();
+            }
+            self.take_publications(last);
+        }
     }
 
     fn serve_round(&mut self) {

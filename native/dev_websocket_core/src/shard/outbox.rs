@@ -2,7 +2,7 @@
 //!
 //! While the socket takes everything, nothing is kept here: the publications of a batch go out in one vectored write.
 //! What the socket does not take waits, up to a number of bytes; beyond that the slow policy decides. Only whole frames
-//! are ever dropped, and replies, pongs and gap frames never are.
+//! are ever dropped, and only publications: all other frames are bounded where they are made.
 
 use std::collections::{HashSet, VecDeque};
 use std::io::{self, IoSlice};
@@ -45,6 +45,8 @@ pub(crate) struct Outbox {
 enum Entry {
     Publication(Arc<Publication>),
     Control(Bytes),
+    /// A frame for this connection alone.
+    Direct(Bytes),
     Gap(Gap),
     /// A gap as it goes out. Nobody asked for it, so it does not count as control bytes.
     GapFrame(Bytes),
@@ -83,6 +85,8 @@ pub(crate) struct Sent {
     pub(crate) bytes: u64,
     /// Control bytes among them.
     pub(crate) control_bytes: usize,
+    /// Bytes among them of frames for this connection alone.
+    pub(crate) direct_bytes: usize,
     /// System calls.
     pub(crate) writes: u64,
 }
@@ -121,6 +125,11 @@ impl Outbox {
     /// Puts a control frame behind what waits.
     pub(crate) fn push_control(&mut self, frame: Bytes) {
         self.entries.push_back(Entry::Control(frame));
+    }
+
+    /// Puts a frame for this connection alone behind what waits.
+    pub(crate) fn push_direct(&mut self, frame: Bytes) {
+        self.entries.push_back(Entry::Direct(frame));
     }
 
     /// Puts a publication behind what waits.
@@ -215,7 +224,9 @@ impl Outbox {
                 Entry::Publication(publication) => {
                     push_slices(&mut slices, publication, self.format);
                 }
-                Entry::Control(frame) | Entry::GapFrame(frame) => slices.push(IoSlice::new(frame)),
+                Entry::Control(frame) | Entry::Direct(frame) | Entry::GapFrame(frame) => {
+                    slices.push(IoSlice::new(frame))
+                }
                 Entry::Gap(_) => break,
             }
         }
@@ -230,7 +241,9 @@ impl Outbox {
         while let Some(entry) = self.entries.front() {
             let length = match entry {
                 Entry::Publication(publication) => self.length(publication),
-                Entry::Control(frame) | Entry::GapFrame(frame) => frame.len(),
+                Entry::Control(frame) | Entry::Direct(frame) | Entry::GapFrame(frame) => {
+                    frame.len()
+                }
                 Entry::Gap(_) => break,
             };
             if self.written < length {
@@ -243,6 +256,7 @@ impl Outbox {
                     sent.publications += u64::from(publication.lost_messages() == 0);
                 }
                 Some(Entry::Control(_)) => sent.control_bytes += length,
+                Some(Entry::Direct(_)) => sent.direct_bytes += length,
                 _ => {}
             }
         }

@@ -18,10 +18,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dev_websocket_core::message::Value;
-use dev_websocket_core::{Counters, Disconnect, Server, Settings};
+use dev_websocket_core::{Counters, Disconnect, Inbound, Server, Settings};
 
 pub(crate) use self::client::{Client, seqs};
-pub(crate) use self::raw::{CLOSE, PING, PONG, Raw, Response, TEXT, frame, upgrade_request};
+pub(crate) use self::raw::{
+    BINARY, CLOSE, PING, PONG, Raw, Response, TEXT, frame, upgrade_request,
+};
 
 /// How long a test waits for what must happen before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,6 +32,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct TestServer {
     server: Server,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) inbound: Arc<Inbound>,
 }
 
 impl TestServer {
@@ -43,9 +46,11 @@ impl TestServer {
         let mut settings = settings();
         change(&mut settings);
         let counters = Arc::new(Counters::default());
+        let inbound = Arc::new(Inbound::default());
         Self {
-            server: Server::start(settings, counters.clone()).unwrap(),
+            server: Server::start_with(settings, counters.clone(), inbound.clone()).unwrap(),
             counters,
+            inbound,
         }
     }
 

@@ -11,6 +11,8 @@ use super::{PATIENCE, TestServer};
 
 /// The first byte of a whole text frame.
 pub(crate) const TEXT: u8 = 0x81;
+/// The first byte of a whole binary frame.
+pub(crate) const BINARY: u8 = 0x82;
 /// The first byte of a close frame.
 pub(crate) const CLOSE: u8 = 0x88;
 /// The first byte of a ping.
