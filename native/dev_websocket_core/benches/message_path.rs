@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use dev_websocket_core::Settings;
-use dev_websocket_core::internals::{Frame, Matcher};
+use dev_websocket_core::internals::{Choice, Frame, Matcher};
 use dev_websocket_core::message::Value;
 use dev_websocket_core::message::json::JsonWriter;
 use dev_websocket_core::message::topics::TopicRules;
@@ -94,11 +94,55 @@ fn frame(bencher: Bencher<'_, '_>, kind: &str) {
 #[divan::bench(args = [1, 1_000, 100_000])]
 fn match_batch(bencher: Bencher<'_, '_>, topics: usize) {
     let names: Vec<_> = (0..topics).map(|n| format!("t{n}")).collect();
-    let mut matcher = Matcher::new(names.iter().map(String::as_str));
+    let mut matcher = Matcher::default();
+    for (connection, name) in names.iter().enumerate() {
+        matcher.subscribe(connection, Choice::Topic(name));
+    }
     let frames: Vec<_> = (0..100)
         .map(|n| {
             let name = &names[n * 7919 % names.len()];
             let message = Value::Map(vec![("topic".into(), Value::Text(name.as_str().into()))]);
+            Frame::assemble(RULES.topics_of(&message).topics, &message, n as u64 + 1)
+        })
+        .collect();
+    bencher.bench_local(|| matcher.matches(frames.iter()));
+}
+
+/// How 10,000 connections choose among 10,000 topics; each has ten of them, and each publication has ten receivers.
+const CHOICES: [&str; 2] = ["topics", "patterns"];
+
+/// A batch of 1,000 messages to those connections, by exact topics or by 1,000 distinct globs, expressions and templates.
+/// The cache of patterns is warm from the second round on.
+#[divan::bench(args = CHOICES)]
+fn match_choices(bencher: Bencher<'_, '_>, choice: &str) {
+    let topic = |n: usize| format!("t{n:04}");
+    let mut matcher = Matcher::default();
+    for connection in 0..10_000 {
+        let group = connection % 1_000;
+        match (choice, group % 3) {
+            ("topics", _) => {
+                for thousand in 0..10 {
+                    matcher.subscribe(connection, Choice::Topic(&topic(thousand * 1_000 + group)));
+                }
+            }
+            (_, 0) => matcher.subscribe(connection, Choice::Topic(&format!("t*{group:03}"))),
+            (_, 1) => matcher.subscribe(connection, Choice::Match(&format!("^t[0-9]{group:03}$"))),
+            _ => matcher.subscribe(
+                connection,
+                Choice::Template(&format!(r#"{{"group":"{group:03}"}}"#)),
+            ),
+        }
+    }
+    let frames: Vec<_> = (0..1_000)
+        .map(|n| {
+            let number = n * 7_919 % 10_000;
+            let message = Value::Map(vec![
+                ("topic".into(), Value::Text(topic(number).into())),
+                (
+                    "group".into(),
+                    Value::Text(format!("{:03}", number % 1_000).into()),
+                ),
+            ]);
             Frame::assemble(RULES.topics_of(&message).topics, &message, n as u64 + 1)
         })
         .collect();

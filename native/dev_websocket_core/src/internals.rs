@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use crate::directory::Directory;
 use crate::message::Value;
+use crate::message::template::Template;
+use crate::protocol::regex;
 use crate::publication::{Draft, Publication};
 use crate::shard::registry::{ConnectionIndex, Registry};
 use crate::subscription::Subscription;
@@ -32,25 +34,42 @@ impl Frame {
     }
 }
 
+/// What a connection subscribes to.
+#[derive(Debug, Clone, Copy)]
+pub enum Choice<'c> {
+    /// A topic or a glob.
+    Topic(&'c str),
+    /// A regular expression.
+    Match(&'c str),
+    /// A template.
+    Template(&'c str),
+}
+
 /// The subscriptions of one shard.
 #[derive(Debug)]
-pub struct Matcher(Registry);
+pub struct Matcher(Registry, Directory);
+
+impl Default for Matcher {
+    fn default() -> Self {
+        Self(Registry::new(), Directory::default())
+    }
+}
 
 impl Matcher {
-    /// One subscription for each name, each of a connection of its own.
+    /// Subscribes a connection.
     ///
     /// # Panics
-    /// When a name is no topic.
-    #[must_use]
-    pub fn new<'n>(names: impl Iterator<Item = &'n str>) -> Self {
-        let directory = Directory::default();
-        let mut registry = Registry::new();
-        for (connection, name) in names.enumerate() {
-            #[allow(clippy::expect_used, reason = "a benchmark's own names are valid")]
-            let subscription = Subscription::parse(name).expect("a topic");
-            registry.subscribe(subscription, connection as ConnectionIndex, &directory);
-        }
-        Self(registry)
+    /// When the choice is none.
+    pub fn subscribe(&mut self, connection: usize, choice: Choice<'_>) {
+        let subscription = match choice {
+            Choice::Topic(name) => Subscription::parse(name).ok(),
+            Choice::Match(text) => regex(text).ok(),
+            Choice::Template(text) => Template::parse(text).ok().map(Subscription::Template),
+        };
+        #[allow(clippy::expect_used, reason = "a benchmark's own choices are valid")]
+        let subscription = subscription.expect("a subscription");
+        let Self(registry, directory) = self;
+        registry.subscribe(subscription, connection as ConnectionIndex, directory);
     }
 
     /// How many connections are told of a batch.
