@@ -73,6 +73,12 @@ def topics_burst(server, load, topics, per_topic, size=200, seconds=1.0):
     return _bursts(server, load, per_topic * streams, command, seconds, streams)
 
 
+def choices(server, load, topics):
+    """Every topic in turn, of which the connections have a tenth, by name or by something that must be matched."""
+    command = {"cmd": "topics_burst", "topics": topics, "per_topic": 10, "size": 200, "stride": topics}
+    return _bursts(server, load, 10, command, 0.5)
+
+
 def steady(server, load, rate, seconds, size=200, **more):
     """Messages at a fixed pace, after a second of the same to warm up."""
     command = {"cmd": "steady", "topic": "t", "rate": rate, "size": size}

@@ -15,6 +15,15 @@ EVERY_MS = Pace(10, 1)
 TRAINS = Pace(10, 1, 20, 2000)
 
 
+# How a connection chooses one topic of 10,000; what follows `?topic=` in its URL.
+CHOICES = {
+    "topic": "t{mod:1000}",
+    "glob": "*t{mod:1000}",
+    "match": "&match=%5Et{mod:1000}$",
+    "template": "&template=%7B%22topic%22:%22t{mod:1000}%22%7D",
+}
+
+
 @dataclass
 class Mode:
     """How much of everything."""
@@ -155,6 +164,7 @@ class Run:
         every = self.servers
         yield "sizes", every, self._sizes
         yield "overlapping", ["device"], self._overlapping
+        yield "choices", ["device"], self._choices
         yield "storm", every, self._storm
         yield "slow-peers", [name for name in every if name in ("uws", "axum", "cowboy-pg", "cowboy-ets")], self._slow
         yield "cast-matrix", ERLANG, self._cast_matrix
@@ -172,6 +182,12 @@ class Run:
             # A message may have 64 topics unless told otherwise.
             with Server(name, self.ready, settings={"max_topics_per_message": 1000}) as server:
                 yield f"overlapping-{topics}", measure.overlapping(server, topics)
+
+    def _choices(self, name):
+        """10,000 connections that choose the same topics in different ways, 1,000 distinct ones of each kind."""
+        for kind, choice in CHOICES.items():
+            with Server(name, self.ready) as server, Load(server, 10_000, choice) as load:
+                yield f"choices-{kind}", measure.choices(server, load, 10_000)
 
     def _storm(self, name):
         with Server(name, self.ready) as server, Load(server, 1000) as load:

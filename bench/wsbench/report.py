@@ -99,6 +99,7 @@ class Report:
             ("p99 ms calm", "p99_calm_ms", 1, 1), ("p99 ms", "p99_ms", 1, 1), ("CPU calm", "cpu_calm", 1, 2), ("CPU", "cpu", 1, 2),
             ("came and went", "opened", 1, 0), ("of them failed", "failed", 1, 0), ("lost for the others", "lost", 1, 0),
             ("lost for them", "storm_lost", 1, 0)])
+        yield self._choices()
         yield self._cast()
         yield self._section("Round trip of two other processes, quiet and during 100 messages/s to 1,000", "ping-pong", [
             (f"{when} {key} us", f"{when}_{key}_us", 1, 1) for when in ("quiet", "busy") for key in ("p50", "p99", "max")])
@@ -115,6 +116,18 @@ class Report:
             return ""
         return "## Messages with many topics, 1,000 subscribers of up to three of them\n\n" + table(
             ["topics per message", *(column[0] for column in columns)], rows)
+
+    def _choices(self):
+        rows = []
+        for kind in ("topic", "glob", "match", "template"):
+            rate, cpu, publish = (self.median(f"choices-{kind}", "device", key) for key in ("rate", "cpu", "publish_ns"))
+            by_topic = self.median("choices-topic", "device", "cpu")
+            if rate and by_topic:
+                rows.append([kind, _number(rate, 0), _number(cpu, 2), f"{cpu / by_topic:.2f} x", _number(publish, 0)])
+        if not rows:
+            return ""
+        return "## 10,000 connections that choose among 10,000 topics, 1,000 distinct choices\n\n" + table(
+            ["by", "deliveries/s", "CPU", "by that of topics", "ns per cast"], rows)
 
     def _cast(self):
         rows = []
