@@ -148,3 +148,25 @@ fn match_choices(bencher: Bencher<'_, '_>, choice: &str) {
         .collect();
     bencher.bench_local(|| matcher.matches(frames.iter()));
 }
+
+/// An expression that makes backtracking engines hang, against 100 topics of 255 bytes that were never seen.
+#[divan::bench]
+fn match_hostile(bencher: Bencher<'_, '_>) {
+    let frames: Vec<_> = (0..100)
+        .map(|n| {
+            let name = format!("{}{n:03}!", "a".repeat(251));
+            let message = Value::Map(vec![("topic".into(), Value::Text(name.into()))]);
+            Frame::assemble(RULES.topics_of(&message).topics, &message, n + 1)
+        })
+        .collect();
+    bencher
+        .with_inputs(|| {
+            let mut matcher = Matcher::default();
+            matcher.subscribe(0, Choice::Match("(a+)+$"));
+            matcher
+        })
+        .bench_local_values(|mut matcher| {
+            matcher.matches(frames.iter());
+            matcher
+        });
+}

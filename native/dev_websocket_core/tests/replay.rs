@@ -8,7 +8,7 @@ use std::thread;
 
 use serde_json::{Value as Json, json};
 
-use support::{Client, Raw, TestServer, seqs, upgrade_request};
+use support::{Client, Raw, TEXT, TestServer, seqs, upgrade_request};
 
 fn epoch(client: &Client) -> String {
     client.established["epoch"].as_str().unwrap().to_owned()
@@ -146,6 +146,42 @@ fn a_client_that_does_not_read_its_replay_holds_up_nobody() {
     server.send("b", "x");
     assert_eq!(other.message()["seq"], 601);
     assert_eq!(seqs(&replay(&mut lazy)), (1..=600).collect::<Vec<_>>());
+}
+
+#[test]
+fn so_many_requests_wait_for_a_replay_and_no_more() {
+    let server = TestServer::start();
+    let data = "x".repeat(16 * 1024);
+    for _ in 0..600 {
+        server.send("a", &data);
+    }
+    let mut lazy = Raw::small(&server, "?topic=a&since=0");
+    lazy.json();
+    for id in 0..70 {
+        let request = json!({"type": "subscribe", "id": id, "topics": [format!("t{id}")]});
+        lazy.send(TEXT, request.to_string().as_bytes());
+    }
+    // The replay cannot end before this client reads, so by then all of them have been received.
+    server.until_stat("inbound_messages", 70);
+    server.until_stat("error_frames", 6);
+    let (mut served, mut busy, mut live) = (Vec::new(), Vec::new(), false);
+    while served.len() + busy.len() < 70 {
+        let frame = lazy.json();
+        match frame["type"].as_str().unwrap() {
+            "message" => assert!(!live),
+            "live" => live = true,
+            "error" => {
+                assert_eq!(frame["code"], "busy");
+                busy.push(frame["id"].as_u64().unwrap());
+            }
+            _ => {
+                assert!(live);
+                served.push(frame["id"].as_u64().unwrap());
+            }
+        }
+    }
+    assert_eq!(served, (0..64).collect::<Vec<_>>());
+    assert_eq!(busy, (64..70).collect::<Vec<_>>());
 }
 
 /// Clients come and go at random during casts at full speed; each continues where it was.
