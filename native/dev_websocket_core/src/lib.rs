@@ -25,6 +25,7 @@ mod direct;
 mod directory;
 mod disconnect;
 mod error;
+mod fault_code;
 mod frame;
 mod http;
 mod inbound;

@@ -2,9 +2,9 @@
 
 use thiserror::Error;
 
+use crate::fault_code::FaultCode;
 use crate::message::template::Template;
 use crate::pattern::{Pattern, PatternError};
-use crate::protocol::FaultCode;
 use crate::settings::{Settings, size};
 use crate::topic::{Topic, TopicError};
 

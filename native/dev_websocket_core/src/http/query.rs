@@ -7,8 +7,9 @@ use percent_encoding::percent_decode;
 
 use super::refusal::Refusal;
 use crate::cursor::{From, Since};
+use crate::fault_code::FaultCode;
 use crate::message::template::Template;
-use crate::protocol::{FaultCode, regex};
+use crate::protocol::regex;
 use crate::settings::Settings;
 use crate::shard::command::{Format, SlowPolicy};
 use crate::subscription::{Quota, Subscription};

@@ -8,7 +8,7 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-use crate::protocol::FaultCode;
+use crate::fault_code::FaultCode;
 
 /// A refused request.
 #[derive(Debug)]

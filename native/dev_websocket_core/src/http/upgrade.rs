@@ -20,7 +20,7 @@ use crate::admission::Full;
 use crate::connection;
 use crate::connection::peer::Peer;
 use crate::cursor::From;
-use crate::protocol::FaultCode;
+use crate::fault_code::FaultCode;
 use crate::shard::command::Opening;
 use crate::shared::Shared;
 

@@ -15,6 +15,7 @@ pub(crate) mod mailbox;
 mod outbox;
 pub(crate) mod registry;
 mod replay;
+mod replaying;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -1,0 +1,49 @@
+//! What can be wrong with a request, as programs read it: the same in an error frame and in a refusal.
+
+use serde::Serialize;
+
+/// The error codes of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum FaultCode {
+    /// A binary frame: control messages are text.
+    BadFrame,
+    /// Text that is no JSON.
+    BadJson,
+    /// JSON that is no object with a text `type`.
+    BadMessage,
+    /// An `id` that is neither text nor number, or too long.
+    BadId,
+    /// A `type` that is not defined.
+    UnknownType,
+    /// A field that the type does not have.
+    UnknownField,
+    /// A field of the wrong kind, or missing.
+    BadField,
+    /// A text that names no topic.
+    BadTopic,
+    /// A text that is no regular expression, or too long.
+    BadRegex,
+    /// A regular expression that takes too much memory.
+    RegexTooBig,
+    /// Neither a JSON object nor a path expression.
+    BadTemplate,
+    /// A cursor that is malformed, or ahead of the newest publication.
+    BadSince,
+    /// A number of past publications that cannot be had.
+    BadLast,
+    /// No slow policy, or one that the format does not allow.
+    BadSlow,
+    /// More topics than `max_topics_per_connection`.
+    TooManyTopics,
+    /// More regular expressions than `max_matches_per_connection`.
+    TooManyMatches,
+    /// More templates than `max_templates_per_connection`.
+    TooManyTemplates,
+    /// To unsubscribe from what another subscription goes on to bring.
+    Contradictory,
+    /// Too many requests wait for a replay to end.
+    Busy,
+    /// Nobody listens to what clients send.
+    NoListener,
+}
