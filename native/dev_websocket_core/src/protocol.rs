@@ -149,6 +149,11 @@ pub(crate) struct Subscribed {
 }
 
 impl Subscribed {
+    /// How many there are of all kinds.
+    pub(crate) fn count(&self) -> usize {
+        self.topics.len() + self.matches.len() + self.templates.len()
+    }
+
     pub(crate) fn add(&mut self, subscription: &Subscription) {
         match subscription.kind() {
             Kind::Topic => &mut self.topics,

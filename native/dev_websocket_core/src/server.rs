@@ -142,7 +142,7 @@ impl Server {
             .and_then(|draft| shared.log.append(draft, settings.ingress_bytes));
         // What found no room has left word for the subscribers.
         if matches!(appended, Ok(_) | Err(Rejected::Overload)) {
-            shared.mailboxes.iter().for_each(|mailbox| mailbox.wake());
+            shared.wake_shards();
         }
         match appended {
             Ok(seq) => {

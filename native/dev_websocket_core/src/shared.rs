@@ -92,6 +92,11 @@ impl Shared {
         })
     }
 
+    /// Wakes the shards that sleep, when something has been put into the log.
+    pub(crate) fn wake_shards(&self) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.wake());
+    }
+
     /// The settings in force.
     pub(crate) fn settings(&self) -> Arc<Settings> {
         self.active.load().settings.clone()

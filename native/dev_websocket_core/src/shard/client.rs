@@ -118,7 +118,7 @@ impl Client {
 
     /// Closes a connection that misses publications and cannot be told, or does not want to go on then.
     fn disconnect_slow(&mut self, counters: &Counters) {
-        self.is_muted = true;
+        self.mute();
         self.link.close(Disconnect::Slow);
         counters.dropped_slow.add(self.outbox.drop_all());
     }

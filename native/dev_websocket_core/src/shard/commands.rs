@@ -183,7 +183,7 @@ impl Shard {
             return self.refuse(index, id, FaultCode::BadSince, error.to_string());
         }
         let added = self.add_subscriptions(index, subscriptions);
-        let count = added.topics.len() + added.matches.len() + added.templates.len();
+        let count = added.count();
         let reply = Reply::SubscriptionResponse {
             id,
             message: format!("subscribed to {count} new topics"),
@@ -228,7 +228,7 @@ impl Shard {
                 removed.add(subscription);
             }
         }
-        let count = removed.topics.len() + removed.matches.len() + removed.templates.len();
+        let count = removed.count();
         let reply = Reply::UnsubscriptionResponse {
             id,
             message: format!("unsubscribed from {count} topics"),

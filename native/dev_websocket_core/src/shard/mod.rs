@@ -184,28 +184,21 @@ impl Shard {
         client.is_queued = false;
         let seqs = match client.active.as_slice() {
             [entry] if client.selection.is_plain() => self.registry.after(*entry, client.served),
+            active if client.selection.is_plain() => {
+                self.registry.merge(active, client.served, &mut self.merged);
+                &self.merged
+            }
             active => {
                 let (templates, topics): (Vec<_>, Vec<_>) = active
                     .iter()
                     .partition(|entry| client.selection.templates.contains(entry));
-                match (
-                    client.selection.is_plain(),
-                    client.selection.topics.is_empty(),
-                ) {
-                    (true, _) => self
-                        .registry
-                        .merge(&topics, client.served, &mut self.merged),
-                    (false, true) => {
-                        self.registry
-                            .merge(&templates, client.served, &mut self.merged)
-                    }
-                    (false, false) => {
-                        self.registry
-                            .merge(&topics, client.served, &mut self.merged);
-                        let mut chosen = Vec::new();
-                        self.registry.merge(&templates, client.served, &mut chosen);
-                        self.merged.retain(|seq| chosen.binary_search(seq).is_ok());
-                    }
+                self.registry
+                    .merge(&templates, client.served, &mut self.merged);
+                if !client.selection.topics.is_empty() {
+                    let mut of_topics = Vec::new();
+                    self.registry.merge(&topics, client.served, &mut of_topics);
+                    self.merged
+                        .retain(|seq| of_topics.binary_search(seq).is_ok());
                 }
                 &self.merged
             }
@@ -233,10 +226,7 @@ impl Shard {
             self.cursor.finish();
             if self.recent.is_some() {
                 if self.shared.log.settle() {
-                    self.shared
-                        .mailboxes
-                        .iter()
-                        .for_each(|mailbox| mailbox.wake());
+                    self.shared.wake_shards();
                 }
                 self.shared
                     .log
