@@ -1,7 +1,7 @@
 # Every command of the project. CI calls these and nothing else.
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help build run watch test lint dialyzer bench clean
+.PHONY: help build package run watch test lint dialyzer bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -9,6 +9,9 @@ help: ## this list
 build: ## the application, loadable at _build/default/lib/dev_websocket
 	@.ci/requirements build
 	rebar3 compile
+
+package: build ## the device as newer HyperBEAM nodes package it: see docs/HYPERBEAM.md
+	@native/package.sh
 
 run: build ## a VM with the device and a feed of recorded process results
 	@examples/feed/run

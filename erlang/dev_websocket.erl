@@ -28,8 +28,12 @@
 %%% The module holds no state and registers nothing. Copies of it under other
 %%% names work side by side on the one engine of the VM.
 -module(dev_websocket).
+-implements(<<"websocket@1.0">>).
 -export([info/0, info/1, cast/2]).
 -export([start/1, stop/0, config/0, stats/0]).
+-export([info/3, cast/3, stats/3]).
+-export([init/3, compute/3, normalize/3, snapshot/3]).
+-export([start/3, step/3, response/3]).
 -export([listen/1, listen/2, unlisten/1, send/2, connection/1]).
 
 -on_load(on_load/0).
@@ -45,7 +49,13 @@ info() ->
 %% @doc Say which keys AO-Core may call. It asks several times for each request.
 -spec info(term()) -> map().
 info(_Base) ->
-    #{exports => [<<"info">>, <<"cast">>]}.
+    #{
+        exports => [
+            <<"info">>, <<"cast">>, <<"stats">>,
+            <<"init">>, <<"compute">>, <<"normalize">>, <<"snapshot">>,
+            <<"start">>, <<"step">>, <<"response">>
+        ]
+    }.
 
 %% @doc Send a message to the subscribers of its topics. Whatever the message is,
 %% the answer is the same and comes at once: what cannot be sent is counted in
@@ -107,7 +117,112 @@ send(Connection, Payload) ->
 connection(Connection) ->
     dev_websocket_engine:connection(Connection).
 
+%%% Keys of the device.
+
+%% @doc `GET /~websocket@1.0/info': where clients connect, as a JSON document and
+%% with the same as keys.
+-spec info(map(), map(), map()) -> term().
+info(_Base, _Request, Opts) ->
+    _ = adopt(Opts),
+    case dev_websocket_engine:describe() of
+        {ok, Keys, Document} -> {ok, json(Keys, Document)};
+        {error, Reason} -> unavailable(Reason)
+    end.
+
+%% @doc `POST /~websocket@1.0/cast?topic=prices': send the request, or its JSON body.
+-spec cast(map(), map(), map()) -> term().
+cast(_Base, Request, Opts) ->
+    _ = adopt(Opts),
+    try dev_websocket_request:cast(Request, Opts) of
+        ok -> {ok, <<"OK">>};
+        {error, Answer} -> {error, Answer}
+    catch
+        _:_ ->
+            _ = dev_websocket_engine:count_dropped(malformed),
+            {error, <<"request: cannot be read as a message">>}
+    end.
+
+%% @doc `GET /~websocket@1.0/stats': every count, as JSON and as keys.
+-spec stats(map(), map(), map()) -> term().
+stats(_Base, _Request, Opts) ->
+    _ = adopt(Opts),
+    case dev_websocket_engine:stats() of
+        {error, Reason} ->
+            unavailable(Reason);
+        Counts ->
+            Fields = [
+                [$", Name, "\":", integer_to_list(Count)]
+             ||
+                {Name, Count} <- lists:sort(maps:to_list(Counts))
+            ],
+            {ok, json(Counts, iolist_to_binary([${, lists:join($,, Fields), $}]))}
+    end.
+
+%% @doc The start of a process that has the device in its stack.
+-spec init(map(), map(), map()) -> term().
+init(Base, _Request, _Opts) ->
+    {ok, Base}.
+
+%% @doc A slot of a process that has the device in its stack, as the last: what the
+%% devices before it have computed is published, and goes on unchanged.
+-spec compute(map(), map(), map()) -> term().
+compute(Base, Request, Opts) ->
+    _ = dev_websocket_result:executed(Base, Request, Opts),
+    {ok, Base}.
+
+%% @doc The state of a process comes back from the cache.
+-spec normalize(map(), map(), map()) -> term().
+normalize(Base, _Request, _Opts) ->
+    {ok, Base}.
+
+%% @doc The device adds nothing to what is stored of a process.
+-spec snapshot(map(), map(), map()) -> term().
+snapshot(_Base, _Request, _Opts) ->
+    {ok, #{}}.
+
+%% @doc The hook `start': open the listener with the node's own options. What a
+%% request says does not count.
+-spec start(map(), map(), map()) -> term().
+start(_Base, Request, Opts) ->
+    _ = try dev_websocket_origin:is_caller(Request) orelse dev_websocket_engine:apply_options(Opts)
+    catch _:_ -> ok
+    end,
+    {ok, Request}.
+
+%% @doc The hook `step': each slot of each process of the node is published. It is
+%% called for every step of the node, and most are rejected by their shape.
+-spec step(map(), map(), map()) -> term().
+step(Base, Request, Opts) ->
+    _ = dev_websocket_result:stepped(Base, Request, Opts),
+    {ok, Request}.
+
+%% @doc The hook `response': the result that a request asked for is published.
+-spec response(map(), map(), map()) -> term().
+response(Base, Request, Opts) ->
+    _ = dev_websocket_result:responded(Base, Request, Opts),
+    {ok, Request}.
+
 %%% Private functions.
+
+%% @doc Take the node's options, if no node's were taken yet. Never raises.
+adopt(Opts) ->
+    try dev_websocket_engine:adopt(Opts)
+    catch _:_ -> ok
+    end.
+
+json(Keys, Document) ->
+    Keys#{
+        <<"status">> => 200,
+        <<"content-type">> => <<"application/json">>,
+        <<"body">> => Document
+    }.
+
+unavailable(Reason) ->
+    {error, #{
+        <<"status">> => 503,
+        <<"content-type">> => <<"text/plain">>,
+        <<"body">> => iolist_to_binary(io_lib:format("the WebSocket server is not running: ~0tp", [Reason]))
+    }}.
 
 %% @doc Boot the engine. A device whose `on_load' fails cannot be called at all,
 %% so this succeeds whatever happens; where the helper modules come later than

@@ -6,7 +6,9 @@
 %%% and an answer after the deadline cannot end up in somebody's mailbox.
 -module(dev_websocket_engine).
 -export([boot/0, resume/0, start/1, stop/0]).
--export([cast/1, info/0, config/0, stats/0]).
+-export([cast/1, publish/2, publish_json/2, has_audience/0, count_dropped/1]).
+-export([describe/0, info/0, config/0, stats/0]).
+-export([adopt/1, apply_options/1]).
 -export([listen/2, unlisten/1, send/2, connection/1]).
 
 %% Longer than the engine takes to close all connections.
@@ -14,6 +16,8 @@
 %% Set when the search for the engine came to nothing, so that casts do not
 %% search again.
 -define(MISSING, {hb_websocket_nif, missing}).
+%% Set when the options of a node have been taken.
+-define(ADOPTED, {hb_websocket_nif, adopted}).
 
 %% @doc Start the engine with the settings of the environment, if it was never
 %% started or stopped in this VM. Otherwise this says how it is.
@@ -70,18 +74,68 @@ cast(Msg) ->
         _:_ -> {dropped, fault}
     end.
 
+%% @doc Publish a message with what the node knows of its origin. Never raises.
+-spec publish(term(), map()) -> ok | {dropped, atom()} | {error, term()}.
+publish(Msg, Origin) ->
+    delivered(
+        fun() ->
+            case hb_websocket_nif:publish(Msg, Origin) of
+                large -> hb_websocket_nif:publish_large(Msg, Origin);
+                Published -> Published
+            end
+        end
+    ).
+
+%% @doc Publish a message that is JSON text. Never raises.
+-spec publish_json(binary(), map()) -> ok | {dropped, atom()} | {error, term()}.
+publish_json(Body, Origin) ->
+    delivered(fun() -> hb_websocket_nif:publish_json(Body, Origin) end).
+
+%% @doc Whether anybody could receive a message now.
+-spec has_audience() -> boolean().
+has_audience() ->
+    try hb_websocket_nif:has_audience() =:= true
+    catch _:_ -> false
+    end.
+
+%% @doc Count what is not sent, by its reason. Never raises.
+-spec count_dropped(atom()) -> ok.
+count_dropped(Reason) ->
+    _ = try hb_websocket_nif:count_dropped(Reason)
+    catch _:_ -> ok
+    end,
+    ok.
+
+%% @doc Take the settings of a node's options, once in a VM: the first node that
+%% calls the device decides.
+-spec adopt(term()) -> ok | {error, term()}.
+adopt(Opts) ->
+    case persistent_term:get(?ADOPTED, false) of
+        true -> ok;
+        false -> apply_options(Opts)
+    end.
+
+%% @doc Take the settings of a node's options.
+-spec apply_options(term()) -> ok | {error, term()}.
+apply_options(Opts) ->
+    with_engine(fun() ->
+        persistent_term:put(?ADOPTED, true),
+        Settings = dev_websocket_settings:of_node(Opts),
+        case map_size(Settings) of
+            0 -> boot();
+            _ -> log_failure(start(Settings))
+        end
+    end).
+
+%% @doc What a client needs to know, as terms and as a JSON document.
+-spec describe() -> {ok, map(), binary()} | {error, term()}.
+describe() ->
+    booted(fun hb_websocket_nif:describe/0).
+
 %% @doc Where clients connect, and the known topics.
 -spec info() -> {ok, binary(), [binary()]} | {error, term()}.
 info() ->
-    with_engine(fun() ->
-        case hb_websocket_nif:info() of
-            {error, not_started} ->
-                _ = boot(),
-                hb_websocket_nif:info();
-            Info ->
-                Info
-        end
-    end).
+    booted(fun hb_websocket_nif:info/0).
 
 %% @doc The settings in use.
 -spec config() -> map() | {error, term()}.
@@ -141,6 +195,36 @@ boot_and_cast(Msg) ->
     catch
         _:_ -> {dropped, no_engine}
     end.
+
+%% @doc Publish, and boot first where the engine could not be booted before.
+delivered(Publish) ->
+    try Publish() of
+        {dropped, not_started} -> boot_and(Publish);
+        Result -> Result
+    catch
+        error:undef -> boot_and(Publish);
+        _:_ -> {dropped, fault}
+    end.
+
+boot_and(Publish) ->
+    try
+        _ = boot(),
+        Publish()
+    catch
+        _:_ -> {dropped, no_engine}
+    end.
+
+%% @doc Ask the engine, and boot it first where nobody did.
+booted(Ask) ->
+    with_engine(fun() ->
+        case Ask() of
+            {error, not_started} ->
+                _ = boot(),
+                Ask();
+            Answer ->
+                Answer
+        end
+    end).
 
 with_engine(Call) ->
     case find() of

@@ -1,6 +1,6 @@
-%%% @doc Where settings come from. The strongest first: what `start/1' is given,
-%%% the OS environment (`DEV_WEBSOCKET_PORT'), the application environment
-%%% (`port'), the defaults.
+%%% @doc Where settings come from. The strongest first: what `start/1' is given or
+%%% the node message holds (`websocket_port'), the OS environment
+%%% (`DEV_WEBSOCKET_PORT'), the application environment (`port'), the defaults.
 %%%
 %%% Names, kinds and ranges are the engine's: this module asks it for them. A bad
 %%% value in an environment must not keep a node from starting, nor may it go
@@ -8,7 +8,7 @@
 %%% so that the next weaker source counts. A bad value given to `start/1' is an
 %%% error, because there is somebody to read it.
 -module(dev_websocket_settings).
--export([of_environment/0, merge/2, log/3]).
+-export([of_environment/0, of_node/1, merge/2, log/3]).
 
 -define(PREFIX, "DEV_WEBSOCKET_").
 
@@ -21,6 +21,20 @@ of_environment() ->
     log_unknown([Variable || {Variable, Name, _} <- Os, not lists:member(Name, Names)]),
     log_unknown([Source || {Source, Name, _} <- Application, not lists:member(Name, Names)]),
     maps:merge(valid(Application, Names), valid(Os, Names)).
+
+%% @doc The settings that a node's options give: `websocket_port' and the like.
+-spec of_node(term()) -> map().
+of_node(Opts) ->
+    Names = names(),
+    Given = [
+        {io_lib:format("~ts of the node's options", [Option]), Name, Value}
+     ||
+        Name <- Names,
+        Option <- [list_to_atom("websocket_" ++ atom_to_list(Name))],
+        Value <- [dev_websocket_node:option(Option, undefined, Opts)],
+        Value =/= undefined
+    ],
+    valid(Given, Names).
 
 %% @doc Put given settings over others. Names may be atoms or binaries.
 -spec merge(map(), term()) -> term().

@@ -12,8 +12,10 @@
 %%% caller later; `dev_websocket_engine' is who waits for that.
 -module(hb_websocket_nif).
 -export([boot/2, start/2, stop/1]).
--export([cast/1, cast_large/1]).
--export([info/0, settings/0, stats/0, validate/1]).
+-export([cast/1, cast_large/1, publish/2, publish_large/2, publish_json/2]).
+-export([wants_slot/2, publish_slot/3, publish_slot_large/3]).
+-export([has_audience/0, count_dropped/1]).
+-export([describe/0, info/0, settings/0, stats/0, validate/1]).
 -export([listen/1, unlisten/1, acknowledge/1, send/2, send_large/2, connection/2]).
 -export([load/0, application/0]).
 
@@ -45,9 +47,52 @@ cast(_Message) -> not_loaded().
 -spec cast_large(term()) -> ok | {dropped, atom()} | {error, term()}.
 cast_large(_Message) -> not_loaded().
 
+%% @doc Publish a message with what the caller knows about it: a map of `process',
+%% `slot', `hashpath', `path', `assignment', `source', `from' (a list) and
+%% `topics', each of which may be missing. `large' is as with `cast/1'.
+-spec publish(term(), term()) -> ok | large | {dropped, atom()} | {error, term()}.
+publish(_Message, _Origin) -> not_loaded().
+
+%% @doc Publish a message of any size with its origin, on a dirty scheduler.
+-spec publish_large(term(), term()) -> ok | {dropped, atom()} | {error, term()}.
+publish_large(_Message, _Origin) -> not_loaded().
+
+%% @doc Publish the message that a JSON text is, on a dirty scheduler.
+-spec publish_json(term(), term()) -> ok | {dropped, atom()} | {error, term()}.
+publish_json(_Body, _Origin) -> not_loaded().
+
+%% @doc Say whether the events of a slot would be published, and with how many bytes
+%% of one value. `repeated' means that the slot, or a later one of the process, is
+%% published; it is not counted here.
+-spec wants_slot(term(), term()) -> {ok, pos_integer()} | {dropped, atom()} | {error, term()}.
+wants_slot(_Process, _Slot) -> not_loaded().
+
+%% @doc Publish all events of a slot, a list of `{Message, Origin}', one behind the
+%% other: each slot once, and none after a later one. `large' is as with `cast/1'.
+-spec publish_slot(term(), term(), term()) -> ok | large | {dropped, atom()} | {error, term()}.
+publish_slot(_Process, _Slot, _Events) -> not_loaded().
+
+%% @doc Publish all events of a slot on a dirty scheduler. One that is too large is
+%% published with word of where to GET it.
+-spec publish_slot_large(term(), term(), term()) -> ok | {dropped, atom()} | {error, term()}.
+publish_slot_large(_Process, _Slot, _Events) -> not_loaded().
+
+%% @doc Say whether anybody could receive a message. Nothing is counted.
+-spec has_audience() -> boolean() | {error, term()}.
+has_audience() -> not_loaded().
+
+%% @doc Count what the caller has dropped itself: as `untrusted', `refused',
+%% `malformed' or `repeated'.
+-spec count_dropped(term()) -> ok | {error, term()}.
+count_dropped(_Reason) -> not_loaded().
+
 %% @doc Where clients connect, and the known topics.
 -spec info() -> {ok, binary(), [binary()]} | {error, term()}.
 info() -> not_loaded().
+
+%% @doc What a client needs to know, as a map and as a JSON document.
+-spec describe() -> {ok, map(), binary()} | {error, term()}.
+describe() -> not_loaded().
 
 %% @doc Every setting with its present value, or its default without a server.
 -spec settings() -> #{atom() => term()} | {error, term()}.

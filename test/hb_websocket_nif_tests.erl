@@ -16,6 +16,16 @@ boundary_test_() ->
             commands_of_many_processes_are_all_answered,
             the_inline_budget_is_exact,
             the_whole_budget_is_that_of_the_largest_message,
+            an_origin_stands_in_the_frame,
+            a_bad_origin_is_named_by_its_key,
+            an_origin_is_read_from_the_budget_of_its_message,
+            json_text_is_published_as_the_message_it_is,
+            a_slot_is_published_once_and_its_events_together,
+            what_is_no_slot_is_refused,
+            the_events_of_a_slot_share_the_inline_budget,
+            an_event_beyond_the_budget_says_where_it_is,
+            what_a_caller_drops_is_counted,
+            without_a_server_everything_is_dropped,
             a_boot_never_restarts_nor_resurrects,
             counts_and_settings_have_their_kinds,
             a_reload_keeps_the_server_and_its_clients,
@@ -44,7 +54,8 @@ every_function_takes_any_term() ->
         deep(200, 1), lists:seq(1, 2000), maps:from_list([{N, N} || N <- lists:seq(1, 2000)])
     ],
     Calls = [
-        {cast, 1}, {cast_large, 1}, {validate, 1}, {stop, 1}, {boot, 2}, {start, 2}, {info, 0}, {settings, 0}, {stats, 0},
+        {cast, 1}, {cast_large, 1}, {publish, 2}, {publish_large, 2}, {publish_json, 2}, {wants_slot, 2},
+        {publish_slot, 3}, {publish_slot_large, 3}, {has_audience, 0}, {count_dropped, 1}, {validate, 1}, {stop, 1}, {boot, 2}, {start, 2}, {describe, 0}, {info, 0}, {settings, 0}, {stats, 0},
         {listen, 1}, {acknowledge, 1}, {unlisten, 1}, {send, 2}, {send_large, 2}, {connection, 2}
     ],
     ?assertEqual(
@@ -58,7 +69,12 @@ every_function_takes_any_term() ->
             ({Name, 1}) ->
                 [hb_websocket_nif:Name(Term) || Term <- Terms];
             ({Name, 2}) ->
-                [hb_websocket_nif:Name(First, Second) || First <- Terms, Second <- Terms]
+                [hb_websocket_nif:Name(First, Second) || First <- Terms, Second <- Terms];
+            ({Name, 3}) ->
+                %% Only a process and a slot lead to the events.
+                [hb_websocket_nif:Name(First, Second, []) || First <- Terms, Second <- Terms],
+                Events = Terms ++ [[Term] || Term <- Terms] ++ [[{First, Second}] || First <- Terms, Second <- Terms],
+                [hb_websocket_nif:Name(process(), 1, Term) || Term <- Events]
         end,
         Calls
     ),
@@ -138,6 +154,204 @@ the_whole_budget_is_that_of_the_largest_message() ->
     ?assert(Least(fun() -> hb_websocket_nif:cast_large(Huge) end) < Least(fun() -> lists:sum(Huge) end)),
     Is({dropped, too_large}, erlang:make_tuple(16000000, 1)),
     Is({dropped, too_large}, [a | lists:duplicate(1000000, b)]).
+
+%%% Origins.
+
+an_origin_stands_in_the_frame() ->
+    Client = client("topic=*"),
+    Process = process(),
+    Origin = #{
+        process => Process, slot => 7, hashpath => <<"h">>, path => <<"/p">>, assignment => <<"as">>,
+        source => <<"push">>, from => [<<"alice">>, <<255>>], topics => [room, <<"owner:x">>]
+    },
+    ?assertEqual(ok, hb_websocket_nif:publish(#{<<"a">> => 1}, Origin)),
+    ?assertEqual(ok, hb_websocket_nif:publish_large(#{}, #{source => <<"s">>})),
+    ?assertEqual(ok, hb_websocket_nif:publish(#{}, #{})),
+    [Known, Partly, Unknown] = ws_client:messages(Client, 3),
+    Topics = [<<"room">>, <<"process:", Process/binary>>, <<"from:alice">>, <<"from:_w">>, <<"a:1">>],
+    Expected = #{
+        <<"process">> => Process, <<"slot">> => 7, <<"hashpath">> => <<"h">>, <<"path">> => <<"/p">>,
+        <<"assignment">> => <<"as">>, <<"source">> => <<"push">>, <<"from">> => [<<"alice">>, <<"_w">>],
+        <<"type">> => <<"message">>, <<"topic">> => <<"room">>, <<"topics">> => Topics, <<"data">> => #{<<"a">> => 1}
+    },
+    ?assertEqual(Expected, maps:without([<<"seq">>, <<"timestamp">>], Known)),
+    Common = [<<"data">>, <<"seq">>, <<"timestamp">>, <<"topic">>, <<"topics">>, <<"type">>],
+    ?assertEqual(lists:sort([<<"source">> | Common]), lists:sort(maps:keys(Partly))),
+    ?assertEqual(Common, lists:sort(maps:keys(Unknown))).
+
+a_bad_origin_is_named_by_its_key() ->
+    Bad = [
+        {process, a}, {process, "p"}, {process, <<1:7>>}, {slot, -1}, {slot, 1 bsl 64}, {slot, <<"1">>}, {slot, 1.0},
+        {hashpath, 1}, {path, undefined}, {assignment, []}, {source, #{}}, {from, <<"a">>}, {from, [a]},
+        {from, [<<"a">> | <<"b">>]}, {no_such, 1}, {<<"process">>, <<"p">>}, {1, 1}
+    ],
+    Publish = fun(Origin) ->
+        Answer = hb_websocket_nif:publish(#{}, Origin),
+        ?assertEqual(Answer, hb_websocket_nif:publish_large(#{}, Origin)),
+        ?assertEqual(Answer, hb_websocket_nif:publish_json(<<"1">>, Origin)),
+        Process = process(),
+        ?assertEqual(Answer, hb_websocket_nif:publish_slot(Process, 1, [{#{}, #{}}, {#{}, Origin}])),
+        ?assertEqual(Answer, hb_websocket_nif:publish_slot_large(Process, 1, [{#{}, Origin}])),
+        %% Nothing of it was published.
+        ?assertMatch({ok, _}, hb_websocket_nif:wants_slot(Process, 1)),
+        Answer
+    end,
+    Before = count(<<"publications">>),
+    [?assertEqual({error, {bad_origin, Key}}, Publish(maps:put(Key, Value, #{source => <<"s">>}))) || {Key, Value} <- Bad],
+    [?assertEqual({error, {bad_origin, not_a_map}}, Publish(Origin)) || Origin <- [[], [{slot, 1}], a, <<>>]],
+    ?assertEqual(Before, count(<<"publications">>)).
+
+an_origin_is_read_from_the_budget_of_its_message() ->
+    Text = fun(Bytes) -> binary:copy(<<"a">>, Bytes) end,
+    Publish = fun hb_websocket_nif:publish/2,
+    ?assertEqual(ok, Publish(Text(65530), #{path => <<"123456">>})),
+    ?assertEqual(large, Publish(Text(65531), #{path => <<"123456">>})),
+    ?assertEqual(large, Publish(a, #{from => lists:duplicate(1024, <<>>)})),
+    ?assertEqual(large, Publish(a, #{topics => lists:duplicate(1024, 1)})),
+    ok = dev_websocket:start(#{max_message_bytes => 100000}),
+    Large = fun hb_websocket_nif:publish_large/2,
+    ?assertEqual(ok, Large(Text(99990), #{path => <<"123456">>})),
+    Before = count(<<"dropped_too_large">>),
+    ?assertEqual({dropped, too_large}, Large(Text(99999), #{})),
+    ?assertEqual({dropped, too_large}, Large(a, #{path => Text(100001)})),
+    ?assertEqual(Before + 2, count(<<"dropped_too_large">>)).
+
+json_text_is_published_as_the_message_it_is() ->
+    ok = dev_websocket:start(#{max_message_bytes => 100}),
+    Client = client("topic=t"),
+    Body = <<"{\"topic\":\"t\",\"n\":18446744073709551615,\"list\":[1,null]}">>,
+    ?assertEqual(ok, hb_websocket_nif:publish_json(Body, #{source => <<"http">>})),
+    [Message] = ws_client:messages(Client, 1),
+    Data = #{<<"topic">> => <<"t">>, <<"n">> => <<"18446744073709551615">>, <<"list">> => [1, null]},
+    ?assertMatch(#{<<"source">> := <<"http">>, <<"data">> := Data}, Message),
+    Malformed = count(<<"dropped_malformed">>),
+    Bad = [<<>>, <<"{">>, <<"{} 1">>, <<255>>, <<"undefined">>],
+    [?assertMatch({error, {bad_json, <<_, _/binary>>}}, hb_websocket_nif:publish_json(Text, #{})) || Text <- Bad],
+    ?assertEqual(Malformed + length(Bad), count(<<"dropped_malformed">>)),
+    %% What is too large is not read, or this would be malformed.
+    ?assertEqual({dropped, too_large}, hb_websocket_nif:publish_json(binary:copy(<<"{">>, 101), #{})),
+    [?assertMatch({error, {bad_argument, _}}, hb_websocket_nif:publish_json(Text, #{})) || Text <- [a, "{}", #{}, <<1:7>>]].
+
+%%% Slots.
+
+a_slot_is_published_once_and_its_events_together() ->
+    Process = process(),
+    Client = client(["process=", Process]),
+    Repeated = count(<<"dropped_repeated">>),
+    ok = dev_websocket:start(#{max_data_bytes => 1000}),
+    ?assertEqual({ok, 1000}, hb_websocket_nif:wants_slot(Process, 5)),
+    Events = [{#{<<"n">> => 1}, #{}}, {#{<<"n">> => 2}, #{path => <<"/p">>}}],
+    ?assertEqual(ok, hb_websocket_nif:publish_slot(Process, 5, Events)),
+    [?assertEqual({dropped, repeated}, hb_websocket_nif:wants_slot(Process, Slot)) || Slot <- [0, 4, 5]],
+    ?assertEqual(Repeated, count(<<"dropped_repeated">>)),
+    ?assertEqual({dropped, repeated}, hb_websocket_nif:publish_slot(Process, 5, Events)),
+    ?assertEqual({dropped, repeated}, hb_websocket_nif:publish_slot_large(Process, 4, Events)),
+    ?assertEqual(Repeated + 2, count(<<"dropped_repeated">>)),
+    %% A restart of the server is no new beginning.
+    ok = dev_websocket:stop(),
+    ok = dev_websocket:start(#{}),
+    ?assertEqual({dropped, repeated}, hb_websocket_nif:wants_slot(Process, 5)),
+    After = client(["process=", Process]),
+    ?assertEqual(ok, hb_websocket_nif:publish_slot_large(Process, 1 bsl 63, [{#{<<"n">> => 3}, #{}}])),
+    Told = fun(#{<<"slot">> := Slot, <<"process">> := Of, <<"data">> := #{<<"n">> := N}}) -> {Of, Slot, N} end,
+    ?assertEqual([{Process, 5, 1}, {Process, 5, 2}], lists:map(Told, ws_client:messages(Client, 2))),
+    ?assertEqual([{Process, 1 bsl 63, 3}], lists:map(Told, ws_client:messages(After, 1))).
+
+what_is_no_slot_is_refused() ->
+    Bad = [
+        {a, 1}, {"p", 1}, {<<>>, 1}, {<<1:7>>, 1}, {binary:copy(<<"p">>, 256), 1},
+        {<<"p">>, -1}, {<<"p">>, 1.0}, {<<"p">>, <<"1">>}, {<<"p">>, 1 bsl 64}, {<<"p">>, a}
+    ],
+    lists:foreach(
+        fun({Process, Slot}) ->
+            Refused = hb_websocket_nif:wants_slot(Process, Slot),
+            ?assertMatch({error, {bad_argument, <<_/binary>>}}, Refused),
+            ?assertEqual(Refused, hb_websocket_nif:publish_slot(Process, Slot, [])),
+            ?assertEqual(Refused, hb_websocket_nif:publish_slot_large(Process, Slot, []))
+        end,
+        Bad
+    ),
+    ?assertMatch({ok, _}, hb_websocket_nif:wants_slot(binary:copy(<<"p">>, 255), 0)),
+    Process = process(),
+    lists:foreach(
+        fun(Events) ->
+            Refused = hb_websocket_nif:publish_slot(Process, 1, Events),
+            ?assertMatch({error, {bad_argument, <<"events are", _/binary>>}}, Refused),
+            ?assertEqual(Refused, hb_websocket_nif:publish_slot_large(Process, 1, Events))
+        end,
+        [a, #{}, {}, [a], [{#{}}], [{#{}, #{}, #{}}], [{#{}, #{}} | a]]
+    ),
+    ?assertEqual(ok, hb_websocket_nif:publish_slot(Process, 1, [])).
+
+the_events_of_a_slot_share_the_inline_budget() ->
+    Event = {binary:copy(<<"a">>, 30000), #{}},
+    Process = process(),
+    ?assertEqual(large, hb_websocket_nif:publish_slot(Process, 1, [Event, Event, Event])),
+    ?assertMatch({ok, _}, hb_websocket_nif:wants_slot(Process, 1)),
+    ?assertEqual(ok, hb_websocket_nif:publish_slot(Process, 1, [Event, Event])),
+    ?assertEqual(large, hb_websocket_nif:publish_slot(Process, 2, lists:duplicate(513, {a, #{}}))),
+    ?assertEqual(ok, hb_websocket_nif:publish_slot(Process, 2, lists:duplicate(512, {a, #{}}))),
+    ?assertEqual(ok, hb_websocket_nif:publish_slot_large(Process, 3, lists:duplicate(1000, {a, #{}}))).
+
+an_event_beyond_the_budget_says_where_it_is() ->
+    ok = dev_websocket:start(#{max_message_bytes => 1000}),
+    Process = process(),
+    Client = client(["process=", Process]),
+    Origin = #{path => <<"/get">>, topics => named},
+    Events = [
+        {#{<<"n">> => 1}, #{}},
+        %% The first cannot even be read, the second is too large when written.
+        {#{<<"topic">> => <<"unread">>, <<"data">> => binary:copy(<<"a">>, 2000)}, Origin},
+        {#{<<"topic">> => <<"read">>, <<"data">> => binary:copy(<<"a">>, 980)}, Origin},
+        {#{<<"n">> => 2}, #{}}
+    ],
+    ?assertEqual(ok, hb_websocket_nif:publish_slot_large(Process, 1, Events)),
+    Own = <<"process:", Process/binary>>,
+    Stub = #{<<"$omitted">> => <<"too_large">>, <<"$get">> => <<"/get">>},
+    ?assertEqual(
+        [
+            {[Own, <<"n:1">>], #{<<"n">> => 1}},
+            {[<<"named">>, Own], Stub},
+            {[<<"read">>, <<"named">>, Own], Stub},
+            {[Own, <<"n:2">>], #{<<"n">> => 2}}
+        ],
+        [{Topics, Data} || #{<<"topics">> := Topics, <<"data">> := Data} <- ws_client:messages(Client, 4)]
+    ).
+
+%%% What is dropped.
+
+what_a_caller_drops_is_counted() ->
+    lists:foreach(
+        fun(Reason) ->
+            Name = <<"dropped_", (atom_to_binary(Reason, utf8))/binary>>,
+            Before = count(Name),
+            ?assertEqual(ok, hb_websocket_nif:count_dropped(Reason)),
+            ?assertEqual(Before + 1, count(Name))
+        end,
+        [untrusted, refused, malformed, repeated]
+    ),
+    [?assertMatch({error, {bad_argument, _}}, hb_websocket_nif:count_dropped(Bad)) || Bad <- [too_large, <<"refused">>]].
+
+without_a_server_everything_is_dropped() ->
+    ?assert(hb_websocket_nif:has_audience()),
+    ok = dev_websocket:start(#{history_bytes => 0}),
+    Unheard = count(<<"dropped_no_audience">>),
+    ?assertNot(hb_websocket_nif:has_audience()),
+    ?assertEqual(Unheard, count(<<"dropped_no_audience">>)),
+    Calls = fun() ->
+        [
+            hb_websocket_nif:publish(#{}, #{}), hb_websocket_nif:publish_large(#{}, #{}),
+            hb_websocket_nif:publish_json(<<"1">>, #{}), hb_websocket_nif:wants_slot(process(), 1),
+            hb_websocket_nif:publish_slot(process(), 1, []), hb_websocket_nif:publish_slot_large(process(), 1, [])
+        ]
+    end,
+    ?assertEqual(lists:duplicate(6, {dropped, no_audience}), Calls()),
+    ?assertEqual(Unheard + 6, count(<<"dropped_no_audience">>)),
+    ok = dev_websocket:stop(),
+    Stopped = count(<<"dropped_not_running">>),
+    ?assertNot(hb_websocket_nif:has_audience()),
+    ?assertEqual(lists:duplicate(6, {dropped, not_running}), Calls()),
+    ?assertEqual(Stopped + 6, count(<<"dropped_not_running">>)).
 
 %%% One engine.
 
@@ -240,6 +454,19 @@ the_application_stops_and_starts_the_server() ->
     end.
 
 %%% What the tests are made of.
+
+%% @doc A process that no other test knows: the engine never forgets a slot.
+process() ->
+    <<"process-", (integer_to_binary(erlang:unique_integer([positive])))/binary>>.
+
+count(Name) ->
+    maps:get(Name, hb_websocket_nif:stats()).
+
+client(Query) ->
+    {ok, #{uri := Uri}} = dev_websocket:info(),
+    {ok, Client} = ws_client:connect(Uri, Query),
+    #{<<"type">> := <<"connection_established">>} = ws_client:recv_json(Client),
+    Client.
 
 %% @doc The server as `info' tells it, and a client of it.
 serve() ->

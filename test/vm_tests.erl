@@ -14,6 +14,11 @@ vm_test_() ->
             a_library_that_arrives_later_is_found,
             an_archive_folder_is_a_place_for_the_library,
             a_packaged_device_brings_its_engine,
+            the_package_works_where_nothing_else_is,
+            a_package_does_not_replace_another_folder,
+            copies_publish_a_result_once,
+            nothing_in_the_device_depends_on_its_names,
+            keys_are_as_newer_nodes_want_them,
             a_taken_port_fails_neither_the_load_nor_the_vm,
             an_embedded_system_boots_the_server,
             halt_ends_a_busy_vm_cleanly,
@@ -42,6 +47,21 @@ without_the_library_every_call_says_so() ->
             [?assertEqual(Error, Call(Module, Name, Arguments)) || {Module, Name, Arguments} <- Calls],
             ?assertEqual({ok, <<"OK">>}, Call(dev_websocket, cast, [#{}, #{}])),
             ?assertMatch(#{exports := _}, Call(dev_websocket, info, [#{}])),
+            %% The node's own work goes on, and whoever asks is told.
+            [
+                ?assertMatch({error, #{<<"status">> := 503}}, Call(dev_websocket, Key, [#{}, #{}, #{}]))
+             ||
+                Key <- [info, stats]
+            ],
+            {Base, Request, Opts} = recorded:call("compute_stack_slot1_loaded"),
+            [
+                ?assertEqual({Key, {ok, Expected}}, {Key, Call(dev_websocket, Key, [Base, Request, Opts])})
+             ||
+                {Key, Expected} <- [
+                    {init, Base}, {compute, Base}, {normalize, Base}, {snapshot, #{}},
+                    {start, Request}, {step, Request}, {response, Request}, {cast, <<"OK">>}
+                ]
+            ],
             ?assertEqual(ok, Call(application, start, [dev_websocket]))
         end)
     end).
@@ -82,14 +102,202 @@ a_packaged_device_brings_its_engine() ->
         ok = file:del_dir_r(filename:join(Folder, "ebin.all")),
         with_peer(Folder, [], fun(Call) ->
             Load = fun({Module, File, Beam}) -> {module, Module} = Call(code, load_binary, [Module, File, Beam]) end,
-            Copies = [{Root, _, _}, {Engine, _, _} | _] = device_copy:modules(),
-            Load(archive_module(Engine, Folder)),
+            Copies = [{Root, _, _} | _] = device_copy:modules(),
+            Load(archive_module(Copies, Folder)),
             lists:foreach(Load, Copies),
             ?assertEqual({ok, <<"OK">>}, Call(Root, cast, [#{<<"topic">> => <<"first">>}, #{}])),
             ?assertMatch(#{<<"publications">> := 1}, Call(Root, stats, [])),
             ?assertMatch({ok, #{uri := _}}, Call(Root, info, []))
         end)
     end).
+
+%% The folder of `make package', as a packager and then a node treat it: compiled from
+%% the sources in it, the root loaded first, and the resources unpacked somewhere.
+the_package_works_where_nothing_else_is() ->
+    in_folder(fun(Folder) ->
+        Package = filename:join(Folder, "websocket@1.0"),
+        Listed = package(Package),
+        {Modules, Resources} = device_copy:package(Package),
+        ?assertEqual(length(device_copy:group()), length(Modules)),
+        ?assertEqual(
+            ["crates/dev_websocket_nif/dev_websocket_nif.so", "ebin/hb_websocket_nif.beam"],
+            lists:sort([Name || {Name, _} <- Resources])
+        ),
+        [
+            ?assertMatch({Name, {_, _}}, {Name, binary:match(unicode:characters_to_binary(Listed), list_to_binary(Name))})
+         ||
+            Name <- [atom_to_list(Module) ++ ".erl" || Module <- device_copy:group()] ++ [Name || {Name, _} <- Resources]
+        ],
+        Unpacked = filename:join(Folder, "unpacked"),
+        [
+            begin
+                File = filename:join(Unpacked, Name),
+                ok = filelib:ensure_dir(File),
+                ok = file:write_file(File, Bytes)
+            end
+         ||
+            {Name, Bytes} <- Resources
+        ],
+        %% It does not need what it was made from.
+        ok = file:del_dir_r(Package),
+        Empty = filename:join(Folder, "empty"),
+        ok = file:make_dir(Empty),
+        with_peer(Empty, [], fun(Call) ->
+            load(Call, archive_module(Modules, Unpacked)),
+            [load(Call, Module) || Module <- Modules],
+            [{Root, _, _} | _] = Modules,
+            ?assertEqual({error, bad_name}, Call(code, priv_dir, [dev_websocket])),
+            {ok, #{<<"uri">> := Uri}} = Call(Root, info, [#{}, #{}, #{}]),
+            {ok, Client} = ws_client:connect(Uri, "topic=*"),
+            #{<<"type">> := <<"connection_established">>} = ws_client:recv_json(Client),
+            {Base, Request, Opts} = recorded:call("compute_stack_slot1_loaded"),
+            ?assertEqual({ok, Base}, Call(Root, compute, [Base, Request, Opts])),
+            ?assertEqual(
+                [{result, 1}, {<<"Credit-Notice">>, 1}, {<<"Debit-Notice">>, 1}],
+                [event(Frame) || Frame <- ws_client:messages(Client, 3)]
+            ),
+            ?assertEqual({ok, <<"OK">>}, Call(Root, cast, [#{}, #{<<"topic">> => <<"t">>, <<"body">> => <<"b">>}, #{}])),
+            ?assertMatch([#{<<"data">> := #{<<"body">> := <<"b">>}}], ws_client:messages(Client, 1)),
+            %% All that there is comes from the package.
+            [
+                ?assertEqual({Module, non_existing}, {Module, Call(code, which, [Module])})
+             ||
+                Module <- [hb_websocket_app | device_copy:group()]
+            ],
+            ?assertEqual(filename:join([Unpacked, "ebin", "hb_websocket_nif.beam"]), Call(code, which, [hb_websocket_nif]))
+        end)
+    end).
+
+a_package_does_not_replace_another_folder() ->
+    in_folder(fun(Folder) ->
+        Mine = filename:join([Folder, "mine", "file"]),
+        ok = filelib:ensure_dir(Mine),
+        ok = file:write_file(Mine, <<"mine">>),
+        ?assertMatch({match, _}, re:run(package(filename:dirname(Mine)), "something else")),
+        ?assertEqual({ok, <<"mine">>}, file:read_file(Mine))
+    end).
+
+%% A copy beside the original: one engine, one listener, one memory of what was
+%% published.
+copies_publish_a_result_once() ->
+    with_peer(ebin(), [], fun(Call) ->
+        Copies = [{Copy, _, _} | _] = device_copy:modules(),
+        ?assertEqual(lists:sort(Copies), lists:ukeysort(1, Copies)),
+        ?assertEqual(length(device_copy:group()), length(Copies)),
+        {ok, #{uri := Uri}} = Call(dev_websocket, info, []),
+        [load(Call, Module) || Module <- Copies],
+        ?assertMatch({ok, #{uri := Uri}}, Call(Copy, info, [])),
+        ?assertMatch({ok, #{<<"uri">> := Uri}}, Call(Copy, info, [#{}, #{}, #{}])),
+        {ok, Client} = ws_client:connect(Uri, "topic=*"),
+        #{<<"type">> := <<"connection_established">>} = ws_client:recv_json(Client),
+        ?assertEqual({ok, <<"OK">>}, Call(Copy, cast, [#{<<"n">> => 1}, #{}])),
+        ?assertMatch([#{<<"data">> := #{<<"n">> := 1}}], ws_client:messages(Client, 1)),
+        {Base, Request, Opts} = recorded:call("compute_stack_slot1_loaded"),
+        ?assertEqual({ok, Base}, Call(dev_websocket, compute, [Base, Request, Opts])),
+        ?assertEqual({ok, Base}, Call(Copy, compute, [Base, Request, Opts])),
+        ?assertEqual({ok, <<"OK">>}, Call(dev_websocket, cast, [#{<<"n">> => 2}, #{}])),
+        ?assertEqual(
+            [{result, 1}, {<<"Credit-Notice">>, 1}, {<<"Debit-Notice">>, 1}, #{<<"n">> => 2}],
+            [event(Frame) || Frame <- ws_client:messages(Client, 4)]
+        ),
+        ?assertMatch(#{<<"dropped_repeated">> := 1, <<"dropped_untrusted">> := 0}, Call(Copy, stats, [])),
+        ?assertEqual(Call(dev_websocket, stats, []), Call(Copy, stats, []))
+    end).
+
+%% Names of the group stand where a packager renames them to no harm: as the module of
+%% a call, or as the caller itself in a call that asks for a module. As data they would
+%% differ between copies. Modules of other devices have other names there.
+nothing_in_the_device_depends_on_its_names() ->
+    Group = device_copy:group(),
+    ?assert(length(Group) > 4),
+    [
+        ?assertEqual({Module, []}, {Module, lists:usort(device_names(Form, Module, Group))})
+     ||
+        Module <- Group, Form <- device_copy:forms(Module)
+    ],
+    %% And the search finds what it is for.
+    [
+        ?assertEqual({Code, Found}, {Code, device_names(parsed(Code), dev_websocket, Group)})
+     ||
+        {Code, Found} <- [
+            {"a(X) -> dev_websocket_node:loaded(X, dev_websocket_engine:boot()).", []},
+            {"a(X) -> {dev_websocket, X}.", [dev_websocket]},
+            {"a() -> persistent_term:put(dev_websocket, b).", [dev_websocket]},
+            {"a() -> gen_server:start(dev_websocket, [], []).", []},
+            {"a() -> gen_server:start({local, dev_websocket}, dev_websocket, [], []).", [dev_websocket, dev_websocket]},
+            {"a() -> gen_server:start(dev_websocket_node, [], []).", [dev_websocket_node]},
+            {"a() -> dev_websocket_other:a().", [dev_websocket_other]},
+            {"a(X) -> dev_message:id(X).", [dev_message]},
+            {"a(X) -> fun dev_message:id/1.", [dev_message]}
+        ]
+    ].
+
+device_names({attribute, _, Name, _}, _Self, _Group) when Name =:= module; Name =:= file ->
+    [];
+device_names({attribute, _, Name, Value}, Self, Group) when Name =/= spec, Name =/= type ->
+    %% Attributes hold plain terms, which nobody renames.
+    [Atom || Atom <- atoms(Value), is_device(Atom)] ++ device_names(Value, Self, Group);
+device_names({call, _, {remote, _, {atom, _, Module}, {atom, _, Function}}, [{atom, _, Self} | Rest]}, Self, Group) when
+    {Module, Function} =:= {hb_device_archive, implementation_dir};
+    {Module, Function} =:= {gen_server, start}
+->
+    device_names(Rest, Self, Group);
+device_names({Kind, _, {atom, _, Module}, Function}, Self, Group) when Kind =:= remote ->
+    [Module || is_device(Module), not lists:member(Module, Group)] ++ device_names(Function, Self, Group);
+device_names({'fun', _, {function, {atom, _, Module}, _, _}}, _Self, Group) ->
+    [Module || is_device(Module), not lists:member(Module, Group)];
+device_names({remote_type, _, [{atom, _, Module} | Rest]}, Self, Group) ->
+    [Module || is_device(Module), not lists:member(Module, Group)] ++ device_names(Rest, Self, Group);
+device_names({atom, _, Name}, _Self, _Group) ->
+    [Name || is_device(Name)];
+device_names(Tuple, Self, Group) when is_tuple(Tuple) ->
+    device_names(tuple_to_list(Tuple), Self, Group);
+device_names([Head | Tail], Self, Group) ->
+    device_names(Head, Self, Group) ++ device_names(Tail, Self, Group);
+device_names(_, _Self, _Group) ->
+    [].
+
+is_device(Atom) -> lists:prefix("dev_", atom_to_list(Atom)).
+
+atoms(Atom) when is_atom(Atom) -> [Atom];
+atoms(Tuple) when is_tuple(Tuple) -> atoms(tuple_to_list(Tuple));
+atoms([Head | Tail]) -> atoms(Head) ++ atoms(Tail);
+atoms(_) -> [].
+
+parsed(Code) ->
+    {ok, Tokens, _} = erl_scan:string(Code),
+    {ok, Form} = erl_parse:parse_form(Tokens),
+    Form.
+
+%% A key's function has three arguments, and nothing in its specification could be
+%% taken for a description of them. The leading comment becomes the specification of
+%% the device, and the name is declared.
+keys_are_as_newer_nodes_want_them() ->
+    #{exports := Keys} = dev_websocket:info(#{}),
+    Exported = dev_websocket:module_info(exports),
+    Specs = [Spec || {attribute, _, spec, Spec} <- device_copy:forms(dev_websocket)],
+    [
+        begin
+            Name = binary_to_existing_atom(Key),
+            ?assertEqual({Key, string:lowercase(Key)}, {Key, Key}),
+            ?assertEqual({Key, 3}, {Key, lists:max([Arity || {Function, Arity} <- Exported, Function =:= Name, Arity =< 3])}),
+            [{_, Types}] = [Spec || {{Function, 3}, _} = Spec <- Specs, Function =:= Name],
+            ?assertEqual({Key, []}, {Key, [Type || Type <- Types, not is_plain(Type)]})
+        end
+     ||
+        Key <- Keys
+    ],
+    ?assertEqual([<<"websocket@1.0">>], proplists:get_value(implements, dev_websocket:module_info(attributes))),
+    {ok, <<"%%% @doc ", _/binary>>} = file:read_file(proplists:get_value(source, dev_websocket:module_info(compile))).
+
+is_plain({type, _, 'fun', [{type, _, product, Arguments}, Result]}) ->
+    lists:all(fun is_plain_type/1, [Result | Arguments]);
+is_plain(_) ->
+    false.
+
+is_plain_type({type, _, map, any}) -> true;
+is_plain_type({type, _, term, []}) -> true;
+is_plain_type(_) -> false.
 
 a_taken_port_fails_neither_the_load_nor_the_vm() ->
     {ok, Taken} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}]),
@@ -145,15 +353,31 @@ a_vm_that_stops_tells_its_clients() ->
 
 %%% What the tests are made of.
 
-%% @doc A `hb_device_archive' that knows the folder of one module's archive.
-archive_module(Module, Folder) ->
+%% @doc A `hb_device_archive' that knows the folder of these modules' archive.
+archive_module(Modules, Folder) ->
     Forms = [
         {attribute, 1, module, hb_device_archive},
         {attribute, 1, export, [{implementation_dir, 1}]},
-        {function, 1, implementation_dir, 1, [{clause, 1, [{atom, 1, Module}], [], [{string, 1, Folder}]}]}
+        {function, 1, implementation_dir, 1, [
+            {clause, 1, [{atom, 1, Module}], [], [{string, 1, Folder}]}
+         ||
+            {Module, _, _} <- Modules
+        ]}
     ],
     {ok, Name, Beam} = compile:forms(Forms),
     {Name, "hb_device_archive.beam", Beam}.
+
+load(Call, {Module, File, Beam}) ->
+    ?assertEqual({module, Module}, Call(code, load_binary, [Module, File, Beam])).
+
+package(Folder) ->
+    Root = filename:dirname(filename:dirname(proplists:get_value(source, ?MODULE:module_info(compile)))),
+    os:cmd(lists:flatten(io_lib:format("sh '~ts/native/package.sh' '~ts' 2>&1", [Root, Folder]))).
+
+%% @doc The `type' of each event, or the action of a message, with its slot.
+event(#{<<"slot">> := Slot, <<"data">> := #{<<"type">> := <<"result">>}}) -> {result, Slot};
+event(#{<<"slot">> := Slot, <<"data">> := #{<<"action">> := Action}}) -> {Action, Slot};
+event(#{<<"data">> := Data}) -> Data.
 
 ebin() ->
     filename:absname(filename:dirname(code:which(dev_websocket))).

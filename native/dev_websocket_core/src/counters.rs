@@ -33,6 +33,14 @@ counters! {
     dropped_no_audience,
     /// Messages dropped: the server was not running.
     dropped_not_running,
+    /// Results of a process dropped: their slot, or a later one, was published.
+    dropped_repeated,
+    /// Calls dropped: they may be forged.
+    dropped_untrusted,
+    /// Casts dropped: the node's policy does not allow them.
+    dropped_refused,
+    /// Messages dropped: a result that cannot be read, or text that is no JSON.
+    dropped_malformed,
     /// Topics of messages dropped: beyond `max_topics_per_message`.
     topics_excess,
     /// Topics of messages dropped: reserved for the node.

@@ -34,4 +34,18 @@ pub enum Rejected {
     /// Nobody is connected and no history is kept.
     #[error("nobody would receive it")]
     NoAudience,
+    /// This slot of the process, or a later one, is published.
+    #[error("the slot was published before")]
+    Repeated,
+}
+
+/// Why a JSON text was not published.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BadJson {
+    /// The text is no JSON, or nested too deep; says what is wrong and where.
+    #[error("{0}")]
+    Malformed(String),
+    /// The message was dropped.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::directory::Directory;
 use crate::message::Value;
+use crate::message::origin::UNKNOWN;
 use crate::message::template::Template;
 use crate::protocol::regex;
 use crate::publication::{Draft, Publication};
@@ -23,7 +24,7 @@ impl Frame {
     #[must_use]
     pub fn assemble(topics: Topics, message: &Value<'_>, seq: u64) -> Self {
         #[allow(clippy::expect_used, reason = "a benchmark's own messages are small")]
-        let draft = Draft::encode(topics, message, 1 << 20, false).expect("small enough");
+        let draft = Draft::encode(topics, message, &UNKNOWN, 1 << 20, false).expect("small enough");
         Self(draft.number(seq))
     }
 

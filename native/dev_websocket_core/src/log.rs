@@ -111,16 +111,35 @@ impl Log {
     /// [`Rejected::Overload`] when more than `ingress_limit` bytes would wait for the slowest reader. Then a loss stands
     /// in the message's place, for which a little more may wait.
     pub(crate) fn append(&self, draft: Draft, ingress_limit: u64) -> Result<u64, Rejected> {
+        self.append_locked(&mut self.head.lock(), draft, ingress_limit)
+    }
+
+    /// Puts messages behind all others, with nothing between them. Each is taken or lost as in [`Self::append`].
+    pub(crate) fn append_all(
+        &self,
+        drafts: Vec<Draft>,
+        ingress_limit: u64,
+    ) -> Vec<Result<u64, Rejected>> {
         let mut head = self.head.lock();
+        let append = |draft| self.append_locked(&mut head, draft, ingress_limit);
+        drafts.into_iter().map(append).collect()
+    }
+
+    fn append_locked(
+        &self,
+        head: &mut Head,
+        draft: Draft,
+        ingress_limit: u64,
+    ) -> Result<u64, Rejected> {
         let waiting = head.total_bytes.saturating_sub(self.slowest());
         if waiting + draft.footprint() as u64 <= ingress_limit {
-            self.tell_losses(&mut head);
-            return Ok(self.put(&mut head, draft));
+            self.tell_losses(head);
+            return Ok(self.put(head, draft));
         }
         let loss = draft.into_loss();
         if waiting + loss.footprint() as u64 <= ingress_limit + ingress_limit / LOSS_SHARE {
-            self.tell_losses(&mut head);
-            self.put(&mut head, loss);
+            self.tell_losses(head);
+            self.put(head, loss);
         } else {
             head.untold_losses += 1;
         }

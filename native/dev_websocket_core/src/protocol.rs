@@ -14,7 +14,7 @@ use crate::settings::Settings;
 use crate::subscription::{Kind, Subscription};
 
 /// The version of the protocol that `connection_established` tells.
-const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 1;
 
 /// The longest `id` of a request, in bytes of its JSON.
 const MAX_ID_BYTES: usize = 256;

@@ -10,6 +10,7 @@ use crate::error::Rejected;
 use crate::frame;
 use crate::message::Value;
 use crate::message::json::{JsonWriter, TooLong};
+use crate::message::origin::{Origin, with_origin};
 use crate::protocol::{GapReason, Reply};
 use crate::topic::{Topic, Topics};
 
@@ -24,6 +25,9 @@ const LOSS_FRAME: usize = 160;
 /// Names of fields, the timestamp and braces between the headroom and the data.
 const FIELDS: usize = 80;
 
+/// What stands between the fields and the data.
+const DATA: &str = r#","data":"#;
+
 /// A message that is encoded but has no place in the order of publications yet, so nobody else holds it.
 #[derive(Debug)]
 pub(crate) struct Draft(Arc<Publication>);
@@ -36,6 +40,8 @@ pub(crate) struct Publication {
     buffer: Vec<u8>,
     /// Where the frame begins in the buffer; it goes to the end.
     frame_start: usize,
+    /// Where the fields of its origin begin, which go to [`DATA`].
+    origin_start: usize,
     data: Range<usize>,
     raw_header: ArrayVec<u8, { frame::MAX_HEADER }>,
     footprint: usize,
@@ -58,14 +64,18 @@ impl Draft {
     pub(crate) fn encode(
         topics: Topics,
         message: &Value<'_>,
+        origin: &Origin<'_>,
         limit: usize,
         commitments: bool,
     ) -> Result<Self, Rejected> {
         let names: usize = topics.iter().map(|topic| topic.name().len() + 3).sum();
         let mut buffer = Vec::with_capacity(HEADROOM + 2 * names + FIELDS + message.size_hint());
         buffer.resize(HEADROOM, 0);
-        let (start, written) = write_fields(&mut buffer, &topics, message, limit, commitments);
-        written.map_err(|TooLong| Rejected::TooLarge)?;
+        let origin_start = write_fields(&mut buffer, &topics, origin);
+        let start = buffer.len();
+        JsonWriter::new(&mut buffer, limit, commitments)
+            .write(message)
+            .map_err(|TooLong| Rejected::TooLarge)?;
         let data = start..buffer.len();
         buffer.push(b'}');
         let footprint = size_of::<Publication>()
@@ -76,6 +86,7 @@ impl Draft {
             topics,
             buffer,
             frame_start: 0,
+            origin_start,
             raw_header: frame::text_header(data.len()),
             data,
             footprint,
@@ -117,11 +128,17 @@ impl Draft {
             topics,
             buffer: Vec::new(),
             frame_start: 0,
+            origin_start: 0,
             data: 0..0,
             raw_header: ArrayVec::new(),
             footprint: size_of::<Publication>() + LOSS_FRAME + names,
             loss: Some(loss),
         }))
+    }
+
+    /// Whether only subscribers of everything get it.
+    pub(crate) fn is_without_topic(&self) -> bool {
+        self.0.topics.is_empty()
     }
 
     /// See [`Publication::footprint`].
@@ -194,12 +211,15 @@ impl Publication {
         self.loss.is_some_and(|loss| loss.concerns_everybody)
     }
 
-    /// The message as it is sent, for who chooses by more than topics; none if it is lost.
+    /// The message as it is sent and what the node knows of it, for who chooses by more than topics; none if it is
+    /// lost.
     pub(crate) fn message(&self) -> Option<serde_json::Value> {
-        match self.loss {
-            Some(_) => None,
-            None => serde_json::from_slice(&self.buffer[self.data.clone()]).ok(),
+        if self.loss.is_some() {
+            return None;
         }
+        let message = serde_json::from_slice(&self.buffer[self.data.clone()]).ok()?;
+        let origin = &self.buffer[self.origin_start..self.data.start - DATA.len()];
+        Some(with_origin(message, std::str::from_utf8(origin).ok()?))
     }
 
     /// Bytes of memory that it takes, for the bounds of queues and history.
@@ -208,15 +228,9 @@ impl Publication {
     }
 }
 
-/// Writes all fields but those at the head, and says where the data starts.
-fn write_fields(
-    buffer: &mut Vec<u8>,
-    topics: &[Topic],
-    message: &Value<'_>,
-    limit: usize,
-    commitments: bool,
-) -> (usize, Result<(), TooLong>) {
-    let mut writer = JsonWriter::new(buffer, usize::MAX, commitments);
+/// Writes all fields between the head and the data, and says where those of the origin start.
+fn write_fields(buffer: &mut Vec<u8>, topics: &[Topic], origin: &Origin<'_>) -> usize {
+    let mut writer = JsonWriter::new(buffer, usize::MAX, false);
     // Without a limit nothing can fail. The topic that a reader shows first is the explicit one, if any.
     let _ = writer.raw(r#","timestamp":"#);
     let _ = writer.raw(itoa::Buffer::new().format(now()));
@@ -227,12 +241,11 @@ fn write_fields(
     };
     let _ = writer.raw(r#","topics":"#);
     let _ = writer.texts(topics.iter().map(Topic::name));
-    let _ = writer.raw(r#","data":"#);
-    let start = buffer.len();
-    (
-        start,
-        JsonWriter::new(buffer, limit, commitments).write(message),
-    )
+    let origin_start = buffer.len();
+    let mut writer = JsonWriter::new(buffer, usize::MAX, false);
+    let _ = origin.write(&mut writer);
+    let _ = writer.raw(DATA);
+    origin_start
 }
 
 /// Milliseconds since 1970.
@@ -245,6 +258,7 @@ pub(crate) fn now() -> u64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::message::origin::UNKNOWN;
 
     /// A publication for tests of queues and matching.
     pub(crate) fn publication(seq: u64, topics: &[&str], data: &str) -> Arc<Publication> {
@@ -256,7 +270,7 @@ pub(crate) mod tests {
             .iter()
             .map(|name| Topic::new(name).unwrap())
             .collect();
-        Draft::encode(topics, &Value::Text(data.into()), 1 << 20, false).unwrap()
+        Draft::encode(topics, &Value::Text(data.into()), &UNKNOWN, 1 << 20, false).unwrap()
     }
 
     fn payload(frame: &[u8]) -> serde_json::Value {
@@ -298,7 +312,14 @@ pub(crate) mod tests {
     fn data_is_bounded_at_the_limit() {
         let encode = |length: usize| {
             let text = "d".repeat(length);
-            Draft::encode(Topics::new(), &Value::Text(text.into()), 100, false).map(|_| ())
+            Draft::encode(
+                Topics::new(),
+                &Value::Text(text.into()),
+                &UNKNOWN,
+                100,
+                false,
+            )
+            .map(|_| ())
         };
         assert_eq!(encode(97), Ok(()));
         assert_eq!(encode(98), Ok(()));

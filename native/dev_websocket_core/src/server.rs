@@ -12,16 +12,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::counters::Counters;
 use crate::disconnect::Disconnect;
-use crate::error::{Rejected, StartError};
+use crate::error::StartError;
 use crate::inbound::Inbound;
 use crate::listener;
 use crate::log::Log;
-use crate::message::Value;
-use crate::publication::Draft;
+use crate::protocol::{Limits, PROTOCOL};
 use crate::settings::{Settings, size};
 use crate::shard::Shard;
 use crate::shard::command::Command;
-use crate::shared::{Active, Shared, WEBSOCKET_PATH};
+use crate::shared::{Active, Lasting, Shared, WEBSOCKET_PATH};
+use crate::slots::Slots;
 
 /// A running server: a listener, a runtime that reads, and shards that write. Dropping it without
 /// [`Server::shutdown`] leaves its threads running.
@@ -66,10 +66,11 @@ impl Server {
     /// # Errors
     /// [`StartError`] when the address cannot be bound or the system gives no threads; nothing is left running.
     pub fn start(settings: Settings, counters: Arc<Counters>) -> Result<Self, StartError> {
-        Self::start_with(settings, counters, Arc::default())
+        Self::start_with(settings, counters, Arc::default(), Arc::default())
     }
 
-    /// Starts a server whose clients are heard by whoever listens at `inbound`.
+    /// Starts a server whose clients are heard by whoever listens at `inbound`, and that publishes no slot again of
+    /// those that `slots` has seen.
     ///
     /// # Errors
     /// See [`Self::start`].
@@ -77,6 +78,7 @@ impl Server {
         settings: Settings,
         counters: Arc<Counters>,
         inbound: Arc<Inbound>,
+        slots: Arc<Slots>,
     ) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(settings.worker_count())
@@ -88,7 +90,17 @@ impl Server {
         let address = local_address(&listener, &settings)?;
         let shard_count = settings.shard_count();
         let (log, cursors) = Log::new(shard_count);
-        let shared = Shared::new(settings, address, shard_count, log, counters, inbound);
+        let shared = Shared::new(
+            settings,
+            address,
+            shard_count,
+            log,
+            Lasting {
+                counters,
+                inbound,
+                slots,
+            },
+        );
         let mut running = Running {
             runtime,
             shards: Vec::new(),
@@ -121,63 +133,6 @@ impl Server {
         })
     }
 
-    /// Publishes a message to the subscribers of its topics. Never waits: it encodes, takes a place in the order and
-    /// wakes the writers. Messages published one after the other arrive in that order.
-    ///
-    /// # Errors
-    /// [`Rejected`] when the message was dropped; that is counted already.
-    pub fn publish(&self, message: &Value<'_>) -> Result<u64, Rejected> {
-        self.has_audience()?;
-        let shared = &*self.shared;
-        let counters = &shared.counters;
-        let active = shared.active.load();
-        let settings = &active.settings;
-        let set = active.topic_rules.topics_of(message);
-        counters.topics_reserved.add(set.reserved);
-        counters.topics_excess.add(set.excess);
-        counters.topics_invalid.add(set.invalid);
-        let without_topic = set.topics.is_empty();
-        let limit = size(settings.max_message_bytes);
-        let appended = Draft::encode(set.topics, message, limit, settings.commitments)
-            .and_then(|draft| shared.log.append(draft, settings.ingress_bytes));
-        // What found no room has left word for the subscribers.
-        if matches!(appended, Ok(_) | Err(Rejected::Overload)) {
-            shared.wake_shards();
-        }
-        match appended {
-            Ok(seq) => {
-                counters.publications.add(1);
-                counters
-                    .publications_without_topic
-                    .add(u64::from(without_topic));
-                Ok(seq)
-            }
-            Err(rejected) => {
-                match rejected {
-                    Rejected::TooLarge => counters.dropped_too_large.add(1),
-                    Rejected::Overload => counters.dropped_overload.add(1),
-                    Rejected::NoAudience => {}
-                }
-                Err(rejected)
-            }
-        }
-    }
-
-    /// Whether anybody could receive a message: somebody is connected, or history is kept. Costs two loads, so that a
-    /// caller can spare itself the rest.
-    ///
-    /// # Errors
-    /// [`Rejected::NoAudience`], counted.
-    pub fn has_audience(&self) -> Result<(), Rejected> {
-        if self.shared.admission.connections() == 0
-            && self.shared.active.load().settings.history_bytes == 0
-        {
-            self.shared.counters.dropped_no_audience.add(1);
-            return Err(Rejected::NoAudience);
-        }
-        Ok(())
-    }
-
     /// Where clients connect, and what they can subscribe to.
     #[must_use]
     pub fn info(&self) -> Info {
@@ -186,6 +141,20 @@ impl Server {
             uri: self.uri(&settings),
             topics: self.shared.directory.names(size(settings.max_known_topics)),
         }
+    }
+
+    /// What a client needs to know before it connects: `uri`, `topics`, `protocol`, `epoch`, and the `limits` that its
+    /// first frame tells as well.
+    #[must_use]
+    pub fn describe(&self) -> serde_json::Value {
+        let Info { uri, topics } = self.info();
+        serde_json::json!({
+            "uri": uri,
+            "topics": topics,
+            "protocol": PROTOCOL,
+            "epoch": self.shared.epoch,
+            "limits": Limits::of(&self.shared.settings()),
+        })
     }
 
     fn uri(&self, settings: &Settings) -> String {

@@ -225,6 +225,8 @@ settings! {
         "bytes of clients' messages on their way to the listener", "A client whose next message does not fit is not read from meanwhile. A change holds from the next `listen` on.";
     max_message_bytes: u64 = MIB, "a number of bytes from 1 to 67108864", |n| (1..=64 * MIB).contains(n),
         "bytes of a cast message as JSON", "A larger message is dropped and counted as `too_large`.";
+    max_data_bytes: u64 = 256 * KIB, "a number of bytes from 1 to 67108864", |n| (1..=64 * MIB).contains(n),
+        "bytes of one value in an event of a process", "A larger one is replaced by its size and where to GET it.";
     ingress_bytes: u64 = 64 * MIB, "a number of bytes from 65536 to 17179869184", |n| (64 * KIB..=16 * KIB * MIB).contains(n),
         "bytes of publications that wait for the writer shards", "A further cast is dropped and counted as `overload`.";
     pending_bytes: u64 = MIB, "a number of bytes from 1024 to 1073741824", |n| (KIB..=KIB * MIB).contains(n),

@@ -23,6 +23,7 @@ use crate::publication::now;
 use crate::settings::Settings;
 use crate::shard::command::ConnectionId;
 use crate::shard::mailbox::Mailbox;
+use crate::slots::Slots;
 
 /// The path of the WebSocket endpoint.
 pub(crate) const WEBSOCKET_PATH: &str = "/ws";
@@ -46,7 +47,16 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: Box<[Arc<Mailbox>]>,
     pub(crate) connections: Connections,
     pub(crate) inbound: Arc<Inbound>,
+    pub(crate) slots: Arc<Slots>,
     next_shard: AtomicUsize,
+}
+
+/// What outlives a server: the embedder hands it to the next one.
+#[derive(Debug)]
+pub(crate) struct Lasting {
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) inbound: Arc<Inbound>,
+    pub(crate) slots: Arc<Slots>,
 }
 
 /// Settings, and what is made of them for the path of a message.
@@ -72,9 +82,13 @@ impl Shared {
         address: SocketAddr,
         shards: usize,
         log: Log,
-        counters: Arc<Counters>,
-        inbound: Arc<Inbound>,
+        lasting: Lasting,
     ) -> Arc<Self> {
+        let Lasting {
+            counters,
+            inbound,
+            slots,
+        } = lasting;
         Arc::new(Self {
             active: ArcSwap::new(Active::new(settings)),
             address: ArcSwap::from_pointee(address),
@@ -88,6 +102,7 @@ impl Shared {
             mailboxes: (0..shards).map(|_| Arc::default()).collect(),
             connections: Connections::default(),
             inbound,
+            slots,
             next_shard: AtomicUsize::new(0),
         })
     }

@@ -9,13 +9,29 @@ rustler::atoms! {
     null,
     undefined,
     link,
-    // Outcomes of a cast.
+    // What the caller knows about a message.
+    process,
+    slot,
+    hashpath,
+    path,
+    assignment,
+    source,
+    from,
+    not_a_map,
+    bad_origin,
+    bad_json,
+    // Outcomes of a message.
     large,
     dropped,
     too_large,
     overload,
     no_audience,
     not_running,
+    repeated,
+    // Why a caller drops a message before it comes here.
+    untrusted,
+    refused,
+    malformed,
     // Why there is no server.
     not_started,
     restarting,

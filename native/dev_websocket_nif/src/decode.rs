@@ -57,6 +57,23 @@ impl Budget {
     pub(crate) fn text(self) -> usize {
         self.text
     }
+
+    /// How much of a time slice it takes to read and to encode what is not left, in percent: 10 KiB of text or 200
+    /// values in a hundredth of a millisecond.
+    pub(crate) fn percent_spent(self, left: Self) -> i32 {
+        let percent = (self.text - left.text) / 10_240 + (self.nodes - left.nodes) / 200;
+        i32::try_from(percent).map_or(100, |percent| percent.min(100))
+    }
+
+    pub(crate) fn spend_nodes(&mut self, count: usize) -> Result<(), BeyondBudget> {
+        self.nodes = self.nodes.checked_sub(count).ok_or(BeyondBudget)?;
+        Ok(())
+    }
+
+    pub(crate) fn spend_text(&mut self, bytes: usize) -> Result<(), BeyondBudget> {
+        self.text = self.text.checked_sub(bytes).ok_or(BeyondBudget)?;
+        Ok(())
+    }
 }
 
 /// Reads a message, and says how much of a time slice that and its encoding take, in percent.
@@ -65,19 +82,25 @@ pub(crate) fn message<'a>(
     budget: Budget,
     commitments: bool,
 ) -> Result<(Value<'a>, i32), BeyondBudget> {
+    let mut left = budget;
+    let value = value(term, &mut left, commitments)?;
+    Ok((value, budget.percent_spent(left)))
+}
+
+/// Reads a message from what is left of a budget.
+pub(crate) fn value<'a>(
+    term: Term<'a>,
+    left: &mut Budget,
+    commitments: bool,
+) -> Result<Value<'a>, BeyondBudget> {
     let mut reader = Reader {
-        left: budget,
+        left: *left,
         commitments,
         integers: LargeIntegers::default(),
     };
     let value = reader.value(term, 0)?;
-    // 10 KiB of text or 200 values in a hundredth of a millisecond.
-    let percent =
-        (budget.text - reader.left.text) / 10_240 + (budget.nodes - reader.left.nodes) / 200;
-    Ok((
-        value,
-        i32::try_from(percent).map_or(100, |percent| percent.min(100)),
-    ))
+    *left = reader.left;
+    Ok(value)
 }
 
 struct Reader<'a> {
@@ -284,13 +307,11 @@ impl<'a> Reader<'a> {
     }
 
     fn spend_nodes(&mut self, count: usize) -> Result<(), BeyondBudget> {
-        self.left.nodes = self.left.nodes.checked_sub(count).ok_or(BeyondBudget)?;
-        Ok(())
+        self.left.spend_nodes(count)
     }
 
     fn spend_text(&mut self, bytes: usize) -> Result<(), BeyondBudget> {
-        self.left.text = self.left.text.checked_sub(bytes).ok_or(BeyondBudget)?;
-        Ok(())
+        self.left.spend_text(bytes)
     }
 }
 

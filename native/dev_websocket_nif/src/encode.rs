@@ -6,7 +6,22 @@ use rustler::{Atom, Encoder, Env, NewBinary, Term};
 use crate::atoms;
 use crate::direct::Sent;
 use crate::engine::{self, Outcome, Reason};
+use crate::publishing::Answer;
 use crate::settings::BadSettings;
+
+impl Encoder for Answer<'_> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        match self {
+            Self::Outcome(outcome) => outcome.encode(env),
+            Self::Wanted(max_data_bytes) => (atoms::ok(), max_data_bytes).encode(env),
+            Self::BadOrigin(key) => (atoms::error(), (atoms::bad_origin(), key)).encode(env),
+            Self::BadJson(reason) => {
+                (atoms::error(), (atoms::bad_json(), text(env, reason))).encode(env)
+            }
+            Self::BadArgument(expected) => bad_argument(env, expected),
+        }
+    }
+}
 
 impl Encoder for Outcome {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
@@ -16,6 +31,7 @@ impl Encoder for Outcome {
             Self::TooLarge => atoms::too_large(),
             Self::Overload => atoms::overload(),
             Self::NoAudience => atoms::no_audience(),
+            Self::Repeated => atoms::repeated(),
             Self::NotStarted => atoms::not_started(),
             Self::NotRunning => atoms::not_running(),
             Self::Fault => atoms::fault(),
@@ -141,6 +157,30 @@ pub(crate) fn connection(env: Env<'_>, known: Option<ConnectionInfo>) -> Term<'_
 pub(crate) fn info<'a>(env: Env<'a>, info: &Info) -> Term<'a> {
     let topics: Vec<_> = info.topics.iter().map(|topic| text(env, topic)).collect();
     (atoms::ok(), text(env, &info.uri), topics).encode(env)
+}
+
+/// A JSON value as a term: objects are maps with binary keys.
+pub(crate) fn json<'a>(env: Env<'a>, value: &serde_json::Value) -> Term<'a> {
+    match value {
+        serde_json::Value::Null => atoms::null().encode(env),
+        serde_json::Value::Bool(flag) => flag.encode(env),
+        serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => number.encode(env),
+            (None, Some(number)) => number.encode(env),
+            (None, None) => number.as_f64().unwrap_or_default().encode(env),
+        },
+        serde_json::Value::String(value) => text(env, value),
+        serde_json::Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(|item| json(env, item)).collect();
+            items.encode(env)
+        }
+        serde_json::Value::Object(entries) => map(
+            env,
+            entries
+                .iter()
+                .map(|(key, value)| (text(env, key), json(env, value))),
+        ),
+    }
 }
 
 /// A map from names, as atoms, to values.

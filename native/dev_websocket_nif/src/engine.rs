@@ -14,12 +14,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dev_websocket_core::{
-    Counters, Disconnect, Inbound, Reconfigured, Rejected, Server, Settings, StartError,
+    Counters, Disconnect, Inbound, Reconfigured, Rejected, Server, Settings, Slots, StartError,
 };
 use parking_lot::Mutex;
-use rustler::Term;
-
-use crate::decode::{self, BeyondBudget, Budget};
 
 /// How long clients get to take their close frames.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(3);
@@ -28,6 +25,7 @@ pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine {
     phase: ArcSwap::from_pointee(Phase::Down(Reason::NotStarted)),
     counters: Arc::default(),
     inbound: Arc::default(),
+    slots: Arc::default(),
     control: Mutex::new(None),
 });
 
@@ -50,7 +48,7 @@ pub(crate) enum Reason {
     Fault(String),
 }
 
-/// What became of a cast.
+/// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// `ok`: on its way.
@@ -61,6 +59,7 @@ pub(crate) enum Outcome {
     TooLarge,
     Overload,
     NoAudience,
+    Repeated,
     NotStarted,
     NotRunning,
     Fault,
@@ -72,6 +71,7 @@ impl From<Rejected> for Outcome {
             Rejected::TooLarge => Self::TooLarge,
             Rejected::Overload => Self::Overload,
             Rejected::NoAudience => Self::NoAudience,
+            Rejected::Repeated => Self::Repeated,
         }
     }
 }
@@ -100,10 +100,11 @@ enum Phase {
 }
 
 /// A server with what a cast needs of its settings.
-struct Running {
-    server: Arc<Server>,
-    max_message_bytes: u64,
-    commitments: bool,
+pub(crate) struct Running {
+    pub(crate) server: Arc<Server>,
+    pub(crate) max_message_bytes: u64,
+    pub(crate) max_data_bytes: u64,
+    pub(crate) commitments: bool,
 }
 
 impl Running {
@@ -111,6 +112,7 @@ impl Running {
         Self {
             server,
             max_message_bytes: settings.max_message_bytes,
+            max_data_bytes: settings.max_data_bytes,
             commitments: settings.commitments,
         }
     }
@@ -122,62 +124,29 @@ pub(crate) struct Engine {
     pub(crate) counters: Arc<Counters>,
     /// Likewise, so that a listener stays over a restart.
     pub(crate) inbound: Arc<Inbound>,
+    /// Likewise, so that a restart publishes no result again.
+    slots: Arc<Slots>,
     /// Held only to hand over a job.
     control: Mutex<Option<Sender<Job>>>,
 }
 
-/// Decodes and publishes a message, and says how much of a scheduler's time slice that took, in percent.
-///
-/// A message beyond the budget is left half read and comes to `beyond`.
-pub(crate) fn cast(
-    message: Term<'_>,
-    budget: fn(u64) -> Budget,
-    beyond: Outcome,
-) -> (Outcome, i32) {
-    let phase = ENGINE.phase.load();
-    let running = match &**phase {
-        Phase::Running(running) => running,
-        // Not lost yet: the caller starts the server and casts again.
-        Phase::Down(Reason::NotStarted) => return (Outcome::NotStarted, 0),
-        Phase::Down(_) => {
-            ENGINE.counters.dropped_not_running.add(1);
-            return (Outcome::NotRunning, 0);
-        }
-    };
-    let budget = budget(running.max_message_bytes);
-    match catch_unwind(AssertUnwindSafe(|| publish(running, message, budget))) {
-        Ok(Ok(done)) => done,
-        Ok(Err(BeyondBudget)) => {
-            if beyond == Outcome::TooLarge {
-                ENGINE.counters.dropped_too_large.add(1);
-            }
-            (beyond, 1)
-        }
-        Err(_) => {
-            ENGINE.counters.faults.add(1);
-            (Outcome::Fault, 1)
-        }
-    }
-}
-
-fn publish(
-    running: &Running,
-    message: Term<'_>,
-    budget: Budget,
-) -> std::result::Result<(Outcome, i32), BeyondBudget> {
-    // When nobody listens, the message is not worth reading.
-    if let Err(rejected) = running.server.has_audience() {
-        return Ok((rejected.into(), 0));
-    }
-    let (value, percent) = decode::message(message, budget, running.commitments)?;
-    let published = running.server.publish(&value);
-    Ok((
-        published.map_or_else(Outcome::from, |_| Outcome::Published),
-        percent,
-    ))
-}
-
 impl Engine {
+    /// Runs with the server, or says what becomes of what the caller has for it.
+    pub(crate) fn with_running<T>(
+        &self,
+        run: impl FnOnce(&Running) -> T,
+    ) -> std::result::Result<T, Outcome> {
+        match &**self.phase.load() {
+            Phase::Running(running) => Ok(run(running)),
+            // Not lost yet: the caller starts the server and calls again.
+            Phase::Down(Reason::NotStarted) => Err(Outcome::NotStarted),
+            Phase::Down(_) => {
+                self.counters.dropped_not_running.add(1);
+                Err(Outcome::NotRunning)
+            }
+        }
+    }
+
     /// The running server, or why there is none.
     pub(crate) fn server(&self) -> Result<Arc<Server>> {
         match &**self.phase.load() {
@@ -226,8 +195,13 @@ impl Engine {
     }
 
     fn start(&self, settings: Settings) -> Result<()> {
-        let (counters, inbound) = (self.counters.clone(), self.inbound.clone());
-        match Server::start_with(settings.clone(), counters, inbound) {
+        let started = Server::start_with(
+            settings.clone(),
+            self.counters.clone(),
+            self.inbound.clone(),
+            self.slots.clone(),
+        );
+        match started {
             Ok(server) => {
                 self.enter(Phase::Running(Running::new(Arc::new(server), &settings)));
                 Ok(())

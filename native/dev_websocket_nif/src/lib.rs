@@ -11,6 +11,8 @@ mod encode;
 mod engine;
 mod inbound;
 mod integers;
+mod origin;
+mod publishing;
 mod settings;
 mod terms;
 
@@ -22,6 +24,7 @@ use rustler::{Encoder, Env, OwnedEnv, Term};
 use crate::decode::Budget;
 use crate::direct::Sent;
 use crate::engine::{Command, ENGINE, Outcome};
+use crate::publishing::Answer;
 
 rustler::init!("hb_websocket_nif", load = load);
 
@@ -49,18 +52,84 @@ fn stop<'a>(env: Env<'a>, reference: Term<'a>) -> Term<'a> {
 
 /// Publishes a message, or gives up early with `large`: then `cast_large` is the one to call.
 #[rustler::nif]
-fn cast<'a>(env: Env<'a>, message: Term<'a>) -> Outcome {
-    let (outcome, percent) = engine::cast(message, |_| Budget::inline(), Outcome::Large);
-    if percent > 0 {
-        rustler::schedule::consume_timeslice(env, percent);
-    }
-    outcome
+fn cast<'a>(env: Env<'a>, message: Term<'a>) -> Term<'a> {
+    let answer = publishing::cast(message, |_| Budget::inline(), Outcome::Large);
+    spent(env, answer)
 }
 
 /// Publishes a message of any size that the settings allow.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn cast_large(message: Term<'_>) -> Outcome {
-    engine::cast(message, Budget::of_message, Outcome::TooLarge).0
+fn cast_large<'a>(env: Env<'a>, message: Term<'a>) -> Term<'a> {
+    let (answer, _) = publishing::cast(message, Budget::of_message, Outcome::TooLarge);
+    answer.encode(env)
+}
+
+/// Publishes a message with what the caller knows about it, or gives up early with `large`.
+#[rustler::nif]
+fn publish<'a>(env: Env<'a>, message: Term<'a>, origin: Term<'a>) -> Term<'a> {
+    let answer = publishing::publish(message, origin, |_| Budget::inline(), Outcome::Large);
+    spent(env, answer)
+}
+
+/// As `publish`, for a message of any size that the settings allow.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn publish_large<'a>(env: Env<'a>, message: Term<'a>, origin: Term<'a>) -> Term<'a> {
+    let (answer, _) = publishing::publish(message, origin, Budget::of_message, Outcome::TooLarge);
+    answer.encode(env)
+}
+
+/// Publishes the message that a JSON text is.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn publish_json<'a>(env: Env<'a>, body: Term<'a>, origin: Term<'a>) -> Term<'a> {
+    publishing::publish_json(body, origin).encode(env)
+}
+
+/// Says whether the events of a slot would be published.
+#[rustler::nif]
+fn wants_slot<'a>(env: Env<'a>, process: Term<'a>, slot: Term<'a>) -> Term<'a> {
+    publishing::wants_slot(process, slot).encode(env)
+}
+
+/// Publishes all events of a slot, or gives up early with `large`.
+#[rustler::nif]
+fn publish_slot<'a>(env: Env<'a>, process: Term<'a>, slot: Term<'a>, events: Term<'a>) -> Term<'a> {
+    spent(env, publishing::publish_slot(process, slot, events))
+}
+
+/// As `publish_slot`, for events of any size.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn publish_slot_large<'a>(
+    env: Env<'a>,
+    process: Term<'a>,
+    slot: Term<'a>,
+    events: Term<'a>,
+) -> Term<'a> {
+    publishing::publish_slot_large(process, slot, events).encode(env)
+}
+
+/// Says whether anybody could receive a message.
+#[rustler::nif]
+fn has_audience() -> bool {
+    ENGINE.server().is_ok_and(|server| server.is_heard())
+}
+
+/// Counts what the caller drops itself.
+#[rustler::nif]
+fn count_dropped<'a>(env: Env<'a>, reason: Term<'a>) -> Term<'a> {
+    let counters = &ENGINE.counters;
+    let counter = if atoms::untrusted() == reason {
+        &counters.dropped_untrusted
+    } else if atoms::refused() == reason {
+        &counters.dropped_refused
+    } else if atoms::malformed() == reason {
+        &counters.dropped_malformed
+    } else if atoms::repeated() == reason {
+        &counters.dropped_repeated
+    } else {
+        return encode::bad_argument(env, "a reason is untrusted, refused, malformed or repeated");
+    };
+    counter.add(1);
+    atoms::ok().encode(env)
 }
 
 /// Where clients connect, and the known topics. On a dirty scheduler, because there can be many topics.
@@ -68,6 +137,19 @@ fn cast_large(message: Term<'_>) -> Outcome {
 fn info(env: Env<'_>) -> Term<'_> {
     match ENGINE.server() {
         Ok(server) => encode::info(env, &server.info()),
+        Err(reason) => encode::error(env, &reason),
+    }
+}
+
+/// What a client needs to know, as terms and as a JSON document.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn describe(env: Env<'_>) -> Term<'_> {
+    match ENGINE.server() {
+        Ok(server) => {
+            let described = server.describe();
+            let document = described.to_string();
+            (atoms::ok(), encode::json(env, &described), document).encode(env)
+        }
         Err(reason) => encode::error(env, &reason),
     }
 }
@@ -165,6 +247,14 @@ fn validate<'a>(env: Env<'a>, settings: Term<'a>) -> Term<'a> {
         Ok(_) => atoms::ok().encode(env),
         Err(error) => encode::bad_settings(env, &error),
     }
+}
+
+/// Tells the scheduler what a call took, in percent of a time slice.
+fn spent<'a>(env: Env<'a>, (answer, percent): (Answer<'a>, i32)) -> Term<'a> {
+    if percent > 0 {
+        rustler::schedule::consume_timeslice(env, percent);
+    }
+    answer.encode(env)
 }
 
 fn lifecycle_with<'a>(

@@ -14,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Value;
 use super::json::is_private;
+use super::origin::{self, Origin};
 use crate::topic::{MAX_TOPIC_BYTES, Topic, Topics, is_reserved_key};
 
 /// The rules that settings can change.
@@ -28,13 +29,13 @@ pub struct TopicRules {
 /// What a message's tags came to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct TopicSet {
-    /// Explicit topics first, then those of tags; no duplicates.
+    /// Explicit topics first, then the node's own, then those of tags; no duplicates.
     pub topics: Topics,
     /// Explicit topics that only the node may use, dropped.
     pub reserved: u64,
     /// Topics beyond the limit, dropped.
     pub excess: u64,
-    /// Explicit topics that are no valid name, dropped.
+    /// Explicit topics and the node's own that are no valid name, dropped.
     pub invalid: u64,
 }
 
@@ -42,12 +43,25 @@ impl TopicRules {
     /// The topics of a message. A message that is no map has none.
     #[must_use]
     pub fn topics_of(&self, message: &Value<'_>) -> TopicSet {
+        self.topics_with(message, &origin::UNKNOWN)
+    }
+
+    /// The topics of a message of which the node knows something. Those that only the node may publish under are
+    /// `process:` and each `from:` of the origin, and no limit takes them away.
+    #[must_use]
+    pub fn topics_with(&self, message: &Value<'_>, origin: &Origin<'_>) -> TopicSet {
         let mut set = TopicSet::default();
+        let own = own_topics(origin, &mut set.invalid);
+        let room = self.max_topics.saturating_sub(own.len());
         each_tag(message, &mut |key, value| {
             if is_topic_key(key) {
-                self.add_explicit(value, &mut set);
+                add_explicit(value, room, &mut set);
             }
         });
+        if let Some(named) = &origin.topics {
+            add_explicit(named, room, &mut set);
+        }
+        set.topics.extend(own);
         each_tag(message, &mut |key, value| {
             if !is_topic_key(key) && self.makes_topic(key) {
                 self.add_tag(key, value, &mut set);
@@ -56,55 +70,13 @@ impl TopicRules {
         set
     }
 
-    fn add_explicit(&self, value: &Value<'_>, set: &mut TopicSet) {
-        match value {
-            Value::List(items) => match charlist(items) {
-                Some(text) => self.add_names(&text, set),
-                None => items
-                    .iter()
-                    .filter_map(scalar_text)
-                    .for_each(|text| self.add_names(&text, set)),
-            },
-            value => {
-                if let Some(text) = scalar_text(value) {
-                    self.add_names(&text, set);
-                }
-            }
-        }
-    }
-
-    fn add_names(&self, text: &str, set: &mut TopicSet) {
-        for name in text
-            .split(',')
-            .map(str::trim)
-            .filter(|name| !name.is_empty())
-        {
-            match Topic::new(name) {
-                Ok(topic) if topic.is_reserved() => set.reserved += 1,
-                Ok(topic) => self.add(topic, set),
-                Err(_) => set.invalid += 1,
-            }
-        }
-    }
-
     fn add_tag(&self, key: &str, value: &Value<'_>, set: &mut TopicSet) {
         let Some(text) = scalar_text(value).filter(|text| !text.is_empty()) else {
             return;
         };
         // A value with a comma or a line break is text for people, nothing to subscribe to.
         if let Ok(topic) = Topic::of_tag(key, &text) {
-            self.add(topic, set);
-        }
-    }
-
-    fn add(&self, topic: Topic, set: &mut TopicSet) {
-        if set.topics.contains(&topic) {
-            return;
-        }
-        if set.topics.len() < self.max_topics {
-            set.topics.push(topic);
-        } else {
-            set.excess += 1;
+            add(topic, self.max_topics, set);
         }
     }
 
@@ -122,6 +94,64 @@ impl TopicRules {
             && !is_reserved_key(key)
             && !is_private(key)
             && !self.topicless_keys.iter().any(denied)
+    }
+}
+
+/// The topics that only the node may publish under, no two the same.
+fn own_topics(origin: &Origin<'_>, invalid: &mut u64) -> Topics {
+    let process = origin.process.iter().map(|process| ("process", process));
+    let from = origin.from.iter().map(|from| ("from", from));
+    let mut own = Topics::new();
+    for (key, value) in process.chain(from) {
+        match Topic::of_tag(key, value) {
+            Ok(topic) if own.contains(&topic) => {}
+            Ok(topic) if !value.is_empty() => own.push(topic),
+            _ => *invalid += 1,
+        }
+    }
+    own
+}
+
+/// Adds every topic that a value names, while there is room.
+fn add_explicit(value: &Value<'_>, room: usize, set: &mut TopicSet) {
+    match value {
+        Value::List(items) => match charlist(items) {
+            Some(text) => add_names(&text, room, set),
+            None => items
+                .iter()
+                .filter_map(scalar_text)
+                .for_each(|text| add_names(&text, room, set)),
+        },
+        value => {
+            if let Some(text) = scalar_text(value) {
+                add_names(&text, room, set);
+            }
+        }
+    }
+}
+
+fn add_names(text: &str, room: usize, set: &mut TopicSet) {
+    for name in text
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+    {
+        match Topic::new(name) {
+            Ok(topic) if topic.is_reserved() => set.reserved += 1,
+            Ok(topic) => add(topic, room, set),
+            Err(_) => set.invalid += 1,
+        }
+    }
+}
+
+fn add(topic: Topic, room: usize, set: &mut TopicSet) {
+    if set.topics.contains(&topic) {
+        return;
+    }
+    if set.topics.len() < room {
+        set.topics.push(topic);
+    } else {
+        set.excess += 1;
     }
 }
 
@@ -363,6 +393,78 @@ mod tests {
             let set = set_of(&map(vec![("topics", Value::List(list))]));
             assert_eq!((set.topics.len(), set.excess), (kept, excess));
         }
+    }
+
+    fn names_with(max_topics: usize, message: &Value<'_>, origin: &Origin<'_>) -> Vec<String> {
+        let mut rules = Settings::default().topic_rules();
+        rules.max_topics = max_topics;
+        let set = rules.topics_with(message, origin);
+        set.topics
+            .iter()
+            .map(|topic| topic.name().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn what_the_node_knows_stands_between_explicit_topics_and_tags() {
+        let message = map(vec![("action", text("Mint")), ("topic", text("t"))]);
+        let origin = Origin {
+            process: Some("p".into()),
+            from: vec!["a".into(), "b".into(), "a".into()],
+            topics: Some(Value::List(vec![text("named,t"), text("also")])),
+            ..Origin::default()
+        };
+        let expected = [
+            "t",
+            "named",
+            "also",
+            "process:p",
+            "from:a",
+            "from:b",
+            "action:Mint",
+        ];
+        assert_eq!(names_with(64, &message, &origin), expected);
+        assert_eq!(
+            names_with(64, &text("no map"), &origin),
+            ["named", "t", "also", "process:p", "from:a", "from:b"]
+        );
+    }
+
+    #[test]
+    fn no_limit_pushes_out_what_the_node_knows() {
+        let message = map(vec![("topic", text("t,u,v")), ("action", text("Mint"))]);
+        let origin = Origin {
+            process: Some("p".into()),
+            from: vec!["a".into()],
+            ..Origin::default()
+        };
+        let own = ["process:p", "from:a"];
+        assert_eq!(names_with(1, &message, &origin), own);
+        assert_eq!(names_with(2, &message, &origin), own);
+        assert_eq!(names_with(3, &message, &origin), ["t", own[0], own[1]]);
+        let few = map(vec![("action", text("Mint"))]);
+        assert_eq!(
+            names_with(3, &few, &origin),
+            [own[0], own[1], "action:Mint"]
+        );
+        let mut rules = Settings::default().topic_rules();
+        rules.max_topics = 3;
+        assert_eq!(rules.topics_with(&message, &origin).excess, 3);
+    }
+
+    #[test]
+    fn what_the_caller_names_is_no_more_trusted_than_a_tag() {
+        let origin = Origin {
+            process: Some("a,b".into()),
+            from: vec!["".into()],
+            topics: Some(text("process:x,/x~process@1.0,ok,FROM:y")),
+            ..Origin::default()
+        };
+        let set = Settings::default()
+            .topic_rules()
+            .topics_with(&map(vec![]), &origin);
+        assert_eq!(set.topics.as_slice(), [Topic::new("ok").unwrap()]);
+        assert_eq!((set.reserved, set.invalid), (3, 2));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dev_websocket_core::message::Value;
-use dev_websocket_core::{Counters, Disconnect, Inbound, Server, Settings};
+use dev_websocket_core::{Counters, Disconnect, Inbound, Server, Settings, Slots};
 
 pub(crate) use self::client::{Client, seqs};
 pub(crate) use self::raw::{
@@ -33,6 +33,7 @@ pub(crate) struct TestServer {
     server: Server,
     pub(crate) counters: Arc<Counters>,
     pub(crate) inbound: Arc<Inbound>,
+    pub(crate) slots: Arc<Slots>,
 }
 
 impl TestServer {
@@ -45,12 +46,33 @@ impl TestServer {
     pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = settings();
         change(&mut settings);
-        let counters = Arc::new(Counters::default());
-        let inbound = Arc::new(Inbound::default());
-        Self {
-            server: Server::start_with(settings, counters.clone(), inbound.clone()).unwrap(),
+        Self::over(settings, Arc::default(), Arc::default(), Arc::default())
+    }
+
+    /// The server that comes after this one in the same program.
+    pub(crate) fn next(&self) -> Self {
+        let Self {
             counters,
             inbound,
+            slots,
+            ..
+        } = self;
+        Self::over(settings(), counters.clone(), inbound.clone(), slots.clone())
+    }
+
+    fn over(
+        settings: Settings,
+        counters: Arc<Counters>,
+        inbound: Arc<Inbound>,
+        slots: Arc<Slots>,
+    ) -> Self {
+        let server =
+            Server::start_with(settings, counters.clone(), inbound.clone(), slots.clone()).unwrap();
+        Self {
+            server,
+            counters,
+            inbound,
+            slots,
         }
     }
 
