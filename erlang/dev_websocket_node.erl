@@ -6,7 +6,7 @@
 %%% as nodes of different age have different ones, and none of them may end the
 %%% caller: what raises counts as not known.
 -module(dev_websocket_node).
--export([option/3, loaded/2, ensure/2, is_link/1]).
+-export([option/3, leaves_hashpath/1, loaded/2, ensure/2, is_link/1]).
 -export([signers/2, committed/2, id/2, committers/1]).
 
 %% @doc A node option by its name as an atom, from the node message alone. On a
@@ -18,6 +18,12 @@ option(Name, Default, Opts) ->
         _ -> Default
     end,
     call(hb_opts, get, [[Name, Own, Opts]], Own).
+
+%% @doc Whether a call is made so that it leaves no trace in a hashpath, as a node
+%% calls its hooks. Without a node there is nothing to tell that by.
+-spec leaves_hashpath(term()) -> boolean().
+leaves_hashpath(Opts) ->
+    not erlang:function_exported(hb_opts, get, 3) orelse option(hashpath, update, Opts) =:= ignore.
 
 %% @doc Whether a value is kept elsewhere.
 -spec is_link(term()) -> boolean().

@@ -12,13 +12,18 @@
 %%%   (`method' at the least), be it direct, through a stack made in the URL, or on
 %%%   a stored message.
 %%% - The base has the private part that the node keeps beside a running state: its
-%%%   hashpath and the state of devices. `priv' cannot be sent or stored.
+%%%   hashpath, and what the node's scheduler left there when it gave the
+%%%   assignment. `priv' cannot be sent or stored.
 %%% - The base runs what its process says: the same devices, module and scheduler. A
 %%%   base that borrows another process's message is not that process.
 %%%
+%%% What the node itself believes, this cannot doubt: a node that is made to compute a
+%%% wrong result serves it to everybody, and it is pushed as well.
+%%%
 %%% A hook (`is_hook/4'): the base is the handler that the operator wrote in the
 %%% node's options. A stored message has lazy links where the handler has text, and
-%%% what an earlier step of a path made has a private part.
+%%% what an earlier step of a path made has a private part. A node calls its hooks
+%%% with an option of its own (`hashpath' is `ignore'), which a caller cannot set.
 -module(dev_websocket_origin).
 -export([is_execution/3, is_hook/4, is_caller/1, transport_keys/0]).
 
@@ -30,10 +35,10 @@
 %% @doc Whether the node computes a slot of a process.
 -spec is_execution(term(), term(), term()) -> boolean().
 is_execution(
-    #{<<"process">> := Process, <<"priv">> := #{<<"hashpath">> := Hashpath} = Private} = Base,
+    #{<<"process">> := Process, <<"priv">> := #{<<"hashpath">> := Hashpath, <<"scheduler@1.0">> := _}} = Base,
     #{<<"path">> := <<"compute">>, <<"slot">> := _, <<"commitments">> := _} = Request,
     Opts
-) when is_binary(Hashpath), map_size(Private) > 1 ->
+) when is_binary(Hashpath) ->
     not is_map_key(<<"method">>, Request) andalso
         not is_caller(Request) andalso
         not has_headers(Base) andalso
@@ -44,12 +49,14 @@ is_execution(_Base, _Request, _Opts) ->
 
 %% @doc Whether the node runs one of its own hooks.
 -spec is_hook(binary(), term(), term(), term()) -> boolean().
-is_hook(Name, #{<<"path">> := Path} = Handler, Request, Opts) when is_binary(Path) ->
+is_hook(Name, Handler, Request, Opts) when is_map(Handler) ->
     not is_map_key(<<"priv">>, Handler) andalso
         not is_map_key(<<"commitments">>, Handler) andalso
         not is_map_key(<<"method">>, Handler) andalso
+        is_binary(maps:get(<<"path">>, Handler, Name)) andalso
         not is_caller(Handler) andalso
         not is_caller(Request) andalso
+        dev_websocket_node:leaves_hashpath(Opts) andalso
         is_configured(Name, Handler, dev_websocket_node:option(on, #{}, Opts));
 is_hook(_Name, _Handler, _Request, _Opts) ->
     false.

@@ -75,29 +75,38 @@ malformed() ->
     end.
 
 %% @doc The execution of a process as a whole, of all devices of its stack, is a
-%% step as well, and the one that sees every slot. The step around it is that of
-%% the process itself, which is what a caller asked for.
-publish_step(#{<<"execution-device">> := Device, <<"device">> := Device} = Base, Request, State, Opts) ->
-    case dev_websocket_origin:is_execution(Base, Request, Opts) of
+%% step as well, and the one that sees every slot: its device is the process's
+%% `execution-device'. Around it is the step of the process itself, which is what a
+%% caller asked for, and whose base is the bare process message.
+publish_step(#{<<"process">> := _} = Base, Request, State, Opts) ->
+    [Device, Execution] = [
+        dev_websocket_node:ensure(maps:get(Key, Base, none), Opts)
+     ||
+        Key <- [<<"device">>, <<"execution-device">>]
+    ],
+    case Device =:= Execution andalso dev_websocket_origin:is_execution(Base, Request, Opts) of
         true -> publish_execution(Base, Request, State, Opts);
-        false -> hb_websocket_nif:count_dropped(untrusted)
+        %% One device of the stack, or a caller's.
+        false -> ok
     end;
 publish_step(Base, _Request, #{<<"at-slot">> := _} = State, Opts) ->
-    publish_process_step(dev_websocket_node:ensure(Base, Opts), State, Opts);
-publish_step(_Base, _Request, _State, _Opts) ->
-    ok.
-
-%% @doc A process message has no `process': what has one claims to be another.
-publish_process_step(#{<<"process">> := _}, _State, _Opts) ->
-    hb_websocket_nif:count_dropped(untrusted);
-publish_process_step(#{<<"device">> := Device} = Process, State, Opts) ->
-    case {dev_websocket_node:ensure(Device, Opts), dev_websocket_node:id(Process, Opts)} of
-        {Named, {ok, Id}} when Named =:= <<"process@1.0">>; element(1, Named) =:= link ->
-            publish_state(Id, State, Opts);
+    case dev_websocket_node:ensure(Base, Opts) of
+        #{<<"device">> := Device} = Process when not is_map_key(<<"process">>, Process) ->
+            publish_process(Process, dev_websocket_node:ensure(Device, Opts), State, Opts);
         _ ->
             ok
     end;
-publish_process_step(_Base, _State, _Opts) ->
+publish_step(_Base, _Request, _State, _Opts) ->
+    ok.
+
+%% @doc A link that cannot be loaded is the stored message's own device: one that a
+%% caller named would stand there as text.
+publish_process(Process, Device, State, Opts) when Device =:= <<"process@1.0">>; element(1, Device) =:= link ->
+    case dev_websocket_node:id(Process, Opts) of
+        {ok, Id} -> publish_state(Id, State, Opts);
+        error -> ok
+    end;
+publish_process(_Process, _Device, _State, _Opts) ->
     ok.
 
 publish_response({ok, Id}, State, Opts) ->

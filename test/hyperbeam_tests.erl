@@ -382,6 +382,10 @@ inner_steps_publish_each_slot(Client) ->
         [#{<<"process">> := Id, <<"slot">> := 1}, #{<<"topic">> := <<"prices">>}, #{<<"process">> := Id}],
         ws_client:messages(Client, 3)
     ),
+    %% The path may be left out: it is the hook's name then.
+    {Unnamed, {_, Again, _}} = recorded:fresh(recorded:call("step_hook_inner")),
+    ?assertEqual({ok, Again}, dev_websocket:step(maps:remove(<<"path">>, Handler), Again, Opts)),
+    ?assertMatch([#{<<"process">> := Unnamed, <<"slot">> := 1}, #{}, #{}], ws_client:messages(Client, 3)),
     %% The step around it says the same again.
     {_, Outer, _} = recorded:call("step_hook_compute"),
     Other = recorded_id(Outer),
@@ -457,6 +461,9 @@ forged_executions_publish_nothing(Client) ->
         {Stored, Direct}, {Stored, maps:merge(Request, Http)}, {Stored, Request}, {Stored, Request#{<<"method">> => <<"GET">>}},
         %% An earlier step of the path leaves a hashpath, and no state of devices.
         {Stored#{<<"priv">> => maps:with([<<"hashpath">>], Private)}, Request},
+        %% A scheduler of the caller's, a program in Lua, leaves nothing of the node's scheduler.
+        {Stored#{<<"priv">> => maps:with([<<"hashpath">>, <<"state">>], Private)}, Request},
+        {Base#{<<"scheduler-device">> => <<"lua@5.3a">>}, Request},
         {Base, maps:merge(Request, Http)}, {Base, Request#{<<"method">> => <<"GET">>}}, {Base, Request#{<<"host">> => <<"node">>}},
         %% No assignment.
         {Base, maps:remove(<<"commitments">>, Request)}, {Base, Request#{<<"commitments">> => #{}}},
@@ -485,22 +492,23 @@ forged_steps_publish_nothing(Client) ->
             rejects(Client, step, #{}, [{Handler#{<<"method">> => <<"GET">>}, Step}]),
             case Name of
                 "step_hook_inner" ->
-                    rejects(Client, step, Opts, [
+                    gives_back(Client, step, Opts, [
                         {Handler, Step#{<<"base">> := maps:remove(<<"priv">>, Base)}},
-                        {Handler, Step#{<<"request">> := maps:merge(Request, Http)}}
+                        {Handler, Step#{<<"request">> := maps:merge(Request, Http)}},
+                        {Handler, Step#{<<"base">> := Base#{<<"device">> => <<"probe@1.0">>}}}
                     ]);
                 "step_hook_compute" ->
                     #{<<"body">> := State} = Step,
                     #{<<"process">> := Process} = State,
+                    gives_back(Client, step, Opts, [
+                        %% Another device in the URL is not the process.
+                        {Handler, Step#{<<"base">> := Base#{<<"device">> => <<"lua@5.3a">>}}},
+                        {Handler, Step#{<<"base">> := Base#{<<"process">> => Process}}}
+                    ]),
                     rejects(Client, step, Opts, [
-                        {Handler, Step#{<<"base">> := Base#{<<"process">> => Process}}},
                         {Handler, Step#{<<"body">> := State#{<<"process">> := maps:remove(<<"commitments">>, Process)}}},
                         {Handler, Step#{<<"body">> := State#{<<"device">> := <<"message@1.0">>}}}
-                    ]),
-                    %% Another device in the URL is not the process.
-                    Other = Step#{<<"base">> := Base#{<<"device">> => <<"lua@5.3a">>}},
-                    ?assertEqual({ok, Other}, dev_websocket:step(Handler, Other, Opts)),
-                    nothing_comes(Client)
+                    ])
             end
         end
      ||
@@ -603,9 +611,19 @@ rejects(Client, Key, Opts, Calls) ->
     [
         begin
             Before = count(<<"dropped_untrusted">>),
+            gives_back(Client, Key, Opts, [Call]),
+            ?assertEqual({Key, Call, Before + 1}, {Key, Call, count(<<"dropped_untrusted">>)})
+        end
+     ||
+        Call <- Calls
+    ].
+
+%% @doc Each call changes nothing and publishes nothing.
+gives_back(Client, Key, Opts, Calls) ->
+    [
+        begin
             Given = case Key of compute -> Base; _ -> Request end,
-            ?assertEqual({ok, Given}, dev_websocket:Key(Base, Request, Opts)),
-            ?assertEqual({Key, Base, Request, Before + 1}, {Key, Base, Request, count(<<"dropped_untrusted">>)})
+            ?assertEqual({ok, Given}, dev_websocket:Key(Base, Request, Opts))
         end
      ||
         {Base, Request} <- Calls

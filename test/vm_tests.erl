@@ -153,7 +153,7 @@ the_package_works_where_nothing_else_is() ->
             {Base, Request, Opts} = recorded:call("compute_stack_slot1_loaded"),
             ?assertEqual({ok, Base}, Call(Root, compute, [Base, Request, Opts])),
             ?assertEqual(
-                [{result, 1}, {<<"Credit-Notice">>, 1}, {<<"Debit-Notice">>, 1}],
+                [{result, 1}, {message, 1}, {message, 1}],
                 [event(Frame) || Frame <- ws_client:messages(Client, 3)]
             ),
             ?assertEqual({ok, <<"OK">>}, Call(Root, cast, [#{}, #{<<"topic">> => <<"t">>, <<"body">> => <<"b">>}, #{}])),
@@ -197,7 +197,7 @@ copies_publish_a_result_once() ->
         ?assertEqual({ok, Base}, Call(Copy, compute, [Base, Request, Opts])),
         ?assertEqual({ok, <<"OK">>}, Call(dev_websocket, cast, [#{<<"n">> => 2}, #{}])),
         ?assertEqual(
-            [{result, 1}, {<<"Credit-Notice">>, 1}, {<<"Debit-Notice">>, 1}, #{<<"n">> => 2}],
+            [{result, 1}, {message, 1}, {message, 1}, #{<<"n">> => 2}],
             [event(Frame) || Frame <- ws_client:messages(Client, 4)]
         ),
         ?assertMatch(#{<<"dropped_repeated">> := 1, <<"dropped_untrusted">> := 0}, Call(Copy, stats, [])),
@@ -374,9 +374,9 @@ package(Folder) ->
     Root = filename:dirname(filename:dirname(proplists:get_value(source, ?MODULE:module_info(compile)))),
     os:cmd(lists:flatten(io_lib:format("sh '~ts/native/package.sh' '~ts' 2>&1", [Root, Folder]))).
 
-%% @doc The `type' of each event, or the action of a message, with its slot.
+%% @doc What an event of a process is, with its slot; of anything else the message.
 event(#{<<"slot">> := Slot, <<"data">> := #{<<"type">> := <<"result">>}}) -> {result, Slot};
-event(#{<<"slot">> := Slot, <<"data">> := #{<<"action">> := Action}}) -> {Action, Slot};
+event(#{<<"slot">> := Slot, <<"process">> := Process, <<"data">> := #{<<"from">> := Process}}) -> {message, Slot};
 event(#{<<"data">> := Data}) -> Data.
 
 ebin() ->

@@ -144,6 +144,7 @@ impl Server {
     }
 
     /// Finds the topics and encodes.
+    #[inline]
     fn draft(
         &self,
         active: &Active,
