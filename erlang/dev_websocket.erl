@@ -15,12 +15,28 @@
 %%%     ws://node:8735/ws?topic=prices
 %%%     ws://node:8735/ws?topic=action:Transfer
 %%%
+%%% On a HyperBEAM node it is the device `~websocket@1.0':
+%%%
+%%% | key | what it does |
+%%% |---|---|
+%%% | `info' | where clients connect, as JSON and as keys |
+%%% | `cast' | sends the request, or its JSON body, to the subscribers of its topics |
+%%% | `stats' | every count |
+%%% | `init', `compute', `normalize', `snapshot' | as the last device of a process's stack: each result is pushed, and the state goes through unchanged |
+%%% | `response', `step' | as a hook of the node: results that callers ask for, or of all processes |
+%%% | `start' | as a hook: opens the listener with the node's options, `websocket_port' and the like |
+%%%
+%%% A result is pushed as an event of its own and one for each message that the
+%%% process sends, to the clients of `?process=<id>' and of the messages' topics;
+%%% each slot once. Only calls of the node itself do that, see
+%%% `dev_websocket_origin'.
+%%%
 %%% The other direction is off until a process says `listen/1'. It gets what clients
 %%% send as `{dev_websocket, Connection, {text | binary, Payload}}', and `send/2'
 %%% answers that connection alone.
 %%%
 %%% The server starts when this module is loaded. Its settings come from, the
-%%% strongest first, `start/1', the OS environment (`DEV_WEBSOCKET_PORT'), the
+%%% strongest first, `start/1' and the node's options, the OS environment (`DEV_WEBSOCKET_PORT'), the
 %%% application environment (`port') and the defaults. A listener that cannot be
 %%% bound fails neither the load nor the node: one line is logged, `info/0' says
 %%% why, and `start/1' can try again.
