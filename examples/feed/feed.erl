@@ -10,7 +10,7 @@
 -define(PACE, 250).
 %% Milliseconds between two lines that tell how it goes.
 -define(REPORT_EVERY, 10000).
-%% Milliseconds until the engine must know a topic that was cast.
+%% Milliseconds until the engine must know the topics that were cast.
 -define(TOPICS_DEADLINE, 5000).
 
 %% @doc Run the feed on the recordings in a folder, and write to a file where
@@ -51,12 +51,13 @@ serve() ->
             Uri
     end.
 
-%% @doc The topics that clients find, once there are some.
+%% @doc The topics that clients find, once the engine has dealt with all that was cast.
 topics(Deadline) ->
-    case dev_websocket:info() of
-        {ok, #{topics := [_ | _] = Topics}} ->
+    case dev_websocket:stats() of
+        #{<<"ingress_waiting_bytes">> := 0} ->
+            {ok, #{topics := [_ | _] = Topics}} = dev_websocket:info(),
             Topics;
-        {ok, #{topics := []}} ->
+        #{} ->
             true = erlang:monotonic_time(millisecond) < Deadline,
             timer:sleep(10),
             topics(Deadline)

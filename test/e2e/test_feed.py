@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 
 from support.clients import PythonClient
@@ -32,9 +33,17 @@ class Lines:
             self.lines.put(line.rstrip("\n"))
         self.lines.put(None)
 
+    def next(self, deadline):
+        # The feed goes on to say how it goes, so a line that never comes is not told by silence.
+        try:
+            return self.lines.get(timeout=max(0, deadline - time.monotonic()))
+        except queue.Empty:
+            return None
+
     def until(self, pattern):
         """The match of the next line that has the pattern."""
-        while (line := self.lines.get(timeout=DEADLINE)) is not None:
+        deadline = time.monotonic() + DEADLINE
+        while (line := self.next(deadline)) is not None:
             self.seen.append(line)
             if match := re.search(pattern, line):
                 return match
