@@ -10,7 +10,6 @@ device_test_() ->
         Name <- [
             info_tells_uri_and_topics,
             info_without_a_server_is_an_error,
-            info_for_ao_core_is_a_constant,
             a_message_reaches_each_subscriber_of_its_topics_once,
             cast_answers_the_same_whatever_it_is_given,
             casts_of_a_process_arrive_in_their_order,
@@ -64,9 +63,6 @@ info_without_a_server_is_an_error() ->
     ?assertEqual({error, stopped}, dev_websocket:info()),
     ok = dev_websocket:start(#{}),
     ?assertMatch({ok, _}, dev_websocket:info()).
-
-info_for_ao_core_is_a_constant() ->
-    ?assertEqual(#{exports => [<<"info">>, <<"cast">>]}, dev_websocket:info(#{<<"device">> => <<"websocket@1.0">>})).
 
 %%% Messages.
 

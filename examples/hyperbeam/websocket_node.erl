@@ -8,16 +8,24 @@
 
 -define(DEVICE, <<"websocket@1.0">>).
 
-%% @doc `main([Hook, Port, Config])', from the command line: start a node with the
-%% options of a config.flat, if there is one, and say where it is.
-main([Hook, Port, Config]) ->
+%% @doc `main([Hook, Port, Config | Program])', from the command line: start a node with
+%% the options of a config.flat, if there is one, and say where it is. A Lua program is
+%% run as a process.
+main([Hook, Port, Config | Program]) ->
     try
         is_list(code:which(hb_opts)) orelse throw("HyperBEAM is not built where HB_LIBS points to"),
-        Node = start(list_to_atom(Hook), (configured(Config))#{port => list_to_integer(Port)}),
+        Node = start(list_to_atom(Hook), port(Port, configured(Config))),
         io:format("Device: ~ts/~~~ts/info~n", [Node, ?DEVICE]),
         case dev_websocket:info() of
-            {ok, #{uri := Uri}} -> io:format("Clients: ~ts~n", [Uri]);
-            {error, Reason} -> io:format("Clients: none, the server does not run: ~0tp~n", [Reason])
+            {ok, #{uri := Uri}} ->
+                io:format("Clients: ~ts~n", [Uri]),
+                [
+                    io:format("Watch:   make watch URI=~ts TOPIC=process:~ts~n", [Uri, websocket_ledger:start(Node, list_to_atom(Hook), File)])
+                 ||
+                    File <- Program
+                ];
+            {error, Reason} ->
+                io:format("Clients: none, the server does not run: ~0tp~n", [Reason])
         end
     catch
         throw:Text ->
@@ -65,6 +73,10 @@ add(Name, Handler, On) ->
         #{Name := Other} -> On#{Name := [Other, Handler]};
         #{} -> On#{Name => Handler}
     end.
+
+%% @doc The port that the command line names, else that of the configuration.
+port("", Options) -> maps:merge(#{port => 8734}, Options);
+port(Port, Options) -> Options#{port => list_to_integer(Port)}.
 
 configured(File) ->
     case filelib:is_regular(File) of
