@@ -189,7 +189,7 @@ impl Server {
         stats
     }
 
-    /// Takes new settings while running. A new address is bound before the old one is left.
+    /// Takes new settings while running. A new address is bound before the old one is left, where both can be.
     ///
     /// # Errors
     /// [`StartError::Listen`] when the new address cannot be bound; the old settings stay in force then.
@@ -203,12 +203,7 @@ impl Server {
             return Ok(Reconfigured::NeedsRestart);
         }
         if (settings.host, settings.port) != (old.host, old.port) {
-            let listener = bind(&running.runtime, &settings)?;
-            self.shared
-                .address
-                .store(Arc::new(local_address(&listener, &settings)?));
-            running.leave();
-            running.listen(&self.shared, listener);
+            self.move_listener(running, &settings)?;
         }
         self.shared.active.store(Active::new(settings));
         self.shared
@@ -216,6 +211,29 @@ impl Server {
             .iter()
             .for_each(|mailbox| mailbox.send(Command::Reconfigure));
         Ok(Reconfigured::Applied)
+    }
+
+    /// Binds the new address, then leaves the old one. Of one port, the two may be in each other's way, as all interfaces
+    /// and one of them are: then the old one is left first, and taken back when the new one cannot be had.
+    fn move_listener(&self, running: &mut Running, settings: &Settings) -> Result<(), StartError> {
+        let old = **self.shared.address.load();
+        let listener = match bind(&running.runtime, settings) {
+            Err(_) if wanted_address(settings).port() == old.port() => {
+                running.leave();
+                bind(&running.runtime, settings).inspect_err(|_| {
+                    match bind_address(&running.runtime, old) {
+                        Ok(listener) => running.listen(&self.shared, listener),
+                        Err(error) => tracing::error!(%error, "the old address is lost as well"),
+                    }
+                })?
+            }
+            bound => bound?,
+        };
+        let address = local_address(&listener, settings)?;
+        running.leave();
+        self.shared.address.store(Arc::new(address));
+        running.listen(&self.shared, listener);
+        Ok(())
     }
 
     /// Closes the listener, tells the clients why, and ends all threads. Waits for the clients up to the deadline, so
@@ -272,7 +290,10 @@ fn stop_shards(shared: &Shared, shards: Vec<JoinHandle<()>>) {
 }
 
 fn bind(runtime: &Runtime, settings: &Settings) -> Result<TcpListener, StartError> {
-    let address = wanted_address(settings);
+    bind_address(runtime, wanted_address(settings))
+}
+
+fn bind_address(runtime: &Runtime, address: SocketAddr) -> Result<TcpListener, StartError> {
     let _entered = runtime.enter();
     listener::bind(address).map_err(|source| StartError::Listen { address, source })
 }

@@ -220,6 +220,52 @@ fn a_server_moves_to_a_new_address_and_back_while_its_connections_live_on() {
 }
 
 #[test]
+fn a_server_moves_between_all_interfaces_and_one_of_them_on_the_same_port() {
+    let anywhere = Settings {
+        host: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        public_host: Ipv4Addr::LOCALHOST.to_string(),
+        ..settings()
+    };
+    let server = TestServer::with(|settings| *settings = anywhere.clone());
+    let port = server.address().port();
+    let mut client = Client::connect(&server, "?topic=a");
+    for host in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED, ELSEWHERE] {
+        let wanted = Settings {
+            host: IpAddr::V4(host),
+            port: u64::from(port),
+            ..anywhere.clone()
+        };
+        assert_eq!(server.reconfigure(wanted).unwrap(), Reconfigured::Applied);
+        for place in [Ipv4Addr::LOCALHOST, ELSEWHERE] {
+            let is_open = TcpStream::connect((place, port)).is_ok();
+            assert_eq!(is_open, host.is_unspecified() || host == place);
+        }
+    }
+    let seq = server.send("a", "x");
+    assert_eq!(seqs(&client.up_to(seq)), [seq]);
+}
+
+#[test]
+fn an_address_of_the_same_port_that_cannot_be_had_leaves_everything_as_it_was() {
+    let server = TestServer::start();
+    let before = (server.info(), server.settings());
+    // An address for documentation (RFC 5737), which no interface has.
+    let wanted = Settings {
+        host: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+        port: u64::from(server.address().port()),
+        ..settings()
+    };
+    assert!(matches!(
+        server.reconfigure(wanted),
+        Err(StartError::Listen { .. })
+    ));
+    assert_eq!((server.info(), server.settings()), before);
+    let mut client = Client::connect(&server, "?topic=a");
+    let seq = server.send("a", "x");
+    assert_eq!(seqs(&client.up_to(seq)), [seq]);
+}
+
+#[test]
 fn a_new_port_that_is_taken_leaves_everything_as_it_was() {
     let server = TestServer::start();
     let mut client = Client::connect(&server, "?topic=a");
