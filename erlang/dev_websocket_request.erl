@@ -86,29 +86,22 @@ send(Request, Signers, Opts) ->
 send_json(Request, Signers, Origin, Opts) ->
     case dev_websocket_node:ensure(maps:get(<<"body">>, Request), Opts) of
         Body when is_binary(Body) ->
-            dev_websocket_engine:publish_json(Body, signed_for(<<"body">>, Request, Signers, Origin, Opts));
+            dev_websocket_engine:publish_json(Body, body_origin(Request, Signers, Origin, Opts));
         _ ->
             _ = dev_websocket_engine:count_dropped(malformed),
             {error, answer(400, <<"bad_body">>, <<"body: must be JSON text">>)}
     end.
 
 %% @doc Signatures that do not cover the body say nothing about it.
-signed_for(_Key, _Request, [], Origin, _Opts) ->
-    Origin;
-signed_for(Key, Request, _Signers, Origin, Opts) ->
-    case dev_websocket_node:committed(Request, Opts) of
-        {ok, #{Key := _}} -> Origin;
-        _ -> maps:remove(from, Origin)
+body_origin(Request, Signers, Origin, Opts) ->
+    case covered(Request, Signers, Origin, Opts) of
+        {#{<<"body">> := _}, Signed} -> Signed;
+        {_, Signed} -> maps:remove(from, Signed)
     end.
 
 send_message(Request, Signers, Origin, Opts) ->
-    Covered =
-        case Signers of
-            [] -> {Request, Origin};
-            _ -> covered(Request, Origin, Opts)
-        end,
-    {Whole, Signed} = Covered,
-    Message = without_empty_body(maps:without(dev_websocket_origin:transport_keys(), Whole)),
+    {Covered, Signed} = covered(Request, Signers, Origin, Opts),
+    Message = without_empty_body(maps:without(dev_websocket_origin:transport_keys(), Covered)),
     case map_size(maps:remove(<<"commitments">>, Message)) of
         0 ->
             _ = dev_websocket_engine:count_dropped(malformed),
@@ -116,11 +109,15 @@ send_message(Request, Signers, Origin, Opts) ->
         _ ->
             case dev_websocket_engine:has_audience() of
                 true -> dev_websocket_engine:publish(dev_websocket_node:loaded(Message, Opts), Signed);
+                %% It is counted all the same.
                 false -> dev_websocket_engine:publish(#{}, #{})
             end
     end.
 
-covered(Request, Origin, Opts) ->
+%% @doc What the signatures cover, if there are any.
+covered(Request, [], Origin, _Opts) ->
+    {Request, Origin};
+covered(Request, _Signers, Origin, Opts) ->
     case dev_websocket_node:committed(Request, Opts) of
         {ok, Only} -> {Only, Origin};
         error -> {Request, maps:remove(from, Origin)}
