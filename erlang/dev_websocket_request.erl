@@ -63,7 +63,6 @@ is_allowed(operator, Signers, Opts) ->
     Address = dev_websocket_node:option(address, none, Opts),
     is_binary(Address) andalso lists:member(Address, Signers).
 
-%% @doc Whether anybody listens decides first: until then nothing is loaded.
 send(Request, Signers, Opts) ->
     Origin = origin(Request, Signers, Opts),
     Sent =
@@ -107,11 +106,14 @@ send_message(Request, Signers, Origin, Opts) ->
             _ = dev_websocket_engine:count_dropped(malformed),
             {error, answer(400, <<"empty">>, <<"message: a cast needs a body, or keys in its query or headers">>)};
         _ ->
-            case dev_websocket_engine:has_audience() of
-                true -> dev_websocket_engine:publish(dev_websocket_node:loaded(Message, Opts), Signed);
-                %% It is counted all the same.
-                false -> dev_websocket_engine:publish(#{}, #{})
-            end
+            dev_websocket_engine:publish(loaded_if_heard(Message, Opts), Signed)
+    end.
+
+%% @doc While nobody listens, nothing is loaded: the message is only counted.
+loaded_if_heard(Message, Opts) ->
+    case dev_websocket_engine:has_audience() of
+        true -> dev_websocket_node:loaded(Message, Opts);
+        false -> Message
     end.
 
 %% @doc What the signatures cover, if there are any.
