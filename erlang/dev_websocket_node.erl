@@ -6,7 +6,7 @@
 %%% as nodes of different age have different ones, and none of them may end the
 %%% caller: what raises counts as not known.
 -module(dev_websocket_node).
--export([option/3, leaves_hashpath/1, loaded/2, ensure/2, is_link/1]).
+-export([option/3, leaves_hashpath/1, loaded/2, ensure/2]).
 -export([signers/2, committed/2, id/2, committers/1]).
 
 %% @doc A node option by its name as an atom, from the node message alone. On a
@@ -25,19 +25,11 @@ option(Name, Default, Opts) ->
 leaves_hashpath(Opts) ->
     not erlang:function_exported(hb_opts, get, 3) orelse option(hashpath, update, Opts) =:= ignore.
 
-%% @doc Whether a value is kept elsewhere.
--spec is_link(term()) -> boolean().
-is_link({link, _, _}) -> true;
-is_link(_) -> false.
-
 %% @doc The value that a link stands for, not looked into. A link that cannot be
 %% loaded stays one.
 -spec ensure(term(), term()) -> term().
-ensure(Value, Opts) ->
-    case is_link(Value) of
-        true -> call(hb_cache, ensure_loaded, [[Value, Opts], [Value]], Value);
-        false -> Value
-    end.
+ensure({link, _, _} = Link, Opts) -> call(hb_cache, ensure_loaded, [[Link, Opts], [Link]], Link);
+ensure(Value, _Opts) -> Value.
 
 %% @doc A value with everything in it loaded, as far as that is possible. What has
 %% no link inside is not copied.

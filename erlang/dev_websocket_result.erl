@@ -18,7 +18,7 @@ executed(Base, Request, Opts) ->
     publishing(Opts, fun() ->
         case dev_websocket_origin:is_execution(Base, Request, Opts) of
             true -> publish_execution(Base, Request, Base, Opts);
-            false -> hb_websocket_nif:count_dropped(untrusted)
+            false -> dev_websocket_engine:count_dropped(untrusted)
         end
     end).
 
@@ -34,7 +34,7 @@ stepped(Handler, #{
     publishing(Opts, fun() ->
         case dev_websocket_origin:is_hook(<<"step">>, Handler, Step, Opts) of
             true -> publish_step(Base, Request, State, Opts);
-            false -> hb_websocket_nif:count_dropped(untrusted)
+            false -> dev_websocket_engine:count_dropped(untrusted)
         end
     end);
 stepped(_Handler, _Step, _Opts) ->
@@ -49,7 +49,7 @@ responded(Handler, #{
     publishing(Opts, fun() ->
         case dev_websocket_origin:is_hook(<<"response">>, Handler, Response, Opts) of
             true -> publish_response(computed_process(Path), State, Opts);
-            false -> hb_websocket_nif:count_dropped(untrusted)
+            false -> dev_websocket_engine:count_dropped(untrusted)
         end
     end);
 responded(_Handler, _Response, _Opts) ->
@@ -64,14 +64,7 @@ publishing(Opts, Publish) ->
     of
         _ -> ok
     catch
-        _:_ -> malformed()
-    end.
-
-malformed() ->
-    try hb_websocket_nif:count_dropped(malformed) of
-        _ -> ok
-    catch
-        _:_ -> ok
+        _:_ -> dev_websocket_engine:count_dropped(malformed)
     end.
 
 %% @doc The execution of a process as a whole, of all devices of its stack, is a
@@ -112,7 +105,7 @@ publish_process(_Process, _Device, _State, _Opts) ->
 publish_response({ok, Id}, State, Opts) ->
     publish_state(Id, State, Opts);
 publish_response(error, _State, _Opts) ->
-    hb_websocket_nif:count_dropped(untrusted).
+    dev_websocket_engine:count_dropped(untrusted).
 
 %% @doc The process whose `compute' a request asks for, and nothing else: a path
 %% that goes through anything else can end in a message that only looks like a
@@ -135,7 +128,7 @@ publish_state(Id, #{<<"at-slot">> := AtSlot, <<"results">> := Results} = State, 
                 false -> count_unwanted(Wanted)
             end;
         _ ->
-            malformed()
+            dev_websocket_engine:count_dropped(malformed)
     end.
 
 is_state_of(Id, State, Opts) ->
@@ -160,15 +153,15 @@ publish_execution(#{<<"process">> := Process} = Base, Request, State, Opts) ->
                     count_unwanted(Wanted)
             end;
         _ ->
-            malformed()
+            dev_websocket_engine:count_dropped(malformed)
     end.
 
 is_wanted({ok, _}) -> true;
 is_wanted(_) -> false.
 
 %% @doc The engine does not count what it was only asked about.
-count_unwanted({ok, _}) -> hb_websocket_nif:count_dropped(untrusted);
-count_unwanted({dropped, repeated}) -> hb_websocket_nif:count_dropped(repeated);
+count_unwanted({ok, _}) -> dev_websocket_engine:count_dropped(untrusted);
+count_unwanted({dropped, repeated}) -> dev_websocket_engine:count_dropped(repeated);
 count_unwanted(_) -> ok.
 
 %% @doc The slot that the assignment names. Where it is kept elsewhere and cannot be
@@ -203,7 +196,7 @@ publish({ok, MaxDataBytes}, Id, Slot, State, Unloaded, Assignment, Opts) ->
                 Published -> Published
             end;
         _ ->
-            malformed()
+            dev_websocket_engine:count_dropped(malformed)
     end.
 
 origin(Id, Slot, Path, State, Assignment, Opts) ->
@@ -277,9 +270,9 @@ outbox(Messages) when is_list(Messages) ->
     [{integer_to_binary(Number), Message} || {Number, Message} <- lists:zip(Numbers, Messages)];
 outbox(Messages) when is_map(Messages) ->
     Numbered = [
-        {number(Key), Key, Message}
+        {Number, Key, Message}
      ||
-        {Key, Message} <- maps:to_list(Messages), number(Key) =/= none
+        {Key, Message} <- maps:to_list(Messages), Number <- [number(Key)], Number =/= none
     ],
     [{Key, Message} || {_, Key, Message} <- lists:sort(Numbered)];
 outbox(_) ->

@@ -16,7 +16,7 @@ pub struct Origin<'a> {
     pub process: Option<Cow<'a, str>>,
     /// The slot of that process.
     pub slot: Option<u64>,
-    /// The hashpath of the result.
+    /// The hashpath of the state.
     pub hashpath: Option<Cow<'a, str>>,
     /// Where to GET the message from the node.
     pub path: Option<Cow<'a, str>>,
@@ -24,7 +24,7 @@ pub struct Origin<'a> {
     pub assignment: Option<Cow<'a, str>>,
     /// What handed the message over.
     pub source: Option<Cow<'a, str>>,
-    /// Who has signed it.
+    /// Who it is from: the process that sent it, or the addresses that signed it.
     pub from: Vec<Cow<'a, str>>,
     /// Further explicit topics, named by the caller and read like a `topic` tag: reserved ones are dropped.
     pub topics: Option<Value<'a>>,
