@@ -4,6 +4,8 @@
 //! as commands, hands what is for the listener to it, tells the shard when a blocked socket takes bytes again, and pings
 //! a silent client.
 
+#[cfg(test)]
+mod idle_tests;
 pub(crate) mod link;
 pub(crate) mod peer;
 mod stream;
