@@ -69,6 +69,7 @@ impl Connections {
             format: Format::Json,
             slow: Default::default(),
             from: None,
+            published: 0,
             subscriptions: Vec::new(),
             ignored: Vec::new(),
             settings: self.shared.settings(),

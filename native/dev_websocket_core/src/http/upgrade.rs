@@ -80,6 +80,7 @@ pub(super) fn upgrade(
             Full::Server => Refusal::full(),
             Full::Address => Refusal::too_many_connections(),
         })?;
+    let published = shared.log.last_seq();
     let known = Peer::new(peer, query.format, request.headers());
     shared.spawn("a connection", async move |shared| {
         if let Some((stream, early)) = taken_over(request).await {
@@ -88,6 +89,7 @@ pub(super) fn upgrade(
                 format: query.format,
                 slow: query.slow,
                 from: query.from,
+                published,
                 subscriptions: query.subscriptions,
                 ignored: query.ignored,
                 settings,

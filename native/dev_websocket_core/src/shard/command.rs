@@ -127,6 +127,8 @@ pub(crate) struct Opening {
     pub(crate) format: Format,
     pub(crate) slow: SlowPolicy,
     pub(crate) from: Option<From>,
+    /// The last publication when it was asked for.
+    pub(crate) published: u64,
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) ignored: Vec<String>,
     /// What holds for it, and is told to it.
