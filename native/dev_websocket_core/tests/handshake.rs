@@ -289,6 +289,26 @@ fn a_request_that_comes_byte_by_byte_is_served() {
 }
 
 #[test]
+fn a_request_with_a_body_or_with_two_keys_is_refused() {
+    let server = TestServer::start();
+    for line in [
+        "Content-Length: 5",
+        "Content-Length: 00",
+        "Transfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 0",
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec-WebSocket-Version: 13",
+    ] {
+        let request = with_line("Host: test", &format!("Host: test\r\n{line}\r\n"));
+        let response = Raw::ask(&server, request);
+        assert_eq!(response.status, 400, "{line}");
+        assert_eq!(response.refusal().0, "bad_handshake", "{line}");
+    }
+    let empty = with_line("Host: test", "Host: test\r\nContent-Length: 0\r\n");
+    assert_eq!(Raw::ask(&server, empty).status, 101);
+}
+
+#[test]
 fn a_head_larger_than_the_limit_is_refused_and_the_server_lives_on() {
     let server = TestServer::start();
     let mut raw = Raw::connect(server.address());

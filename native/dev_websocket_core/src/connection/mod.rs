@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
 use self::link::Link;
-use self::stream::ClientStream;
+use self::stream::{ClientStream, TOO_MANY_FRAMES};
 use crate::disconnect::Disconnect;
 use crate::fault_code::FaultCode;
 use crate::inbound::Payload;
@@ -32,6 +32,7 @@ use crate::protocol::{Fault, Request, RequestId};
 use crate::settings::{Settings, size};
 use crate::shard::command::{Command, Format, Opening};
 use crate::shared::Shared;
+use crate::subscription::Quota;
 
 /// tungstenite fills this with zeros at each read, and keeps it for the life of a connection.
 const READ_BUFFER: usize = 512;
@@ -65,7 +66,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>)
     link.tell(Command::Open(Box::new(opening)));
     // From here on it can be sent to; its welcome goes first.
     let entry = shared.connections.enter(&link);
-    let stream = ClientStream(link.clone());
+    let stream = ClientStream::new(link.clone(), size(settings.max_inbound_bytes));
     let mut socket = WebSocketStream::from_partially_read(
         stream,
         early,
@@ -135,6 +136,7 @@ impl<'s> Session<'s> {
             tokio::select! {
                 message = socket.next(), if has_room && self.waiting.is_none() => match message {
                     Some(Ok(message)) => {
+                        socket.get_mut().end_of_message();
                         self.silent_pings = 0;
                         if let Err(reason) = self.receive(message) {
                             return Ending::Close(reason);
@@ -202,7 +204,7 @@ impl<'s> Session<'s> {
             Message::Binary(bytes) if self.format == Format::Raw => {
                 return self.hand_over(None, Payload::Binary(bytes));
             }
-            Message::Text(text) => Request::parse(&text),
+            Message::Text(text) => Request::parse(&text, Quota::of(&self.shared.settings())),
             Message::Binary(_) => Err(Fault {
                 id: None,
                 code: FaultCode::BadFrame,
@@ -364,6 +366,7 @@ fn ending_of(error: &Error) -> Ending {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => {
             Ending::Close(Disconnect::TooLarge)
         }
+        Error::Io(error) if error.kind() == TOO_MANY_FRAMES => Ending::Close(Disconnect::TooLarge),
         _ => Ending::Gone,
     }
 }

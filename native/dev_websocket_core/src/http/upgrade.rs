@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
@@ -44,6 +44,21 @@ pub(super) fn upgrade(
         .is_none_or(|version| version != "13")
     {
         return Err(Refusal::version());
+    }
+    // Frames begin behind the head, whatever a proxy in between takes for a body there.
+    if has_body(request.headers()) {
+        return Err(Refusal::bad_request(
+            "bad_handshake",
+            "a WebSocket starts with a request without a body",
+        ));
+    }
+    for name in [SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION] {
+        if request.headers().get_all(&name).iter().count() > 1 {
+            return Err(Refusal::bad_request(
+                "bad_handshake",
+                format!("{name} stands there twice"),
+            ));
+        }
     }
     let settings = shared.settings();
     let query = Query::parse(request.uri().query().unwrap_or_default(), &settings)?;
@@ -98,6 +113,13 @@ async fn taken_over(request: Request<Incoming>) -> Option<(TcpStream, Vec<u8>)> 
     let upgraded = hyper::upgrade::on(request).await.ok()?;
     let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
     Some((parts.io.into_inner(), parts.read_buf.to_vec()))
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING)
+        || headers
+            .get(CONTENT_LENGTH)
+            .is_some_and(|length| length != "0")
 }
 
 fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
