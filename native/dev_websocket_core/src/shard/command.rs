@@ -76,6 +76,19 @@ pub(crate) enum Command {
     Stop,
 }
 
+impl Command {
+    /// The connection whose client asked for it.
+    pub(crate) fn asked_by(&self) -> Option<ConnectionId> {
+        match self {
+            Self::Subscribe { connection, .. }
+            | Self::Unsubscribe { connection, .. }
+            | Self::Pong { connection, .. }
+            | Self::Fault { connection, .. } => Some(*connection),
+            _ => None,
+        }
+    }
+}
+
 type Tell = Box<dyn FnOnce(Option<Vec<String>>) + Send>;
 
 /// Who waits for the topics of a connection. Without being given any, it is told that there are none to be had.
