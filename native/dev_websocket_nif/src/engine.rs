@@ -4,7 +4,6 @@
 //! several copies of the device, but never a second server. What takes time or waits (start, stop, new settings) runs
 //! in turn on one control thread; casts and questions read the present [`Phase`] without a lock.
 
-use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SendError, Sender, channel};
@@ -15,6 +14,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use dev_websocket_core::{
     Counters, Disconnect, Inbound, Reconfigured, Rejected, Server, Settings, Slots, StartError,
+    panic_text,
 };
 use parking_lot::Mutex;
 
@@ -247,7 +247,11 @@ impl Engine {
 fn control_loop(jobs: Receiver<Job>) {
     for Job { command, reply } in jobs {
         let result = catch_unwind(AssertUnwindSafe(|| ENGINE.run(command)));
-        reply(result.unwrap_or_else(|panic| Err(ENGINE.recover(text_of(&*panic)))));
+        let result =
+            result.unwrap_or_else(|panic| Err(ENGINE.recover(panic_text(&*panic).to_owned())));
+        if catch_unwind(AssertUnwindSafe(|| reply(result))).is_err() {
+            ENGINE.counters.faults.add(1);
+        }
     }
 }
 
@@ -258,13 +262,5 @@ fn retire(server: Arc<Server>, reason: Disconnect) {
     // a scheduler thread.
     while Arc::strong_count(&server) > 1 {
         thread::sleep(Duration::from_millis(1));
-    }
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> String {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => (*text).to_owned(),
-        (_, Some(text)) => text.clone(),
-        _ => "panic".to_owned(),
     }
 }
