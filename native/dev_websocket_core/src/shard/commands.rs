@@ -351,12 +351,13 @@ impl Shard {
         );
     }
 
-    /// Sends a frame of the control protocol, which a raw connection does not have.
+    /// Sends a frame of the control protocol, which a raw connection does not have. Who gets no publications any more gets
+    /// no answers either: they say that everything before them is here.
     pub(super) fn reply(&mut self, index: ConnectionIndex, reply: &Reply<'_>) {
         let Some(client) = self.clients.get(index as usize) else {
             return;
         };
-        if client.format == Format::Json {
+        if client.format == Format::Json && !client.is_muted() {
             let frame = reply.encode();
             client.link.control_made(frame.len());
             self.send_control(index, frame);

@@ -14,8 +14,8 @@ pub(crate) struct Replay {
     pub(super) next: Seq,
     /// How many matching ones are still to be found going back from `next`, before it goes forward.
     pub(super) looking_back: Option<usize>,
-    /// Nothing has been looked at going forward: what is forgotten by now was not asked for by number.
-    pub(super) is_open_start: bool,
+    /// Up to here nothing was asked for by number, so what is forgotten of it by now is not missing.
+    pub(super) unnumbered_until: Seq,
     /// What the connection has had already: everything of `had` up to this number.
     pub(super) had_until: Seq,
     pub(super) had: Selection,
@@ -66,7 +66,7 @@ impl Replay {
         Self {
             next,
             looking_back,
-            is_open_start: looking_back.is_some(),
+            unnumbered_until: if looking_back.is_some() { present } else { 0 },
             had_until: 0,
             had: Selection::default(),
             id: None,
@@ -84,8 +84,12 @@ impl Replay {
         }
     }
 
-    /// The number that a client may take for its cursor: it has had everything up to there.
+    /// The number that a client may take for its cursor: it has had everything up to there. None while it is not known
+    /// where the newest begin.
     pub(super) fn position(&self) -> Seq {
-        self.next.saturating_sub(1)
+        match self.looking_back {
+            Some(_) => 0,
+            None => self.next.saturating_sub(1),
+        }
     }
 }
