@@ -14,7 +14,8 @@ pub(crate) struct Replay {
     pub(super) next: Seq,
     /// How many matching ones are still to be found going back from `next`, before it goes forward.
     pub(super) looking_back: Option<usize>,
-    /// Up to here nothing was asked for by number, so what is forgotten of it by now is not missing.
+    /// Up to here nothing was asked for by number, so what is forgotten of it before the first block goes out is not
+    /// missing. 0 from then on.
     pub(super) unnumbered_until: Seq,
     /// What the connection has had already: everything of `had` up to this number.
     pub(super) had_until: Seq,
@@ -84,12 +85,13 @@ impl Replay {
         }
     }
 
-    /// The number that a client may take for its cursor: it has had everything up to there. None while it is not known
+    /// The number that a client may take for its cursor: it has had everything up to there. 0 while it is not known
     /// where the newest begin.
     pub(super) fn position(&self) -> Seq {
-        match self.looking_back {
-            Some(_) => 0,
-            None => self.next.saturating_sub(1),
+        if self.unnumbered_until > 0 {
+            0
+        } else {
+            self.next.saturating_sub(1)
         }
     }
 }

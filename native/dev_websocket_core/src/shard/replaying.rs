@@ -136,8 +136,9 @@ impl Shard {
         }
         let count = BLOCK.min((self.seq + 1 - replay.next) as usize);
         let past = self.shared.log.read(replay.next, count);
+        let unnumbered_until = std::mem::take(&mut replay.unnumbered_until);
         if past.oldest > replay.next {
-            let missing = replay.next.max(replay.unnumbered_until + 1);
+            let missing = replay.next.max(unnumbered_until + 1);
             replay.next = past.oldest;
             if past.oldest > missing && !self.tell_expired(index, missing, past.oldest) {
                 return Step::Waits;

@@ -124,7 +124,7 @@ impl Account {
     /// As [`Self::choose`], and what is new is sent again from `since` on.
     pub(crate) fn replay(&mut self, seq: u64, since: u64, table: Table) -> Result<(), String> {
         self.order.check()?;
-        self.order = Order::new(&table);
+        self.order = Order::of_replay();
         self.noted.push_back(Noted::Replay { seq, since, table });
         Ok(())
     }

@@ -13,13 +13,11 @@ use tokio_tungstenite::tungstenite::Message as Ws;
 
 use crate::choice::{Choice, Selection, TOPICS};
 use crate::frames::{Message, PADDING};
-use crate::session::{Session, Start, Wish};
+use crate::session::{BROKEN, Session, Start, Wish};
 use crate::world::{DEADLINE, Socket, Stage, World, between, connect, upgrade};
 
 /// The server says that a client is too slow for its policy or format.
 const TOO_SLOW: u16 = 1013;
-/// So little that a client is slow as soon as it does not read.
-const SMALL_BUFFER: u32 = 4096;
 
 /// A client that stays, and says each time when all that it got is compared.
 pub(crate) async fn stay(world: Rc<World>, settled: mpsc::UnboundedSender<()>) {
@@ -120,9 +118,13 @@ async fn passing(world: &Rc<World>) -> Result<(), String> {
     };
     let mut session = Session::open(world, wish).await?;
     session
-        .live(Instant::now() + between(20, 1500), between(20, 500))
-        .await?;
-    session.settle().await?;
+        .live(Instant::now() + between(10, 1000), between(20, 300))
+        .await
+        .map_err(|e| format!("{start:?} {e}"))?;
+    session
+        .settle()
+        .await
+        .map_err(|e| format!("{start:?} {e}"))?;
     world.recent.set(session.last().max(world.recent.get()));
     match session.closed() {
         Some(code) => Err(format!("closed with {code}")),
@@ -139,7 +141,7 @@ async fn slow(world: &Rc<World>) -> Result<(), String> {
     let wish = Wish {
         selection,
         slow: Some(policy),
-        receive_buffer: Some(SMALL_BUFFER),
+        is_small: true,
         ..Wish::default()
     };
     let mut session = Session::open(world, wish).await?;
@@ -156,8 +158,10 @@ async fn slow(world: &Rc<World>) -> Result<(), String> {
     }
     session.settle().await?;
     match session.closed() {
-        Some(code) if policy != "close" || code != TOO_SLOW => Err(format!("closed with {code}")),
-        _ => session.close().await,
+        // Who does not read for two seconds does not even get its close frame.
+        Some(TOO_SLOW | BROKEN) if policy == "close" => session.close().await,
+        Some(code) => Err(format!("closed with {code}, slow={policy}")),
+        None => session.close().await,
     }
 }
 
@@ -167,7 +171,7 @@ async fn dying(world: &Rc<World>) -> Result<(), String> {
     if !world.may_die.get() {
         return Ok(());
     }
-    let mut stream = connect(world.address, Some(SMALL_BUFFER)).await?;
+    let mut stream = connect(world.address, true).await?;
     let way = fastrand::u8(..7);
     match way {
         // In the handshake: without a word, in the midst of it, or silent until the server loses patience.
@@ -236,7 +240,7 @@ async fn raw(world: &Rc<World>) -> Result<(), String> {
         .collect();
     let query = Selection::of(topics.into_iter().map(Choice::Topic)).query();
     let policy = if skips { "&slow=latest" } else { "" };
-    let stream = connect(world.address, None).await?;
+    let stream = connect(world.address, false).await?;
     let mut socket = upgrade(stream, &format!("format=raw{policy}{query}")).await?;
     world.tally.connected.add(1);
     let mut last = [0; TOPICS];
@@ -287,7 +291,7 @@ async fn raw(world: &Rc<World>) -> Result<(), String> {
 
 /// Sends trains of messages to the listener and gets them back, in order.
 async fn echo(world: &Rc<World>, is_raw: bool) -> Result<(), String> {
-    let stream = connect(world.address, None).await?;
+    let stream = connect(world.address, false).await?;
     let mut socket = upgrade(stream, if is_raw { "format=raw" } else { "" }).await?;
     world.tally.connected.add(1);
     if !is_raw {

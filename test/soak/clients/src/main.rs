@@ -41,9 +41,9 @@ use crate::world::{Stage, World};
 const STAYING: usize = 40;
 /// How many of each kind come and go at the same time.
 const CHANGING: [(Kind, usize); 6] = [
-    (Kind::Passing, 30),
+    (Kind::Passing, 40),
     (Kind::Slow, 12),
-    (Kind::Dying, 12),
+    (Kind::Dying, 16),
     (Kind::Raw, 10),
     (Kind::Echo, 6),
     (Kind::RawEcho, 6),

@@ -78,7 +78,7 @@ async fn observe(
     mut stage: watch::Receiver<Stage>,
     reports: &mpsc::UnboundedSender<Report>,
 ) -> Result<(), String> {
-    let mut socket = upgrade(connect(address, None).await?, "topic=*").await?;
+    let mut socket = upgrade(connect(address, false).await?, "topic=*").await?;
     let everything = Selection::of([Choice::Everything]).table();
     let mut observer = Observer {
         number,

@@ -1,7 +1,7 @@
 //! Whether messages come in the order in which they were cast, and none is missing without a word. Needs no ledger: every
 //! topic is cast by one source, and both count their messages.
 
-use crate::choice::{TOPICS, Table};
+use crate::choice::{Selection, TOPICS, Table};
 use crate::frames::Message;
 
 /// Topic `n` is cast by source `n % SOURCES`.
@@ -29,6 +29,11 @@ impl Order {
             missing: 0,
             told: 0,
         }
+    }
+
+    /// As [`Self::new`] for a replay of what is new: what the connection has had is missing in it.
+    pub(crate) fn of_replay() -> Self {
+        Self::new(&Selection::default().table())
     }
 
     /// What was before is not compared with what comes.
@@ -76,7 +81,7 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::choice::{Choice, Class, Selection};
+    use crate::choice::{Choice, Class};
 
     fn order(choices: &[Choice]) -> Order {
         Order::new(&Selection::of(choices.iter().copied()).table())

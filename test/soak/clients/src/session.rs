@@ -24,7 +24,8 @@ pub(crate) struct Wish {
     pub(crate) start: Start,
     /// `gap`, `latest` or `close`.
     pub(crate) slow: Option<&'static str>,
-    pub(crate) receive_buffer: Option<u32>,
+    /// It holds little of what it does not read.
+    pub(crate) is_small: bool,
 }
 
 /// Where it begins.
@@ -60,6 +61,9 @@ enum Asked {
     Replay(Selection, u64),
 }
 
+/// What stands for the code of a connection that ended without one.
+pub(crate) const BROKEN: u16 = 1006;
+
 /// Choices of one connection, at the most.
 const MAX_CHOICES: usize = 6;
 
@@ -75,7 +79,7 @@ impl Session {
         if let Some(slow) = wish.slow {
             query += &format!("&slow={slow}");
         }
-        let stream = connect(world.address, wish.receive_buffer).await?;
+        let stream = connect(world.address, wish.is_small).await?;
         let mut socket = upgrade(stream, &query).await?;
         world.tally.connected.add(1);
         let text = match timeout(DEADLINE, socket.next()).await {
@@ -277,8 +281,11 @@ impl Session {
             }
             Some(Ok(Ws::Ping(_) | Ws::Pong(_))) => Ok(()),
             Some(Ok(other)) => Err(format!("an unexpected frame: {other:?}")),
-            Some(Err(error)) => Err(format!("the connection broke: {error}")),
-            None => Err("the connection ended without a close frame".to_owned()),
+            Some(Err(_)) | None => {
+                self.world.tally.closed_with(BROKEN);
+                self.closed = Some(BROKEN);
+                Ok(())
+            }
         }
     }
 
@@ -302,6 +309,7 @@ impl Session {
                 tally.answers.add(1);
                 let asked = frame.id.and_then(|id| self.asked.remove(&id));
                 match asked {
+                    Some(Asked::Ping) if frame.seq == 0 => {}
                     Some(Asked::Ping) => self.account.complete_to(frame.seq)?,
                     Some(Asked::Change(selection)) => {
                         self.account.choose(frame.seq, selection.table())?;

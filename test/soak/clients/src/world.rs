@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -53,16 +54,19 @@ impl World {
     }
 }
 
-/// A TCP connection from any address of this machine, so that the ports of one do not run out. A small buffer makes a
-/// client slow as soon as it does not read.
-pub(crate) async fn connect(
-    address: SocketAddr,
-    receive_buffer: Option<u32>,
-) -> Result<TcpStream, String> {
+/// A small receive buffer, and the segments of a real network: with those of this machine it would fill and empty by
+/// timers.
+const SMALL_BUFFER: u32 = 16 * 1024;
+const SEGMENT: u32 = 1400;
+
+/// A TCP connection from any address of this machine, so that the ports of one do not run out. A small one holds little of
+/// what the client does not read.
+pub(crate) async fn connect(address: SocketAddr, is_small: bool) -> Result<TcpStream, String> {
     let attempt = async {
         let socket = TcpSocket::new_v4()?;
-        if let Some(size) = receive_buffer {
-            socket.set_recv_buffer_size(size)?;
+        if is_small {
+            socket.set_recv_buffer_size(SMALL_BUFFER)?;
+            SockRef::from(&socket).set_tcp_mss(SEGMENT)?;
         }
         socket.bind(SocketAddr::from(([127, 0, 0, fastrand::u8(2..250)], 0)))?;
         let stream = socket.connect(address).await?;
