@@ -14,13 +14,15 @@ from support.vm import ROOT, ErlangError, Vm  # noqa: E402
 import process  # noqa: E402
 from accounts import Accounts  # noqa: E402
 from clients import Clients, ClientsError  # noqa: E402
-from report import Report, Rest, machine  # noqa: E402
+from report import Empty, Report, Rest, machine  # noqa: E402
 
 MIB = 1024 * 1024
 # A cycle ends with everything at rest.
-CYCLE_SECONDS = 25
-# After so many cycles the server restarts with another number of shards.
-CYCLES_OF_A_SERVER = 8
+CYCLE_SECONDS = 20
+# After so many cycles everybody goes.
+CYCLES_OF_A_CREW = 2
+# At these parts of the time the server restarts, with so many shards.
+RESTARTS = ((0.4, 2), (0.8, 1))
 # Every so many cycles nobody dies, so that deliveries must be what was received.
 CYCLES_WITHOUT_DEATH = 3
 CONTROL_SECONDS = 10
@@ -63,7 +65,8 @@ class Soak:
         self.vm.eval(f"soak_schedules:start({LONG_SCHEDULE_MS})")
         self.clients = Clients(os.path.join(ROOT, out, "target/release/soak-clients"))
         self.accounts = Accounts()
-        self.shards, self.cycles, self.observed, self.rests, self.tally = 1, 0, 0, [], {}
+        self.shards, self.cycles, self.observed, self.tally = 1, 0, 0, {}
+        self.rests, self.empty = [], []
 
     def run(self):
         started = time.monotonic()
@@ -74,14 +77,17 @@ class Soak:
         self.control = self.schedules_of_control()
         self.memory = process.MemorySamples(self.pid)
         try:
-            self.hold()
+            restarts = list(RESTARTS)
             while self.cycles == 0 or time.monotonic() - started < self.minutes * 60 - CYCLE_SECONDS / 2:
-                self.cycle()
-                if self.cycles % CYCLES_OF_A_SERVER == 0:
-                    self.restart()
-            self.release()
-            if self.shards != 1:
-                self.restart_with(1)
+                self.hold()
+                for _ in range(CYCLES_OF_A_CREW):
+                    self.cycle()
+                self.release()
+                self.measure_empty()
+                if restarts and time.monotonic() - started > restarts[0][0] * self.minutes * 60:
+                    self.restart(restarts.pop(0)[1])
+            for _, shards in restarts:
+                self.restart(shards)
         finally:
             self.soak_seconds = self.memory.now()
             self.samples = self.memory.stop()
@@ -156,12 +162,13 @@ class Soak:
         self.clients.order("release")
         self.vm.await_connections(0)
 
-    def restart(self):
-        self.release()
-        self.restart_with(3 - self.shards)
-        self.hold()
+    def measure_empty(self):
+        """What is in use now that nobody is connected is what was in use before, or was left behind."""
+        self.vm.settle('maps:get(<<"expressions">>, S) =:= 0')
+        in_use, _ = self.vm.eval("soak_heap:bytes()")
+        self.empty.append(Empty(self.memory.now(), in_use, self.shards))
 
-    def restart_with(self, shards):
+    def restart(self, shards):
         """Casts go on meanwhile, and each of them must be counted."""
         self.shards = shards
         assert self.vm.eval(f"soak_sources:restart(#{{shards => {shards}}})") == "ok"
@@ -185,12 +192,11 @@ class Soak:
         accounts.received(received, echoes, added, is_whole)
         self.tally, self.seen = tally, seen
         resident = process.resident_bytes(self.pid)
-        in_use, _ = self.vm.eval("soak_heap:bytes()")
-        self.rests.append(Rest(self.memory.now(), resident, in_use, self.vm.eval("erlang:memory(total)")))
+        self.rests.append(Rest(self.memory.now(), resident, self.vm.eval("erlang:memory(total)")))
         print(
             f"cycle {self.cycles + 1}, minute {self.memory.now() / 60:.1f}: {added['publications']:,} publications,"
             f" {added['matched']:,} to deliver, {added['deliveries']:,} delivered, {added['dropped_overload']:,} lost in overload,"
-            f" {added['connections_opened']:,} connections, {resident / MIB:.0f} MiB resident, {in_use / MIB:.1f} MiB in use, {len(accounts.failures)} failures",
+            f" {added['connections_opened']:,} connections, {resident / MIB:.0f} MiB resident, {len(accounts.failures)} failures",
             flush=True,
         )
 

@@ -31,14 +31,22 @@ class Line:
 
 
 def line(points):
-    """The line of least squares through (minutes, bytes); None with too few points."""
-    if len(points) < FEWEST:
+    """The line of least squares through (minutes, bytes, group), at a height of its own for each group; None with too few
+    points."""
+    groups = {}
+    for x, y, group in points:
+        groups.setdefault(group, []).append((x, y))
+    freedom = len(points) - len(groups) - 1
+    if len(points) < FEWEST or freedom < 1:
         return None
-    count = len(points)
-    mean_x, mean_y = (sum(column) / count for column in zip(*points))
-    spread = sum((x - mean_x) ** 2 for x, _ in points)
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
-    residual = sum((y - mean_y - slope * (x - mean_x)) ** 2 for x, y in points)
-    quantile = QUANTILES[max(df for df in QUANTILES if df <= count - 2)]
-    error = quantile * math.sqrt(residual / (count - 2) / spread)
-    return Line(mean_y, slope, error, points[-1][0] - points[0][0])
+    centred = []
+    for group in groups.values():
+        mean_x, mean_y = (sum(column) / len(group) for column in zip(*group))
+        centred += [(x - mean_x, y - mean_y) for x, y in group]
+    spread = sum(x * x for x, _ in centred)
+    slope = sum(x * y for x, y in centred) / spread
+    residual = sum((y - slope * x) ** 2 for x, y in centred)
+    quantile = QUANTILES[max(df for df in QUANTILES if df <= freedom)]
+    error = quantile * math.sqrt(residual / freedom / spread)
+    minutes = [x for x, _, _ in points]
+    return Line(sum(y for _, y, _ in points) / len(points), slope, error, max(minutes) - min(minutes))

@@ -22,7 +22,7 @@ def _step(most, count=6):
 
 
 def memory(samples, resident, in_use):
-    """Lists of (minutes, MiB): resident every few seconds, resident at rest, in use at rest."""
+    """Lists of (minutes, MiB): resident every few seconds, resident at rest, in use with nobody connected."""
     last = max(minutes for minutes, _ in samples)
     most = max(mib for _, mib in samples)
     x = lambda minutes: LEFT + (RIGHT - LEFT) * minutes / last
@@ -35,9 +35,9 @@ def memory(samples, resident, in_use):
         body.append(f'<text class="small" x="{x(axis):.1f}" y="{BOTTOM + 16}" text-anchor="middle">{axis}</text>')
     points = " ".join(f"{x(minutes):.1f},{y(mib):.1f}" for minutes, mib in samples)
     body.append(f'<polyline class="samples" points="{points}"/>')
-    for name, rests in (("resident", resident), ("in-use", in_use)):
-        body += [f'<circle class="{name}" cx="{x(minutes):.1f}" cy="{y(mib):.1f}" r="3"/>' for minutes, mib in rests]
-    legend = "minutes; MiB; line: resident every two seconds; dots at rest: resident (blue), in use (orange)"
+    for name, points in (("resident", resident), ("in-use", in_use)):
+        body += [f'<circle class="{name}" cx="{x(minutes):.1f}" cy="{y(mib):.1f}" r="3"/>' for minutes, mib in points]
+    legend = "minutes; MiB; line: resident every two seconds; dots: resident at rest (blue), in use with nobody connected (orange)"
     body.append(f'<text class="small" x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 34}" text-anchor="middle">{legend}</text>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Memory of the VM over time">\n'

@@ -18,12 +18,18 @@ WARM_UP = 1
 # The allocator keeps what the largest need so far has taken, and that need is a matter of chance.
 RESIDENT_WARM_UP = 5
 PLOT = "docs/plots/soak-memory.svg"
-# Rows of the table of memory.
+# Rows of the tables of memory.
 ROWS = 15
 
 
 def number(value):
     return f"{value:,}"
+
+
+def thinned(entries):
+    """At most so many of them, the last included."""
+    step = -(-len(entries) // ROWS)
+    return [entry for place, entry in enumerate(entries) if place % step == 0 or place == len(entries) - 1]
 
 
 def table(head, rows):
@@ -35,22 +41,23 @@ def table(head, rows):
     return "\n".join(lines)
 
 
-# What was measured after a cycle: bytes resident, in use by the C library's allocator, and in use by Erlang.
-Rest = namedtuple("Rest", "seconds resident in_use erlang")
+# After a cycle: bytes resident, and in use by Erlang.
+Rest = namedtuple("Rest", "seconds resident erlang")
+# When everybody has gone: bytes in use by the C library's allocator, and the number of shards.
+Empty = namedtuple("Empty", "seconds in_use shards")
 
 
 class Report:
     def __init__(self, soak):
         self.soak = soak
-        self.resident = self._line("resident", RESIDENT_WARM_UP)
-        self.in_use = self._line("in_use", WARM_UP)
+        minutes = lambda entry: entry.seconds / 60
+        self.resident = memory.line([(minutes(rest), rest.resident, None) for rest in soak.rests if minutes(rest) >= RESIDENT_WARM_UP])
+        # Each shard keeps something.
+        self.in_use = memory.line([(minutes(empty), empty.in_use, empty.shards) for empty in soak.empty if minutes(empty) >= WARM_UP])
         self.failures = list(soak.accounts.failures)
         for name, line in (("memory in use", self.in_use), ("resident memory", self.resident)):
             if line and not line.is_flat:
                 self.failures.append(f"{name} rises: {self._slope(line)}")
-
-    def _line(self, name, warm_up):
-        return memory.line([(rest.seconds / 60, getattr(rest, name)) for rest in self.soak.rests if rest.seconds / 60 >= warm_up])
 
     def text(self):
         failures = "\n".join(f"- {failure}" for failure in self.failures) or "none"
@@ -110,21 +117,20 @@ class Report:
         return table(("clients", ""), rows)
 
     def _memory(self):
-        rests = self.soak.rests
-        step = -(-len(rests) // ROWS)
-        rows = [
-            (f"{rest.seconds / 60:.1f}", *(f"{value / MIB:.1f}" for value in (rest.resident, rest.in_use, rest.erlang)))
-            for place, rest in enumerate(rests)
-            if place % step == 0 or place == len(rests) - 1
-        ]
-        samples = [resident for _, resident in self.soak.samples]
+        soak = self.soak
+        mib = lambda value: f"{value / MIB:.2f}"
+        rows = [(f"{rest.seconds / 60:.1f}", mib(rest.resident), mib(rest.erlang)) for rest in thinned(soak.rests)]
+        empty = [(f"{empty.seconds / 60:.1f}", empty.shards, mib(empty.in_use)) for empty in thinned(soak.empty)]
+        samples = [resident for _, resident in soak.samples]
         return "\n".join(
             [
-                table(("minute, at rest", "resident, MiB", "in use by the engine and others, MiB", "in use by Erlang, MiB"), rows),
+                table(("minute, at rest", "resident, MiB", "of that Erlang's, MiB"), rows),
                 "",
-                f"- In use at rest, from minute {WARM_UP} on: {self._slope(self.in_use)}.",
+                table(("minute, nobody connected", "shards", "in use by the engine and others outside of Erlang, MiB"), empty),
+                "",
+                f"- In use with nobody connected, from minute {WARM_UP} on: {self._slope(self.in_use)}.",
                 f"- Resident at rest, from minute {RESIDENT_WARM_UP} on: {self._slope(self.resident)}.",
-                f"- Resident every two seconds, mostly under load: {min(samples) / MIB:.1f} to {max(samples) / MIB:.1f} MiB.",
+                f"- Resident every two seconds, mostly under load: {mib(min(samples))} to {mib(max(samples))} MiB.",
             ]
         )
 
@@ -164,12 +170,11 @@ class Report:
         """Writes docs/SOAK.md and its plot."""
         known = machine.describe(ROOT)
         quiet = quietness.summary()
-        minutes_mib = lambda points: [(seconds / 60, resident / MIB) for seconds, resident in points]
-        rests = self.soak.rests
+        minutes_mib = lambda points: [(seconds / 60, size / MIB) for seconds, size in points]
         svg = plot.memory(
             minutes_mib(self.soak.samples),
-            minutes_mib((rest.seconds, rest.resident) for rest in rests),
-            minutes_mib((rest.seconds, rest.in_use) for rest in rests),
+            minutes_mib((rest.seconds, rest.resident) for rest in self.soak.rests),
+            minutes_mib((empty.seconds, empty.in_use) for empty in self.soak.empty),
         )
         with open(os.path.join(ROOT, PLOT), "w", encoding="utf-8") as file:
             file.write(svg)
