@@ -27,8 +27,10 @@ class ErlangError(Exception):
 
 
 class Vm:
-    def __init__(self, **settings):
+    def __init__(self, descriptors=None, **settings):
         command = ["erl", "-noshell", "-pa", EBIN, "-pa", os.path.join(OUT, "ebin"), "-run", "e2e_vm", "main"]
+        if descriptors:
+            command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
