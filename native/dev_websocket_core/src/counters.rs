@@ -73,6 +73,8 @@ counters! {
     error_frames,
     /// Faults inside the engine that were contained.
     faults,
+    /// Events for the log that were lost: more waited than there is room for.
+    log_events_dropped,
 }
 
 /// One count.

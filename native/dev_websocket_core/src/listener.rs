@@ -49,7 +49,10 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: Can
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections");
+                tracing::warn!(
+                    name: "failed_accept", %error,
+                    "The WebSocket server cannot accept connections: {error}."
+                );
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(pause) => {}

@@ -13,10 +13,13 @@ use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use dev_websocket_core::diagnostics::text_of;
 use dev_websocket_core::{
     Counters, Disconnect, Inbound, Reconfigured, Rejected, Server, Settings, Slots, StartError,
 };
 use parking_lot::Mutex;
+
+use crate::logging;
 
 /// How long clients get to take their close frames.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(3);
@@ -165,6 +168,8 @@ impl Engine {
                 Err(SendError(back)) => job = back,
             }
         }
+        // From here on there may be something to tell.
+        logging::begin();
         let (sender, jobs) = channel();
         thread::Builder::new()
             .name("ws-control".to_owned())
@@ -233,6 +238,13 @@ impl Engine {
         self.phase.store(Arc::new(phase));
     }
 
+    /// Tells of a fault on a scheduler thread, whose place only the program's own hook knows.
+    pub(crate) fn contained(&self, panic: &(dyn Any + Send)) {
+        self.counters.faults.add(1);
+        let text = text_of(panic);
+        tracing::error!(name: "fault", panic = text, "The WebSocket server has a fault: {text}.");
+    }
+
     /// After a fault there may be no server any more, and no command may believe that one is on its way.
     fn recover(&self, fault: String) -> Reason {
         self.counters.faults.add(1);
@@ -247,7 +259,7 @@ impl Engine {
 fn control_loop(jobs: Receiver<Job>) {
     for Job { command, reply } in jobs {
         let result = catch_unwind(AssertUnwindSafe(|| ENGINE.run(command)));
-        reply(result.unwrap_or_else(|panic| Err(ENGINE.recover(text_of(&*panic)))));
+        reply(result.unwrap_or_else(|panic| Err(ENGINE.recover(text_of(&*panic).to_owned()))));
     }
 }
 
@@ -258,13 +270,5 @@ fn retire(server: Arc<Server>, reason: Disconnect) {
     // a scheduler thread.
     while Arc::strong_count(&server) > 1 {
         thread::sleep(Duration::from_millis(1));
-    }
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> String {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => (*text).to_owned(),
-        (_, Some(text)) => text.clone(),
-        _ => "panic".to_owned(),
     }
 }

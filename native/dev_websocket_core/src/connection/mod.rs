@@ -93,6 +93,13 @@ pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>)
         Ending::Gone => {}
         Ending::Closed => session.finish().await,
         Ending::Close(reason) => {
+            if reason.is_of_client() {
+                let (connection, peer) = (link.id, link.peer.address);
+                tracing::info!(
+                    name: "closed_connection", connection, %peer, reason = reason.name(), code = reason.code(),
+                    "The WebSocket server has closed connection {connection} of {peer}: {}.", reason.reason()
+                );
+            }
             // Nothing follows a close frame: publications end before it, and a pong that is due goes first.
             link.tell(Command::Mute {
                 connection: link.id,

@@ -53,6 +53,11 @@ fn answer(shared: &Arc<Shared>, request: Request<Incoming>, peer: SocketAddr) ->
     };
     result.unwrap_or_else(|refusal| {
         shared.counters.requests_refused.add(1);
+        let reason = refusal.reason();
+        tracing::info!(
+            name: "refused_upgrade", %reason, %peer,
+            "The WebSocket server has refused {peer}: {reason}."
+        );
         refusal.into_response()
     })
 }
