@@ -47,6 +47,9 @@ counters! {
     topics_reserved,
     /// Topics of messages dropped: not a topic name.
     topics_invalid,
+    /// Publications that a connection was to get, counted for each. At rest it is the sum of `deliveries`, `dropped_slow`
+    /// and `dropped_disconnected`.
+    matched,
     /// Publications handed to the system for a connection, whole.
     deliveries,
     /// Bytes handed to the system.
@@ -55,7 +58,7 @@ counters! {
     writes,
     /// Publications dropped for a slow connection and told in its `gap` frame.
     dropped_slow,
-    /// Publications that were still waiting for a connection when it ended.
+    /// Publications that were still waiting for a connection when it ended, or came while it was being closed.
     dropped_disconnected,
     /// Connections upgraded to WebSocket.
     connections_opened,
@@ -63,6 +66,10 @@ counters! {
     connections_closed,
     /// Requests refused before the upgrade.
     requests_refused,
+    /// Connections that lost their place to others before their request had come.
+    handshakes_dropped,
+    /// Times that the system gave no connection, as when it has no more file descriptors.
+    accept_failures,
     /// Messages read from clients.
     inbound_messages,
     /// Messages of clients handed to the listener.

@@ -18,6 +18,8 @@ pub enum Disconnect {
     NoPong,
     /// 1009: a message larger than `max_inbound_bytes`.
     TooLarge,
+    /// 1011: a fault inside the server, which was contained.
+    Fault,
     /// 1012: the server is starting anew.
     Restarting,
     /// 1013: the client reads more slowly than it is sent to, and its format has no gap frames.
@@ -34,6 +36,7 @@ impl Disconnect {
             Self::InvalidText => 1007,
             Self::TooManyMessages | Self::NoPong => 1008,
             Self::TooLarge => 1009,
+            Self::Fault => 1011,
             Self::Restarting => 1012,
             Self::Slow => 1013,
         }
@@ -49,6 +52,7 @@ impl Disconnect {
             Self::TooManyMessages => "too many messages",
             Self::NoPong => "no answer to two pings",
             Self::TooLarge => "message too large",
+            Self::Fault => "internal error",
             Self::Restarting => "server restarting",
             Self::Slow => "client too slow",
         }
@@ -65,12 +69,13 @@ impl Disconnect {
             Self::TooLarge => "too_large",
             Self::Restarting => "restarting",
             Self::Slow => "slow",
+            Self::Fault => "fault",
         }
     }
 
     /// Whether the client is the cause, and not the server.
     pub(crate) fn is_of_client(self) -> bool {
-        !matches!(self, Self::Stopping | Self::Restarting)
+        !matches!(self, Self::Stopping | Self::Restarting | Self::Fault)
     }
 
     pub(crate) fn frame(self) -> CloseFrame {

@@ -40,6 +40,8 @@ pub(crate) enum FaultCode {
     TooManyMatches,
     /// More templates than `max_templates_per_connection`.
     TooManyTemplates,
+    /// More different regular expressions in all than `max_expressions`.
+    TooManyExpressions,
     /// To unsubscribe from what another subscription goes on to bring.
     Contradictory,
     /// Too many requests wait for a replay to end.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
+use crate::fault::{contain_task, fault_point};
 use crate::http;
+use crate::settings::size;
 use crate::shared::Shared;
 
 /// Connections that the system keeps ready for us.
@@ -32,31 +34,51 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Accepts connections until told to stop.
 pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: CancellationToken) {
+    let forever = async {
+        // What a fault of it costs is the connection that was being accepted.
+        while contain_task(
+            "the listener",
+            &shared.counters,
+            accept_all(&shared, &listener),
+        )
+        .await
+        .is_none()
+        {
+            tokio::time::sleep(FIRST_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = forever => {}
+    }
+}
+
+async fn accept_all(shared: &Arc<Shared>, listener: &TcpListener) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
+        match listener.accept().await {
             Ok((stream, peer)) => {
+                fault_point!("listener::accept");
                 pause = FIRST_PAUSE;
                 // Frames are small and complete; waiting for more would only delay them.
                 let _ = stream.set_nodelay(true);
-                shared
-                    .tasks
-                    .spawn(http::serve(shared.clone(), stream, peer));
+                let limit = size(shared.settings().max_handshakes);
+                if shared.handshakes.room(limit).await {
+                    shared.counters.handshakes_dropped.add(1);
+                }
+                let place = shared.handshakes.enter();
+                shared.spawn("a request", |shared| {
+                    http::serve(shared, stream, peer, place)
+                });
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
+                shared.counters.accept_failures.add(1);
                 tracing::warn!(
                     name: "failed_accept", %error,
                     "The WebSocket server cannot accept connections: {error}."
                 );
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(pause) => {}
-                }
+                tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }

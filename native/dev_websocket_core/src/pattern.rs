@@ -1,7 +1,7 @@
 //! What a client subscribes to when it is not a single topic name: a glob or a regular expression over names.
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use regex::{Regex, RegexBuilder};
 use thiserror::Error;
@@ -25,6 +25,23 @@ const REASON_CHARS: usize = 200;
 #[derive(Debug, Clone)]
 pub(crate) struct Pattern {
     inner: Arc<Inner>,
+}
+
+/// A pattern that may be gone.
+#[derive(Debug)]
+pub(crate) struct WeakPattern(Weak<Inner>);
+
+impl WeakPattern {
+    /// The pattern, if anybody has it.
+    pub(crate) fn upgrade(&self) -> Option<Pattern> {
+        self.0.upgrade().map(|inner| Pattern { inner })
+    }
+
+    /// Whether both are the same in memory.
+    #[cfg(test)]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
 }
 
 #[derive(Debug)]
@@ -90,6 +107,11 @@ impl Pattern {
         }
     }
 
+    /// Does not keep it.
+    pub(crate) fn downgrade(&self) -> WeakPattern {
+        WeakPattern(Arc::downgrade(&self.inner))
+    }
+
     /// As the client wrote it.
     pub(crate) fn text(&self) -> &str {
         &self.inner.text
@@ -125,7 +147,7 @@ impl Hash for Pattern {
 }
 
 /// The literal pieces between the stars, each at the first place where it stands: a later place never helps.
-fn glob_matches(glob: &str, topic: &str) -> bool {
+pub(crate) fn glob_matches(glob: &str, topic: &str) -> bool {
     let mut pieces = glob.split('*');
     let (Some(first), Some(last)) = (pieces.next(), pieces.next_back()) else {
         return glob == topic;

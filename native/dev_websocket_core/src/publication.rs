@@ -206,6 +206,11 @@ impl Publication {
         self.loss.map_or(0, |loss| loss.messages)
     }
 
+    /// Whether it is a message, and not what tells of lost ones.
+    pub(crate) fn is_message(&self) -> bool {
+        self.loss.is_none()
+    }
+
     /// Whether it is for every subscriber, whatever its topics.
     pub(crate) fn concerns_everybody(&self) -> bool {
         self.loss.is_some_and(|loss| loss.concerns_everybody)

@@ -184,6 +184,8 @@ impl Server {
         let mut stats = shared.counters.list();
         stats.extend([
             ("connections", shared.admission.connections()),
+            ("handshakes", shared.handshakes.len() as u64),
+            ("expressions", shared.expressions.len() as u64),
             ("topics", shared.directory.len() as u64),
             ("seq", shared.log.last_seq()),
             ("ingress_waiting_bytes", shared.log.waiting_bytes()),

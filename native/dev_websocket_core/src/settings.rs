@@ -216,10 +216,16 @@ settings! {
         "connections", "One more is refused with HTTP 503 `full`.";
     max_connections_per_ip: u64 = 0, "a number from 0 to 10000000", |n| *n <= 10_000_000,
         "connections of one address, 0 for no limit", "One more is refused with HTTP 429 `too_many_connections`.";
+    max_handshakes: u64 = 4096, "a number from 1 to 10000000", |n| (1..=10_000_000).contains(n),
+        "connections whose request has not come yet", "One more takes the place of the one that has kept the server waiting longest, once that is a second; until then it waits.";
+    origins: Vec<String> = Vec::new(), "a list of origins such as https://app.example or https://*.example", |origins| origins.iter().all(|origin| is_origin(origin)),
+        "origins of browsers, empty for all, `*` for any run of characters", "A page of another origin is refused with HTTP 403 `bad_origin`. Programs send no `Origin` and are served.";
     max_topics_per_connection: u64 = 128, "a number from 1 to 100000", |n| (1..=100_000).contains(n),
         "topics", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_topics`.";
     max_matches_per_connection: u64 = 8, "a number from 0 to 1000", |n| *n <= 1000,
         "regular expressions", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_matches`.";
+    max_expressions: u64 = 4096, "a number from 0 to 1000000", |n| *n <= 1_000_000,
+        "different regular expressions of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_expressions`.";
     max_templates_per_connection: u64 = 16, "a number from 0 to 1000", |n| *n <= 1000,
         "templates", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_templates`.";
     max_last: u64 = 1000, "a number from 0 to 1000000", |n| *n <= 1_000_000,
@@ -272,6 +278,11 @@ fn default_topicless_keys() -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec()
+}
+
+/// An origin as browsers write it (RFC 6454 section 6.2), or a glob for some.
+fn is_origin(text: &str) -> bool {
+    text == "*" || text == "null" || text.contains("://") && !text.ends_with('/')
 }
 
 impl Settings {
@@ -358,6 +369,8 @@ mod tests {
             ("commitments", SettingValue::Integer(1)),
             ("pending_bytes", SettingValue::Integer(1023)),
             ("topicless_keys", SettingValue::Boolean(true)),
+            ("origins", SettingValue::Text("app.example".into())),
+            ("origins", SettingValue::Text("https://app.example/".into())),
         ] {
             let error = set(name, value.clone()).unwrap_err();
             assert!(error.to_string().starts_with(name), "{error} for {value:?}");

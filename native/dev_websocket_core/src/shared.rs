@@ -16,6 +16,9 @@ use crate::connection::peer::Peer;
 use crate::connection::table::Connections;
 use crate::counters::Counters;
 use crate::directory::Directory;
+use crate::expressions::Expressions;
+use crate::fault::contain_task;
+use crate::handshakes::Handshakes;
 use crate::inbound::Inbound;
 use crate::log::Log;
 use crate::message::topics::TopicRules;
@@ -40,7 +43,9 @@ pub(crate) struct Shared {
     pub(crate) directory: Directory,
     /// Differs between servers, so that a client knows when numbers start anew.
     pub(crate) epoch: String,
+    pub(crate) handshakes: Arc<Handshakes>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) expressions: Expressions,
     pub(crate) tasks: TaskTracker,
     pub(crate) stopping: CancellationToken,
     pub(crate) log: Log,
@@ -94,7 +99,9 @@ impl Shared {
             address: ArcSwap::from_pointee(address),
             directory: Directory::default(),
             epoch: new_epoch(),
+            handshakes: Arc::default(),
             admission: Admission::new(counters.clone()),
+            expressions: Expressions::default(),
             counters,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -105,6 +112,18 @@ impl Shared {
             slots,
             next_shard: AtomicUsize::new(0),
         })
+    }
+
+    /// Runs a task that the server waits for at its end. A panic of it ends the task alone.
+    pub(crate) fn spawn<F>(self: &Arc<Self>, what: &'static str, task: impl FnOnce(Arc<Self>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let task = task(self.clone());
+        let counters = self.counters.clone();
+        self.tasks.spawn(async move {
+            contain_task(what, &counters, task).await;
+        });
     }
 
     /// Wakes the shards that sleep, when something has been put into the log.

@@ -93,6 +93,15 @@ impl Subscription {
         }
     }
 
+    /// Its regular expression, if it has one. Only of one that has just been read, see [`Template::expression_mut`].
+    pub(crate) fn expression_mut(&mut self) -> Option<&mut Pattern> {
+        match self {
+            Self::Pattern(pattern) if pattern.is_regex() => Some(pattern),
+            Self::Template(template) => template.expression_mut(),
+            Self::Everything | Self::Topic(_) | Self::Pattern(_) => None,
+        }
+    }
+
     /// As the client writes it.
     pub(crate) fn shown(&self) -> serde_json::Value {
         match self {

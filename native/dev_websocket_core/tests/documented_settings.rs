@@ -45,6 +45,7 @@ fn shown(value: &SettingValue) -> String {
         SettingValue::Boolean(flag) => flag.to_string(),
         SettingValue::Text(text) if text.is_empty() => "empty".to_owned(),
         SettingValue::Text(text) => text.clone(),
+        SettingValue::List(items) if items.is_empty() => "empty".to_owned(),
         SettingValue::List(items) => items.join(", "),
     }
 }

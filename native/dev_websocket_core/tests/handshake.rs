@@ -393,3 +393,76 @@ fn a_request_abandoned_halfway_leaves_nothing_behind() {
     Client::connect(&server, "");
     server.until_stat("connections", 0);
 }
+
+#[test]
+fn a_request_has_one_host() {
+    let server = TestServer::start();
+    for (line, status) in [
+        ("Host: test\r\n", 101),
+        ("Host:\r\n", 101),
+        ("", 400),
+        ("Host: test\r\nHost: test\r\n", 400),
+        ("Host: a\r\nhost: b\r\n", 400),
+    ] {
+        let response = Raw::ask(&server, with_line("Host: test", line));
+        assert_eq!(response.status, status, "{line:?}");
+        if status == 400 {
+            assert_eq!(response.refusal().0, "bad_host");
+        }
+    }
+}
+
+#[test]
+fn pages_of_other_origins_are_refused_when_origins_are_named() {
+    let server = TestServer::with(|settings| {
+        settings.origins = ["https://app.example", "https://*.node.example:8443", "null"]
+            .map(str::to_owned)
+            .to_vec();
+    });
+    let status = |origin: &str| {
+        let response = Raw::ask(
+            &server,
+            with_line("Host: test", &format!("Host: test\r\n{origin}")),
+        );
+        if response.status == 403 {
+            assert_eq!(response.refusal().0, "bad_origin");
+        }
+        response.status
+    };
+    for (origin, expected) in [
+        ("", 101),
+        ("Origin: https://app.example\r\n", 101),
+        ("Origin: HTTPS://APP.EXAMPLE\r\n", 101),
+        ("Origin: null\r\n", 101),
+        ("Origin: https://a.b.node.example:8443\r\n", 101),
+        ("Origin: https://node.example:8443\r\n", 403),
+        ("Origin: https://a.node.example\r\n", 403),
+        ("Origin: http://app.example\r\n", 403),
+        ("Origin: https://app.example.evil\r\n", 403),
+        ("Origin: \r\n", 403),
+        (
+            "Origin: https://app.example\r\nOrigin: https://evil\r\n",
+            403,
+        ),
+    ] {
+        assert_eq!(status(origin), expected, "{origin:?}");
+    }
+    // By default everybody may.
+    server.reconfigure(support::settings()).unwrap();
+    assert_eq!(status("Origin: https://evil\r\n"), 101);
+}
+
+#[test]
+fn silent_connections_lose_their_places_to_those_who_speak() {
+    let server = TestServer::with(|settings| settings.max_handshakes = 3);
+    let silent: Vec<_> = (0..5).map(|_| Raw::connect(server.address())).collect();
+    let mut client = Client::connect(&server, "?topic=a");
+    server.send("a", "x");
+    assert_eq!(client.message()["data"]["data"], "x");
+    // Three of the five had to go, the first ones.
+    server.until_stat("handshakes_dropped", 3);
+    for raw in silent.into_iter().take(3) {
+        raw.drain();
+    }
+    server.until_stat("handshakes", 2);
+}

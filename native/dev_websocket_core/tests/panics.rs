@@ -48,7 +48,7 @@ fn a_panic_of_an_engine_thread_is_an_event_without_the_text_that_it_happened_to(
         assert!(event.text.contains("tests/panics.rs:"), "{}", event.text);
         assert!(!format!("{event:?}").contains(MARKER), "{event:?}");
         let payload = joined.unwrap_err();
-        let text = diagnostics::text_of(&*payload).to_owned();
+        let text = dev_websocket_core::panic_text(&*payload).to_owned();
         assert!(!text.contains(MARKER), "{text}");
         assert!(
             event.fields.contains(&("panic", Value::Text(text))),

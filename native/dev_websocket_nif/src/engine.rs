@@ -13,9 +13,9 @@ use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use dev_websocket_core::diagnostics::text_of;
 use dev_websocket_core::{
     Counters, Disconnect, Inbound, Reconfigured, Rejected, Server, Settings, Slots, StartError,
+    panic_text,
 };
 use parking_lot::Mutex;
 
@@ -241,7 +241,7 @@ impl Engine {
     /// Tells of a fault on a scheduler thread, whose place only the program's own hook knows.
     pub(crate) fn contained(&self, panic: &(dyn Any + Send)) {
         self.counters.faults.add(1);
-        let text = text_of(panic);
+        let text = panic_text(panic);
         tracing::error!(name: "fault", panic = text, "The WebSocket server has a fault: {text}.");
     }
 
@@ -259,7 +259,11 @@ impl Engine {
 fn control_loop(jobs: Receiver<Job>) {
     for Job { command, reply } in jobs {
         let result = catch_unwind(AssertUnwindSafe(|| ENGINE.run(command)));
-        reply(result.unwrap_or_else(|panic| Err(ENGINE.recover(text_of(&*panic).to_owned()))));
+        let result =
+            result.unwrap_or_else(|panic| Err(ENGINE.recover(panic_text(&*panic).to_owned())));
+        if catch_unwind(AssertUnwindSafe(|| reply(result))).is_err() {
+            ENGINE.counters.faults.add(1);
+        }
     }
 }
 

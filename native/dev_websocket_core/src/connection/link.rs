@@ -19,6 +19,9 @@ use crate::shard::mailbox::Mailbox;
 /// Control bytes that may wait for a connection; at more, its task stops reading, which is backpressure on the client.
 const MAX_CONTROL_BYTES: usize = 64 * 1024;
 
+/// Requests that may wait for the shard, likewise.
+const MAX_REQUESTS: usize = 64;
+
 /// One connection: the task reads from the socket, the shard writes to it.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -33,6 +36,8 @@ pub(crate) struct Link {
     close: Mutex<Option<Disconnect>>,
     control_bytes: AtomicUsize,
     control_room: AtomicWaker,
+    /// Requests that the shard has not carried out yet.
+    requests: AtomicUsize,
     /// Bytes sent to this connection alone that are not on the socket yet.
     direct_bytes: AtomicUsize,
 }
@@ -55,6 +60,7 @@ impl Link {
             close: Mutex::new(None),
             control_bytes: AtomicUsize::new(0),
             control_room: AtomicWaker::new(),
+            requests: AtomicUsize::new(0),
             direct_bytes: AtomicUsize::new(0),
         })
     }
@@ -84,6 +90,13 @@ impl Link {
     pub(crate) fn control_sent(&self, bytes: usize) {
         if bytes > 0 {
             self.control_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            self.control_room.wake();
+        }
+    }
+
+    /// A request has been carried out.
+    pub(crate) fn request_done(&self) {
+        if self.requests.fetch_sub(1, Ordering::AcqRel) == MAX_REQUESTS {
             self.control_room.wake();
         }
     }
@@ -133,9 +146,25 @@ impl Link {
         self.mailbox.send(command);
     }
 
+    /// Gives the shard a request of the client.
+    pub(crate) fn ask(&self, command: Command) {
+        self.requests.fetch_add(1, Ordering::AcqRel);
+        self.tell(command);
+    }
+
     /// Counts control bytes that the shard is about to make, so that they are bounded with the others.
     pub(crate) fn control_made(&self, bytes: usize) {
         self.control_bytes.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// Whether the client may ask for more: it has taken enough of its replies, and the shard keeps up with its requests.
+    pub(crate) fn has_request_room(&self) -> bool {
+        self.has_control_room() && self.requests.load(Ordering::Acquire) < MAX_REQUESTS
+    }
+
+    /// Waits until the client may ask for more.
+    pub(crate) fn poll_request_room(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_room(context, Self::has_request_room)
     }
 
     /// Whether the client has taken enough of the replies that it asked for.
@@ -143,12 +172,16 @@ impl Link {
         self.control_bytes.load(Ordering::Acquire) < MAX_CONTROL_BYTES
     }
 
-    /// Waits until the client has taken enough of the replies that it asked for.
-    pub(crate) fn poll_control_room(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let has_room = || self.has_ended() || self.has_control_room();
-        if !has_room() {
+    /// Waits for room, or for the end. Only the connection's task waits, for one thing at a time.
+    fn poll_room(
+        &self,
+        context: &mut Context<'_>,
+        has_room: impl Fn(&Self) -> bool,
+    ) -> Poll<io::Result<()>> {
+        let is_over = || self.has_ended() || has_room(self);
+        if !is_over() {
             self.control_room.register(context.waker());
-            if !has_room() {
+            if !is_over() {
                 return Poll::Pending;
             }
         }
@@ -165,13 +198,14 @@ impl Link {
         context: &mut Context<'_>,
         frames: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_control_room(context).map_ok(|()| {
-            self.control_made(frames.len());
-            self.tell(Command::Control {
-                connection: self.id,
-                bytes: Bytes::copy_from_slice(frames),
-            });
-            frames.len()
-        })
+        self.poll_room(context, Self::has_control_room)
+            .map_ok(|()| {
+                self.control_made(frames.len());
+                self.tell(Command::Control {
+                    connection: self.id,
+                    bytes: Bytes::copy_from_slice(frames),
+                });
+                frames.len()
+            })
     }
 }

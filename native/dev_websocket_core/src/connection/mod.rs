@@ -4,6 +4,8 @@
 //! as commands, hands what is for the listener to it, tells the shard when a blocked socket takes bytes again, and pings
 //! a silent client.
 
+#[cfg(test)]
+mod idle_tests;
 pub(crate) mod link;
 pub(crate) mod peer;
 mod stream;
@@ -26,12 +28,14 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 use self::link::Link;
 use self::stream::ClientStream;
 use crate::disconnect::Disconnect;
+use crate::fault::{contain_task, fault_point};
 use crate::fault_code::FaultCode;
 use crate::inbound::Payload;
 use crate::protocol::{Fault, Request, RequestId};
 use crate::settings::{Settings, size};
 use crate::shard::command::{Command, Format, Opening};
 use crate::shared::Shared;
+use crate::subscription::TooMany;
 
 /// tungstenite fills this with zeros at each read, and keeps it for the life of a connection.
 const READ_BUFFER: usize = 512;
@@ -63,6 +67,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>)
     let format = opening.format;
     let settings = opening.settings.clone();
     link.tell(Command::Open(Box::new(opening)));
+    let _leaving = Leaving(&link);
     // From here on it can be sent to; its welcome goes first.
     let entry = shared.connections.enter(&link);
     let stream = ClientStream(link.clone());
@@ -85,7 +90,10 @@ pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>)
         waiting: None,
         blocked: false,
     };
-    let ending = session.read(&mut socket, heartbeat(&settings)).await;
+    let read = session.read(&mut socket, heartbeat(&settings));
+    let ending = contain_task("a connection", &shared.counters, read)
+        .await
+        .unwrap_or(Ending::Close(Disconnect::Fault));
     drop(entry);
     // It has a place in the line for the listener, before others.
     session.waiting = None;
@@ -113,9 +121,17 @@ pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>)
             session.finish().await;
         }
     }
-    link.tell(Command::Remove {
-        connection: link.id,
-    });
+}
+
+/// Tells the shard that the connection is gone, however its task ends.
+struct Leaving<'l>(&'l Link);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.tell(Command::Remove {
+            connection: self.0.id,
+        });
+    }
 }
 
 /// What the task knows of its client.
@@ -138,7 +154,7 @@ impl<'s> Session<'s> {
     async fn read(&mut self, socket: &mut Socket, mut heartbeat: Interval) -> Ending {
         loop {
             // A client that does not take its replies is not asked for more requests.
-            let has_room = self.link.has_control_room();
+            let has_room = self.link.has_request_room();
             tokio::select! {
                 message = socket.next(), if has_room && self.waiting.is_none() => match message {
                     Some(Ok(message)) => {
@@ -150,7 +166,7 @@ impl<'s> Session<'s> {
                     Some(Err(error)) => return ending_of(&error),
                     None => return Ending::Closed,
                 },
-                _ = poll_fn(|context| self.link.poll_control_room(context)), if !has_room => {}
+                _ = poll_fn(|context| self.link.poll_request_room(context)), if !has_room => {}
                 heard = poll_fn(|context| poll(&mut self.waiting, context)) => {
                     self.waiting = None;
                     if let Err(reason) = self.heard(heard) {
@@ -202,6 +218,7 @@ impl<'s> Session<'s> {
 
     /// Deals with one message of the client.
     fn receive(&mut self, message: Message) -> Result<(), Disconnect> {
+        fault_point!("connection::receive");
         let request = match message {
             Message::Text(text) if self.format == Format::Raw => {
                 return self.hand_over(None, Payload::Text(text.into()));
@@ -209,7 +226,7 @@ impl<'s> Session<'s> {
             Message::Binary(bytes) if self.format == Format::Raw => {
                 return self.hand_over(None, Payload::Binary(bytes));
             }
-            Message::Text(text) => Request::parse(&text),
+            Message::Text(text) => self.read_request(&text),
             Message::Binary(_) => Err(Fault {
                 id: None,
                 code: FaultCode::BadFrame,
@@ -235,7 +252,7 @@ impl<'s> Session<'s> {
         self.count()?;
         self.shared.counters.inbound_messages.add(1);
         let connection = self.link.id;
-        self.link.tell(match request {
+        self.link.ask(match request {
             Ok(Request::Subscribe {
                 id,
                 subscriptions,
@@ -257,6 +274,25 @@ impl<'s> Session<'s> {
             Err(fault) => Command::Fault { connection, fault },
         });
         Ok(())
+    }
+
+    fn read_request(&self, text: &str) -> Result<Request, Fault> {
+        let mut request = Request::parse(text)?;
+        if let Request::Subscribe {
+            id, subscriptions, ..
+        } = &mut request
+        {
+            let limit = size(self.shared.settings().max_expressions);
+            self.shared
+                .expressions
+                .share(subscriptions, limit)
+                .map_err(|TooMany { code, message }| Fault {
+                    id: id.clone(),
+                    code,
+                    message,
+                })?;
+        }
+        Ok(request)
     }
 
     /// Gives a message to the listener, now or when there is room for it.
@@ -286,7 +322,7 @@ impl<'s> Session<'s> {
             self.count()?;
             if self.format == Format::Json {
                 let (code, message) = (FaultCode::NoListener, "nobody listens".into());
-                self.link.tell(Command::Fault {
+                self.link.ask(Command::Fault {
                     connection: self.link.id,
                     fault: Fault { id, code, message },
                 });

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::Level;
 
 /// Every kind of event. An event has its kind as its name: `tracing::info!(name: "started", ..)`.
-pub const KINDS: [&str; 11] = [
+pub const KINDS: [&str; 12] = [
     "started",
     "stopped",
     "moved",
@@ -17,6 +17,7 @@ pub const KINDS: [&str; 11] = [
     "closed_connection",
     "lost_listener",
     "fault",
+    "contained",
     "other",
 ];
 

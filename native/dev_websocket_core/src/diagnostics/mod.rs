@@ -22,7 +22,7 @@ use crate::counters::Counters;
 
 pub use self::event::{Event, Value};
 pub use self::limits::KINDS;
-pub use self::panics::{text_of, watch_panics};
+pub use self::panics::watch_panics;
 
 /// Events that may wait to be read, of at most 2 KiB.
 const QUEUE: usize = 256;

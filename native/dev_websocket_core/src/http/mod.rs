@@ -12,13 +12,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::header::HOST;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use self::refusal::Refusal;
+use crate::fault::fault_point;
+use crate::handshakes::Place;
 use crate::shared::{Shared, WEBSOCKET_PATH};
 
 /// A request's head is read into a buffer of at most this size; a larger one is refused with 431.
@@ -27,7 +30,7 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 type Answer = Response<Full<Bytes>>;
 
 /// Serves one connection until it is answered, upgraded or out of time.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
+pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, place: Place) {
     let timeout = Duration::from_millis(shared.settings().handshake_timeout);
     let service = service_fn(|request| {
         let shared = shared.clone();
@@ -43,14 +46,16 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
         // A fault of the client's own making: it has been answered where that was possible.
         _ = connection => {}
         () = shared.stopping.cancelled() => {}
+        () = place.lost() => {}
     }
 }
 
 fn answer(shared: &Arc<Shared>, request: Request<Incoming>, peer: SocketAddr) -> Answer {
-    let result = match request.uri().path() {
+    fault_point!("http::answer");
+    let result = check_host(&request).and_then(|()| match request.uri().path() {
         WEBSOCKET_PATH => upgrade::upgrade(shared, request, peer),
         _ => Err(Refusal::not_found()),
-    };
+    });
     result.unwrap_or_else(|refusal| {
         shared.counters.requests_refused.add(1);
         let reason = refusal.reason();
@@ -60,4 +65,13 @@ fn answer(shared: &Arc<Shared>, request: Request<Incoming>, peer: SocketAddr) ->
         );
         refusal.into_response()
     })
+}
+
+/// A request with two hosts means one thing to us and another to a proxy before us.
+fn check_host(request: &Request<Incoming>) -> Result<(), Refusal> {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    match (request.version(), hosts) {
+        (Version::HTTP_11, 1) | (Version::HTTP_10, 0 | 1) => Ok(()),
+        _ => Err(Refusal::host()),
+    }
 }

@@ -63,6 +63,29 @@ impl Refusal {
         }
     }
 
+    /// 400: RFC 9112 section 3.2.
+    pub(crate) fn host() -> Self {
+        Self::bad_request("bad_host", "a request of HTTP/1.1 has one Host")
+    }
+
+    /// 403: RFC 6455 section 10.2.
+    pub(crate) fn origin() -> Self {
+        Self {
+            status: StatusCode::FORBIDDEN,
+            code: Code::Request("bad_origin"),
+            message: "pages of this origin may not connect".into(),
+            header: None,
+        }
+    }
+
+    /// 503: what the server has not room for as a whole, though the request is right.
+    pub(crate) fn unavailable(code: FaultCode, message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            ..Self::of(code, message)
+        }
+    }
+
     pub(crate) fn not_found() -> Self {
         Self {
             status: StatusCode::NOT_FOUND,

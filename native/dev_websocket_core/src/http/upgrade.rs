@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    UPGRADE,
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
@@ -21,6 +21,8 @@ use crate::connection;
 use crate::connection::peer::Peer;
 use crate::cursor::From;
 use crate::fault_code::FaultCode;
+use crate::pattern::glob_matches;
+use crate::settings::{Settings, size};
 use crate::shard::command::Opening;
 use crate::shared::Shared;
 
@@ -46,12 +48,17 @@ pub(super) fn upgrade(
         return Err(Refusal::version());
     }
     let settings = shared.settings();
-    let query = Query::parse(request.uri().query().unwrap_or_default(), &settings)?;
+    check_origin(request.headers(), &settings)?;
+    let mut query = Query::parse(request.uri().query().unwrap_or_default(), &settings)?;
     if let Some(From::Since(since)) = &query.from {
         since
             .check(&shared.epoch, shared.log.last_seq())
             .map_err(|error| Refusal::of(FaultCode::BadSince, error.to_string()))?;
     }
+    shared
+        .expressions
+        .share(&mut query.subscriptions, size(settings.max_expressions))
+        .map_err(|error| Refusal::unavailable(error.code, error.message))?;
     // tungstenite reads one value of each; the lists were read above.
     let headers = request.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -73,15 +80,16 @@ pub(super) fn upgrade(
             Full::Server => Refusal::full(),
             Full::Address => Refusal::too_many_connections(),
         })?;
-    let shared = shared.clone();
+    let published = shared.log.last_seq();
     let known = Peer::new(peer, query.format, request.headers());
-    shared.tasks.clone().spawn(async move {
+    shared.spawn("a connection", async move |shared| {
         if let Some((stream, early)) = taken_over(request).await {
             let opening = Opening {
                 link: shared.link(stream, known),
                 format: query.format,
                 slow: query.slow,
                 from: query.from,
+                published,
                 subscriptions: query.subscriptions,
                 ignored: query.ignored,
                 settings,
@@ -91,6 +99,22 @@ pub(super) fn upgrade(
         drop(permit);
     });
     Ok(response)
+}
+
+/// A browser tells which page wants to connect; who is no browser can write what it likes, or nothing.
+fn check_origin(headers: &HeaderMap, settings: &Settings) -> Result<(), Refusal> {
+    let is_allowed = |origin: &HeaderValue| {
+        let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
+        settings
+            .origins
+            .iter()
+            .any(|allowed| glob_matches(allowed, &origin))
+    };
+    if settings.origins.is_empty() || headers.get_all(ORIGIN).iter().all(is_allowed) {
+        Ok(())
+    } else {
+        Err(Refusal::origin())
+    }
 }
 
 /// The socket after the 101, with the bytes that the client sent along with its request.

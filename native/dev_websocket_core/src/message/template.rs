@@ -113,6 +113,14 @@ impl Template {
         }
     }
 
+    /// Its expression over the path, if it is one. Only of a template that has just been read, and is nowhere else yet.
+    pub(crate) fn expression_mut(&mut self) -> Option<&mut Pattern> {
+        match &mut Arc::get_mut(&mut self.inner)?.wanted {
+            Kind::Path(path) => Some(path),
+            Kind::Message(_) => None,
+        }
+    }
+
     fn of_object(object: Map<String, Json>) -> Result<Self, TemplateError> {
         if object.is_empty() {
             return Err(TemplateError::Empty);

@@ -20,6 +20,7 @@ pub(crate) struct Batch {
     publications: VecDeque<Arc<Publication>>,
     first: Seq,
     bytes: usize,
+    has_losses: bool,
 }
 
 impl Batch {
@@ -42,6 +43,7 @@ impl Batch {
             publication.seq()
         );
         self.bytes += publication.footprint();
+        self.has_losses |= !publication.is_message();
         self.publications.push_back(publication);
     }
 
@@ -50,8 +52,19 @@ impl Batch {
         &self.publications[(seq - self.first) as usize]
     }
 
+    /// How many of these are messages, and not what tells of lost ones.
+    pub(crate) fn messages(&self, seqs: &[Seq]) -> u64 {
+        if self.has_losses {
+            let is_message = |seq: &&Seq| self.get(**seq).is_message();
+            seqs.iter().filter(is_message).count() as u64
+        } else {
+            seqs.len() as u64
+        }
+    }
+
     /// Forgets everything.
     pub(crate) fn end(&mut self) {
+        self.has_losses = false;
         self.publications.clear();
         self.publications.shrink_to(KEPT);
         self.bytes = 0;

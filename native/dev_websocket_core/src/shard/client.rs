@@ -80,14 +80,15 @@ impl Client {
         sent: &mut Sent,
         counters: &Counters,
     ) -> io::Result<()> {
+        let matched = batch.messages(seqs);
+        sent.matched += matched;
         if self.is_muted {
-            counters.dropped_disconnected.add(seqs.len() as u64);
+            counters.dropped_disconnected.add(matched);
             return Ok(());
         }
-        let is_lost = |seq: &Seq| batch.get(*seq).lost_messages() > 0;
-        if self.format == Format::Raw && seqs.iter().any(is_lost) {
+        if self.format == Format::Raw && matched < seqs.len() as u64 {
             self.disconnect_slow(counters);
-            counters.dropped_disconnected.add(seqs.len() as u64);
+            counters.dropped_disconnected.add(matched);
             return Ok(());
         }
         if self.outbox.is_empty() {
@@ -123,6 +124,12 @@ impl Client {
         counters.dropped_slow.add(self.outbox.drop_all());
     }
 
+    /// Takes no more publications, and forgets those that wait.
+    pub(crate) fn give_up(&mut self, counters: &Counters) {
+        self.mute();
+        counters.dropped_disconnected.add(self.outbox.drop_all());
+    }
+
     /// Sends past publications, which the caller keeps few.
     ///
     /// # Errors
@@ -133,13 +140,16 @@ impl Client {
         sent: &mut Sent,
         counters: &Counters,
     ) -> io::Result<()> {
+        let is_message = |publication: &&Arc<Publication>| publication.is_message();
+        let matched = publications.iter().filter(is_message).count() as u64;
+        sent.matched += matched;
         if self.is_muted {
-            counters.dropped_disconnected.add(publications.len() as u64);
+            counters.dropped_disconnected.add(matched);
             return Ok(());
         }
-        let is_lost = |publication: &Arc<Publication>| publication.lost_messages() > 0;
-        if self.format == Format::Raw && publications.iter().any(is_lost) {
+        if self.format == Format::Raw && matched < publications.len() as u64 {
             self.disconnect_slow(counters);
+            counters.dropped_disconnected.add(matched);
             return Ok(());
         }
         for publication in publications {

@@ -76,6 +76,19 @@ pub(crate) enum Command {
     Stop,
 }
 
+impl Command {
+    /// The connection whose client asked for it.
+    pub(crate) fn asked_by(&self) -> Option<ConnectionId> {
+        match self {
+            Self::Subscribe { connection, .. }
+            | Self::Unsubscribe { connection, .. }
+            | Self::Pong { connection, .. }
+            | Self::Fault { connection, .. } => Some(*connection),
+            _ => None,
+        }
+    }
+}
+
 type Tell = Box<dyn FnOnce(Option<Vec<String>>) + Send>;
 
 /// Who waits for the topics of a connection. Without being given any, it is told that there are none to be had.
@@ -114,6 +127,8 @@ pub(crate) struct Opening {
     pub(crate) format: Format,
     pub(crate) slow: SlowPolicy,
     pub(crate) from: Option<From>,
+    /// The last publication when it was asked for.
+    pub(crate) published: u64,
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) ignored: Vec<String>,
     /// What holds for it, and is told to it.

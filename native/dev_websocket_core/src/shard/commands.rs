@@ -13,6 +13,7 @@ use super::registry::{ConnectionIndex, Seq};
 use super::replay::Replay;
 use super::replaying::MAX_DEFERRED;
 use crate::cursor::{From, Since};
+use crate::fault::fault_point;
 use crate::fault_code::FaultCode;
 use crate::protocol::{Fault, Limits, Reply, RequestId, Subscribed};
 use crate::publication::now;
@@ -21,6 +22,7 @@ use crate::subscription::{Kind, Quota, Subscription, TooMany};
 
 impl Shard {
     pub(super) fn carry_out(&mut self, command: Command) {
+        fault_point!("shard::command");
         match command {
             Command::Open(opening) => self.open(*opening),
             Command::Subscribe { connection, .. } | Command::Unsubscribe { connection, .. } => {
@@ -106,6 +108,10 @@ impl Shard {
         let id = opening.link.id;
         if let Some(reason) = self.closing {
             opening.link.close(reason);
+        }
+        if let Some(From::Last(_)) = opening.from {
+            // The newest are those of the log, not those that this shard has come to.
+            self.catch_up(opening.published);
         }
         let client = Client::new(opening.link, opening.format, opening.slow, self.seq);
         let index = self.clients.insert(client) as ConnectionIndex;

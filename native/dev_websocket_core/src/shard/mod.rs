@@ -13,6 +13,7 @@ pub(crate) mod command;
 mod commands;
 pub(crate) mod mailbox;
 mod outbox;
+mod recovery;
 pub(crate) mod registry;
 mod replay;
 mod replaying;
@@ -24,12 +25,13 @@ use slab::Slab;
 
 use self::batch::Batch;
 use self::client::Client;
-use self::command::ConnectionId;
+use self::command::{Command, ConnectionId};
 use self::mailbox::Mailbox;
 use self::outbox::Sent;
 use self::registry::{ConnectionIndex, Registry, Seq};
 use crate::directory::RecentTopics;
 use crate::disconnect::Disconnect;
+use crate::fault::{contain, fault_point};
 use crate::log::Cursor;
 use crate::settings::size;
 use crate::shared::Shared;
@@ -62,6 +64,8 @@ pub(crate) struct Shard {
     pending_limit: usize,
     /// What is not counted yet.
     sent: Sent,
+    /// Commands to be carried out, the first one last.
+    commands: Vec<Command>,
     /// Connections are being closed, also those that come late.
     closing: Option<Disconnect>,
     is_stopping: bool,
@@ -90,22 +94,29 @@ impl Shard {
             recent: keeps_topics.then(|| RecentTopics::new(known_topics)),
             pending_limit: 0,
             sent: Sent::default(),
+            commands: Vec::new(),
             closing: None,
             is_stopping: false,
         }
     }
 
-    /// Runs until told to stop.
+    /// Runs until told to stop. After a fault it goes on without the connections that it had.
     pub(crate) fn run(mut self) {
         self.mailbox.attach();
-        let mut commands = Vec::new();
+        let counters = self.shared.counters.clone();
+        while contain("a writer shard", &counters, || self.work()).is_none() {
+            self.start_over();
+        }
+        while let Some(index) = self.clients.iter().next().map(|(index, _)| index) {
+            self.remove(index as ConnectionIndex);
+        }
+    }
+
+    fn work(&mut self) {
         while !self.is_stopping {
             // What is published after a command was given must not be sent before it is carried out.
             let published = self.shared.log.last_seq();
-            self.mailbox.take(&mut commands);
-            for command in commands.drain(..) {
-                self.carry_out(command);
-            }
+            self.carry_out_all();
             self.take_publications(published);
             self.serve_round();
             self.replay_round();
@@ -118,6 +129,21 @@ impl Shard {
         }
     }
 
+    /// Carries out all commands. After a fault, first those that were left then, but for the one that it happened in.
+    fn carry_out_all(&mut self) {
+        if self.commands.is_empty() {
+            self.mailbox.take(&mut self.commands);
+            self.commands.reverse();
+        }
+        while let Some(command) = self.commands.pop() {
+            let asked_by = command.asked_by();
+            self.carry_out(command);
+            if let Some(index) = asked_by.and_then(|connection| self.by_id.get(&connection)) {
+                self.clients[*index as usize].link.request_done();
+            }
+        }
+    }
+
     /// Takes what has been published up to a number, and queues the connections that it concerns.
     fn take_publications(&mut self, last: Seq) {
         while self.seq < last
@@ -125,6 +151,7 @@ impl Shard {
             && let Some(publication) = self.cursor.next()
         {
             self.seq = publication.seq();
+            fault_point!("shard::take");
             self.registry.list(&publication);
             if let Some(recent) = &mut self.recent {
                 for topic in publication.topics() {
@@ -182,6 +209,7 @@ impl Shard {
             return;
         };
         client.is_queued = false;
+        fault_point!("shard::serve");
         let seqs = match client.active.as_slice() {
             [entry] if client.selection.is_plain() => self.registry.after(*entry, client.served),
             active if client.selection.is_plain() => {
@@ -238,6 +266,7 @@ impl Shard {
     fn count(&mut self) {
         let sent = std::mem::take(&mut self.sent);
         let counters = &self.shared.counters;
+        counters.matched.add(sent.matched);
         counters.deliveries.add(sent.publications);
         counters.bytes_sent.add(sent.bytes);
         counters.writes.add(sent.writes);

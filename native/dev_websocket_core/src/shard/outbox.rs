@@ -52,6 +52,16 @@ enum Entry {
     GapFrame(Bytes),
 }
 
+impl Entry {
+    /// One if it is a publication, and not what tells of lost messages.
+    fn messages(&self) -> u64 {
+        match self {
+            Self::Publication(publication) => u64::from(publication.is_message()),
+            _ => 0,
+        }
+    }
+}
+
 /// Publications that were dropped in one place.
 #[derive(Debug, Clone, Copy)]
 struct Gap {
@@ -79,6 +89,8 @@ impl Gap {
 /// What a write came to.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sent {
+    /// Publications that were to be sent.
+    pub(crate) matched: u64,
     /// Publications that are on the socket whole.
     pub(crate) publications: u64,
     /// Bytes that the socket took.
@@ -114,12 +126,9 @@ impl Outbox {
         self.waiting > limit
     }
 
-    /// How many publications wait.
+    /// How many publications wait, without what tells of lost messages.
     pub(crate) fn publications(&self) -> u64 {
-        self.entries
-            .iter()
-            .filter(|entry| matches!(entry, Entry::Publication(_)))
-            .count() as u64
+        self.entries.iter().map(Entry::messages).sum()
     }
 
     /// Puts a control frame behind what waits.
@@ -163,8 +172,7 @@ impl Outbox {
             }
             let result = write_slices(&slices, sent, &mut write);
             if result.as_ref().is_ok_and(|taken| *taken == bytes) {
-                let delivered = |seq: &&Seq| batch.get(**seq).lost_messages() == 0;
-                sent.publications += rest[..chunk].iter().filter(delivered).count() as u64;
+                sent.publications += batch.messages(&rest[..chunk]);
                 rest = &rest[chunk..];
                 continue;
             }
@@ -175,7 +183,7 @@ impl Outbox {
                 let length = self.length(publication);
                 if self.entries.is_empty() && left >= length {
                     left -= length;
-                    sent.publications += u64::from(publication.lost_messages() == 0);
+                    sent.publications += u64::from(publication.is_message());
                 } else {
                     self.push(publication.clone());
                 }
@@ -253,7 +261,7 @@ impl Outbox {
             match self.entries.pop_front() {
                 Some(Entry::Publication(publication)) => {
                     self.waiting -= length + PLACE;
-                    sent.publications += u64::from(publication.lost_messages() == 0);
+                    sent.publications += u64::from(publication.is_message());
                 }
                 Some(Entry::Control(_)) => sent.control_bytes += length,
                 Some(Entry::Direct(_)) => sent.direct_bytes += length,
@@ -274,7 +282,7 @@ impl Outbox {
             };
             let gap = Gap::of(publication);
             self.waiting -= self.length(publication) + PLACE;
-            dropped += 1;
+            dropped += u64::from(publication.is_message());
             match place
                 .checked_sub(1)
                 .and_then(|before| self.entries.get_mut(before))
@@ -315,7 +323,7 @@ impl Outbox {
             let gap = match entry {
                 Entry::Publication(publication) if superseded && self.waiting > limit => {
                     self.waiting -= self.length(&publication) + PLACE;
-                    dropped += 1;
+                    dropped += u64::from(publication.is_message());
                     Gap::of(&publication)
                 }
                 Entry::Gap(gap) => gap,
@@ -336,7 +344,7 @@ impl Outbox {
     /// Drops every publication that is not partly on the socket. Says how many.
     pub(crate) fn drop_all(&mut self) -> u64 {
         let mut partial = self.written > 0;
-        let before = self.entries.len();
+        let before = self.publications();
         self.entries.retain(|entry| {
             std::mem::take(&mut partial) || !matches!(entry, Entry::Publication(_))
         });
@@ -344,7 +352,7 @@ impl Outbox {
             Some(Entry::Publication(publication)) => self.length(publication) + PLACE,
             _ => 0,
         };
-        (before - self.entries.len()) as u64
+        before - self.publications()
     }
 
     /// Turns the gaps that are about to be sent into frames.

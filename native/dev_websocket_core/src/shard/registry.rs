@@ -156,6 +156,13 @@ impl Registry {
         }
     }
 
+    /// Tells the directory that nobody is subscribed here any more.
+    pub(crate) fn leave(self, directory: &Directory) {
+        self.by_topic
+            .keys()
+            .for_each(|topic| directory.unsubscribed(topic));
+    }
+
     /// Where the subscription stands, if anybody has it.
     pub(crate) fn find(&self, subscription: &Subscription) -> Option<EntryIndex> {
         match subscription {

@@ -129,8 +129,24 @@ impl Deref for TestServer {
 }
 
 impl Drop for TestServer {
+    /// Whatever a test did, the counts of what clients were to get add up.
     fn drop(&mut self) {
         self.shutdown(Disconnect::Stopping, Duration::ZERO);
+        let Counters {
+            matched,
+            deliveries,
+            dropped_slow,
+            dropped_disconnected,
+            ..
+        } = &*self.counters;
+        let accounted = deliveries.get() + dropped_slow.get() + dropped_disconnected.get();
+        if !thread::panicking() {
+            assert_eq!(
+                matched.get(),
+                accounted,
+                "publications are not accounted for"
+            );
+        }
     }
 }
 
