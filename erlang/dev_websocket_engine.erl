@@ -20,6 +20,9 @@
 -define(MISSING, {hb_websocket_nif, missing}).
 %% Set when the options of a node have been taken.
 -define(ADOPTED, {hb_websocket_nif, adopted}).
+%% Set when the engine has been told to start or to stop. The engine outlives an
+%% `init:restart/0', and this does not.
+-define(TOLD, {hb_websocket_nif, told}).
 
 %% @doc Start the engine with the settings of the environment, if it was never
 %% started or stopped in this VM. Otherwise this says how it is.
@@ -31,9 +34,13 @@ boot() ->
                 ok;
             {error, not_started} ->
                 Settings = dev_websocket_settings:of_environment(),
-                log_failure(answer(fun(Ref) -> hb_websocket_nif:boot(Ref, Settings) end));
+                log_failure(command(fun(Ref) -> hb_websocket_nif:boot(Ref, Settings) end));
             {error, Reason} ->
-                {error, Reason}
+                case Reason =:= stopped andalso not persistent_term:get(?TOLD, false) of
+                    %% That was before the node started anew.
+                    true -> start(#{});
+                    false -> {error, Reason}
+                end
         end
     end).
 
@@ -55,13 +62,13 @@ start(Given) ->
                 {error, _} -> dev_websocket_settings:of_environment()
             end,
         Settings = dev_websocket_settings:merge(Base, Given),
-        log_failure(answer(fun(Ref) -> hb_websocket_nif:start(Ref, Settings) end))
+        log_failure(command(fun(Ref) -> hb_websocket_nif:start(Ref, Settings) end))
     end).
 
 %% @doc Stop the engine.
 -spec stop() -> ok | {error, term()}.
 stop() ->
-    with_engine(fun() -> answer(fun(Ref) -> hb_websocket_nif:stop(Ref) end) end).
+    with_engine(fun() -> command(fun hb_websocket_nif:stop/1) end).
 
 %% @doc Hand a message to the engine. Never raises.
 -spec cast(term()) -> ok | {dropped, atom()} | {error, term()}.
@@ -269,7 +276,14 @@ load_from_archive() ->
 load_from_path() ->
     element(1, code:ensure_loaded(hb_websocket_nif)) =:= module.
 
-%% @doc Give a command and wait for its answer, in a process of its own.
+%% @doc Tell the engine to start or to stop. From the first time on, the end of the
+%% node is its end as well.
+command(Command) ->
+    persistent_term:put(?TOLD, true),
+    dev_websocket_shutdown:install(),
+    answer(Command).
+
+%% @doc Ask and wait for the answer, in a process of its own.
 answer(Command) ->
     {Pid, Monitor} = spawn_monitor(fun() -> exit({answer, await(Command)}) end),
     receive

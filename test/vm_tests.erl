@@ -22,7 +22,8 @@ vm_test_() ->
             a_taken_port_fails_neither_the_load_nor_the_vm,
             an_embedded_system_boots_the_server,
             halt_ends_a_busy_vm_cleanly,
-            a_vm_that_stops_tells_its_clients
+            a_vm_that_stops_tells_its_clients,
+            a_vm_that_starts_anew_serves_again
         ]
     ].
 
@@ -38,6 +39,7 @@ without_the_library_every_call_says_so() ->
                 {hb_websocket_nif, listen, [self()]}, {hb_websocket_nif, unlisten, [self()]},
                 {hb_websocket_nif, acknowledge, [1]}, {hb_websocket_nif, send, [1, a]},
                 {hb_websocket_nif, send_large, [1, a]}, {hb_websocket_nif, connection, [1, 1]},
+                {hb_websocket_nif, read_log, []}, {hb_websocket_nif, acknowledge_log, []}, {hb_websocket_nif, is_log_read, []},
                 {dev_websocket, listen, [self()]}, {dev_websocket, unlisten, [self()]},
                 {dev_websocket, send, [1, a]}, {dev_websocket, connection, [1]},
                 {hb_websocket_nif, start, [1, #{}]}, {hb_websocket_nif, boot, [1, #{}]}, {hb_websocket_nif, load, []},
@@ -205,8 +207,9 @@ copies_publish_a_result_once() ->
     end).
 
 %% Names of the group stand where a packager renames them to no harm: as the module of
-%% a call, or as the caller itself in a call that asks for a module. As data they would
-%% differ between copies. Modules of other devices have other names there.
+%% a call, or as the caller itself in a call that asks for a module, or that is called
+%% later. As data they would differ between copies. Modules of other devices have other
+%% names there.
 nothing_in_the_device_depends_on_its_names() ->
     Group = device_copy:group(),
     ?assert(length(Group) > 4),
@@ -226,6 +229,9 @@ nothing_in_the_device_depends_on_its_names() ->
             {"a() -> gen_server:start(dev_websocket, [], []).", []},
             {"a() -> gen_server:start({local, dev_websocket}, dev_websocket, [], []).", [dev_websocket, dev_websocket]},
             {"a() -> gen_server:start(dev_websocket_node, [], []).", [dev_websocket_node]},
+            {"a() -> {dev_websocket, a, []}.", []},
+            {"a() -> {dev_websocket, a, dev_websocket}.", [dev_websocket, dev_websocket]},
+            {"a() -> {dev_websocket_node, a, []}.", [dev_websocket_node]},
             {"a() -> dev_websocket_other:a().", [dev_websocket_other]},
             {"a(X) -> dev_message:id(X).", [dev_message]},
             {"a(X) -> fun dev_message:id/1.", [dev_message]}
@@ -239,9 +245,12 @@ device_names({attribute, _, Name, Value}, Self, Group) when Name =/= spec, Name 
     [Atom || Atom <- atoms(Value), is_device(Atom)] ++ device_names(Value, Self, Group);
 device_names({call, _, {remote, _, {atom, _, Module}, {atom, _, Function}}, [{atom, _, Self} | Rest]}, Self, Group) when
     {Module, Function} =:= {hb_device_archive, implementation_dir};
-    {Module, Function} =:= {gen_server, start}
+    {Module, Function} =:= {gen_server, start};
+    {Module, Function} =:= {gen_server, start_link}
 ->
     device_names(Rest, Self, Group);
+device_names({tuple, _, [{atom, _, Self}, {atom, _, _}, {nil, _}]}, Self, _Group) ->
+    [];
 device_names({Kind, _, {atom, _, Module}, Function}, Self, Group) when Kind =:= remote ->
     [Module || is_device(Module), not lists:member(Module, Group)] ++ device_names(Function, Self, Group);
 device_names({'fun', _, {function, {atom, _, Module}, _, _}}, _Self, Group) ->
@@ -350,6 +359,21 @@ a_vm_that_stops_tells_its_clients() ->
     ok = Call(init, stop, []),
     ?assertMatch({close, 1001, _}, ws_client:recv(Client)),
     ?assertEqual(closed, ws_client:recv(Client)).
+
+%% The library stays over that, and knows that it was stopped.
+a_vm_that_starts_anew_serves_again() ->
+    in_folder(fun(Folder) ->
+        Mark = filename:join(Folder, "mark"),
+        ok = filelib:ensure_dir(Mark),
+        {Status, Output} = run(
+            ["-pa", ebin()],
+            "ok = application:load(dev_websocket), {ok, #{uri := Uri}} = dev_websocket:info(), io:format(\"~s~n\", [Uri]), "
+            "case file:write_file(\"" ++ Mark ++ "\", <<>>, [exclusive]) of "
+            "ok -> init:restart(); {error, eexist} -> init:stop() end."
+        ),
+        ?assertMatch({0, [<<"ws://", First/binary>>, <<"ws://", Second/binary>>]} when First =/= Second,
+            {Status, string:lexemes(Output, "\n")})
+    end).
 
 %%% What the tests are made of.
 

@@ -11,16 +11,13 @@ use crate::frame;
 use crate::message::template::Template;
 use crate::pattern::{Pattern, PatternError};
 use crate::settings::Settings;
-use crate::subscription::{Kind, Subscription};
+use crate::subscription::{Kind, Quota, Subscription, TooMany};
 
 /// The version of the protocol that `connection_established` tells.
 pub(crate) const PROTOCOL: u32 = 1;
 
 /// The longest `id` of a request, in bytes of its JSON.
 const MAX_ID_BYTES: usize = 256;
-
-/// Regular expressions of one request; to compile one can take milliseconds.
-const MAX_EXPRESSIONS: usize = 64;
 
 /// A request's `id`, given back in its reply.
 pub(crate) type RequestId = Option<Value>;
@@ -223,11 +220,12 @@ impl<'a> Reply<'a> {
 }
 
 impl Request {
-    /// Reads a client's text frame.
+    /// Reads a client's text frame. What names more expressions or templates than a connection may have is refused before
+    /// they are read: to compile one can take a large part of a millisecond.
     ///
     /// # Errors
     /// The [`Fault`] to answer with. It names the field, and carries the request's `id` when that could be read.
-    pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
+    pub(crate) fn parse(text: &str, quota: Quota) -> Result<Self, Fault> {
         let fault = |code, message: String| Fault {
             id: None,
             code,
@@ -273,17 +271,19 @@ impl Request {
             }
         };
         let result = match kind.as_str() {
-            "subscribe" => subscriptions(&mut fields).and_then(|subscriptions| {
+            "subscribe" => subscriptions(&mut fields, quota).and_then(|subscriptions| {
                 Ok(Self::Subscribe {
                     id: id.clone(),
                     subscriptions,
                     since: since(&mut fields)?,
                 })
             }),
-            "unsubscribe" => subscriptions(&mut fields).map(|subscriptions| Self::Unsubscribe {
-                id: id.clone(),
-                subscriptions,
-            }),
+            "unsubscribe" => {
+                subscriptions(&mut fields, quota).map(|subscriptions| Self::Unsubscribe {
+                    id: id.clone(),
+                    subscriptions,
+                })
+            }
             "ping" => Ok(Self::Ping { id: id.clone() }),
             "send" => data(&mut fields, text).map(|data| Self::Send {
                 id: id.clone(),
@@ -309,10 +309,13 @@ impl Request {
 type Problem = (FaultCode, String);
 
 /// The fields `topics`, `match` and `template`, of which at least one must name something.
-fn subscriptions(fields: &mut Map<String, Value>) -> Result<Vec<Subscription>, Problem> {
+fn subscriptions(
+    fields: &mut Map<String, Value>,
+    quota: Quota,
+) -> Result<Vec<Subscription>, Problem> {
     let mut subscriptions = Vec::new();
     let mut is_missing = true;
-    for (field, read) in READERS {
+    for (field, kind, read) in READERS {
         let items = match fields.remove(field) {
             None => continue,
             Some(Value::Array(items)) if !items.is_empty() => items,
@@ -322,9 +325,11 @@ fn subscriptions(fields: &mut Map<String, Value>) -> Result<Vec<Subscription>, P
             }
         };
         is_missing = false;
-        if field == "match" && items.len() > MAX_EXPRESSIONS {
-            let message = format!("match: a request has at most {MAX_EXPRESSIONS}");
-            return Err((FaultCode::TooManyMatches, message));
+        // Topics cost little, and those that are held already do not count.
+        if kind != Kind::Topic {
+            quota
+                .check(items.iter().map(|_| kind))
+                .map_err(|TooMany { code, message }| (code, message))?;
         }
         for item in items {
             subscriptions.push(read(item)?);
@@ -338,18 +343,18 @@ fn subscriptions(fields: &mut Map<String, Value>) -> Result<Vec<Subscription>, P
 
 type Reader = fn(Value) -> Result<Subscription, Problem>;
 
-const READERS: [(&str, Reader); 3] = [
-    ("topics", |item| match item {
+const READERS: [(&str, Kind, Reader); 3] = [
+    ("topics", Kind::Topic, |item| match item {
         Value::String(name) => {
             Subscription::parse(&name).map_err(|error| (FaultCode::BadTopic, error.to_string()))
         }
         _ => Err((FaultCode::BadField, "topics is a list of texts".into())),
     }),
-    ("match", |item| match item {
+    ("match", Kind::Match, |item| match item {
         Value::String(text) => regex(&text),
         _ => Err((FaultCode::BadField, "match is a list of texts".into())),
     }),
-    ("template", |item| {
+    ("template", Kind::Template, |item| {
         Template::from_json(item)
             .map(Subscription::Template)
             .map_err(|error| (FaultCode::BadTemplate, format!("template: {error}")))

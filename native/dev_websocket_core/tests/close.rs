@@ -292,6 +292,31 @@ fn a_message_larger_than_the_limit_closes_with_1009() {
 }
 
 #[test]
+fn a_message_may_come_byte_by_byte_and_empty_frames_do_not_go_on_for_ever() {
+    let server = TestServer::with(|settings| settings.max_inbound_bytes = 1000);
+    let mut raw = Raw::upgraded(&server, "");
+    raw.json();
+    let request = format!(r#"{{"type":"ping"{}}}"#, " ".repeat(1000 - 15));
+    let (first, rest) = request.as_bytes().split_at(1);
+    let mut bytes = frame(0x01, first);
+    for byte in rest {
+        bytes.extend(frame(0x00, &[*byte]));
+    }
+    bytes.extend(frame(0x80, b""));
+    // The count begins anew with each message.
+    for _ in 0..10 {
+        raw.write(&bytes);
+        assert_eq!(raw.json()["type"], "pong");
+    }
+    drop(raw);
+    let mut bytes = frame(0x01, b"{");
+    bytes.extend(frame(0x00, b"").repeat(10_000));
+    let (code, reason) = closed_after(&server, &bytes);
+    assert_eq!((code, reason.as_str()), (1009, "message too large"));
+    nobody_is_left(&server);
+}
+
+#[test]
 fn the_reason_is_readable_while_ten_megabytes_are_still_being_sent() {
     let server = TestServer::start();
     let mut raw = Raw::upgraded(&server, "?topic=a");

@@ -26,7 +26,7 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
 use self::link::Link;
-use self::stream::ClientStream;
+use self::stream::{ClientStream, TOO_MANY_FRAMES};
 use crate::disconnect::Disconnect;
 use crate::fault::{contain_task, fault_point};
 use crate::fault_code::FaultCode;
@@ -35,7 +35,7 @@ use crate::protocol::{Fault, Request, RequestId};
 use crate::settings::{Settings, size};
 use crate::shard::command::{Command, Format, Opening};
 use crate::shared::Shared;
-use crate::subscription::TooMany;
+use crate::subscription::{Quota, TooMany};
 
 /// tungstenite fills this with zeros at each read, and keeps it for the life of a connection.
 const READ_BUFFER: usize = 512;
@@ -70,7 +70,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>)
     let _leaving = Leaving(&link);
     // From here on it can be sent to; its welcome goes first.
     let entry = shared.connections.enter(&link);
-    let stream = ClientStream(link.clone());
+    let stream = ClientStream::new(link.clone(), size(settings.max_inbound_bytes));
     let mut socket = WebSocketStream::from_partially_read(
         stream,
         early,
@@ -158,6 +158,7 @@ impl<'s> Session<'s> {
             tokio::select! {
                 message = socket.next(), if has_room && self.waiting.is_none() => match message {
                     Some(Ok(message)) => {
+                        socket.get_mut().end_of_message();
                         self.silent_pings = 0;
                         if let Err(reason) = self.receive(message) {
                             return Ending::Close(reason);
@@ -277,12 +278,13 @@ impl<'s> Session<'s> {
     }
 
     fn read_request(&self, text: &str) -> Result<Request, Fault> {
-        let mut request = Request::parse(text)?;
+        let settings = self.shared.settings();
+        let mut request = Request::parse(text, Quota::of(&settings))?;
         if let Request::Subscribe {
             id, subscriptions, ..
         } = &mut request
         {
-            let limit = size(self.shared.settings().max_expressions);
+            let limit = size(settings.max_expressions);
             self.shared
                 .expressions
                 .share(subscriptions, limit)
@@ -407,6 +409,7 @@ fn ending_of(error: &Error) -> Ending {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => {
             Ending::Close(Disconnect::TooLarge)
         }
+        Error::Io(error) if error.kind() == TOO_MANY_FRAMES => Ending::Close(Disconnect::TooLarge),
         _ => Ending::Gone,
     }
 }

@@ -11,9 +11,38 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::link::Link;
 
+/// What the bytes of a message may take with the headers of its frames, as a multiple of its limit: a frame for each
+/// byte has one of seven bytes. Frames without any bytes never make a message, and would be read for ever.
+const FRAMING: usize = 8;
+
+/// What a read fails with when a message takes more than that.
+pub(crate) const TOO_MANY_FRAMES: io::ErrorKind = io::ErrorKind::InvalidData;
+
 /// See the module's text.
 #[derive(Debug)]
-pub(crate) struct ClientStream(pub(crate) Arc<Link>);
+pub(crate) struct ClientStream {
+    link: Arc<Link>,
+    /// Bytes read since the last message.
+    read: usize,
+    /// How many these may be.
+    limit: usize,
+}
+
+impl ClientStream {
+    /// For messages of at most so many bytes.
+    pub(crate) fn new(link: Arc<Link>, max_message: usize) -> Self {
+        Self {
+            link,
+            read: 0,
+            limit: max_message.saturating_mul(FRAMING),
+        }
+    }
+
+    /// A message was read.
+    pub(crate) fn end_of_message(&mut self) {
+        self.read = 0;
+    }
+}
 
 impl AsyncRead for ClientStream {
     fn poll_read(
@@ -21,11 +50,18 @@ impl AsyncRead for ClientStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let stream = &self.0.stream;
+        let this = self.get_mut();
+        if this.read > this.limit {
+            return Poll::Ready(Err(TOO_MANY_FRAMES.into()));
+        }
+        let stream = &this.link.stream;
         loop {
             ready!(stream.poll_read_ready(context))?;
             match stream.try_read_buf(buffer) {
-                Ok(_) => return Poll::Ready(Ok(())),
+                Ok(count) => {
+                    this.read += count;
+                    return Poll::Ready(Ok(()));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -39,7 +75,7 @@ impl AsyncWrite for ClientStream {
         context: &mut Context<'_>,
         frames: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.poll_send_control(context, frames)
+        self.link.poll_send_control(context, frames)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
@@ -47,6 +47,7 @@ pub(super) fn upgrade(
     {
         return Err(Refusal::version());
     }
+    check_unambiguous(request.headers())?;
     let settings = shared.settings();
     check_origin(request.headers(), &settings)?;
     let mut query = Query::parse(request.uri().query().unwrap_or_default(), &settings)?;
@@ -122,6 +123,25 @@ async fn taken_over(request: Request<Incoming>) -> Option<(TcpStream, Vec<u8>)> 
     let upgraded = hyper::upgrade::on(request).await.ok()?;
     let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
     Some((parts.io.into_inner(), parts.read_buf.to_vec()))
+}
+
+/// Refuses what a proxy before us may read in another way. Frames begin behind the head, also where it sees a body.
+fn check_unambiguous(headers: &HeaderMap) -> Result<(), Refusal> {
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers
+            .get(CONTENT_LENGTH)
+            .is_some_and(|length| length != "0");
+    if has_body {
+        let message = "a WebSocket starts with a request without a body";
+        return Err(Refusal::bad_request("bad_handshake", message));
+    }
+    for name in [SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION] {
+        if headers.get_all(&name).iter().count() > 1 {
+            let message = format!("{name} stands there twice");
+            return Err(Refusal::bad_request("bad_handshake", message));
+        }
+    }
+    Ok(())
 }
 
 fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {

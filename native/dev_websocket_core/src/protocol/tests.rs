@@ -2,8 +2,12 @@ use super::*;
 use proptest::prelude::*;
 use serde_json::json;
 
+fn parse(text: &str) -> Result<Request, Fault> {
+    Request::parse(text, Quota::of(&Settings::default()))
+}
+
 fn code(text: &str) -> (RequestId, FaultCode) {
-    let fault = Request::parse(text).unwrap_err();
+    let fault = parse(text).unwrap_err();
     assert!(!fault.message.is_empty());
     (fault.id, fault.code)
 }
@@ -11,7 +15,7 @@ fn code(text: &str) -> (RequestId, FaultCode) {
 #[test]
 fn requests_are_read_with_their_ids() {
     assert_eq!(
-        Request::parse(r#"{"type":"subscribe","id":1,"topics":["a","*"]}"#),
+        parse(r#"{"type":"subscribe","id":1,"topics":["a","*"]}"#),
         Ok(Request::Subscribe {
             id: Some(json!(1)),
             subscriptions: vec![Subscription::parse("a").unwrap(), Subscription::Everything],
@@ -19,15 +23,37 @@ fn requests_are_read_with_their_ids() {
         })
     );
     assert_eq!(
-        Request::parse(r#"{"type":"ping","id":"x"}"#),
+        parse(r#"{"type":"ping","id":"x"}"#),
         Ok(Request::Ping {
             id: Some(json!("x"))
         })
     );
-    assert_eq!(
-        Request::parse(r#"{"type":"ping"}"#),
-        Ok(Request::Ping { id: None })
-    );
+    assert_eq!(parse(r#"{"type":"ping"}"#), Ok(Request::Ping { id: None }));
+}
+
+#[test]
+fn more_expressions_than_a_connection_may_have_are_refused_before_they_are_read() {
+    let quota = Quota::of(&Settings {
+        max_matches_per_connection: 2,
+        max_templates_per_connection: 1,
+        ..Settings::default()
+    });
+    let code = |kind: &str, field: &str, items: &[&str]| {
+        let request = json!({"type": kind, field: items}).to_string();
+        Request::parse(&request, quota).unwrap_err().code
+    };
+    for kind in ["subscribe", "unsubscribe"] {
+        assert_eq!(code(kind, "match", &["(", "a"]), FaultCode::BadRegex);
+        assert_eq!(
+            code(kind, "match", &["(", "a", "b"]),
+            FaultCode::TooManyMatches
+        );
+        assert_eq!(code(kind, "template", &["/("]), FaultCode::BadTemplate);
+        assert_eq!(
+            code(kind, "template", &["/(", "/a"]),
+            FaultCode::TooManyTemplates
+        );
+    }
 }
 
 #[test]
@@ -43,7 +69,7 @@ fn sent_data_is_a_text_or_json_as_it_was_written() {
         (r#"{"type":"send","data":1,"data":[2]}"#, "[2]"),
     ] {
         let data = expected.to_owned();
-        assert_eq!(Request::parse(text), Ok(Request::Send { id: None, data }));
+        assert_eq!(parse(text), Ok(Request::Send { id: None, data }));
     }
 }
 
@@ -181,6 +207,6 @@ fn replies_without_a_request_id_have_none() {
 proptest! {
     #[test]
     fn any_text_is_answered(text in any::<String>()) {
-        let _ = Request::parse(&text);
+        let _ = parse(&text);
     }
 }
