@@ -190,6 +190,7 @@ impl Engine {
             (Command::Stop, Ok(server)) => {
                 self.enter(Phase::Down(Reason::Stopped));
                 retire(server, Disconnect::Stopping);
+                logging::settle();
                 Ok(())
             }
             (Command::Stop, Err(_)) => {

@@ -6,8 +6,9 @@
 
 use std::mem;
 use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use dev_websocket_core::diagnostics::{self, Event, Events, Value};
 use parking_lot::{Condvar, Mutex};
@@ -18,13 +19,19 @@ use crate::atoms;
 use crate::encode::{map, text};
 use crate::engine::ENGINE;
 
+/// How long a stop waits for its own line.
+const SETTLED: Duration = Duration::from_secs(1);
+
 static READER: Mutex<Option<Reader>> = Mutex::new(None);
-/// Tells the thread that somebody waits for events.
+/// Tells that the reader asks for events, and has logged those that it got.
 static ASKED: Condvar = Condvar::new();
+/// Events that the reader has got and dealt with.
+static READ: AtomicU64 = AtomicU64::new(0);
 
 struct Reader {
     process: LocalPid,
-    has_asked: bool,
+    /// Events that it has got. Without any, it has asked for some.
+    unread: u64,
     /// The one before it ended with events in its mailbox.
     follows_a_loss: bool,
 }
@@ -54,15 +61,15 @@ pub(crate) fn read(env: Env<'_>) -> Result<(), LocalPid> {
     let mut reader = READER.lock();
     let follows_a_loss = match &*reader {
         Some(other) if env.is_process_alive(other.process) => return Err(other.process),
-        Some(other) => other.follows_a_loss || !other.has_asked,
+        Some(other) => other.follows_a_loss || other.unread > 0,
         None => false,
     };
     *reader = Some(Reader {
         process,
-        has_asked: true,
+        unread: 0,
         follows_a_loss,
     });
-    ASKED.notify_one();
+    ASKED.notify_all();
     Ok(())
 }
 
@@ -79,19 +86,31 @@ pub(crate) fn acknowledge(process: LocalPid) {
     if let Some(reader) = &mut *READER.lock()
         && reader.process == process
     {
-        reader.has_asked = true;
-        ASKED.notify_one();
+        READ.fetch_add(mem::take(&mut reader.unread), Ordering::Relaxed);
+        ASKED.notify_all();
     }
+}
+
+/// Waits until all is logged that was told: the VM may be about to end. Not for a scheduler thread.
+pub(crate) fn settle() {
+    let deadline = Instant::now() + SETTLED;
+    let mut reader = READER.lock();
+    while reader.is_some()
+        && READ.load(Ordering::Relaxed) < ENGINE.counters.log_events.get()
+        && !ASKED.wait_until(&mut reader, deadline).timed_out()
+    {}
 }
 
 fn pass_on(mut events: Events) {
     let mut mail = OwnedEnv::new();
     let mut sent = 0;
     while let Some(batch) = events.wait() {
+        let count = batch.len() as u64;
         loop {
-            let (process, follows_a_loss) = next_reader();
+            let (process, follows_a_loss) = next_reader(count);
             if follows_a_loss {
                 ENGINE.counters.log_events_dropped.add(sent);
+                READ.fetch_add(sent, Ordering::Relaxed);
             }
             sent = 0;
             let result = mail.send_and_clear(&process, |env| {
@@ -99,7 +118,7 @@ fn pass_on(mut events: Events) {
                 (atoms::log(), events).encode(env)
             });
             if result.is_ok() {
-                sent = batch.len() as u64;
+                sent = count;
                 break;
             }
             READER.lock().take_if(|reader| reader.process == process);
@@ -107,13 +126,14 @@ fn pass_on(mut events: Events) {
     }
 }
 
-/// Waits until somebody asks for events. Also says whether what was sent last is lost.
-fn next_reader() -> (LocalPid, bool) {
+/// Waits until somebody asks for events, and gets so many. Also says whether what was sent last is lost.
+fn next_reader(count: u64) -> (LocalPid, bool) {
     let mut reader = READER.lock();
     loop {
         if let Some(reader) = &mut *reader
-            && mem::take(&mut reader.has_asked)
+            && reader.unread == 0
         {
+            reader.unread = count;
             return (reader.process, mem::take(&mut reader.follows_a_loss));
         }
         ASKED.wait(&mut reader);

@@ -42,6 +42,7 @@ pub struct Recorder {
 pub struct Events {
     queue: Receiver<Event>,
     limits: Arc<Limits>,
+    counters: Arc<Counters>,
     /// When to tell what was held back; none while nothing has happened for a while.
     report_at: Option<Instant>,
 }
@@ -58,11 +59,12 @@ fn channel_for(capacity: usize, counters: Arc<Counters>) -> (Recorder, Events) {
     let recorder = Recorder {
         queue: sender,
         limits: limits.clone(),
-        counters,
+        counters: counters.clone(),
     };
     let events = Events {
         queue: receiver,
         limits,
+        counters,
         report_at: None,
     };
     (recorder, events)
@@ -88,13 +90,13 @@ impl Subscriber for Recorder {
     fn event(&self, event: &tracing::Event<'_>) {
         let metadata = event.metadata();
         let kind = limits::kind(metadata.name());
-        if self.limits.admit(kind, *metadata.level(), Instant::now())
-            && self
-                .queue
-                .try_send(Event::read(kind, SystemTime::now(), event))
-                .is_err()
-        {
-            self.counters.log_events_dropped.add(1);
+        if !self.limits.admit(kind, *metadata.level(), Instant::now()) {
+            return;
+        }
+        let event = Event::read(kind, SystemTime::now(), event);
+        match self.queue.try_send(event) {
+            Ok(()) => self.counters.log_events.add(1),
+            Err(_) => self.counters.log_events_dropped.add(1),
         }
     }
 
@@ -152,6 +154,7 @@ impl Events {
                     .map(|(kind, level, count)| Event::suppressed(kind, level, count)),
             );
         }
+        self.counters.log_events.add(held_back.len() as u64);
         if self.report_at.is_none() && (has_happened || !held_back.is_empty()) {
             self.report_at = Some(now + WINDOW);
         }
@@ -209,6 +212,7 @@ mod tests {
             .map(|event| (event.kind, &*event.text))
             .collect();
         assert_eq!(told, [("other", "told")]);
+        assert_eq!(counters.log_events.get(), 1);
         assert_eq!(counters.log_events_dropped.get(), 0);
     }
 
@@ -246,6 +250,7 @@ mod tests {
             numbers,
             [0, 1, 2].map(|number| vec![("number", Value::Number(number))])
         );
+        assert_eq!(counters.log_events.get(), 3);
         assert_eq!(counters.log_events_dropped.get(), limits::BURST - 3);
     }
 
