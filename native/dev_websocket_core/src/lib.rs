@@ -21,6 +21,7 @@ mod admission;
 mod connection;
 mod counters;
 mod cursor;
+pub mod diagnostics;
 mod direct;
 mod directory;
 mod disconnect;

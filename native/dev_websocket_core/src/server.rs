@@ -79,7 +79,7 @@ impl Server {
             .map_err(StartError::Threads)?;
         let listener = bind(&runtime, &settings)?;
         let address = local_address(&listener, &settings)?;
-        let shard_count = settings.shard_count();
+        let (shard_count, workers) = (settings.shard_count(), settings.worker_count());
         let (log, cursors) = Log::new(shard_count);
         let shared = Shared::new(
             settings,
@@ -117,7 +117,10 @@ impl Server {
             }
         }
         running.listen(&shared, listener);
-        tracing::info!(%address, "listening");
+        tracing::info!(
+            name: "started", %address, shards = shard_count, workers,
+            "The WebSocket server listens on {address} (shards: {shard_count}, workers: {workers})."
+        );
         Ok(Self {
             shared,
             running: Mutex::new(Some(running)),
@@ -176,11 +179,18 @@ impl Server {
         if (settings.host, settings.port) != (old.host, old.port) {
             self.move_listener(running, &settings)?;
         }
+        let changed = old.differences(&settings).join(", ");
         self.shared.active.store(Active::new(settings));
         self.shared
             .mailboxes
             .iter()
             .for_each(|mailbox| mailbox.send(Command::Reconfigure));
+        if !changed.is_empty() {
+            tracing::info!(
+                name: "changed_settings", settings = changed,
+                "The WebSocket server has new settings: {changed}."
+            );
+        }
         Ok(Reconfigured::Applied)
     }
 
@@ -194,7 +204,10 @@ impl Server {
                 bind(&running.runtime, settings).inspect_err(|_| {
                     match bind_address(&running.runtime, old) {
                         Ok(listener) => running.listen(&self.shared, listener),
-                        Err(error) => tracing::error!(%error, "the old address is lost as well"),
+                        Err(error) => tracing::error!(
+                            name: "lost_address", address = %old, %error,
+                            "The WebSocket server has lost its old address {old} as well: {error}."
+                        ),
                     }
                 })?
             }
@@ -204,6 +217,10 @@ impl Server {
         running.leave();
         self.shared.address.store(Arc::new(address));
         running.listen(&self.shared, listener);
+        tracing::info!(
+            name: "moved", %address, from = %old,
+            "The WebSocket server has moved from {old} to {address}."
+        );
         Ok(())
     }
 
@@ -226,6 +243,11 @@ impl Server {
             .block_on(async { tokio::time::timeout(deadline, self.shared.tasks.wait()).await });
         running.runtime.shutdown_background();
         stop_shards(&self.shared, running.shards);
+        let address = **self.shared.address.load();
+        tracing::info!(
+            name: "stopped", %address, reason = reason.name(),
+            "The WebSocket server on {address} has stopped."
+        );
     }
 }
 

@@ -178,6 +178,15 @@ macro_rules! settings {
                 vec![$( (stringify!($name), Setting::show(&self.$name)), )*]
             }
 
+            /// The names of those that other settings have otherwise.
+            pub(crate) fn differences(&self, other: &Self) -> Vec<&'static str> {
+                let mut names = Vec::new();
+                $( if self.$name != other.$name {
+                    names.push(stringify!($name));
+                } )*
+                names
+            }
+
             /// The table.
             #[must_use]
             pub fn table() -> Vec<SettingRow> {

@@ -78,6 +78,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>)
             .unwrap_or(Ending::Close(Disconnect::Fault));
         drop(entry);
         if let Ending::Close(reason) = ending {
+            tell_closed(&link, reason);
             mute(&link);
             events::say_goodbye(&link, reason);
             // It may be blocked: then this asks when it takes more.
@@ -116,6 +117,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>)
         Ending::Gone => {}
         Ending::Closed => finish(&link, session.blocked).await,
         Ending::Close(reason) => {
+            tell_closed(&link, reason);
             mute(&link);
             let goodbye = async {
                 let _ = socket.flush().await;
@@ -125,6 +127,17 @@ pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>)
             let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
             finish(&link, session.blocked).await;
         }
+    }
+}
+
+/// Tells the operator of a connection that is closed for what its client does.
+fn tell_closed(link: &Link, reason: Disconnect) {
+    if reason.is_of_client() {
+        let (connection, peer) = (link.id, link.peer.address);
+        tracing::info!(
+            name: "closed_connection", connection, %peer, reason = reason.name(), code = reason.code(),
+            "The WebSocket server has closed connection {connection} of {peer}: {}.", reason.reason()
+        );
     }
 }
 

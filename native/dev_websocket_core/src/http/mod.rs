@@ -100,6 +100,11 @@ fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, peer: SocketAddr) -> O
     fault_point!("http::answer");
     route(shared, request, peer).unwrap_or_else(|refusal| {
         shared.counters.requests_refused.add(1);
+        let reason = refusal.reason();
+        tracing::info!(
+            name: "refused_upgrade", %reason, %peer,
+            "The WebSocket server has refused {peer}: {reason}."
+        );
         Outcome::Answered(refusal.into_response())
     })
 }

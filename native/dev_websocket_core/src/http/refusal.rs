@@ -1,5 +1,7 @@
 //! What a request is told that is not served: a status and a JSON body with a code for programs and a text for people.
 
+use std::fmt;
+
 use hyper::StatusCode;
 use hyper::header::{ALLOW, HeaderName, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
 use serde::Serialize;
@@ -23,6 +25,12 @@ enum Code {
     Request(&'static str),
     /// The same as in an error frame.
     Fault(FaultCode),
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
 }
 
 #[derive(Serialize)]
@@ -133,6 +141,11 @@ impl Refusal {
             message,
             header: None,
         }
+    }
+
+    /// What programs read, without the text: that may quote the request.
+    pub(crate) fn reason(&self) -> impl fmt::Display + use<> {
+        self.code
     }
 
     pub(crate) fn into_response(self) -> Answer {
