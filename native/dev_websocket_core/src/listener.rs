@@ -56,19 +56,16 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: Can
 async fn accept_all(shared: &Arc<Shared>, listener: &TcpListener) {
     let mut pause = FIRST_PAUSE;
     loop {
-        if shared
-            .handshakes
-            .room(size(shared.settings().max_handshakes))
-            .await
-        {
-            shared.counters.handshakes_dropped.add(1);
-        }
         match listener.accept().await {
             Ok((stream, peer)) => {
                 fault_point!("listener::accept");
                 pause = FIRST_PAUSE;
                 // Frames are small and complete; waiting for more would only delay them.
                 let _ = stream.set_nodelay(true);
+                let limit = size(shared.settings().max_handshakes);
+                if shared.handshakes.room(limit).await {
+                    shared.counters.handshakes_dropped.add(1);
+                }
                 let place = shared.handshakes.enter();
                 shared.spawn("a request", |shared| {
                     http::serve(shared, stream, peer, place)
@@ -77,7 +74,10 @@ async fn accept_all(shared: &Arc<Shared>, listener: &TcpListener) {
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 shared.counters.accept_failures.add(1);
-                tracing::warn!(%error, "cannot accept connections");
+                tracing::warn!(
+                    name: "failed_accept", %error,
+                    "The WebSocket server cannot accept connections: {error}."
+                );
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

@@ -1,0 +1,169 @@
+//! Ten hours of connections on which nothing is published, with the clock in the test's hands.
+//!
+//! Sockets, shard and client are real; only time is not. Each turn of the clock is followed by real events: a living
+//! client has read its ping, and the server its answer, before the next turn.
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use futures::{SinkExt, StreamExt};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Message, Role};
+
+use super::peer::Peer;
+use super::serve;
+use crate::log::Log;
+use crate::settings::Settings;
+use crate::shard::Shard;
+use crate::shard::command::{Command, Format, Opening};
+use crate::shared::{Lasting, Shared};
+
+const HOURS: u64 = 10;
+const EACH: usize = 10;
+
+type Client = WebSocketStream<TcpStream>;
+
+/// A server without its listener: what comes after the handshake.
+struct Connections {
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    shard: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Connections {
+    async fn start() -> Self {
+        let (log, mut cursors) = Log::new(1);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let lasting = Lasting {
+            counters: Arc::default(),
+            inbound: Arc::default(),
+            slots: Arc::default(),
+        };
+        let address = listener.local_addr().unwrap();
+        let shared = Shared::new(Settings::default(), address, 1, log, lasting);
+        let cursor = cursors.pop().unwrap();
+        let shard = Shard::new(shared.clone(), shared.mailboxes[0].clone(), cursor, true);
+        let shard = std::thread::spawn(|| shard.run());
+        Self {
+            shared,
+            listener,
+            shard: Some(shard),
+        }
+    }
+
+    /// A client past its handshake, and the task that serves it.
+    async fn connect(&self) -> (Client, JoinHandle<()>) {
+        let stream = TcpStream::connect(self.listener.local_addr().unwrap());
+        let (stream, accepted) = tokio::join!(stream, self.listener.accept());
+        let (stream, (accepted, address)) = (stream.unwrap(), accepted.unwrap());
+        stream.set_nodelay(true).unwrap();
+        accepted.set_nodelay(true).unwrap();
+        let peer = Peer::new(address, Format::Json, &hyper::HeaderMap::new());
+        let opening = Opening {
+            link: self.shared.link(accepted, peer),
+            head: Bytes::new(),
+            format: Format::Json,
+            slow: Default::default(),
+            from: None,
+            published: 0,
+            subscriptions: Vec::new(),
+            ignored: Vec::new(),
+            settings: self.shared.settings(),
+        };
+        let task = tokio::spawn(serve(self.shared.clone(), opening, Vec::new()));
+        let mut client = Client::from_raw_socket(stream, Role::Client, None).await;
+        assert!(client.next().await.unwrap().unwrap().is_text());
+        (client, task)
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.shared.mailboxes[0].send(Command::Stop);
+        if let Some(shard) = self.shard.take() {
+            shard.join().unwrap();
+        }
+    }
+}
+
+/// Reads until the server's ping, which is answered, and waits until the server has read the answer.
+async fn answer_ping(client: &mut Client) {
+    while !client.next().await.unwrap().unwrap().is_ping() {}
+    client.flush().await.unwrap();
+    wait_for_server(client).await;
+}
+
+/// Says something else than a pong.
+async fn speak(client: &mut Client) {
+    let request = Message::text(r#"{"type":"ping","id":1}"#);
+    client.send(request).await.unwrap();
+    while !client.next().await.unwrap().unwrap().is_text() {}
+}
+
+async fn wait_for_server(client: &mut Client) {
+    client.send(Message::Ping("read?".into())).await.unwrap();
+    while !client.next().await.unwrap().unwrap().is_pong() {}
+}
+
+/// What a client was sent before the end and has not read: two pings, and a close frame. Not read by tungstenite, which
+/// would answer.
+async fn is_told_why(mut client: Client) -> bool {
+    let mut bytes = Vec::new();
+    client.get_mut().read_to_end(&mut bytes).await.unwrap();
+    bytes == b"\x89\0\x89\0\x88\x18\x03\xf0no answer to two pings"
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_idle_hours_cut_the_dead_and_keep_the_living() {
+    // While something blocks, the clock moves only when it is told to.
+    let (_held, release) = channel::<()>();
+    let blocking = tokio::task::spawn_blocking(move || release.recv());
+    let server = Connections::start().await;
+    let connect = || join_all((0..EACH).map(|_| server.connect()));
+    let (mut living, mut speaking) = (connect().await, connect().await);
+    let (dead, mut dying) = (connect().await, connect().await);
+    let interval = Duration::from_millis(server.shared.settings().ping_interval);
+    let turns = Duration::from_secs(HOURS * 3600).as_millis() / interval.as_millis();
+    assert_eq!(turns, 1440);
+    for turn in 1..=turns {
+        tokio::time::advance(interval).await;
+        join_all(living.iter_mut().map(|(client, _)| answer_ping(client))).await;
+        join_all(speaking.iter_mut().map(|(client, _)| speak(client))).await;
+        if turn < turns / 2 {
+            join_all(dying.iter_mut().map(|(client, _)| answer_ping(client))).await;
+        }
+        let gone = |clients: &[(Client, JoinHandle<()>)]| {
+            clients
+                .iter()
+                .filter(|(_, task)| task.is_finished())
+                .count()
+        };
+        assert_eq!(gone(&living) + gone(&speaking), 0, "turn {turn}");
+        // Two pings are sent, the third turn closes, and the one after it ends the wait for an answer.
+        assert_eq!(gone(&dead), if turn < 4 { 0 } else { EACH }, "turn {turn}");
+        let last = turns / 2 + 3;
+        assert_eq!(
+            gone(&dying),
+            if turn < last { 0 } else { EACH },
+            "turn {turn}"
+        );
+    }
+    for (client, _) in dead {
+        assert!(is_told_why(client).await);
+    }
+    for (client, _) in dying {
+        assert!(is_told_why(client).await);
+    }
+    // Those who lived are still served.
+    join_all(living.iter_mut().map(|(client, _)| wait_for_server(client))).await;
+    let counters = &server.shared.counters;
+    assert_eq!((counters.faults.get(), counters.error_frames.get()), (0, 0));
+    drop((living, speaking, _held));
+    assert!(blocking.await.unwrap().is_err());
+}

@@ -1,0 +1,493 @@
+//! Every limit of the table of settings at one less, at the limit, and at one more, with its exact outcome.
+//!
+//! The last test keeps this complete: each row of the table has its test here, or is named as one without a limit.
+#![cfg(test)]
+
+mod support;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dev_websocket_core::{Listener, Payload, Settings};
+use parking_lot::Mutex;
+use serde_json::{Value as Json, json};
+use support::{
+    BINARY, Client, PATIENCE, PING, PONG, Raw, TEXT, TestServer, message, seqs, until,
+    upgrade_request,
+};
+
+/// A server that allows three of something, which has to be there at two, three and four.
+fn three(change: impl FnOnce(&mut Settings, u64)) -> TestServer {
+    TestServer::with(|settings| change(settings, 3))
+}
+
+/// The status of a request, and the code of its refusal.
+fn asked(server: &TestServer, query: &str) -> (u16, String) {
+    let response = Raw::ask(server, upgrade_request(query));
+    let code = match response.status {
+        101 => String::new(),
+        _ => response.refusal().0,
+    };
+    (response.status, code)
+}
+
+fn upgraded() -> (u16, String) {
+    (101, String::new())
+}
+
+/// What the reply to a request says: its type, or its error code.
+fn told(client: &mut Client, request: &Json) -> String {
+    let reply = client.request(request);
+    let field = if reply["type"] == "error" {
+        "code"
+    } else {
+        "type"
+    };
+    reply[field].as_str().unwrap().to_owned()
+}
+
+/// Two and three of something are taken in a URL and on a socket, four are refused whole.
+fn subscriptions_are_refused(
+    server: &TestServer,
+    status: u16,
+    code: &str,
+    url: &str,
+    field: &str,
+    items: [Json; 4],
+) {
+    let query = |count: usize| {
+        let parameters: Vec<_> = items[..count]
+            .iter()
+            .map(|item| format!("{url}={}", percent(item)))
+            .collect();
+        format!("?{}", parameters.join("&"))
+    };
+    assert_eq!(asked(server, &query(2)), upgraded());
+    assert_eq!(asked(server, &query(3)), upgraded());
+    assert_eq!(asked(server, &query(4)), (status, code.to_owned()));
+    server.until_stat("connections", 0);
+    let mut client = Client::connect(server, "");
+    let subscribe = |items: &[Json]| json!({"type": "subscribe", field: items});
+    assert_eq!(
+        told(&mut client, &subscribe(&items[..2])),
+        "subscription_response"
+    );
+    assert_eq!(told(&mut client, &subscribe(&items[2..])), code);
+    assert_eq!(
+        told(&mut client, &subscribe(&items[2..3])),
+        "subscription_response"
+    );
+    assert_eq!(told(&mut client, &subscribe(&items[3..])), code);
+    // What is held already counts once.
+    assert_eq!(
+        told(&mut client, &subscribe(&items[..3])),
+        "subscription_response"
+    );
+}
+
+fn percent(item: &Json) -> String {
+    let text = item
+        .as_str()
+        .map_or_else(|| item.to_string(), str::to_owned);
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[test]
+fn at_the_limit_of_max_connections() {
+    let server = three(|settings, n| settings.max_connections = n);
+    let mut clients: Vec<_> = (0..2).map(|_| Client::connect(&server, "")).collect();
+    clients.push(Client::connect(&server, ""));
+    assert_eq!(asked(&server, ""), (503, "full".into()));
+    clients.pop();
+    server.until_stat("connections", 2);
+    Client::connect(&server, "");
+}
+
+#[test]
+fn at_the_limit_of_max_connections_per_ip() {
+    let server = three(|settings, n| settings.max_connections_per_ip = n);
+    let from = |last: u8| {
+        let mut raw = Raw::connect_with(server.address(), |socket| {
+            let source = SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0));
+            socket.bind(&source.into()).unwrap();
+        });
+        raw.write(upgrade_request(""));
+        let response = raw.response();
+        (raw, response)
+    };
+    let clients: Vec<_> = (0..3).map(|_| from(2)).collect();
+    assert!(clients.iter().all(|(_, response)| response.status == 101));
+    let (_, refused) = from(2);
+    assert_eq!(
+        (refused.status, refused.refusal().0.as_str()),
+        (429, "too_many_connections")
+    );
+    assert_eq!(from(3).1.status, 101);
+}
+
+#[test]
+fn at_the_limit_of_max_handshakes() {
+    let server = three(|settings, n| settings.max_handshakes = n);
+    let silent: Vec<_> = (0..3).map(|_| Raw::connect(server.address())).collect();
+    server.until_stat("handshakes", 3);
+    assert_eq!(server.stat("handshakes_dropped"), 0);
+    // The fourth is served, in the place of the first.
+    Client::connect(&server, "");
+    server.until_stat("handshakes", 2);
+    assert_eq!(server.stat("handshakes_dropped"), 1);
+    silent.into_iter().next().unwrap().drain();
+}
+
+#[test]
+fn at_the_limit_of_max_topics_per_connection() {
+    let server = three(|settings, n| settings.max_topics_per_connection = n);
+    let topics = ["a", "b*", "c", "d"].map(Json::from);
+    subscriptions_are_refused(&server, 400, "too_many_topics", "topic", "topics", topics);
+}
+
+#[test]
+fn at_the_limit_of_max_matches_per_connection() {
+    let server = three(|settings, n| settings.max_matches_per_connection = n);
+    let expressions = ["a", "b", "c", "d"].map(Json::from);
+    subscriptions_are_refused(
+        &server,
+        400,
+        "too_many_matches",
+        "match",
+        "match",
+        expressions,
+    );
+}
+
+#[test]
+fn at_the_limit_of_max_expressions() {
+    let server = three(|settings, n| settings.max_expressions = n);
+    let expressions = ["a", "b", "c", "d"].map(Json::from);
+    subscriptions_are_refused(
+        &server,
+        503,
+        "too_many_expressions",
+        "match",
+        "match",
+        expressions,
+    );
+    // They are counted over all connections, and the same ones once.
+    server.until_stat("connections", 0);
+    let _first = Client::connect(&server, "?match=a&match=b");
+    let second = Client::connect(&server, "?match=b&template=/c");
+    assert_eq!(server.stat("expressions"), 3);
+    assert_eq!(
+        asked(&server, "?match=d"),
+        (503, "too_many_expressions".into())
+    );
+    drop(second);
+    server.until_stat("connections", 1);
+    Client::connect(&server, "?match=d");
+}
+
+#[test]
+fn at_the_limit_of_max_templates_per_connection() {
+    let server = three(|settings, n| settings.max_templates_per_connection = n);
+    let templates = [
+        json!({"a": 1}),
+        json!({"b": 1}),
+        json!({"c": 1}),
+        json!({"d": 1}),
+    ];
+    subscriptions_are_refused(
+        &server,
+        400,
+        "too_many_templates",
+        "template",
+        "template",
+        templates,
+    );
+}
+
+#[test]
+fn at_the_limit_of_max_last() {
+    let server = three(|settings, n| settings.max_last = n);
+    for n in 1..=4 {
+        server.send("a", &n.to_string());
+    }
+    for (last, expected) in [(2, vec![3, 4]), (3, vec![2, 3, 4])] {
+        let mut client = Client::connect(&server, &format!("?topic=a&last={last}"));
+        let mut frames: Vec<_> = (0..last).map(|_| client.next()).collect();
+        frames.push(client.next());
+        assert_eq!(seqs(&frames), expected);
+        assert_eq!(frames[last]["type"], "live");
+    }
+    assert_eq!(asked(&server, "?topic=a&last=4"), (400, "bad_last".into()));
+}
+
+#[test]
+fn at_the_limit_of_max_topics_per_message() {
+    let server = three(|settings, n| settings.max_topics_per_message = n);
+    let mut client = Client::connect(&server, "?topic=*");
+    for (topics, kept) in [("a,b", 2), ("a,b,c", 3), ("a,b,c,d", 3)] {
+        server.send(topics, "x");
+        assert_eq!(client.message()["topics"].as_array().unwrap().len(), kept);
+    }
+    assert_eq!(server.counters.topics_excess.get(), 1);
+}
+
+#[test]
+fn at_the_limit_of_max_inbound_bytes() {
+    let server = TestServer::with(|settings| settings.max_inbound_bytes = 1000);
+    let request = |bytes: usize| format!("{{\"type\":\"ping\"{}}}", " ".repeat(bytes - 15));
+    let mut raw = Raw::upgraded(&server, "");
+    raw.json();
+    for bytes in [999, 1000] {
+        assert_eq!(request(bytes).len(), bytes);
+        raw.send(TEXT, request(bytes).as_bytes());
+        assert_eq!(raw.json()["type"], "pong");
+    }
+    raw.send(TEXT, request(1001).as_bytes());
+    assert_eq!(raw.closed().1, (1009, "message too large".into()));
+}
+
+#[test]
+fn at_the_limit_of_max_inbound_rate() {
+    let server = three(|settings, n| settings.max_inbound_rate = n);
+    for count in [2, 3] {
+        let mut raw = Raw::upgraded(&server, "");
+        raw.json();
+        raw.write(support::frame(PING, b"x").repeat(count));
+        for _ in 0..count {
+            assert_eq!(raw.frame().0, PONG);
+        }
+    }
+    let mut raw = Raw::upgraded(&server, "");
+    raw.write(support::frame(PING, b"x").repeat(4));
+    assert_eq!(raw.closed().1, (1008, "too many messages".into()));
+}
+
+/// Keeps what clients send, and never says that it is dealt with.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<u64>>>);
+
+impl Heard {
+    /// Who was heard first.
+    fn connection(&self) -> Option<u64> {
+        self.0.lock().first().copied()
+    }
+}
+
+impl Listener for Heard {
+    fn deliver(&self, connection: u64, _: Payload, _: u32) -> bool {
+        self.0.lock().push(connection);
+        true
+    }
+}
+
+#[test]
+fn at_the_limit_of_listener_bytes() {
+    // A message costs its bytes and 256.
+    for (bytes, fits) in [(767, true), (768, true), (769, false)] {
+        let server = TestServer::start();
+        let heard = Heard::default();
+        let listening = server.inbound.listen(heard.clone(), 1280);
+        let mut raw = Raw::upgraded(&server, "?format=raw");
+        raw.send(TEXT, b"");
+        raw.send(BINARY, &vec![0; bytes]);
+        if fits {
+            until("both messages", || heard.0.lock().len() == 2);
+        } else {
+            // It is not read on, until there is room.
+            until("one message", || heard.0.lock().len() == 1);
+            raw.send(PING, b"later");
+            listening.acknowledge(256);
+            until("the other message", || heard.0.lock().len() == 2);
+            assert_eq!(raw.frame(), (PONG, b"later".to_vec()));
+        }
+    }
+}
+
+#[test]
+fn at_the_limit_of_max_message_bytes() {
+    let size = |data: usize| r#"{"topic":"a","data":""}"#.len() + data;
+    let server = TestServer::with(|settings| settings.max_message_bytes = size(100) as u64);
+    let mut client = Client::connect(&server, "?topic=a");
+    for data in [99, 100] {
+        server.send("a", &"x".repeat(data));
+        assert_eq!(
+            client.message()["data"]["data"].as_str().unwrap().len(),
+            data
+        );
+    }
+    assert!(server.publish(&message("a", &"x".repeat(101))).is_err());
+    assert_eq!(server.counters.dropped_too_large.get(), 1);
+}
+
+#[test]
+fn at_the_limit_of_ingress_bytes() {
+    let server = TestServer::start();
+    let mut client = Client::connect(&server, "?topic=a");
+    let shard = hold_up_the_shard(&server, &mut client);
+    server.send("a", "x");
+    let size = server.stat("ingress_waiting_bytes");
+    // An eighth more may be taken by what tells of lost messages.
+    let settings = Settings {
+        ingress_bytes: size * 200,
+        ..(*server.settings()).clone()
+    };
+    server.reconfigure(settings).unwrap();
+    for n in 2..=200 {
+        assert_eq!(server.send("a", "x"), n);
+    }
+    assert_eq!(server.stat("ingress_waiting_bytes"), size * 200);
+    assert!(server.publish(&message("a", "x")).is_err());
+    assert_eq!(server.counters.dropped_overload.get(), 1);
+    drop(shard);
+    for seq in 1..=200 {
+        assert_eq!(client.message()["seq"], seq);
+    }
+    let gap = client.next();
+    assert_eq!(
+        (&gap["reason"], &gap["dropped"]),
+        (&json!("overload"), &json!(1))
+    );
+}
+
+/// Keeps the shard of a client from working until what this gives is dropped.
+fn hold_up_the_shard(server: &TestServer, client: &mut Client) -> std::sync::mpsc::Sender<()> {
+    let heard = Heard::default();
+    server.inbound.listen(heard.clone(), 1 << 20);
+    client.send(&json!({"type": "send", "data": "x"}));
+    until("the client to be heard", || heard.connection().is_some());
+    let (held, release) = std::sync::mpsc::channel::<()>();
+    let connection = heard.connection().unwrap();
+    // The answer is given on the shard's thread.
+    let asked = server.connection(connection, move |_| {
+        let _ = release.recv();
+    });
+    asked.unwrap();
+    held
+}
+
+#[test]
+fn at_the_limit_of_pending_bytes() {
+    // A client that reads nothing; what its socket takes is not known, what waits beyond that is counted.
+    let pending = 64 * 1024;
+    let server = TestServer::with(|settings| settings.pending_bytes = pending);
+    let mut raw = Raw::small(&server, "?topic=a");
+    raw.json();
+    let data = "x".repeat(1000);
+    let mut seq = 0;
+    while server.counters.dropped_slow.get() == 0 {
+        seq = server.send("a", &data);
+        server.until_delivered();
+        assert!(seq < 100_000, "everything was taken");
+    }
+    // One more than the limit has cost one publication, no more.
+    assert_eq!(server.counters.dropped_slow.get(), 1);
+    let (mut frames, mut waited, mut gap_at) = (Vec::new(), 0, None);
+    while frames.len() < seq as usize {
+        let text = raw.text();
+        let frame: Json = serde_json::from_str(&text).unwrap();
+        if frame["type"] == "gap" {
+            assert_eq!(frame["dropped"], 1);
+            gap_at = Some(frames.len());
+            frames.push(frame);
+            waited = 0;
+        } else {
+            frames.push(frame);
+            waited += text.len() as u64 + 4;
+        }
+    }
+    // What stood behind the gap fits, and what was dropped would not have.
+    let place = 40;
+    let kept = (frames.len() - gap_at.unwrap() - 1) as u64;
+    assert!(waited <= pending, "{waited} bytes waited");
+    assert!(
+        waited + kept * place + 2 * (1200 + place) > pending,
+        "{waited} bytes waited"
+    );
+}
+
+#[test]
+fn at_the_limit_of_history_bytes() {
+    let limit = 256 * 1024;
+    let server = TestServer::with(|settings| settings.history_bytes = limit);
+    for n in 1..=2000 {
+        server.send("a", &format!("{n}{}", "x".repeat(500)));
+    }
+    server.until_delivered();
+    until("what is too old to be forgotten", || {
+        server.stat("history_kept_bytes") <= limit
+    });
+    // Segments of at most 128 KiB are forgotten, so one less of them would have been too few.
+    assert!(server.stat("history_kept_bytes") > limit / 2);
+    // None at all.
+    let server = TestServer::with(|settings| settings.history_bytes = 0);
+    let _client = Client::connect(&server, "");
+    server.send("a", &"x".repeat(200_000));
+    server.until_stat("history_kept_bytes", 0);
+}
+
+#[test]
+fn at_the_limit_of_max_known_topics() {
+    let server = three(|settings, n| settings.max_known_topics = n);
+    for (topic, known) in [
+        ("a", &["a"][..]),
+        ("b", &["a", "b"]),
+        ("c", &["a", "b", "c"]),
+        ("d", &["b", "c", "d"]),
+    ] {
+        server.send(topic, "x");
+        server.until_topics(known);
+    }
+}
+
+#[test]
+fn at_the_limit_of_handshake_timeout() {
+    let timeout = Duration::from_millis(300);
+    let server = TestServer::with(|settings| settings.handshake_timeout = 300);
+    let start = Instant::now();
+    let mut raw = Raw::connect(server.address());
+    raw.write("GET /ws HTTP/1.1\r\nHost: te");
+    raw.drain();
+    // Not before, and not never; a busy machine may be late.
+    assert!((timeout..PATIENCE).contains(&start.elapsed()));
+}
+
+#[test]
+fn at_the_limit_of_ping_interval() {
+    let interval = Duration::from_millis(200);
+    let server = TestServer::with(|settings| settings.ping_interval = 200);
+    let start = Instant::now();
+    let mut raw = Raw::upgraded(&server, "?format=raw");
+    for n in 1..=2 {
+        assert_eq!(raw.frame(), (PING, Vec::new()));
+        assert!(start.elapsed() >= interval * n);
+    }
+    // The third would be one too many.
+    assert_eq!(raw.closed().1, (1008, "no answer to two pings".into()));
+    assert!(start.elapsed() >= interval * 3);
+}
+
+/// Rows that are no limits, and those that the Erlang side enforces, with its test.
+const ELSEWHERE: [(&str, &str); 4] = [
+    ("port", "a place"),
+    ("shards", "a number of threads"),
+    ("workers", "a number of threads"),
+    ("max_data_bytes", "test/hb_websocket_nif_tests.erl"),
+];
+
+#[test]
+fn every_limit_of_the_table_has_its_test() {
+    let source = include_str!("limits.rs");
+    let numbers = Settings::table()
+        .into_iter()
+        .filter(|row| matches!(row.default, dev_websocket_core::SettingValue::Integer(_)));
+    for row in numbers {
+        let name = format!("fn at_the_limit_of_{}()", row.name);
+        let is_elsewhere = ELSEWHERE.iter().any(|(name, _)| *name == row.name);
+        assert!(
+            is_elsewhere != source.contains(&name),
+            "{} has no test",
+            row.name
+        );
+    }
+}
