@@ -13,6 +13,8 @@ DEADLINE = 120
 # An address has about 28,000 ports to connect from.
 SOURCES = [f"127.0.0.{number}" for number in range(2, 10)]
 SPARE_DESCRIPTORS = 500
+# Connected before the first requests are sent, so that these do not come late because of the client.
+AT_A_TIME = 500
 
 
 def most_connections(wanted):
@@ -42,6 +44,8 @@ class Crowd:
             connection.connect_ex(address)
             self.received[connection] = b""
             self.selector.register(connection, selectors.EVENT_WRITE)
+            if len(self.received) % AT_A_TIME == 0:
+                self._advance(set(), 0)
 
     def until(self, marks, count=None):
         """Reads until each connection, or so many, has got all of these, in this order, or has ended. Gives how many got
@@ -50,12 +54,15 @@ class Crowd:
         waiting = {connection for connection in self.received if not self._has(connection, marks)}
         spare = len(self.received) - (len(self.received) if count is None else count)
         while len(waiting) > spare and time.monotonic() < deadline:
-            for key, events in self.selector.select(1):
-                if events & selectors.EVENT_WRITE:
-                    self._open(key.fileobj, waiting)
-                elif not self._read(key.fileobj) or self._has(key.fileobj, marks):
-                    waiting.discard(key.fileobj)
+            self._advance(waiting, 1, marks)
         return sum(self._has(connection, marks) for connection in self.received)
+
+    def _advance(self, waiting, patience, marks=()):
+        for key, events in self.selector.select(patience):
+            if events & selectors.EVENT_WRITE:
+                self._open(key.fileobj, waiting)
+            elif not self._read(key.fileobj) or self._has(key.fileobj, marks):
+                waiting.discard(key.fileobj)
 
     def _has(self, connection, marks):
         place = 0

@@ -14,6 +14,7 @@ KIB, MIB = 1024, 1024 * 1024
 # What the engine allows itself beside the settings.
 CONTROL_BYTES = 64 * KIB  # replies that a client does not take
 HEAD_BYTES = 2 * 64 * KIB  # a request's head, with the last read beyond its limit
+REQUEST_BYTES = 8 * KIB  # a request that comes at once
 CONNECTION_BYTES = 8 * KIB  # a task, a link, buffers
 # What an allocator adds, and what the Erlang side of the tests takes.
 ALLOCATOR = 1.25
@@ -25,8 +26,8 @@ PUBLISHED = {"healthy", "flood", "last", "still-serving"}
 
 def memory_bound(settings, idle=0, slow=0, handshakes=0):
     """By how many bytes the VM may grow at the most: with connections that take what they are sent, with those that do not
-    or send as much as they may, and with those that are not through with their requests."""
-    connections = (idle + slow) * CONNECTION_BYTES
+    or send as much as they may, and with those whose requests come slowly."""
+    connections = (idle + slow) * (CONNECTION_BYTES + REQUEST_BYTES)
     connections += slow * (settings["pending_bytes"] + CONTROL_BYTES + settings["max_inbound_bytes"])
     handshakes *= HEAD_BYTES + CONNECTION_BYTES
     # An eighth more waits for those who are told of losses.
@@ -57,6 +58,7 @@ class Healthy:
             await asyncio.sleep(0.005)
         assert not self.task.done(), self.task.exception()
         self.task.cancel()
+        await asyncio.wait([self.task])
         assert self.numbers == list(range(1, count + 1)), (len(self.numbers), count)
 
 
@@ -96,6 +98,8 @@ class HostileTest(EngineTest):
             self.addAsyncCleanup(client.close)
             await client.frame()
         healthy = [Healthy(client) for client in clients]
+        for client in healthy:
+            self.addCleanup(client.task.cancel)
         self.process.forget_peak()
         before = self.process.memory()
         self.vm.eval('e2e_vm:start_casting(<<"healthy">>)')
