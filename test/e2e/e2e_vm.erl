@@ -7,6 +7,7 @@
 -module(e2e_vm).
 -export([main/0, burst/4, settle/1]).
 -export([start_casting/1, stop_casting/0, flood/3]).
+-export([upgrade/1, reload_engine/0]).
 -export([echo/0, sleeper/1, wake/1, unlisten/0]).
 
 %% Who starts this VM waits at most as long for the answer itself.
@@ -60,6 +61,34 @@ stop_casting() ->
 flood(Topic, Count, Bytes) ->
     Message = #{<<"topic">> => Topic, <<"data">> => binary:copy(<<"x">>, Bytes)},
     flood_on(Message, Count, max(1, 1048576 div Bytes)).
+
+%% @doc Load a changed version of each module of the device, and say which they are.
+%% The one before the last is purged as a release upgrade does it: when nobody runs it
+%% any more.
+upgrade(Version) ->
+    Modules = [Module || {Module, _} <- code:all_loaded(), lists:prefix("dev_websocket", atom_to_list(Module))],
+    [
+        begin
+            {ok, {_, [{abstract_code, {_, Forms}}]}} = beam_lib:chunks(object_code(Module), [abstract_code]),
+            {ok, Module, Beam} = compile:forms(with_attribute(Forms, {attribute, 1, e2e_version, Version})),
+            ok = purge_softly(Module),
+            {module, Module} = code:load_binary(Module, "upgraded", Beam),
+            [Version] = proplists:get_value(e2e_version, Module:module_info(attributes)),
+            ok = purge_softly(Module),
+            false = erlang:check_old_code(Module)
+        end
+     ||
+        Module <- Modules
+    ],
+    Modules.
+
+%% @doc Take the module of the library away, with all of its code, and load it again.
+reload_engine() ->
+    _ = code:purge(hb_websocket_nif),
+    true = code:delete(hb_websocket_nif),
+    _ = code:purge(hb_websocket_nif),
+    {module, hb_websocket_nif} = code:ensure_loaded(hb_websocket_nif),
+    ok.
 
 %% @doc Listen, and send everything back to where it came from.
 echo() ->
@@ -118,6 +147,20 @@ hear(0, Bytes) ->
 hear(Count, Bytes) ->
     receive
         {dev_websocket, _, {_, Payload}} -> hear(Count - 1, Bytes + byte_size(Payload))
+    end.
+
+object_code(Module) ->
+    filename:join([code:lib_dir(dev_websocket), "ebin", atom_to_list(Module)]).
+
+with_attribute([{attribute, _, module, _} = Module | Forms], Attribute) ->
+    [Module, Attribute | Forms];
+with_attribute([Form | Forms], Attribute) ->
+    [Form | with_attribute(Forms, Attribute)].
+
+purge_softly(Module) ->
+    case code:soft_purge(Module) of
+        true -> ok;
+        false -> purge_softly(Module)
     end.
 
 cast_on(Topic, Count) ->

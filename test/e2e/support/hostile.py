@@ -106,7 +106,7 @@ class HostileTest(EngineTest):
         try:
             yield bound
         finally:
-            count = self.vm.eval("e2e_vm:stop_casting()")
+            count = self.cast_count = self.vm.eval("e2e_vm:stop_casting()")
         for client in healthy:
             await client.check(count)
         grown = self.process.peak() - before

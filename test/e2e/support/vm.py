@@ -63,6 +63,11 @@ class Vm:
             raise ErlangError(answer["error"])
         return answer["ok"]
 
+    def tell(self, expression):
+        """Has it evaluated by a VM that may end before it can answer."""
+        self.process.stdin.write(expression + ".\n")
+        self.process.stdin.flush()
+
     def cast(self, message):
         """Casts a message that is written in Erlang, as the device's user would."""
         answer = self.eval(f"dev_websocket:cast({message}, #{{}})")
@@ -102,6 +107,17 @@ class Vm:
         given = ", ".join(f"{name} => {value}" for name, value in settings.items())
         answer = self.eval(f"dev_websocket:start(#{{{given}}})")
         assert answer == "ok", answer
+
+    def ended(self):
+        """Waits for a VM that ends by itself, and gives its status."""
+        return self.process.wait(DEADLINE)
+
+    def kill(self):
+        """Ends the VM if it runs, whatever it does."""
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
 
     def close(self):
         """Ends the VM: it halts when its input ends."""
