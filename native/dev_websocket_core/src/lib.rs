@@ -21,6 +21,7 @@ mod admission;
 mod connection;
 mod counters;
 mod cursor;
+mod descriptors;
 pub mod diagnostics;
 mod direct;
 mod directory;
