@@ -1,6 +1,6 @@
 //! The server: what an embedder starts, publishes through, asks and stops.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use crate::counters::Counters;
 use crate::disconnect::Disconnect;
 use crate::error::StartError;
 use crate::inbound::Inbound;
+use crate::info::Info;
 use crate::listener;
 use crate::log::Log;
-use crate::protocol::{Limits, PROTOCOL};
-use crate::settings::{Settings, size};
+use crate::settings::Settings;
 use crate::shard::Shard;
 use crate::shard::command::Command;
-use crate::shared::{Active, Lasting, Shared, WEBSOCKET_PATH};
+use crate::shared::{Active, Lasting, Shared};
 use crate::slots::Slots;
 
 /// A running server: a listener, a runtime that reads, and shards that write. Dropping it without
@@ -29,15 +29,6 @@ use crate::slots::Slots;
 pub struct Server {
     pub(crate) shared: Arc<Shared>,
     running: Mutex<Option<Running>>,
-}
-
-/// What `info` tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Info {
-    /// Where clients connect: `ws://host:port/ws`.
-    pub uri: String,
-    /// Topics with subscribers or recent publications, sorted, at most `max_known_topics`.
-    pub topics: Vec<String>,
 }
 
 /// What became of new settings.
@@ -139,36 +130,14 @@ impl Server {
     /// Where clients connect, and what they can subscribe to.
     #[must_use]
     pub fn info(&self) -> Info {
-        let settings = self.shared.settings();
-        Info {
-            uri: self.uri(&settings),
-            topics: self.shared.directory.names(size(settings.max_known_topics)),
-        }
+        self.shared.info()
     }
 
     /// What a client needs to know before it connects: `uri`, `topics`, `protocol`, `epoch`, and the `limits` that its
     /// first frame tells as well.
     #[must_use]
     pub fn describe(&self) -> serde_json::Value {
-        let Info { uri, topics } = self.info();
-        serde_json::json!({
-            "uri": uri,
-            "topics": topics,
-            "protocol": PROTOCOL,
-            "epoch": self.shared.epoch,
-            "limits": Limits::of(&self.shared.settings()),
-        })
-    }
-
-    fn uri(&self, settings: &Settings) -> String {
-        let address = **self.shared.address.load();
-        let host = match (settings.public_host.as_str(), address.ip()) {
-            ("", ip) if ip.is_unspecified() => "localhost".to_owned(),
-            ("", IpAddr::V6(ip)) => format!("[{ip}]"),
-            ("", ip) => ip.to_string(),
-            (host, _) => host.to_owned(),
-        };
-        format!("ws://{host}:{}{WEBSOCKET_PATH}", address.port())
+        self.shared.describe()
     }
 
     /// The settings in force.
