@@ -42,6 +42,7 @@ class Vm:
         self.answers = queue.Queue()
         # What the VM said besides its answers: its log.
         self.log = []
+        self.logged = threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
@@ -49,8 +50,19 @@ class Vm:
             if line.startswith("=> "):
                 self.answers.put(json.loads(line[3:]))
             else:
-                self.log.append(line.rstrip("\n"))
+                with self.logged:
+                    self.log.append(line.rstrip("\n"))
+                    self.logged.notify_all()
         self.answers.put(None)
+
+    def lines(self, text):
+        """What the log says about something."""
+        return [line for line in self.log if text in line]
+
+    def await_line(self, text):
+        """Waits until the log says something."""
+        with self.logged:
+            assert self.logged.wait_for(lambda: self.lines(text), DEADLINE), f"no {text!r} in {self.log}"
 
     def eval(self, expression, deadline=DEADLINE):
         """The value of an Erlang expression; tuples are lists, atoms and binaries are text."""
