@@ -1,6 +1,6 @@
 //! The HTTP side of the listener: one connection is accepted, its request is answered or upgraded.
 
-mod query;
+pub(crate) mod query;
 mod refusal;
 mod upgrade;
 
