@@ -33,28 +33,3 @@ pub fn payload(frame: &[u8]) -> &str {
 pub fn json(frame: &[u8]) -> Json {
     serde_json::from_str(payload(frame)).expect("a frame holds JSON")
 }
-
-/// Whether two JSON texts say the same. Numbers may differ in the last digit: to read a float is not exact.
-pub fn same(left: &Json, right: &Json) -> bool {
-    match (left, right) {
-        (Json::Array(left), Json::Array(right)) => {
-            left.len() == right.len()
-                && left
-                    .iter()
-                    .zip(right)
-                    .all(|(left, right)| same(left, right))
-        }
-        (Json::Object(left), Json::Object(right)) => {
-            left.len() == right.len()
-                && left
-                    .iter()
-                    .all(|(key, left)| right.get(key).is_some_and(|right| same(left, right)))
-        }
-        (Json::Number(left), Json::Number(right)) if left.is_f64() && right.is_f64() => {
-            let (left, right) = (left.as_f64(), right.as_f64());
-            let (left, right) = (left.expect("a float"), right.expect("a float"));
-            (left - right).abs() <= left.abs() * 4.0 * f64::EPSILON
-        }
-        (left, right) => left == right,
-    }
-}
