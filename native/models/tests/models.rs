@@ -8,13 +8,14 @@
     reason = "a test, which says what it ran"
 )]
 
-use std::collections::HashMap;
 use std::panic;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, Once};
 use std::thread;
 use std::time::Instant;
+
+use dev_websocket_models::Model;
 
 /// What a test has time for: nearly all faults of this kind need one or two interruptions at the wrong time.
 const PREEMPTIONS: usize = 2;
@@ -28,6 +29,14 @@ const ONE: &str = "--model";
 /// The orders of events that were tried out.
 static ORDERS: AtomicU64 = AtomicU64::new(0);
 
+/// A claim about the code, or about a copy that is wrong: of that, one of several models must tell.
+struct Check {
+    part: &'static str,
+    wrong: &'static str,
+    /// What the models claim, and their numbers.
+    models: Vec<(&'static str, usize)>,
+}
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let [one, number] = words.as_slice()
@@ -36,52 +45,42 @@ fn main() -> ExitCode {
         explore(number.parse().unwrap());
         return ExitCode::SUCCESS;
     }
-    let words: Vec<&str> = words
-        .iter()
-        .map(String::as_str)
-        .filter(|word| !word.starts_with('-'))
+    let words: Vec<_> = words.iter().filter(|word| !word.starts_with('-')).collect();
+    let checks: Vec<Check> = checks()
+        .into_iter()
+        .filter(|check| {
+            let claims = check.models.iter().map(|(claim, _)| *claim);
+            let text = [check.part, check.wrong]
+                .into_iter()
+                .chain(claims)
+                .collect::<Vec<_>>()
+                .join(" ");
+            words.iter().all(|word| text.contains(word.as_str()))
+        })
         .collect();
-    let results = explore_all(&words);
-    let (mut passed, mut failed) = (0, 0);
-    let mut say = |holds: bool, line: String| {
-        println!("{} {line}", if holds { "ok    " } else { "FAILED" });
-        *(if holds { &mut passed } else { &mut failed }) += 1;
-    };
-    let mut number = 0;
-    for (wrong, models) in dev_websocket_models::variants() {
-        let ran: Vec<_> = models
-            .iter()
-            .zip(number..)
-            .filter_map(|(model, number)| Some((model, results.get(&number)?)))
-            .collect();
-        number += models.len();
-        if wrong.is_empty() {
-            for (model, ran) in ran {
-                let Ran {
-                    holds,
-                    orders,
-                    seconds,
-                    reason,
-                } = ran;
-                say(
-                    *holds,
-                    format!(
-                        "{}: {} ({orders} orders, {seconds:.1} s){reason}",
-                        model.part, model.claim
-                    ),
-                );
-            }
-        } else if let Some((model, _)) = ran.first() {
-            let found = ran.iter().find(|(_, ran)| !ran.holds);
-            let by = found.map_or("NOT FOUND".to_owned(), |(model, ran)| {
-                format!("found at order {} of: {}", ran.orders, model.claim)
+    let results = Mutex::new(Vec::new());
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(check) = checks.get(number) else {
+                        return;
+                    };
+                    let (holds, line) = run(check);
+                    results.lock().unwrap().push((number, holds, line));
+                }
             });
-            say(
-                found.is_some(),
-                format!("{}, wrong: {wrong}: {by}", model.part),
-            );
         }
+    });
+    let mut results = results.into_inner().unwrap();
+    results.sort();
+    for (_, holds, line) in &results {
+        println!("{} {line}", if *holds { "ok    " } else { "FAILED" });
     }
+    let passed = results.iter().filter(|(_, holds, _)| *holds).count();
+    let failed = results.len() - passed;
     println!("{passed} passed, {failed} failed");
     if passed > 0 && failed == 0 {
         ExitCode::SUCCESS
@@ -90,60 +89,66 @@ fn main() -> ExitCode {
     }
 }
 
-/// What became of a model.
-struct Ran {
-    holds: bool,
-    orders: u64,
-    seconds: f32,
-    reason: String,
-}
-
-/// Runs the models that have these words, as many at once as there are cores.
-fn explore_all(words: &[&str]) -> HashMap<usize, Ran> {
-    let mut chosen = Vec::new();
-    let mut number = 0;
+fn checks() -> Vec<Check> {
+    let mut checks = Vec::new();
+    let mut next = 0;
     for (wrong, models) in dev_websocket_models::variants() {
-        for model in models {
-            let text = format!("{} {} {wrong}", model.part, model.claim);
-            if words.iter().all(|word| text.contains(word)) {
-                chosen.push(number);
-            }
-            number += 1;
-        }
-    }
-    let (next, results) = (AtomicUsize::new(0), Mutex::new(HashMap::new()));
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                while let Some(number) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let ran = in_a_process(*number);
-                    results.lock().unwrap().insert(*number, ran);
-                }
+        let part = models[0].part;
+        let numbered = models
+            .into_iter()
+            .zip(next..)
+            .map(|(Model { claim, .. }, number)| (claim, number));
+        let numbered: Vec<_> = numbered.collect();
+        next += numbered.len();
+        if wrong.is_empty() {
+            checks.extend(numbered.into_iter().map(|model| Check {
+                part,
+                wrong,
+                models: vec![model],
+            }));
+        } else {
+            checks.push(Check {
+                part,
+                wrong,
+                models: numbered,
             });
         }
-    });
-    results.into_inner().unwrap()
+    }
+    checks
 }
 
-fn in_a_process(number: usize) -> Ran {
-    let start = Instant::now();
-    let program = std::env::current_exe().unwrap();
-    let output = Command::new(program)
-        .args([ONE, &number.to_string()])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let (orders, reason) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
-    Ran {
-        holds: output.status.success(),
-        orders: orders.parse().unwrap_or(0),
-        seconds: start.elapsed().as_secs_f32(),
-        reason: if reason.is_empty() {
-            String::new()
-        } else {
-            format!(": {reason}")
-        },
+/// Whether the check holds, and what there is to say about it.
+fn run(check: &Check) -> (bool, String) {
+    let Check {
+        part,
+        wrong,
+        models,
+    } = check;
+    for (claim, number) in models {
+        let start = Instant::now();
+        let program = std::env::current_exe().unwrap();
+        let output = Command::new(program)
+            .args([ONE, &number.to_string()])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let (orders, reason) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+        let holds = output.status.success();
+        let seconds = start.elapsed().as_secs_f32();
+        if wrong.is_empty() {
+            return (
+                holds,
+                format!("{part}: {claim} ({orders} orders, {seconds:.1} s) {reason}"),
+            );
+        }
+        if !holds {
+            return (
+                true,
+                format!("{part}, wrong: {wrong}: found at order {orders} of: {claim}"),
+            );
+        }
     }
+    (false, format!("{part}, wrong: {wrong}: NOT FOUND"))
 }
 
 /// Runs a model in every order of events, and says how many there were, up to the one in which it does not hold.
@@ -156,13 +161,8 @@ fn explore(number: usize) {
     // What follows from the first panic is of no interest.
     let first = Once::new();
     panic::set_hook(Box::new(move |panic| {
-        first.call_once(|| {
-            println!(
-                "{} {}",
-                ORDERS.load(Ordering::Relaxed),
-                panic.to_string().replace('\n', " ")
-            )
-        });
+        let orders = ORDERS.load(Ordering::Relaxed);
+        first.call_once(|| println!("{orders} {}", panic.to_string().replace('\n', " ")));
     }));
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = if wrong.is_empty() {
