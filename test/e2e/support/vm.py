@@ -27,8 +27,10 @@ class ErlangError(Exception):
 
 
 class Vm:
-    def __init__(self, **settings):
+    def __init__(self, descriptors=None, **settings):
         command = ["erl", "-noshell", "-pa", EBIN, "-pa", os.path.join(OUT, "ebin"), "-run", "e2e_vm", "main"]
+        if descriptors:
+            command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -73,6 +75,11 @@ class Vm:
             raise ErlangError(answer["error"])
         return answer["ok"]
 
+    def tell(self, expression):
+        """Has it evaluated by a VM that may end before it can answer."""
+        self.process.stdin.write(expression + ".\n")
+        self.process.stdin.flush()
+
     def cast(self, message):
         """Casts a message that is written in Erlang, as the device's user would."""
         answer = self.eval(f"dev_websocket:cast({message}, #{{}})")
@@ -112,6 +119,17 @@ class Vm:
         given = ", ".join(f"{name} => {value}" for name, value in settings.items())
         answer = self.eval(f"dev_websocket:start(#{{{given}}})")
         assert answer == "ok", answer
+
+    def ended(self):
+        """Waits for a VM that ends by itself, and gives its status."""
+        return self.process.wait(DEADLINE)
+
+    def kill(self):
+        """Ends the VM if it runs, whatever it does."""
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
 
     def close(self):
         """Ends the VM: it halts when its input ends."""

@@ -148,6 +148,7 @@ impl Shard {
         for subscription in subscriptions {
             if !self.is_subscribed(index, &subscription) {
                 added.add(&subscription);
+                self.subscriptions += 1;
                 let kind = subscription.kind();
                 let entry = self
                     .registry
@@ -233,6 +234,7 @@ impl Shard {
             };
             if let Some(place) = held.iter().position(|held| *held == entry) {
                 held.remove(place);
+                self.subscriptions -= 1;
                 self.registry
                     .unsubscribe(entry, index, &self.shared.directory);
                 removed.add(subscription);

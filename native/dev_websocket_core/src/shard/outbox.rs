@@ -127,6 +127,16 @@ impl Outbox {
         self.waiting > limit
     }
 
+    /// Bytes of publications that wait, with their places in the queue.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// How much waits, of whatever kind.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// How many publications wait, without what tells of lost messages.
     pub(crate) fn publications(&self) -> u64 {
         self.entries.iter().map(Entry::messages).sum()
