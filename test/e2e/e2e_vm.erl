@@ -138,7 +138,11 @@ listen(Loop, Opts) ->
 echo_loop() ->
     receive
         {dev_websocket, Connection, Payload} ->
-            ok = dev_websocket:send(Connection, Payload),
+            % A client that left, or broke the protocol, is gone before its answer.
+            case dev_websocket:send(Connection, Payload) of
+                ok -> ok;
+                {error, no_connection} -> ok
+            end,
             echo_loop()
     end.
 

@@ -56,6 +56,7 @@ mod shard;
 mod shared;
 mod slots;
 mod subscription;
+mod sync;
 mod template_index;
 pub mod topic;
 

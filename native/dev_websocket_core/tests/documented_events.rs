@@ -1,4 +1,5 @@
 //! The table of events in docs/OPERATING.md is what the code tells.
+#![cfg(test)]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -2,20 +2,18 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures::task::AtomicWaker;
-use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use super::peer::Peer;
 use crate::disconnect::Disconnect;
 use crate::publication::now;
 use crate::shard::command::{Command, ConnectionId};
 use crate::shard::mailbox::Mailbox;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicWaker, Mutex, Notify};
 
 /// Control bytes that may wait for a connection; at more, its task stops reading, which is backpressure on the client.
 const MAX_CONTROL_BYTES: usize = 64 * 1024;

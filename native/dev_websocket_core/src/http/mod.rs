@@ -4,7 +4,7 @@ mod accepted;
 mod documents;
 mod events;
 mod origin;
-mod query;
+pub(crate) mod query;
 mod refusal;
 mod upgrade;
 

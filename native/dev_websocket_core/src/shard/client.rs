@@ -132,10 +132,10 @@ impl Client {
     }
 
     /// Closes a connection that misses publications and cannot be told, or does not want to go on then.
-    fn disconnect_slow(&mut self, counters: &Counters) {
+    pub(crate) fn disconnect_slow(&mut self, counters: &Counters) {
         self.mute();
         self.link.close(Disconnect::Slow);
-        let dropped = self.outbox.drop_all();
+        let dropped = self.drop_all();
         self.count_dropped(dropped, counters);
     }
 
@@ -158,7 +158,14 @@ impl Client {
     /// Takes no more publications, and forgets those that wait.
     pub(crate) fn give_up(&mut self, counters: &Counters) {
         self.mute();
-        counters.dropped_disconnected.add(self.outbox.drop_all());
+        counters.dropped_disconnected.add(self.drop_all());
+    }
+
+    fn drop_all(&mut self) -> u64 {
+        let dropped = self.outbox.drop_all();
+        self.link.control_sent(dropped.control_bytes);
+        self.link.direct_sent(dropped.direct_bytes);
+        dropped.publications
     }
 
     /// Sends past publications, which the caller keeps few.
