@@ -13,6 +13,8 @@
 
 %% Longer than the engine takes to close all connections.
 -define(DEADLINE, 10000).
+%% Characters of a reason that are shown in the log.
+-define(MAX_SHOWN, 200).
 %% Set when the search for the engine came to nothing, so that casts do not
 %% search again.
 -define(MISSING, {hb_websocket_nif, missing}).
@@ -36,7 +38,7 @@ boot() ->
             {error, Reason} ->
                 case Reason =:= stopped andalso not persistent_term:get(?TOLD, false) of
                     %% That was before the node started anew.
-                    true -> log_failure(start(#{}));
+                    true -> start(#{});
                     false -> {error, Reason}
                 end
         end
@@ -46,7 +48,7 @@ boot() ->
 -spec resume() -> ok | {error, term()}.
 resume() ->
     case boot() of
-        {error, stopped} -> log_failure(start(#{}));
+        {error, stopped} -> start(#{});
         Booted -> Booted
     end.
 
@@ -60,7 +62,7 @@ start(Given) ->
                 {error, _} -> dev_websocket_settings:of_environment()
             end,
         Settings = dev_websocket_settings:merge(Base, Given),
-        command(fun(Ref) -> hb_websocket_nif:start(Ref, Settings) end)
+        log_failure(command(fun(Ref) -> hb_websocket_nif:start(Ref, Settings) end))
     end).
 
 %% @doc Stop the engine.
@@ -130,7 +132,7 @@ apply_options(Opts) ->
         Settings = dev_websocket_settings:of_node(Opts),
         case map_size(Settings) of
             0 -> boot();
-            _ -> log_failure(start(Settings))
+            _ -> start(Settings)
         end
     end).
 
@@ -235,8 +237,11 @@ booted(Ask) ->
 
 with_engine(Call) ->
     case find() of
-        ok -> Call();
-        {error, Reason} -> {error, Reason}
+        ok ->
+            ok = dev_websocket_log:attend(),
+            Call();
+        {error, Reason} ->
+            {error, Reason}
     end.
 
 %% @doc Find the engine: already loaded, else among the resources of the archive
@@ -298,21 +303,37 @@ await(Command) ->
             {error, Reason}
     end.
 
-%% @doc Say in one line why nobody can connect. Nobody asked for this start, so
-%% nobody looks at its result.
-log_failure({error, Reason} = Error) ->
-    dev_websocket_settings:log(
-        error,
-        "The WebSocket server is not running: ~ts. start/1 of the device tries again.",
-        [reason_text(Reason)]
-    ),
+%% @doc Say in one line why nobody can connect, or why clients still have to connect
+%% where they did. Settings that are no settings are for the caller alone.
+log_failure({error, {Kind, _} = Reason} = Error) when Kind =:= listen; Kind =:= threads; Kind =:= fault ->
+    {Event, Text} = failure(Reason),
+    case hb_websocket_nif:info() of
+        {ok, Uri, _} ->
+            dev_websocket_log:log(error, Event, "The WebSocket server stays at ~ts: ~ts.", [Uri, Text]);
+        {error, _} ->
+            dev_websocket_log:log(
+                error,
+                Event,
+                "The WebSocket server is not running: ~ts. start/1 of the device tries again.",
+                [Text]
+            )
+    end,
     Error;
-log_failure(ok) ->
-    ok.
+log_failure({error, timeout} = Error) ->
+    dev_websocket_log:log(error, #{event => failed_start}, "The WebSocket server has not answered.", []),
+    Error;
+log_failure(Other) ->
+    Other.
 
-reason_text({listen, #{address := Address, reason := Reason}}) when is_atom(Reason) ->
-    io_lib:format("cannot listen on ~ts: ~ts (~ts)", [Address, inet:format_error(Reason), Reason]);
-reason_text({listen, #{address := Address, reason := Reason}}) ->
-    io_lib:format("cannot listen on ~ts: ~ts", [Address, Reason]);
-reason_text(Reason) ->
-    io_lib:format("~0tp", [Reason]).
+failure({listen, #{address := Address, reason := Reason}}) when is_atom(Reason) ->
+    {
+        #{event => failed_bind, address => Address, reason => Reason},
+        io_lib:format("cannot listen on ~ts: ~ts (~ts)", [Address, inet:format_error(Reason), Reason])
+    };
+failure({listen, #{address := Address, reason := Reason}}) ->
+    {
+        #{event => failed_bind, address => Address, reason => Reason},
+        io_lib:format("cannot listen on ~ts: ~ts", [Address, Reason])
+    };
+failure(Reason) ->
+    {#{event => failed_start}, io_lib:format("~0tp", [Reason], [{chars_limit, ?MAX_SHOWN}])}.

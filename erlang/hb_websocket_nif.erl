@@ -17,6 +17,7 @@
 -export([has_audience/0, count_dropped/1]).
 -export([describe/0, info/0, settings/0, stats/0, validate/1]).
 -export([listen/1, unlisten/1, acknowledge/1, send/2, send_large/2, connection/2]).
+-export([read_log/0, acknowledge_log/0, is_log_read/0]).
 -export([load/0, application/0]).
 
 -on_load(on_load/0).
@@ -130,6 +131,19 @@ send_large(_Connection, _Payload) -> not_loaded().
 %% @doc Ask what is known of a connection.
 -spec connection(term(), term()) -> ok | {error, term()}.
 connection(_Ref, _Connection) -> not_loaded().
+
+%% @doc Make the caller the one that gets what goes to the log, in batches:
+%% `{log, [{Level, Text, Metadata}]}'.
+-spec read_log() -> ok | {error, term()}.
+read_log() -> not_loaded().
+
+%% @doc Say that a batch is logged, and ask for the next one.
+-spec acknowledge_log() -> ok | {error, term()}.
+acknowledge_log() -> not_loaded().
+
+%% @doc Say whether some process gets what goes to the log.
+-spec is_log_read() -> boolean() | {error, term()}.
+is_log_read() -> not_loaded().
 
 %% @doc The application that this module belongs to, for its environment.
 -spec application() -> atom().

@@ -39,6 +39,7 @@ without_the_library_every_call_says_so() ->
                 {hb_websocket_nif, listen, [self()]}, {hb_websocket_nif, unlisten, [self()]},
                 {hb_websocket_nif, acknowledge, [1]}, {hb_websocket_nif, send, [1, a]},
                 {hb_websocket_nif, send_large, [1, a]}, {hb_websocket_nif, connection, [1, 1]},
+                {hb_websocket_nif, read_log, []}, {hb_websocket_nif, acknowledge_log, []}, {hb_websocket_nif, is_log_read, []},
                 {dev_websocket, listen, [self()]}, {dev_websocket, unlisten, [self()]},
                 {dev_websocket, send, [1, a]}, {dev_websocket, connection, [1]},
                 {hb_websocket_nif, start, [1, #{}]}, {hb_websocket_nif, boot, [1, #{}]}, {hb_websocket_nif, load, []},

@@ -80,6 +80,10 @@ counters! {
     error_frames,
     /// Faults inside the engine that were contained.
     faults,
+    /// Events told to the log.
+    log_events,
+    /// Events that were lost on their way to the log: more waited than there is room for, or who had them was killed.
+    log_events_dropped,
 }
 
 /// One count.

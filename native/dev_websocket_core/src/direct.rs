@@ -6,6 +6,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::Data;
 
+use crate::event;
 use crate::frame;
 use crate::message::Value;
 use crate::message::json::{JsonWriter, TooLong};
@@ -73,6 +74,9 @@ impl Server {
         let frame = match link.peer.format {
             Format::Json => json_frame(direct, &settings),
             Format::Raw => raw_frame(direct, &settings),
+            Format::Events => {
+                json_frame(direct, &settings).map(|frame| event::of(&frame, event::END))
+            }
         }?;
         if !link.direct_made(frame.len(), size(settings.pending_bytes)) {
             return Err(SendError::Busy);

@@ -58,6 +58,26 @@ impl Disconnect {
         }
     }
 
+    /// What programs read in the log.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Stopping => "stopping",
+            Self::Protocol => "protocol",
+            Self::InvalidText => "invalid_text",
+            Self::TooManyMessages => "rate",
+            Self::NoPong => "no_pong",
+            Self::TooLarge => "too_large",
+            Self::Restarting => "restarting",
+            Self::Slow => "slow",
+            Self::Fault => "fault",
+        }
+    }
+
+    /// Whether the client is the cause, and not the server.
+    pub(crate) fn is_of_client(self) -> bool {
+        !matches!(self, Self::Stopping | Self::Restarting | Self::Fault)
+    }
+
     pub(crate) fn frame(self) -> CloseFrame {
         CloseFrame {
             code: CloseCode::from(self.code()),

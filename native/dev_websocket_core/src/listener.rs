@@ -74,7 +74,10 @@ async fn accept_all(shared: &Arc<Shared>, listener: &TcpListener) {
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 shared.counters.accept_failures.add(1);
-                tracing::warn!(%error, "cannot accept connections");
+                tracing::warn!(
+                    name: "failed_accept", %error,
+                    "The WebSocket server cannot accept connections: {error}."
+                );
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

@@ -1,12 +1,13 @@
 //! A message on its way out: encoded once, shared by everybody who gets it.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrayvec::ArrayVec;
 
 use crate::error::Rejected;
+use crate::event;
 use crate::frame;
 use crate::message::Value;
 use crate::message::json::{JsonWriter, TooLong};
@@ -46,6 +47,8 @@ pub(crate) struct Publication {
     raw_header: ArrayVec<u8, { frame::MAX_HEADER }>,
     footprint: usize,
     loss: Option<Loss>,
+    /// What ends it as an event, made when the first client wants it so.
+    event_end: OnceLock<Box<str>>,
 }
 
 /// Messages that found no room. What is published in their place is the `gap` frame that tells of them.
@@ -91,6 +94,7 @@ impl Draft {
             data,
             footprint,
             loss: None,
+            event_end: OnceLock::new(),
         })))
     }
 
@@ -133,6 +137,7 @@ impl Draft {
             raw_header: ArrayVec::new(),
             footprint: size_of::<Publication>() + LOSS_FRAME + names,
             loss: Some(loss),
+            event_end: OnceLock::new(),
         }))
     }
 
@@ -199,6 +204,21 @@ impl Publication {
     /// The frame of the raw format, header and data.
     pub(crate) fn raw_frame(&self) -> (&[u8], &[u8]) {
         (&self.raw_header, &self.buffer[self.data.clone()])
+    }
+
+    /// Makes it ready for [`Self::event`].
+    pub(crate) fn prepare_event(&self, epoch: &str) {
+        self.event_end
+            .get_or_init(|| event::end_at(epoch, self.seq).into());
+    }
+
+    /// The parts of the event: what every event begins with, the JSON, and the cursor.
+    pub(crate) fn event(&self) -> [&[u8]; 3] {
+        let end = self
+            .event_end
+            .get()
+            .map_or(event::END, |end| end.as_bytes());
+        [event::START, frame::payload(self.json_frame()), end]
     }
 
     /// Messages that are lost; 0 for a message that is not.

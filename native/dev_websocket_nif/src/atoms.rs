@@ -62,6 +62,17 @@ rustler::atoms! {
     raw,
     topics,
     headers,
+    // What the engine tells its operator.
+    already_read,
+    log,
+    warning,
+    info,
+    debug,
+    application,
+    event,
+    mfa,
+    start,
+    time,
     // What is wrong with settings.
     settings_not_a_map,
     unknown_setting,

@@ -59,8 +59,8 @@ pub(crate) fn send(
     match catch_unwind(AssertUnwindSafe(attempt)) {
         Ok(Ok(percent)) => (Sent::Done, percent),
         Ok(Err(reason)) => (reason, 1),
-        Err(_) => {
-            ENGINE.counters.faults.add(1);
+        Err(panic) => {
+            ENGINE.contained(&*panic);
             (Sent::Fault, 1)
         }
     }

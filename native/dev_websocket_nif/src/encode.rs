@@ -214,7 +214,11 @@ pub(crate) fn stats<'a>(env: Env<'a>, stats: Vec<(&'static str, u64)>) -> Term<'
     )
 }
 
-fn map<'a, K: Encoder>(env: Env<'a>, entries: impl IntoIterator<Item = (K, Term<'a>)>) -> Term<'a> {
+/// A map of keys that differ.
+pub(crate) fn map<'a, K: Encoder>(
+    env: Env<'a>,
+    entries: impl IntoIterator<Item = (K, Term<'a>)>,
+) -> Term<'a> {
     let (keys, values): (Vec<_>, Vec<_>) = entries
         .into_iter()
         .map(|(key, value)| (key.encode(env), value))
@@ -224,6 +228,6 @@ fn map<'a, K: Encoder>(env: Env<'a>, entries: impl IntoIterator<Item = (K, Term<
 }
 
 /// Text as a binary.
-fn text<'a>(env: Env<'a>, text: &str) -> Term<'a> {
+pub(crate) fn text<'a>(env: Env<'a>, text: &str) -> Term<'a> {
     text.encode(env)
 }

@@ -11,6 +11,7 @@ mod encode;
 mod engine;
 mod inbound;
 mod integers;
+mod logging;
 mod origin;
 mod publishing;
 mod settings;
@@ -238,6 +239,28 @@ fn connection<'a>(env: Env<'a>, reference: Term<'a>, number: Term<'a>) -> Term<'
         });
     });
     encode::sent(env, &asked)
+}
+
+/// Makes the caller the one that gets what goes to the log, as `{log, [{Level, Text, Metadata}]}`.
+#[rustler::nif]
+fn read_log(env: Env<'_>) -> Term<'_> {
+    match logging::read(env) {
+        Ok(()) => atoms::ok().encode(env),
+        Err(reader) => (atoms::error(), (atoms::already_read(), reader)).encode(env),
+    }
+}
+
+/// Says that the caller has logged what it got, and wants more.
+#[rustler::nif]
+fn acknowledge_log(env: Env<'_>) -> Term<'_> {
+    logging::acknowledge(env.pid());
+    atoms::ok().encode(env)
+}
+
+/// Says whether some process gets what goes to the log.
+#[rustler::nif]
+fn is_log_read(env: Env<'_>) -> bool {
+    logging::is_read(env)
 }
 
 /// Says whether the settings would be taken.

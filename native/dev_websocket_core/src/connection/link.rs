@@ -192,7 +192,16 @@ impl Link {
         })
     }
 
-    /// Sends whole control frames.
+    /// Sends whole control frames, whether there is room or not.
+    pub(crate) fn send_control(&self, frames: Bytes) {
+        self.control_made(frames.len());
+        self.tell(Command::Control {
+            connection: self.id,
+            bytes: frames,
+        });
+    }
+
+    /// Sends whole control frames when there is room.
     pub(crate) fn poll_send_control(
         &self,
         context: &mut Context<'_>,
@@ -200,11 +209,7 @@ impl Link {
     ) -> Poll<io::Result<usize>> {
         self.poll_room(context, Self::has_control_room)
             .map_ok(|()| {
-                self.control_made(frames.len());
-                self.tell(Command::Control {
-                    connection: self.id,
-                    bytes: Bytes::copy_from_slice(frames),
-                });
+                self.send_control(Bytes::copy_from_slice(frames));
                 frames.len()
             })
     }

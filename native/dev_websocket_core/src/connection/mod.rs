@@ -4,6 +4,7 @@
 //! as commands, hands what is for the listener to it, tells the shard when a blocked socket takes bytes again, and pings
 //! a silent client.
 
+mod events;
 #[cfg(test)]
 mod idle_tests;
 pub(crate) mod link;
@@ -70,6 +71,21 @@ pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>)
     let _leaving = Leaving(&link);
     // From here on it can be sent to; its welcome goes first.
     let entry = shared.connections.enter(&link);
+    if format == Format::Events {
+        let watched = events::watch(&link, &settings, heartbeat(&settings));
+        let ending = contain_task("a connection", &shared.counters, watched)
+            .await
+            .unwrap_or(Ending::Close(Disconnect::Fault));
+        drop(entry);
+        if let Ending::Close(reason) = ending {
+            tell_closed(&link, reason);
+            mute(&link);
+            events::say_goodbye(&link, reason);
+            // It may be blocked: then this asks when it takes more.
+            finish(&link, true).await;
+        }
+        return;
+    }
     let stream = ClientStream::new(link.clone(), size(settings.max_inbound_bytes));
     let mut socket = WebSocketStream::from_partially_read(
         stream,
@@ -99,21 +115,37 @@ pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>)
     session.waiting = None;
     match ending {
         Ending::Gone => {}
-        Ending::Closed => session.finish().await,
+        Ending::Closed => finish(&link, session.blocked).await,
         Ending::Close(reason) => {
-            // Nothing follows a close frame: publications end before it, and a pong that is due goes first.
-            link.tell(Command::Mute {
-                connection: link.id,
-            });
+            tell_closed(&link, reason);
+            mute(&link);
             let goodbye = async {
                 let _ = socket.flush().await;
                 socket.close(Some(reason.frame())).await
             };
             // A client that takes nothing cannot be told; do not wait for it.
             let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
-            session.finish().await;
+            finish(&link, session.blocked).await;
         }
     }
+}
+
+/// Tells the operator of a connection that is closed for what its client does.
+fn tell_closed(link: &Link, reason: Disconnect) {
+    if reason.is_of_client() {
+        let (connection, peer) = (link.id, link.peer.address);
+        tracing::info!(
+            name: "closed_connection", connection, %peer, reason = reason.name(), code = reason.code(),
+            "The WebSocket server has closed connection {connection} of {peer}: {}.", reason.reason()
+        );
+    }
+}
+
+/// Nothing follows a close frame: publications end before it, and a pong that is due goes first.
+fn mute(link: &Link) {
+    link.tell(Command::Mute {
+        connection: link.id,
+    });
 }
 
 /// Tells the shard that the connection is gone, however its task ends.
@@ -234,9 +266,7 @@ impl<'s> Session<'s> {
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return self.count(),
             Message::Close(_) => {
                 // No publication may follow the answer.
-                self.link.tell(Command::Mute {
-                    connection: self.link.id,
-                });
+                mute(self.link);
                 return Ok(());
             }
         };
@@ -315,7 +345,7 @@ impl<'s> Session<'s> {
         let shared = self.shared;
         if let Err(id) = heard {
             self.count()?;
-            if self.format == Format::Json {
+            if self.format != Format::Raw {
                 let (code, message) = (FaultCode::NoListener, "nobody listens".into());
                 self.link.ask(Command::Fault {
                     connection: self.link.id,
@@ -342,29 +372,32 @@ impl<'s> Session<'s> {
             Ok(())
         }
     }
+}
 
-    /// Lets the shard send what waits and waits for the client to close its side.
-    ///
-    /// What the client still sends is read and dropped: closing a socket with unread bytes would reset it, and the
-    /// client would lose its close frame.
-    async fn finish(&mut self) {
-        self.link.tell(Command::Finish {
-            connection: self.link.id,
-        });
-        let deadline = sleep(CLOSE_TIMEOUT);
-        tokio::pin!(deadline);
-        loop {
-            tokio::select! {
-                () = &mut deadline => return,
-                () = self.link.changed() => self.blocked |= self.link.take_blocked(),
-                result = self.link.stream.writable(), if self.blocked => match result {
-                    Ok(()) => self.unblock(),
-                    Err(_) => return,
-                },
-                result = self.link.stream.readable() => {
-                    if result.is_err() || is_at_end(&self.link.stream) {
-                        return;
-                    }
+/// Lets the shard send what waits and waits for the client to close its side.
+///
+/// What the client still sends is read and dropped: closing a socket with unread bytes would reset it, and the client
+/// would lose its close frame.
+async fn finish(link: &Link, mut blocked: bool) {
+    link.tell(Command::Finish {
+        connection: link.id,
+    });
+    let deadline = sleep(CLOSE_TIMEOUT);
+    tokio::pin!(deadline);
+    loop {
+        tokio::select! {
+            () = &mut deadline => return,
+            () = link.changed() => blocked |= link.take_blocked(),
+            result = link.stream.writable(), if blocked => {
+                if result.is_err() {
+                    return;
+                }
+                blocked = false;
+                link.tell(Command::Writable { connection: link.id });
+            }
+            result = link.stream.readable() => {
+                if result.is_err() || is_at_end(&link.stream) {
+                    return;
                 }
             }
         }

@@ -119,6 +119,16 @@ impl Query {
         Ok(parsed)
     }
 
+    /// What the same query asks for when it is answered with events.
+    pub(super) fn into_events(mut self) -> Result<Self, Refusal> {
+        if self.format == Format::Raw {
+            let message = "format: events are JSON; raw is for WebSockets";
+            return Err(Refusal::bad_request("bad_format", message));
+        }
+        self.format = Format::Events;
+        Ok(self)
+    }
+
     fn add(&mut self, subscription: Subscription, quota: Quota) -> Result<(), Refusal> {
         if !self.subscriptions.contains(&subscription) {
             self.subscriptions.push(subscription);

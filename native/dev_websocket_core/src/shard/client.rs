@@ -17,6 +17,7 @@ use crate::connection::link::Link;
 use crate::counters::Counters;
 use crate::disconnect::Disconnect;
 use crate::publication::Publication;
+use crate::shared::Shared;
 
 /// A broken pipe is an error for us, not a signal for the whole program.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
@@ -78,8 +79,9 @@ impl Client {
         seqs: &[Seq],
         limit: usize,
         sent: &mut Sent,
-        counters: &Counters,
+        shared: &Shared,
     ) -> io::Result<()> {
+        let counters = &shared.counters;
         let matched = batch.messages(seqs);
         sent.matched += matched;
         if self.is_muted {
@@ -90,6 +92,10 @@ impl Client {
             self.disconnect_slow(counters);
             counters.dropped_disconnected.add(matched);
             return Ok(());
+        }
+        if self.format == Format::Events {
+            seqs.iter()
+                .for_each(|seq| batch.get(*seq).prepare_event(&shared.epoch));
         }
         if self.outbox.is_empty() {
             let stream = &self.link.stream;
@@ -138,8 +144,9 @@ impl Client {
         &mut self,
         publications: Vec<Arc<Publication>>,
         sent: &mut Sent,
-        counters: &Counters,
+        shared: &Shared,
     ) -> io::Result<()> {
+        let counters = &shared.counters;
         let is_message = |publication: &&Arc<Publication>| publication.is_message();
         let matched = publications.iter().filter(is_message).count() as u64;
         sent.matched += matched;
@@ -153,6 +160,9 @@ impl Client {
             return Ok(());
         }
         for publication in publications {
+            if self.format == Format::Events {
+                publication.prepare_event(&shared.epoch);
+            }
             self.outbox.push(publication);
         }
         self.flush(sent)
@@ -161,6 +171,11 @@ impl Client {
     /// Whether nothing waits for its socket.
     pub(crate) fn has_taken_everything(&self) -> bool {
         self.outbox.is_empty()
+    }
+
+    /// Puts what is not of the publications behind what waits, to be sent with what follows.
+    pub(crate) fn push_control(&mut self, bytes: Bytes) {
+        self.outbox.push_control(bytes);
     }
 
     /// Sends frames of the control protocol, behind what waits.

@@ -124,6 +124,8 @@ impl fmt::Debug for Answer {
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) link: Arc<Link>,
+    /// The answer to its request, which goes first.
+    pub(crate) head: Bytes,
     pub(crate) format: Format,
     pub(crate) slow: SlowPolicy,
     pub(crate) from: Option<From>,
@@ -143,6 +145,8 @@ pub(crate) enum Format {
     Json,
     /// The data of messages and nothing else.
     Raw,
+    /// As JSON, as server-sent events.
+    Events,
 }
 
 /// What becomes of publications that a slow connection has no room for.

@@ -13,6 +13,7 @@ use super::registry::{ConnectionIndex, Seq};
 use super::replay::Replay;
 use super::replaying::MAX_DEFERRED;
 use crate::cursor::{From, Since};
+use crate::event;
 use crate::fault::fault_point;
 use crate::fault_code::FaultCode;
 use crate::protocol::{Fault, Limits, Reply, RequestId, Subscribed};
@@ -117,6 +118,7 @@ impl Shard {
         let index = self.clients.insert(client) as ConnectionIndex;
         self.by_id.insert(id, index);
         self.add_subscriptions(index, opening.subscriptions);
+        self.begin_answer(index, opening.head);
         let shared = self.shared.clone();
         let reply = Reply::established(
             self.subscribed(index),
@@ -126,7 +128,9 @@ impl Shard {
             &opening.ignored,
             now(),
         );
-        self.reply(index, &reply);
+        // Who gets past publications has not had everything yet.
+        let cursor = reply.cursor().filter(|_| opening.from.is_none());
+        self.reply_at(index, &reply, cursor);
         if let Some(from) = opening.from {
             let is_other_epoch = matches!(&from, From::Since(since) if !since.is_of(&shared.epoch));
             let replay = Replay::new(from, self.seq);
@@ -353,13 +357,34 @@ impl Shard {
 
     /// Sends a frame of the control protocol, which a raw connection does not have.
     pub(super) fn reply(&mut self, index: ConnectionIndex, reply: &Reply<'_>) {
+        self.reply_at(index, reply, reply.cursor());
+    }
+
+    fn reply_at(&mut self, index: ConnectionIndex, reply: &Reply<'_>, cursor: Option<Seq>) {
         let Some(client) = self.clients.get(index as usize) else {
             return;
         };
-        if client.format == Format::Json {
-            let frame = reply.encode();
-            client.link.control_made(frame.len());
-            self.send_control(index, frame);
+        let frame = reply.encode();
+        let frame = match (client.format, cursor) {
+            (Format::Json, _) => frame,
+            (Format::Raw, _) => return,
+            (Format::Events, None) => event::of(&frame, event::END),
+            (Format::Events, Some(seq)) => {
+                event::of(&frame, event::end_at(&self.shared.epoch, seq).as_bytes())
+            }
+        };
+        client.link.control_made(frame.len());
+        self.send_control(index, frame);
+    }
+
+    /// Answers the request of a new connection. What follows goes out with it where something does.
+    fn begin_answer(&mut self, index: ConnectionIndex, head: Bytes) {
+        let client = &mut self.clients[index as usize];
+        client.link.control_made(head.len());
+        if client.format == Format::Raw {
+            self.send_control(index, head);
+        } else {
+            client.push_control(head);
         }
     }
 

@@ -231,13 +231,12 @@ impl Shard {
                 &self.merged
             }
         };
-        let counters = &self.shared.counters;
         let result = client.deliver(
             &self.batch,
             seqs,
             self.pending_limit,
             &mut self.sent,
-            counters,
+            &self.shared,
         );
         client.active.clear();
         client.served = self.seq;
