@@ -80,7 +80,6 @@ export interface Problem extends Error {
   code: number | string
   fatal: boolean
   id?: number
-  items?: Items
   status?: number
 }
 

@@ -241,7 +241,7 @@ export class Client {
       // A request is refused whole. Kept, it would be refused in the URL of the next connection too.
       this.#wanted.remove(refused)
     }
-    this.#emit('error', problem(frame.code, frame.message, { id: frame.id, items: refused, fatal: false }))
+    this.#emit('error', problem(frame.code, frame.message, { id: frame.id, fatal: false }))
   }
 
   /** Whatever has a lower number than an answer comes before it, unless past publications come at the same time. */

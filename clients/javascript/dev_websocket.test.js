@@ -154,19 +154,6 @@ test('each connection tells how it was established, and each message its size', 
   assert.deepEqual(told, [['e', 'connecting'], JSON.stringify(frame).length, ['e', 'connecting']])
 })
 
-test('a refused subscription is named, and not asked for again', () => {
-  const { client, sockets, clock } = disconnected({ topics: 'a' })
-  const refused = []
-  client.on('error', ({ code, items }) => refused.push([code, items]))
-  sockets[0].establish()
-  client.subscribe({ match: ['('] })
-  sockets[0].tell({ type: 'error', id: sockets[0].sent.at(-1).id, code: 'bad_regex', message: 'no' })
-  assert.deepEqual(refused, [['bad_regex', { match: ['('] }]])
-  sockets[0].onclose({ code: 1006, reason: '' })
-  clock.step()
-  assert.equal(sockets[1].url.search, '?token=x&topic=a&since=e%3A0')
-})
-
 test('a cursor is checked', () => {
   assert.throws(() => disconnected({ cursor: 'nonsense' }), TypeError)
   assert.equal(disconnected({ cursor: 'e:5' }).sockets[0].url.searchParams.get('since'), 'e:5')

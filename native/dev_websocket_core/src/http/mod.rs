@@ -4,6 +4,7 @@ mod accepted;
 mod documents;
 mod events;
 mod origin;
+mod page;
 mod query;
 mod refusal;
 mod upgrade;
@@ -123,6 +124,7 @@ fn route<B>(
         return Ok(Outcome::Accepted(Box::new(accepted)));
     }
     let endpoint = match path {
+        "/" => "page",
         WEBSOCKET_PATH | "/events" => "events",
         "/info" => "info",
         "/health" => "health",
@@ -139,6 +141,7 @@ fn route<B>(
             return Ok(Outcome::Accepted(Box::new(accepted)));
         }
         (&Method::HEAD, "events") => answer_with(StatusCode::OK, events::CONTENT, ""),
+        (&Method::GET | &Method::HEAD, "page") => page::answer(),
         (&Method::GET | &Method::HEAD, "info") => documents::info(shared),
         (&Method::GET | &Method::HEAD, _) => documents::health(shared),
         _ => return Err(Refusal::method(METHODS)),
