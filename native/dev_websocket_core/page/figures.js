@@ -7,7 +7,6 @@ const LOOK_BACK = 5000
 /** The numbers above the stream: how much came, how fast, how late, and what is missing. */
 export class Figures {
   #latencies
-  #received
   #volume
   #missed
   #gaps
@@ -19,16 +18,14 @@ export class Figures {
   clear () {
     this.rates = new Rates(second())
     this.#latencies = []
-    this.#received = this.#volume = this.#missed = this.#gaps = 0
+    this.#volume = this.#missed = this.#gaps = 0
   }
 
-  /** Counts a message; only of a live one it is known when it came, and how late. */
-  message ({ frame, isLive, latency }) {
-    this.#received++
-    this.#volume += frame.size ?? 0
-    if (!isLive) return
-    this.rates.count(frame.topics ?? [], second())
-    this.#latencies.push({ at: performance.now(), latency })
+  /** Counts a message; only a live one has come just now. */
+  message ({ frame, isLive, latency, size }) {
+    this.#volume += size
+    this.rates.count(frame.topics ?? [], second(), isLive)
+    if (isLive) this.#latencies.push({ at: performance.now(), latency })
   }
 
   gap ({ dropped = 0 }) {
@@ -39,7 +36,7 @@ export class Figures {
   draw () {
     const { all } = this.rates
     say($('rate'), perSecond(all.rate(second())))
-    say($('received'), number(this.#received))
+    say($('received'), number(all.total))
     say($('volume'), this.#volume > 0 ? size(this.#volume) : '')
     this.#latencies = this.#latencies.filter(({ at }) => at > performance.now() - LOOK_BACK)
     const latency = median(this.#latencies.map(({ latency }) => latency))
@@ -54,7 +51,7 @@ export class Figures {
 /** Draws a series as the two paths of a picture: what is below the line, and the line. */
 export function trace (picture, series) {
   const { width, height } = picture.viewBox.baseVal
-  const path = area(series, width, height)
+  const path = series.some((count) => count > 0) ? area(series, width, height) : { area: '', line: '' }
   picture.firstChild.setAttribute('d', path.area)
   picture.lastChild.setAttribute('d', path.line)
 }

@@ -18,10 +18,12 @@ export class Window {
     this.#first = this.#now = second
   }
 
-  count (second) {
+  /** What is not live counts as one more of all time. */
+  count (second, isLive = true) {
     this.goOn(second)
-    this.#counts[second % SPAN]++
     this.total++
+    if (!isLive) return
+    this.#counts[second % SPAN]++
     this.recent++
   }
 
@@ -57,11 +59,11 @@ export class Rates {
     this.all = new Window(second)
   }
 
-  count (topics, second) {
-    this.all.count(second)
+  count (topics, second, isLive) {
+    this.all.count(second, isLive)
     for (const topic of topics) {
       const window = this.#topics.get(topic) ?? new Window(second)
-      window.count(second)
+      window.count(second, isLive)
       // Behind the others: those at the head have been silent longest.
       this.#topics.delete(topic)
       this.#topics.set(topic, window)

@@ -40,6 +40,8 @@ test('the busiest topics come first', () => {
   assert.deepEqual(busiest.map(({ topic, total }) => [topic, total]), [['b', 2], ['a', 1], ['old', 2]])
   assert.equal(rates.all.total, 5)
   assert.equal(rates.all.rate(101), 3 / 5)
+  rates.count(['b'], 101, false)
+  assert.deepEqual(rates.busiest(1, 101)[0], { ...busiest[0], total: 3 })
 })
 
 test('topics without end take no memory without end', () => {

@@ -121,10 +121,10 @@ export class Rows {
   #gap ({ reason, dropped = 0, after, epoch }) {
     const count = `${number(dropped)} ${dropped === 1 ? 'message' : 'messages'}`
     const text = GAPS[reason]?.(count) ?? `${count} missing: ${reason}`
-    const place = after === undefined ? epoch : `after ${number(after)}`
+    const place = reason === 'epoch' ? epoch : `after ${after ?? '?'}`
     return h('li', { class: 'gap' },
       h('button', { class: 'line', tabindex: -1, 'aria-label': text }),
-      h('b', {}, text), h('span', {}, place ?? ''), h('code', {}, reason))
+      h('b', {}, text), h('span', {}, place), h('code', {}, reason))
   }
 
   #message ({ frame, isLive }) {

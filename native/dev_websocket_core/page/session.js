@@ -55,7 +55,7 @@ export class Session {
   }
 
   async #diagnose (client, choice) {
-    const faults = await faultsOf(choice)
+    const faults = await faultsOf({ ...choice, since: client.cursor })
     if (client !== this.#client || faults === null || client.state === 'open') return
     if (faults.length > 0) return this.#events.refused(faults)
     // It may have come back just now.

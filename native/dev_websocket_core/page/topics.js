@@ -28,7 +28,7 @@ export class Topics {
     if (!isHeld) {
       for (const topic of known) {
         if (busiest.length >= MAX_ROWS) break
-        if (!rates.has(topic)) busiest.push({ topic, total: 0, rate: 0, series: [0, 0, 0, 0, 0, 0] })
+        if (!rates.has(topic)) busiest.push({ topic, total: 0, rate: 0, series: [] })
       }
     }
     for (const row of busiest) this.#update(row)
@@ -47,7 +47,7 @@ export class Topics {
     row.className = `${total > 0 ? '' : 'quiet'} ${isChosen ? 'chosen' : ''}`
     add.setAttribute('aria-pressed', String(isChosen))
     say(add, isChosen ? '✓' : '+')
-    say(speed, total > 0 ? `${perSecond(rate)}/s` : '')
+    say(speed, rate > 0 ? `${perSecond(rate)}/s` : '')
     say(count, total > 0 ? number(total) : '')
     trace(picture, fold(series, POINT))
   }
