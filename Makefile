@@ -1,7 +1,7 @@
 # Every command of the project. CI calls these and nothing else.
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help build package run watch test lint dialyzer bench clean
+.PHONY: help build package run watch test conformance lint dialyzer bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -19,10 +19,14 @@ run: build ## a VM with the device and a feed of recorded process results
 watch: ## what a subscriber gets: make watch TOPIC=prices
 	@URI="$(URI)" TOPIC="$(TOPIC)" examples/feed/watch
 
-test: ## all tests: Rust, Erlang, as a dependency, and real clients end to end
+test: ## all tests: Rust, Erlang, as a dependency, real clients end to end, and the Autobahn suite
 	@.ci/requirements build test
 	@$(MAKE) build
 	@test/run
+
+conformance: build ## the Autobahn test suite against an echo through Erlang
+	@.ci/requirements build test
+	@test/conformance/run
 
 lint: ## format, clippy and xref
 	@.ci/requirements build test

@@ -9,10 +9,13 @@
 -export([cast/1, publish/2, publish_json/2, has_audience/0, count_dropped/1]).
 -export([describe/0, info/0, config/0, stats/0]).
 -export([adopt/1, apply_options/1]).
--export([listen/2, unlisten/1, send/2, connection/1]).
+-export([listen/2, unlisten/1, send/2]).
+-export([connection/1, connections/1, disconnect/1]).
 
 %% Longer than the engine takes to close all connections.
 -define(DEADLINE, 10000).
+%% Connections of a page, unless told otherwise.
+-define(PAGE, 100).
 %% Characters of a reason that are shown in the log.
 -define(MAX_SHOWN, 200).
 %% Set when the search for the engine came to nothing, so that casts do not
@@ -186,7 +189,34 @@ send(Connection, Payload) ->
 connection(Connection) ->
     with_engine(fun() -> answer(fun(Ref) -> hb_websocket_nif:connection(Ref, Connection) end) end).
 
+%% @doc A page of the connections, and where the next one begins.
+-spec connections(term()) -> {ok, map()} | {error, term()}.
+connections(Opts) when is_map(Opts) ->
+    Cursor = maps:get(cursor, Opts, 0),
+    Limit = maps:get(limit, Opts, ?PAGE),
+    with_engine(
+        fun() ->
+            case answer(fun(Ref) -> hb_websocket_nif:connections(Ref, Cursor, Limit) end) of
+                {ok, Found} -> {ok, #{connections => Found, cursor => next(Found)}};
+                {error, no_connection} -> {ok, #{connections => [], cursor => done}};
+                Error -> Error
+            end
+        end
+    );
+connections(_Opts) ->
+    {error, {bad_argument, <<"options are a map">>}}.
+
+%% @doc End a connection.
+-spec disconnect(term()) -> ok | {error, term()}.
+disconnect(Connection) ->
+    with_engine(fun() -> hb_websocket_nif:disconnect(Connection) end).
+
 %%% Private functions.
+
+%% @doc A page that is not full may have lost some that ended meanwhile, so only an
+%% empty one is known to be the last.
+next([]) -> done;
+next(Found) -> maps:get(connection, lists:last(Found)).
 
 %% @doc A cast of a device whose `on_load' could not load the engine. Casts search
 %% for it once only.

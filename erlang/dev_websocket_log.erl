@@ -6,23 +6,22 @@
 %%%
 %%% The engine's events come through a process of their own, the reader. It has one
 %%% batch at a time, so while the log is slow they wait in the engine, within a
-%%% bound. It is known to the engine and registered under no name; every call of
-%%% the device that asks the engine something sees to it that there is one.
+%%% bound. It is known to the engine and registered under no name, and every call of
+%%% the device that asks the engine something sees to it that there is one. While it
+%%% waits, nothing of this module is on its stack, so that a reload does it no harm.
 %%%
 %%% No domain is set: the handler that writes to the terminal leaves out all
 %%% domains but its own. Levels go by the module `dev_websocket', whatever the
 %%% modules are called on this node.
 -module(dev_websocket_log).
--behaviour(gen_server).
 -export([attend/0, log/4]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/0, read/0]).
 
 %% @doc See to it that somebody reads what the engine tells. Never raises.
 -spec attend() -> ok.
 attend() ->
-    try hb_websocket_nif:is_log_read() of
-        false -> _ = gen_server:start(?MODULE, [], []);
-        _ -> ok
+    _ = try
+        hb_websocket_nif:is_log_read() =:= false andalso proc_lib:start(?MODULE, init, [])
     catch
         _:_ -> ok
     end,
@@ -40,28 +39,34 @@ log(Level, Event, Format, Arguments) ->
 
 %%% The reader.
 
-init([]) ->
+%% @doc Become the reader, if nobody was faster.
+-spec init() -> ok | no_return().
+init() ->
     %% The end of the application that called is not the end of the log.
     group_leader(whereis(init), self()),
-    case hb_websocket_nif:read_log() of
-        ok -> {ok, []};
-        {error, _} -> ignore
+    Result = hb_websocket_nif:read_log(),
+    proc_lib:init_ack(ok),
+    case Result of
+        ok -> wait();
+        {error, _} -> ok
     end.
 
-handle_call(_Request, _From, State) ->
-    {reply, ok, State}.
-
-handle_cast(_Cast, State) ->
-    {noreply, State}.
-
-handle_info({log, Events}, State) ->
-    lists:foreach(fun log/1, Events),
-    _ = hb_websocket_nif:acknowledge_log(),
-    {noreply, State, hibernate};
-handle_info(_Other, State) ->
-    {noreply, State}.
+%% @doc Log what has come.
+-spec read() -> no_return().
+read() ->
+    receive
+        {log, Events} ->
+            lists:foreach(fun log/1, Events),
+            _ = hb_websocket_nif:acknowledge_log();
+        _ ->
+            ok
+    end,
+    wait().
 
 %%% Private functions.
+
+wait() ->
+    proc_lib:hibernate(?MODULE, read, []).
 
 log({Level, Text, Metadata}) ->
     try logger:log(Level, Text, Metadata)

@@ -16,7 +16,8 @@
 -export([wants_slot/2, publish_slot/3, publish_slot_large/3]).
 -export([has_audience/0, count_dropped/1]).
 -export([describe/0, info/0, settings/0, stats/0, validate/1]).
--export([listen/1, unlisten/1, acknowledge/1, send/2, send_large/2, connection/2]).
+-export([listen/1, unlisten/1, acknowledge/1, send/2, send_large/2]).
+-export([connection/2, connections/3, disconnect/1]).
 -export([read_log/0, acknowledge_log/0, is_log_read/0]).
 -export([load/0, application/0]).
 
@@ -144,6 +145,15 @@ acknowledge_log() -> not_loaded().
 %% @doc Say whether some process gets what goes to the log.
 -spec is_log_read() -> boolean() | {error, term()}.
 is_log_read() -> not_loaded().
+
+%% @doc Ask for a page of the connections: at most `Limit' (1 to 1000) with numbers
+%% greater than `After', in order. `{error, no_connection}' when there are none.
+-spec connections(term(), term(), term()) -> ok | {error, term()}.
+connections(_Ref, _After, _Limit) -> not_loaded().
+
+%% @doc End a connection.
+-spec disconnect(term()) -> ok | {error, term()}.
+disconnect(_Connection) -> not_loaded().
 
 %% @doc The application that this module belongs to, for its environment.
 -spec application() -> atom().

@@ -27,6 +27,7 @@ log_test_() ->
             what_was_in_the_mailbox_of_a_killed_reader_is_counted,
             many_callers_start_one_reader,
             a_reader_outlives_its_caller_and_its_code,
+            copies_of_the_device_share_a_reader,
             a_log_that_stands_still_holds_nobody_up
         ]
     ].
@@ -123,7 +124,8 @@ connections_closed_for_what_clients_did_are_told() ->
             ?assertMatch({info, #{peer := Peer, code := Code, reason := Reason}}, Told),
             ?assert(is_integer(Connection)),
             Start = <<"The WebSocket server has closed connection ", (integer_to_binary(Connection))/binary, " of ", Peer/binary, ": ">>,
-            ?assertMatch({0, _}, binary:match(text(closed_connection, Peer), Start))
+            ?assertMatch({0, _}, binary:match(text(closed_connection, Peer), Start)),
+            ok = gen_tcp:close(Client)
         end,
         [
             {fun(Client) -> ws_client:send_frame(Client, #{opcode => 1, payload => ?SECRET, mask => false}) end, 1002, <<"protocol">>},
@@ -294,6 +296,35 @@ a_reader_outlives_its_caller_and_its_code() ->
     Told(),
     nothing_else().
 
+copies_of_the_device_share_a_reader() ->
+    Copies = [{Copy, _, _} | _] = device_copy:modules(),
+    [{module, Module} = code:load_binary(Module, File, Beam) || {Module, File, Beam} <- Copies],
+    Reader = reader(),
+    {ok, _} = Copy:info(),
+    ?assertEqual({error, {already_read, Reader}}, hb_websocket_nif:read_log()),
+    Told = fun() ->
+        Peer = request("/ws", []),
+        ?assertMatch({info, #{peer := Peer}}, told(refused_upgrade))
+    end,
+    Told(),
+    %% A reader of the copy ends with the copy's code, and what it had just got is lost.
+    kill(Reader),
+    {ok, _} = Copy:info(),
+    {error, {already_read, Other}} = hb_websocket_nif:read_log(),
+    ?assertEqual([], readers()),
+    Told(),
+    [begin true = code:delete(Module), code:purge(Module) end || {Module, _, _} <- Copies],
+    ?assertEqual({ok, <<"OK">>}, dev_websocket:cast(#{}, #{})),
+    Monitor = monitor(process, Other),
+    #{host := Host, port := Port} = uri_string:parse(binary_to_list(element(2, hb_websocket_nif:info()))),
+    {ok, Socket, 426, _, _} = ws_client:request({Host, Port}, "/ws", []),
+    ok = gen_tcp:close(Socket),
+    receive {'DOWN', Monitor, process, Other, _} -> ok after ?DEADLINE -> error(alive) end,
+    {ok, _} = dev_websocket:info(),
+    Told(),
+    ?assertMatch(#{<<"log_events_dropped">> := 1}, dev_websocket:stats()),
+    nothing_else().
+
 a_log_that_stands_still_holds_nobody_up() ->
     ok = logger:update_handler_config(?MODULE, config, #{test => self(), is_held => true}),
     Reader = reader(),
@@ -412,7 +443,7 @@ readers() ->
      ||
         Process <- processes(),
         {dictionary, Dictionary} <- [process_info(Process, dictionary)],
-        proplists:get_value('$initial_call', Dictionary) =:= {dev_websocket_log, init, 1}
+        proplists:get_value('$initial_call', Dictionary) =:= {dev_websocket_log, init, 0}
     ].
 
 kill(Process) ->

@@ -246,7 +246,9 @@ device_names({attribute, _, Name, Value}, Self, Group) when Name =/= spec, Name 
 device_names({call, _, {remote, _, {atom, _, Module}, {atom, _, Function}}, [{atom, _, Self} | Rest]}, Self, Group) when
     {Module, Function} =:= {hb_device_archive, implementation_dir};
     {Module, Function} =:= {gen_server, start};
-    {Module, Function} =:= {gen_server, start_link}
+    {Module, Function} =:= {gen_server, start_link};
+    {Module, Function} =:= {proc_lib, start};
+    {Module, Function} =:= {proc_lib, hibernate}
 ->
     device_names(Rest, Self, Group);
 device_names({tuple, _, [{atom, _, Self}, {atom, _, _}, {nil, _}]}, Self, _Group) ->

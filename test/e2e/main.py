@@ -9,7 +9,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
-from support.case import end_shared_vm  # noqa: E402
+from support.case import end_shared_vms  # noqa: E402
 from support.vm import OUT  # noqa: E402
 
 
@@ -38,7 +38,7 @@ def main(names):
     failed = len({test.id() for test, _ in result.failures + result.errors} | {test.id() for test in result.unexpectedSuccesses})
     passed = result.testsRun - failed - len(result.skipped)
     try:
-        end_shared_vm()
+        end_shared_vms()
     except Exception as error:  # pylint: disable=broad-except
         print(error)
         failed += 1

@@ -1,11 +1,13 @@
 //! What the server tells about itself, to the program that it lives in and to clients.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
 use crate::protocol::{Limits, PROTOCOL};
 use crate::settings::size;
+use crate::shard::command::Format;
 use crate::shared::{Shared, WEBSOCKET_PATH};
 
 /// What `info` tells.
@@ -37,6 +39,42 @@ impl Shared {
             "epoch": self.epoch,
             "limits": Limits::of(&self.settings()),
         })
+    }
+
+    /// Gauges and counts by name.
+    pub(crate) fn stats(&self) -> Vec<(&'static str, u64)> {
+        let [json, raw, events] = Format::ALL.map(|format| self.admission.connections_of(format));
+        let subscriptions = self.gauges.iter().map(|gauges| &gauges.subscriptions);
+        let measures = &self.counters.measures;
+        let (latency, encoding) = (
+            measures.cast_to_socket.snapshot(),
+            measures.encode.snapshot(),
+        );
+        let mut stats = self.counters.list();
+        stats.extend([
+            ("connections", self.admission.connections()),
+            ("connections_json", json),
+            ("connections_raw", raw),
+            ("connections_events", events),
+            ("handshakes", self.handshakes.len() as u64),
+            (
+                "subscriptions",
+                subscriptions
+                    .map(|count| count.load(Ordering::Relaxed))
+                    .sum(),
+            ),
+            ("expressions", self.expressions.len() as u64),
+            ("topics", self.directory.len() as u64),
+            ("seq", self.log.last_seq()),
+            ("ingress_waiting_bytes", self.log.waiting_bytes()),
+            ("pending_bytes", self.connections.pending_bytes()),
+            ("history_kept_bytes", self.log.history_bytes() as u64),
+            ("cast_to_socket_p50_ns", latency.percentile(50)),
+            ("cast_to_socket_p99_ns", latency.percentile(99)),
+            ("encode_p50_ns", encoding.percentile(50)),
+            ("encode_p99_ns", encoding.percentile(99)),
+        ]);
+        stats
     }
 
     fn uri(&self) -> String {

@@ -103,7 +103,7 @@ impl Server {
                 shared.clone(),
                 shared.mailboxes[index].clone(),
                 cursor,
-                index == 0,
+                index,
             );
             match std::thread::Builder::new()
                 .name(format!("ws-shard-{index}"))
@@ -149,18 +149,7 @@ impl Server {
     /// Gauges and counts by name.
     #[must_use]
     pub fn stats(&self) -> Vec<(&'static str, u64)> {
-        let shared = &self.shared;
-        let mut stats = shared.counters.list();
-        stats.extend([
-            ("connections", shared.admission.connections()),
-            ("handshakes", shared.handshakes.len() as u64),
-            ("expressions", shared.expressions.len() as u64),
-            ("topics", shared.directory.len() as u64),
-            ("seq", shared.log.last_seq()),
-            ("ingress_waiting_bytes", shared.log.waiting_bytes()),
-            ("history_kept_bytes", shared.log.history_bytes() as u64),
-        ]);
-        stats
+        self.shared.stats()
     }
 
     /// Takes new settings while running. A new address is bound before the old one is left, where both can be.

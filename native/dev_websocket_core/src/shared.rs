@@ -50,10 +50,18 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     pub(crate) log: Log,
     pub(crate) mailboxes: Box<[Arc<Mailbox>]>,
+    pub(crate) gauges: Box<[ShardGauges]>,
     pub(crate) connections: Connections,
     pub(crate) inbound: Arc<Inbound>,
     pub(crate) slots: Arc<Slots>,
     next_shard: AtomicUsize,
+}
+
+/// What a shard says of itself.
+#[derive(Debug, Default)]
+pub(crate) struct ShardGauges {
+    /// Subscriptions of its connections.
+    pub(crate) subscriptions: AtomicU64,
 }
 
 /// What outlives a server: the embedder hands it to the next one.
@@ -107,6 +115,7 @@ impl Shared {
             stopping: CancellationToken::new(),
             log,
             mailboxes: (0..shards).map(|_| Arc::default()).collect(),
+            gauges: (0..shards).map(|_| ShardGauges::default()).collect(),
             connections: Connections::default(),
             inbound,
             slots,

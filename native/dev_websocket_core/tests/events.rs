@@ -4,11 +4,12 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 
 use dev_websocket_core::{Direct, Disconnect};
 use parking_lot::Mutex;
 use serde_json::json;
-use support::{Client, Raw, TestServer, until, upgrade_request};
+use support::{Client, PATIENCE, Raw, TestServer, until, upgrade_request};
 
 fn ask(server: &TestServer, request: &str, headers: &str) -> support::Response {
     let mut raw = Raw::connect(server.address());
@@ -225,20 +226,33 @@ fn they_count_as_connections() {
     Client::connect(&server, "");
 }
 
+/// The number of the only connection.
+fn number(server: &TestServer) -> Option<u64> {
+    let (sender, answer) = channel();
+    let asked = server.connections(0, 1, move |found| sender.send(found).unwrap());
+    asked.ok()?;
+    let found = answer.recv_timeout(PATIENCE).unwrap();
+    Some(found.first()?.connection)
+}
+
 #[test]
 fn a_message_to_it_alone_is_an_event() {
     let server = TestServer::start();
     let mut events = Raw::events(&server, "/events?topic=a", "");
     events.event();
-    // It is the only connection of this server, whatever its number.
-    let first = (1..).find(|id| server.has_connection(*id)).unwrap();
+    until("its number", || number(&server).is_some());
+    let first = number(&server).unwrap();
     let answered = Arc::new(Mutex::new(None));
     let answer = answered.clone();
     server
         .connection(first, move |known| *answer.lock() = known)
         .unwrap();
     until("the answer", || answered.lock().is_some());
-    assert_eq!(answered.lock().take().unwrap().topics, ["a"]);
+    let known = answered.lock().take().unwrap();
+    assert_eq!(
+        (known.format, known.topics),
+        ("events", vec!["a".to_owned()])
+    );
     server.send("a", "before");
     (*server).send(first, &Direct::Text("hi")).unwrap();
     server.send("a", "behind");

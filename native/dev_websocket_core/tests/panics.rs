@@ -1,12 +1,16 @@
 //! Panics as events. The hook is the whole program's, so this test is alone.
 #![cfg(test)]
 
+mod support;
+
 use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use dev_websocket_core::diagnostics::{self, Value};
+use dev_websocket_core::diagnostics::{self, Event, Events, Value};
+use dev_websocket_core::{Listener, Payload};
+use support::{Raw, TEXT, TestServer, frame};
 
 const MARKER: &str = "sécret";
 
@@ -62,6 +66,8 @@ fn a_panic_of_an_engine_thread_is_an_event_without_the_text_that_it_happened_to(
         );
     }
     assert_eq!(OTHERS.load(Ordering::Relaxed), 0);
+    a_fault_of_a_running_server_is_told_once(&mut events);
+    assert_eq!(OTHERS.load(Ordering::Relaxed), 0);
 
     let other = thread::Builder::new().name("scheduler".into());
     other
@@ -70,4 +76,37 @@ fn a_panic_of_an_engine_thread_is_an_event_without_the_text_that_it_happened_to(
         .join()
         .unwrap_err();
     assert_eq!(OTHERS.load(Ordering::Relaxed), 1);
+}
+
+/// The program's own code is at fault here, on a thread of the engine.
+struct Faulty;
+
+impl Listener for Faulty {
+    fn deliver(&self, _: u64, payload: Payload, _: u32) -> bool {
+        panic!("faulty: {}", matches!(payload, Payload::Text(_)))
+    }
+}
+
+fn a_fault_of_a_running_server_is_told_once(events: &mut Events) {
+    let server = TestServer::start();
+    let address = server.address().to_string();
+    server.inbound.listen(Faulty, 1000);
+    let mut client = Raw::upgraded(&server, "?format=raw");
+    client.write(frame(TEXT, MARKER.as_bytes()));
+    assert_eq!(client.closed().1.0, 1011);
+    server.until_stat("connections", 0);
+    assert_eq!(server.counters.faults.get(), 1);
+    drop(server);
+    let mut told: Vec<Event> = Vec::new();
+    while told.last().is_none_or(|event| event.kind != "stopped") {
+        told.extend(events.wait().unwrap());
+    }
+    let kinds: Vec<_> = told.iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, ["started", "fault", "contained", "stopped"]);
+    let fields = |index: usize| &told[index].fields;
+    assert!(fields(0).contains(&("address", Value::Text(address))));
+    assert!(fields(1).contains(&("panic", Value::Text("faulty: true".into()))));
+    assert!(fields(1).contains(&("thread", Value::Text("ws-io".into()))));
+    assert!(fields(2).contains(&("what", Value::Text("a connection".into()))));
+    assert!(!format!("{told:?}").contains(MARKER), "{told:?}");
 }

@@ -8,7 +8,7 @@ use std::thread;
 
 use serde_json::{Value as Json, json};
 
-use support::{Client, Raw, TEXT, TestServer, seqs, upgrade_request};
+use support::{Client, Raw, TEXT, TestServer, frame, seqs, upgrade_request};
 
 fn epoch(client: &Client) -> String {
     client.established["epoch"].as_str().unwrap().to_owned()
@@ -238,4 +238,101 @@ fn resuming_at_random_loses_and_repeats_nothing() {
         let expected: Vec<u64> = (1..=casts).filter(|seq| (seq - 1) % 3 == 0).collect();
         assert_eq!(got, expected);
     });
+}
+
+/// `last` asks for no number, but what is published once the client is there is the client's, also if the server forgets
+/// it before it has found the newest.
+#[test]
+fn nothing_is_missing_without_a_word_after_the_newest() {
+    let server = TestServer::with(|settings| {
+        settings.history_bytes = 64 * 1024;
+        settings.pending_bytes = 256 * 1024 * 1024;
+    });
+    let casts = 5_000;
+    let is_done = AtomicBool::new(false);
+    let (clients, last) = thread::scope(|scope| {
+        let publisher = scope.spawn(|| {
+            for _ in 0..casts {
+                server.send("b", "x");
+            }
+            let last = server.send("a", "x");
+            is_done.store(true, Ordering::Release);
+            last
+        });
+        let mut clients = Vec::new();
+        while !is_done.load(Ordering::Acquire) {
+            clients.push(Client::connect(&server, "?topic=*&last=1"));
+        }
+        (clients, publisher.join().unwrap())
+    });
+    for mut client in clients {
+        let mut next = client.established["seq"].as_u64().unwrap() + 1;
+        while next <= last {
+            let frame = client.next();
+            let number = |key: &str| frame[key].as_u64().unwrap();
+            match frame["type"].as_str().unwrap() {
+                // That of before the client was there.
+                "message" if number("seq") < next => {}
+                "message" => {
+                    assert_eq!(number("seq"), next);
+                    next += 1;
+                }
+                "gap" => {
+                    assert_eq!(
+                        (number("after") + 1, &frame["reason"]),
+                        (next, &json!("expired"))
+                    );
+                    next = number("next");
+                }
+                _ => assert_eq!(frame["type"], "live"),
+            }
+        }
+    }
+}
+
+/// A pong is no cursor before it is known where the newest begin.
+#[test]
+fn a_pong_while_the_newest_are_looked_for_says_nothing() {
+    let server = TestServer::start();
+    for _ in 0..50_000 {
+        server.send("b", "x");
+    }
+    server.until_delivered();
+    let mut raw = Raw::connect(server.address());
+    let mut early = upgrade_request("?topic=a&last=1").into_bytes();
+    early.extend(frame(TEXT, br#"{"type":"ping"}"#));
+    raw.write(early);
+    assert_eq!(raw.response().status, 101);
+    assert_eq!(raw.json()["seq"], 50_000);
+    let (first, second) = (raw.json(), raw.json());
+    // Unless they were found at once.
+    if first["type"] == "pong" {
+        assert_eq!((&first["seq"], &second["seq"]), (&json!(0), &json!(50_000)));
+    } else {
+        assert_eq!(
+            (&first["type"], &second["seq"]),
+            (&json!("live"), &json!(50_000))
+        );
+    }
+}
+
+/// There is no frame to tell a raw connection of what was forgotten before it got it.
+#[test]
+fn a_raw_connection_is_closed_when_the_server_forgets_what_it_was_to_get() {
+    let server = TestServer::start();
+    let data = "x".repeat(16 * 1024);
+    for _ in 0..600 {
+        server.send("a", &data);
+    }
+    server.until_delivered();
+    let mut lazy = Raw::small(&server, "?topic=a&format=raw&last=600");
+    // It does not read on, so the rest of its replay waits, and is forgotten meanwhile.
+    lazy.text();
+    for _ in 0..1500 {
+        server.send("b", &data);
+    }
+    server.until_delivered();
+    let (frames, (code, _)) = lazy.closed();
+    assert!(frames.len() < 599);
+    assert_eq!(code, 1013);
 }

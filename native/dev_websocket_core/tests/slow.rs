@@ -432,3 +432,31 @@ fn who_would_rather_go_than_miss_something_is_closed() {
         assert_eq!(frame["seq"], place as u64 + 1);
     }
 }
+
+/// An answer says that everything up to its number came before it. That is not so any more for who is being closed.
+#[test]
+fn who_is_being_closed_gets_no_more_answers() {
+    let server = server();
+    let mut slow = Raw::small(&server, "?topic=a&slow=close");
+    slow.json();
+    let data = "x".repeat(DATA);
+    while server.counters.dropped_slow.get() == 0 {
+        server.send("a", &data);
+        slow.send(TEXT, br#"{"type":"ping"}"#);
+    }
+    let (frames, (code, _)) = slow.closed();
+    assert_eq!(code, 1013);
+    let mut next = 1;
+    for frame in frames {
+        let frame: Json = serde_json::from_str(&frame).unwrap();
+        if frame["type"] == "message" {
+            assert_eq!(frame["seq"], next);
+            next += 1;
+        } else {
+            assert_eq!(
+                (&frame["type"], &frame["seq"]),
+                (&json!("pong"), &json!(next - 1))
+            );
+        }
+    }
+}

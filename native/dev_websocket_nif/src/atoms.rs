@@ -60,6 +60,11 @@ rustler::atoms! {
     format,
     json,
     raw,
+    events,
+    connection,
+    age,
+    pending_bytes,
+    pending_frames,
     topics,
     headers,
     // What the engine tells its operator.

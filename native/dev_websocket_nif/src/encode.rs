@@ -131,26 +131,42 @@ pub(crate) fn connection(env: Env<'_>, known: Option<ConnectionInfo>) -> Term<'_
         return sent(env, &Sent::NoConnection);
     };
     let bytes = |bytes: &[u8]| Term::from(NewBinary::from_slice(env, bytes));
-    let format = if known.is_raw {
-        atoms::raw()
-    } else {
-        atoms::json()
-    };
     let headers = known
         .headers
         .iter()
         .map(|(name, value)| (bytes(name), bytes(value)));
-    let topics: Vec<_> = known.topics.iter().map(|topic| text(env, topic)).collect();
-    let known = map(
-        env,
-        [
-            (atoms::peer(), text(env, &known.peer.to_string())),
-            (atoms::format(), format.encode(env)),
-            (atoms::topics(), topics.encode(env)),
-            (atoms::headers(), map(env, headers)),
-        ],
-    );
+    let headers = (atoms::headers(), map(env, headers));
+    let known = map(env, summary(env, &known).into_iter().chain([headers]));
     (atoms::ok(), known).encode(env)
+}
+
+/// `{ok, [Map]}`.
+pub(crate) fn connections(env: Env<'_>, found: Vec<ConnectionInfo>) -> Term<'_> {
+    let maps: Vec<_> = found
+        .iter()
+        .map(|known| map(env, summary(env, known)))
+        .collect();
+    (atoms::ok(), maps).encode(env)
+}
+
+/// What a list of connections tells of each.
+fn summary<'a>(env: Env<'a>, known: &ConnectionInfo) -> [(Atom, Term<'a>); 8] {
+    let format = match known.format {
+        "raw" => atoms::raw(),
+        "events" => atoms::events(),
+        _ => atoms::json(),
+    };
+    let topics: Vec<_> = known.topics.iter().map(|topic| text(env, topic)).collect();
+    [
+        (atoms::connection(), known.connection.encode(env)),
+        (atoms::peer(), text(env, &known.peer.to_string())),
+        (atoms::format(), format.encode(env)),
+        (atoms::age(), known.age.encode(env)),
+        (atoms::pending_bytes(), known.pending_bytes.encode(env)),
+        (atoms::pending_frames(), known.pending_frames.encode(env)),
+        (atoms::dropped(), known.dropped.encode(env)),
+        (atoms::topics(), topics.encode(env)),
+    ]
 }
 
 /// `{ok, Uri, Topics}`.

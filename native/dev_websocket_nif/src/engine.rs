@@ -243,7 +243,10 @@ impl Engine {
     pub(crate) fn contained(&self, panic: &(dyn Any + Send)) {
         self.counters.faults.add(1);
         let text = panic_text(panic);
-        tracing::error!(name: "fault", panic = text, "The WebSocket server has a fault: {text}.");
+        tracing::error!(
+            name: "fault", panic = text,
+            "The WebSocket server has a fault: {text}."
+        );
     }
 
     /// After a fault there may be no server any more, and no command may believe that one is on its way.

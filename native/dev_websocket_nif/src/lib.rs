@@ -10,6 +10,7 @@ mod direct;
 mod encode;
 mod engine;
 mod inbound;
+mod inspection;
 mod integers;
 mod logging;
 mod origin;
@@ -232,7 +233,7 @@ fn connection<'a>(env: Env<'a>, reference: Term<'a>, number: Term<'a>) -> Term<'
     let caller = env.pid();
     let mut mail = OwnedEnv::new();
     let reference = mail.save(reference);
-    let asked = direct::connection(number, move |known| {
+    let asked = inspection::connection(number, move |known| {
         // A caller that is gone by now has nobody to tell.
         let _ = mail.send_and_clear(&caller, |env| {
             (reference.load(env), encode::connection(env, known)).encode(env)
@@ -261,6 +262,32 @@ fn acknowledge_log(env: Env<'_>) -> Term<'_> {
 #[rustler::nif]
 fn is_log_read(env: Env<'_>) -> bool {
     logging::is_read(env)
+}
+
+/// A page of the connections, as `{Ref, Result}` to the caller. On a dirty scheduler, because there can be many.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn connections<'a>(
+    env: Env<'a>,
+    reference: Term<'a>,
+    after: Term<'a>,
+    limit: Term<'a>,
+) -> Term<'a> {
+    let caller = env.pid();
+    let mut mail = OwnedEnv::new();
+    let reference = mail.save(reference);
+    let asked = inspection::connections(after, limit, move |found| {
+        // A caller that is gone by now has nobody to tell.
+        let _ = mail.send_and_clear(&caller, |env| {
+            (reference.load(env), encode::connections(env, found)).encode(env)
+        });
+    });
+    encode::sent(env, &asked)
+}
+
+/// Ends a connection.
+#[rustler::nif]
+fn disconnect<'a>(env: Env<'a>, connection: Term<'a>) -> Term<'a> {
+    encode::sent(env, &inspection::disconnect(connection))
 }
 
 /// Says whether the settings would be taken.

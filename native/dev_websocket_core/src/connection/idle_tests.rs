@@ -48,7 +48,7 @@ impl Connections {
         let address = listener.local_addr().unwrap();
         let shared = Shared::new(Settings::default(), address, 1, log, lasting);
         let cursor = cursors.pop().unwrap();
-        let shard = Shard::new(shared.clone(), shared.mailboxes[0].clone(), cursor, true);
+        let shard = Shard::new(shared.clone(), shared.mailboxes[0].clone(), cursor, 0);
         let shard = std::thread::spawn(|| shard.run());
         Self {
             shared,

@@ -28,6 +28,7 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
 use self::link::Link;
 use self::stream::{ClientStream, TOO_MANY_FRAMES};
+use crate::counters::Counters;
 use crate::disconnect::Disconnect;
 use crate::fault::{contain_task, fault_point};
 use crate::fault_code::FaultCode;
@@ -77,6 +78,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>)
             .await
             .unwrap_or(Ending::Close(Disconnect::Fault));
         drop(entry);
+        count(&shared.counters, &ending);
         if let Ending::Close(reason) = ending {
             tell_closed(&link, reason);
             mute(&link);
@@ -111,6 +113,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>)
         .await
         .unwrap_or(Ending::Close(Disconnect::Fault));
     drop(entry);
+    count(&shared.counters, &ending);
     // It has a place in the line for the listener, before others.
     session.waiting = None;
     match ending {
@@ -128,6 +131,16 @@ pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>)
             finish(&link, session.blocked).await;
         }
     }
+}
+
+/// Counts why a connection ends.
+fn count(counters: &Counters, ending: &Ending) {
+    let count = match ending {
+        Ending::Closed => &counters.closed_by_client,
+        Ending::Gone => &counters.closed_gone,
+        Ending::Close(reason) => counters.closed(*reason),
+    };
+    count.add(1);
 }
 
 /// Tells the operator of a connection that is closed for what its client does.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::Level;
 
-/// Every kind of event. An event has its kind as its name: `tracing::info!(name: "started", ..)`.
+/// Every kind of event. An event has its kind as its name, `tracing::info!(name: "started", ..)`, else it is of the last.
 pub const KINDS: [&str; 12] = [
     "started",
     "stopped",

@@ -42,14 +42,13 @@ impl Accepted {
         query: Query,
         response: &Response<()>,
     ) -> Result<Self, Refusal> {
-        let permit =
-            shared
-                .admission
-                .admit(address.ip(), &settings)
-                .map_err(|full| match full {
-                    Full::Server => Refusal::full(),
-                    Full::Address => Refusal::too_many_connections(),
-                })?;
+        let permit = shared
+            .admission
+            .admit(address.ip(), query.format, &settings)
+            .map_err(|full| match full {
+                Full::Server => Refusal::full(),
+                Full::Address => Refusal::too_many_connections(),
+            })?;
         let mut head = Vec::new();
         write_response(&mut head, response)
             .map_err(|error| Refusal::bad_request("bad_handshake", error.to_string()))?;

@@ -1,9 +1,13 @@
-//! What the listener tells about itself: `/info` and `/health`.
+//! What the listener tells about itself: `/info`, `/health` and `/metrics`.
+
+use std::sync::Arc;
 
 use hyper::StatusCode;
+use hyper::header::HeaderMap;
 use serde_json::json;
 
-use super::{Answer, answer_with};
+use super::{Answer, accepts, answer_with};
+use crate::metrics;
 use crate::shared::Shared;
 
 const JSON: &str = "application/json";
@@ -12,6 +16,13 @@ const JSON: &str = "application/json";
 pub(super) fn info(shared: &Shared) -> Answer {
     let document = shared.describe().to_string();
     answer_with(StatusCode::OK, JSON, document)
+}
+
+/// What Prometheus reads.
+pub(super) fn metrics(shared: &Arc<Shared>, headers: &HeaderMap) -> Answer {
+    let is_open_metrics = accepts(headers, metrics::OPEN_METRICS);
+    let (content, document) = metrics::document(shared, is_open_metrics);
+    answer_with(StatusCode::OK, content, document)
 }
 
 /// 200 while publications come through, else 503 and the reason.

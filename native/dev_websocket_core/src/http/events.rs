@@ -3,15 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hyper::header::{
-    ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-};
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Request, Response};
 
 use super::accepted::{Accepted, read_query};
+use super::origin;
 use super::query::Query;
 use super::refusal::Refusal;
-use super::{origin, upgrade};
 use crate::cursor::{From, Since};
 use crate::fault_code::FaultCode;
 use crate::shared::Shared;
@@ -19,14 +17,8 @@ use crate::shared::Shared;
 /// Where a browser says how far it has come when it connects again.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
+/// The content type of events.
 pub(super) const CONTENT: &str = "text/event-stream";
-
-/// Whether a request for the WebSocket endpoint asks for events instead.
-pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
-    upgrade::tokens(headers, &ACCEPT)
-        .filter_map(|kind| kind.split(';').next())
-        .any(|kind| kind.trim().eq_ignore_ascii_case(CONTENT))
-}
 
 /// Answers a request for events.
 pub(super) fn accept<B>(

@@ -5,7 +5,7 @@ mod documents;
 mod events;
 mod origin;
 mod page;
-mod query;
+pub(crate) mod query;
 mod refusal;
 mod upgrade;
 
@@ -19,8 +19,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ALLOW,
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE,
+    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, UPGRADE,
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -119,7 +119,9 @@ fn route<B>(
     let settings = shared.settings();
     let headers = request.headers();
     let path = request.uri().path();
-    if path == WEBSOCKET_PATH && (headers.contains_key(UPGRADE) || !events::is_wanted(headers)) {
+    if path == WEBSOCKET_PATH
+        && (headers.contains_key(UPGRADE) || !accepts(headers, events::CONTENT))
+    {
         let accepted = upgrade::accept(shared, request, peer)?;
         return Ok(Outcome::Accepted(Box::new(accepted)));
     }
@@ -128,6 +130,7 @@ fn route<B>(
         WEBSOCKET_PATH | "/events" => "events",
         "/info" => "info",
         "/health" => "health",
+        "/metrics" => "metrics",
         _ => return Err(Refusal::not_found()),
     };
     if !settings.endpoints.iter().any(|name| name == endpoint) {
@@ -143,6 +146,7 @@ fn route<B>(
         (&Method::HEAD, "events") => answer_with(StatusCode::OK, events::CONTENT, ""),
         (&Method::GET | &Method::HEAD, "page") => page::answer(),
         (&Method::GET | &Method::HEAD, "info") => documents::info(shared),
+        (&Method::GET | &Method::HEAD, "metrics") => documents::metrics(shared, headers),
         (&Method::GET | &Method::HEAD, _) => documents::health(shared),
         _ => return Err(Refusal::method(METHODS)),
     };
@@ -166,6 +170,13 @@ fn preflight() -> Answer {
             .insert(name, HeaderValue::from_static(value));
     }
     answer
+}
+
+/// Whether the client names this kind of content among those that it takes (RFC 9110 section 12.5.1).
+fn accepts(headers: &HeaderMap, content: &str) -> bool {
+    upgrade::tokens(headers, &ACCEPT)
+        .filter_map(|kind| kind.split(';').next())
+        .any(|kind| kind.trim().eq_ignore_ascii_case(content))
 }
 
 /// An answer of this kind of content, which nobody keeps.

@@ -13,7 +13,7 @@ use crate::protocol::regex;
 use crate::settings::Settings;
 use crate::shard::command::{Format, SlowPolicy};
 use crate::subscription::{Quota, Subscription};
-use crate::topic::{Topic, TopicError};
+use crate::topic::TopicError;
 
 /// What a URL asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -56,12 +56,14 @@ impl Query {
                     }
                 }
                 "process" => {
-                    let topic = match value.trim() {
-                        "" => Err(TopicError::Empty),
-                        id => Topic::of_tag("process", id),
+                    let id = value.trim();
+                    if id.is_empty() {
+                        return Err(bad(FaultCode::BadTopic, "process", &TopicError::Empty));
                     }
-                    .map_err(|error| bad(FaultCode::BadTopic, "process", &error))?;
-                    parsed.add(Subscription::Topic(topic), quota)?;
+                    // Short for a topic, and so for a glob as well.
+                    let subscription = Subscription::parse(&format!("process:{id}"))
+                        .map_err(|error| bad(FaultCode::BadTopic, "process", &error))?;
+                    parsed.add(subscription, quota)?;
                 }
                 "match" => {
                     let subscription =
@@ -221,6 +223,8 @@ mod tests {
         assert_eq!(names("topic=a+b&topic=a%2Bb"), ["a b", "a+b"]);
         assert_eq!(names("topic=gr%C3%BC%C3%9Fe"), ["grüße"]);
         assert_eq!(names("topic=*"), ["*"]);
+        assert_eq!(names("process=+a&topic=process:a"), ["process:a"]);
+        assert_eq!(names("process=a*&topic=process:a*"), ["process:a*"]);
         assert_eq!(names("topic=&topic=,&&"), Vec::<String>::new());
         assert_eq!(names(""), Vec::<String>::new());
     }

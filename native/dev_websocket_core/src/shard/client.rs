@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use socket2::SockRef;
@@ -41,6 +42,8 @@ pub(crate) struct Client {
     /// It waits for its turn.
     pub(crate) is_queued: bool,
     outbox: Outbox,
+    /// What was last shown of it: bytes, and entries.
+    shown: (usize, usize),
     /// No publications any more: the connection is being closed.
     is_muted: bool,
     /// The writing side ends once nothing waits.
@@ -59,6 +62,7 @@ impl Client {
             active: Vec::new(),
             is_queued: false,
             outbox: Outbox::new(format),
+            shown: (0, 0),
             is_muted: false,
             is_finishing: false,
         }
@@ -110,30 +114,58 @@ impl Client {
         }
         if self.outbox.is_over(limit) {
             match self.slow {
-                SlowPolicy::Gap => counters.dropped_slow.add(self.outbox.drop_oldest(limit)),
+                SlowPolicy::Gap => {
+                    let dropped = self.outbox.drop_oldest(limit);
+                    self.count_dropped(dropped, counters);
+                }
                 SlowPolicy::Latest => {
                     // Room for some more, so that not each publication looks for older ones.
                     let superseded = self.outbox.drop_superseded(limit / 4 * 3);
                     let oldest = self.outbox.drop_oldest(limit);
-                    counters.dropped_slow.add(superseded + oldest);
+                    self.count_dropped(superseded + oldest, counters);
                 }
                 SlowPolicy::Close => self.disconnect_slow(counters),
             }
         }
+        self.show_load();
         Ok(())
     }
 
     /// Closes a connection that misses publications and cannot be told, or does not want to go on then.
-    fn disconnect_slow(&mut self, counters: &Counters) {
+    pub(crate) fn disconnect_slow(&mut self, counters: &Counters) {
         self.mute();
         self.link.close(Disconnect::Slow);
-        counters.dropped_slow.add(self.outbox.drop_all());
+        let dropped = self.drop_all();
+        self.count_dropped(dropped, counters);
+    }
+
+    fn count_dropped(&self, dropped: u64, counters: &Counters) {
+        counters.dropped_slow.add(dropped);
+        self.link.load.dropped.fetch_add(dropped, Ordering::Relaxed);
+    }
+
+    /// Shows what waits, when that has changed.
+    fn show_load(&mut self) {
+        let shown = (self.outbox.waiting(), self.outbox.len());
+        if shown != self.shown {
+            self.shown = shown;
+            let load = &self.link.load;
+            load.pending_bytes.store(shown.0 as u64, Ordering::Relaxed);
+            load.pending_frames.store(shown.1 as u64, Ordering::Relaxed);
+        }
     }
 
     /// Takes no more publications, and forgets those that wait.
     pub(crate) fn give_up(&mut self, counters: &Counters) {
         self.mute();
-        counters.dropped_disconnected.add(self.outbox.drop_all());
+        counters.dropped_disconnected.add(self.drop_all());
+    }
+
+    fn drop_all(&mut self) -> u64 {
+        let dropped = self.outbox.drop_all();
+        self.link.control_sent(dropped.control_bytes);
+        self.link.direct_sent(dropped.direct_bytes);
+        dropped.publications
     }
 
     /// Sends past publications, which the caller keeps few.
@@ -215,6 +247,8 @@ impl Client {
         let stream = &self.link.stream;
         let (control_bytes, direct_bytes) = (sent.control_bytes, sent.direct_bytes);
         self.outbox.flush(sent, |slices| write(stream, slices))?;
+        self.show_load();
+        let stream = &self.link.stream;
         self.link.control_sent(sent.control_bytes - control_bytes);
         self.link.direct_sent(sent.direct_bytes - direct_bytes);
         if self.outbox.is_blocked() {

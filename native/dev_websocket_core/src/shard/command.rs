@@ -149,6 +149,20 @@ pub(crate) enum Format {
     Events,
 }
 
+impl Format {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Json, Self::Raw, Self::Events];
+
+    /// As operators read it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Raw => "raw",
+            Self::Events => "events",
+        }
+    }
+}
+
 /// What becomes of publications that a slow connection has no room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum SlowPolicy {

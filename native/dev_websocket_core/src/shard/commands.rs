@@ -148,6 +148,7 @@ impl Shard {
         for subscription in subscriptions {
             if !self.is_subscribed(index, &subscription) {
                 added.add(&subscription);
+                self.subscriptions += 1;
                 let kind = subscription.kind();
                 let entry = self
                     .registry
@@ -233,6 +234,7 @@ impl Shard {
             };
             if let Some(place) = held.iter().position(|held| *held == entry) {
                 held.remove(place);
+                self.subscriptions -= 1;
                 self.registry
                     .unsubscribe(entry, index, &self.shared.directory);
                 removed.add(subscription);
@@ -355,7 +357,8 @@ impl Shard {
         );
     }
 
-    /// Sends a frame of the control protocol, which a raw connection does not have.
+    /// Sends a frame of the control protocol, which a raw connection does not have. Who gets no publications any more gets
+    /// no answers either: they say that everything before them is here.
     pub(super) fn reply(&mut self, index: ConnectionIndex, reply: &Reply<'_>) {
         self.reply_at(index, reply, reply.cursor());
     }
@@ -364,6 +367,9 @@ impl Shard {
         let Some(client) = self.clients.get(index as usize) else {
             return;
         };
+        if client.is_muted() {
+            return;
+        }
         let frame = reply.encode();
         let frame = match (client.format, cursor) {
             (Format::Json, _) => frame,

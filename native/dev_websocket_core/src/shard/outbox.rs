@@ -104,6 +104,15 @@ pub(crate) struct Sent {
     pub(crate) writes: u64,
 }
 
+/// What is dropped of a connection that is being closed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    pub(crate) publications: u64,
+    pub(crate) control_bytes: usize,
+    /// Bytes of frames for this connection alone.
+    pub(crate) direct_bytes: usize,
+}
+
 impl Outbox {
     pub(crate) fn new(format: Format) -> Self {
         Self {
@@ -125,6 +134,16 @@ impl Outbox {
     /// Whether more than `limit` bytes of publications wait.
     pub(crate) fn is_over(&self, limit: usize) -> bool {
         self.waiting > limit
+    }
+
+    /// Bytes of publications that wait, with their places in the queue.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// How much waits, of whatever kind.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// How many publications wait, without what tells of lost messages.
@@ -342,18 +361,30 @@ impl Outbox {
         dropped
     }
 
-    /// Drops every publication that is not partly on the socket. Says how many.
-    pub(crate) fn drop_all(&mut self) -> u64 {
-        let mut partial = self.written > 0;
-        let before = self.publications();
-        self.entries.retain(|entry| {
-            std::mem::take(&mut partial) || !matches!(entry, Entry::Publication(_))
-        });
+    /// Drops every publication that is not partly on the socket, for a connection that is being closed. What stands behind
+    /// the first of them goes too: it would say that they have come.
+    pub(crate) fn drop_all(&mut self) -> Dropped {
+        let partial = usize::from(self.written > 0);
+        let is_publication = |entry: &Entry| matches!(entry, Entry::Publication(_));
+        let place = self.entries.iter().skip(partial).position(is_publication);
+        let mut dropped = Dropped::default();
+        if let Some(place) = place {
+            for entry in self.entries.drain(partial + place..) {
+                match entry {
+                    Entry::Publication(publication) => {
+                        dropped.publications += u64::from(publication.is_message());
+                    }
+                    Entry::Control(frame) => dropped.control_bytes += frame.len(),
+                    Entry::Direct(frame) => dropped.direct_bytes += frame.len(),
+                    Entry::Gap(_) | Entry::GapFrame(_) => {}
+                }
+            }
+        }
         self.waiting = match self.entries.front() {
             Some(Entry::Publication(publication)) => self.length(publication) + PLACE,
             _ => 0,
         };
-        before - self.publications()
+        dropped
     }
 
     /// Turns the gaps that are about to be sent into frames.

@@ -14,8 +14,9 @@ pub(crate) struct Replay {
     pub(super) next: Seq,
     /// How many matching ones are still to be found going back from `next`, before it goes forward.
     pub(super) looking_back: Option<usize>,
-    /// Nothing has been looked at going forward: what is forgotten by now was not asked for by number.
-    pub(super) is_open_start: bool,
+    /// Up to here nothing was asked for by number, so what is forgotten of it before the first block goes out is not
+    /// missing. 0 from then on.
+    pub(super) unnumbered_until: Seq,
     /// What the connection has had already: everything of `had` up to this number.
     pub(super) had_until: Seq,
     pub(super) had: Selection,
@@ -66,7 +67,7 @@ impl Replay {
         Self {
             next,
             looking_back,
-            is_open_start: looking_back.is_some(),
+            unnumbered_until: if looking_back.is_some() { present } else { 0 },
             had_until: 0,
             had: Selection::default(),
             id: None,
@@ -84,8 +85,13 @@ impl Replay {
         }
     }
 
-    /// The number that a client may take for its cursor: it has had everything up to there.
+    /// The number that a client may take for its cursor: it has had everything up to there. 0 while it is not known
+    /// where the newest begin.
     pub(super) fn position(&self) -> Seq {
-        self.next.saturating_sub(1)
+        if self.unnumbered_until > 0 {
+            0
+        } else {
+            self.next.saturating_sub(1)
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::client::Client;
+use super::command::Format;
 use super::registry::{ConnectionIndex, Seq};
 use super::replay::Replay;
 use crate::protocol::{GapReason, Reply};
@@ -135,19 +136,14 @@ impl Shard {
         }
         let count = BLOCK.min((self.seq + 1 - replay.next) as usize);
         let past = self.shared.log.read(replay.next, count);
+        let unnumbered_until = std::mem::take(&mut replay.unnumbered_until);
         if past.oldest > replay.next {
-            if !replay.is_open_start {
-                let gap = Reply::Gap {
-                    reason: GapReason::Expired,
-                    dropped: past.oldest - replay.next,
-                    after: replay.next - 1,
-                    next: past.oldest,
-                };
-                self.reply(index, &gap);
-            }
+            let missing = replay.next.max(unnumbered_until + 1);
             replay.next = past.oldest;
+            if past.oldest > missing && !self.tell_expired(index, missing, past.oldest) {
+                return Step::Waits;
+            }
         }
-        replay.is_open_start = false;
         let mut chosen = Vec::new();
         let mut bytes = 0;
         for publication in past.publications {
@@ -172,6 +168,25 @@ impl Shard {
         } else {
             Step::Waits
         }
+    }
+
+    /// What was forgotten before the connection got it. Says whether the connection goes on.
+    fn tell_expired(&mut self, index: ConnectionIndex, first: Seq, oldest: Seq) -> bool {
+        let Some(client) = self.clients.get_mut(index as usize) else {
+            return false;
+        };
+        if client.format == Format::Raw {
+            client.disconnect_slow(&self.shared.counters);
+            return false;
+        }
+        let gap = Reply::Gap {
+            reason: GapReason::Expired,
+            dropped: oldest - first,
+            after: first - 1,
+            next: oldest,
+        };
+        self.reply(index, &gap);
+        true
     }
 
     fn is_for(

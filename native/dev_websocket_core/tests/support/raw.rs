@@ -43,6 +43,11 @@ impl Response {
         header.map(|(_, value)| value.as_str())
     }
 
+    /// The body, which must be text.
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
     /// The body, which must be JSON.
     pub(crate) fn json(&self) -> Json {
         assert_eq!(self.header("content-type"), Some("application/json"));

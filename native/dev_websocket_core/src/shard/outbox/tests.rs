@@ -83,6 +83,15 @@ fn seqs(range: std::ops::RangeInclusive<Seq>) -> Vec<Seq> {
     range.collect()
 }
 
+fn pong(seq: Seq) -> Bytes {
+    let pong = Reply::Pong {
+        id: &None,
+        timestamp: 0,
+        seq,
+    };
+    pong.encode()
+}
+
 #[test]
 fn an_open_socket_takes_the_batch_in_one_write() {
     let batch = batch(1..=500);
@@ -131,14 +140,7 @@ fn replies_are_never_dropped() {
     let batch = batch(1..=3);
     for seq in 1..=3 {
         outbox.push(batch.get(seq).clone());
-        outbox.push_control(
-            Reply::Pong {
-                id: &None,
-                timestamp: 0,
-                seq: 0,
-            }
-            .encode(),
-        );
+        outbox.push_control(pong(0));
     }
     assert_eq!(outbox.drop_oldest(0), 3);
     socket.room = usize::MAX;
@@ -157,10 +159,37 @@ fn everything_unsent_can_be_dropped_but_a_frame_on_the_socket() {
     let mut socket = Socket::with_room(3);
     let mut outbox = Outbox::new(Format::Json);
     send(&mut outbox, &batch, &seqs(1..=5), &mut socket);
-    assert_eq!(outbox.drop_all(), 4);
+    assert_eq!(outbox.drop_all().publications, 4);
     socket.room = usize::MAX;
     flush(&mut outbox, &mut socket);
     assert_eq!(socket.numbers(), [1]);
+}
+
+#[test]
+fn what_stands_behind_a_dropped_publication_goes_with_it() {
+    let batch = batch(1..=3);
+    let mut socket = Socket::with_room(3);
+    let mut outbox = Outbox::new(Format::Json);
+    send(&mut outbox, &batch, &seqs(1..=1), &mut socket);
+    outbox.push_control(pong(1));
+    outbox.push(batch.get(2).clone());
+    outbox.push_control(pong(2));
+    outbox.push_direct(pong(2));
+    outbox.push(batch.get(3).clone());
+    let dropped = Dropped {
+        publications: 2,
+        control_bytes: pong(2).len(),
+        direct_bytes: pong(2).len(),
+    };
+    assert_eq!(outbox.drop_all(), dropped);
+    assert_eq!(outbox.drop_all(), Dropped::default());
+    socket.room = usize::MAX;
+    flush(&mut outbox, &mut socket);
+    assert_eq!(socket.numbers(), [1, 1]);
+    // What comes now is the close frame.
+    outbox.push_control(pong(9));
+    flush(&mut outbox, &mut socket);
+    assert_eq!(socket.numbers(), [1, 1, 9]);
 }
 
 #[test]
