@@ -11,7 +11,7 @@ import { Stream, jsonLines } from './stream.js'
 import { Topics } from './topics.js'
 
 /** Milliseconds between two looks at the server's list of topics. */
-const REFRESH = 15_000
+const REFRESH = 60_000
 /** Milliseconds between two drawings of the rows, and of everything else. */
 const PAUSE = 100
 const TICK = 500
@@ -101,6 +101,7 @@ function choose (topic, isMore) {
 function view () {
   if (choice.since !== null) choice.last ??= FIRST
   choice.since = null
+  isPaused = false
   clear()
   figures.clear()
   chooser.fault('')
@@ -249,6 +250,7 @@ $('export').onclick = () => {
   h('a', { href, download: `messages-${new Date().toISOString().replace(/[:.]/g, '-')}.jsonl` }).click()
   setTimeout(() => URL.revokeObjectURL(href), 1000)
 }
+$('item').onfocus = refresh
 $('filter').oninput = ({ target }) => {
   stream.filter = target.value
   render()
