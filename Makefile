@@ -1,7 +1,7 @@
 # Every command of the project. CI calls these and nothing else.
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help build package run watch test conformance lint dialyzer bench clean
+.PHONY: help build package run watch test conformance lint dialyzer bench picture clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -20,7 +20,7 @@ watch: ## what a subscriber gets: make watch TOPIC=prices
 	@URI="$(URI)" TOPIC="$(TOPIC)" examples/feed/watch
 
 test: ## all tests: Rust, Erlang, as a dependency, real clients end to end, and the Autobahn suite
-	@.ci/requirements build test
+	@.ci/requirements build test browser
 	@$(MAKE) build
 	@test/run
 
@@ -40,6 +40,10 @@ dialyzer: ## types of the Erlang side; the first run takes minutes
 
 bench: build ## measure against other servers: see bench/
 	python3 bench/run.py
+
+picture: build ## docs/live-page.png: the live page with the feed of `make run`
+	@.ci/requirements build test browser
+	@PYTHONPYCACHEPREFIX=_build/e2e/pycache $$(examples/feed/venv) test/e2e/picture.py docs/live-page.png
 
 clean: ## remove everything that was built
 	rm -rf _build priv target
