@@ -13,7 +13,7 @@ import tempfile
 from support.browser import Tab
 from support.vm import ROOT, environment
 
-WIDTH, HEIGHT, SCALE = 1360, 850, 1.5
+WIDTH, HEIGHT, SCALE = 1360, 850, 1.25
 # What the page looks back, and a little more.
 MINUTE = 63
 

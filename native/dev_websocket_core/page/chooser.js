@@ -76,6 +76,11 @@ export class Chooser {
     $('chosen').replaceChildren(...items.length > 0 ? items : [h('li', { class: 'everything' }, 'All messages')])
   }
 
+  /** More topics are known: who has begun to write sees them. */
+  renew () {
+    if (document.activeElement === $('item') && $('item').value !== '' && this.#active < 0) this.#propose()
+  }
+
   /** Gives back what was refused, the first of it to be corrected, with the reasons beside it. */
   refuse (items) {
     if (items.length === 0) return

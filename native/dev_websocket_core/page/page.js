@@ -155,6 +155,7 @@ async function refresh () {
     // It may be switched off.
     hasInfo = answer.status !== 404
     if (answer.ok) known = (await answer.json()).topics.filter((topic) => typeof topic === 'string')
+    chooser.renew()
   } catch {
     // The next time, then.
   }

@@ -5,7 +5,7 @@ import { fold } from './rates.js'
 
 const MAX_ROWS = 20
 /** Seconds that are one point of a sparkline: single messages are no mountains. */
-const POINT = 3
+const POINT = 5
 
 /** The busiest topics: how many, how often, and the last minute as a picture. */
 export class Topics {

@@ -30,7 +30,6 @@ ARGUMENTS = (
     "--disable-sync",
     "--hide-scrollbars",
     "--remote-debugging-port=0",
-    "about:blank",
 )
 # Windows virtual key codes, by which the browser knows keys that write nothing.
 KEYS = {"Enter": 13, "Escape": 27, " ": 32, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9}
@@ -47,24 +46,26 @@ class Tab:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(cls, width=1440, height=900):
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-            process = await asyncio.create_subprocess_exec(
-                CHROMIUM,
-                *ARGUMENTS[:-1],
-                f"--user-data-dir={profile}",
-                ARGUMENTS[-1],
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-            )
-            try:
-                tab = cls()
-                await tab._attach(process)
-                await tab.resize(width, height)
-                yield tab
-            finally:
-                process.terminate()
-                await asyncio.wait_for(process.wait(), DEADLINE)
+        profile = tempfile.mkdtemp()
+        process = await asyncio.create_subprocess_exec(
+            CHROMIUM,
+            *ARGUMENTS,
+            f"--user-data-dir={profile}",
+            "about:blank",
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            tab = cls()
+            await tab._attach(process)
+            await tab.resize(width, height)
+            yield tab
+        finally:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), DEADLINE)
+            # Processes of its own may still be writing there.
+            shutil.rmtree(profile, ignore_errors=True)
 
     async def _attach(self, process):
         said = []
