@@ -1,7 +1,7 @@
 # Every command of the project. CI calls these and nothing else.
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help build package run watch test conformance lint dialyzer bench picture clean
+.PHONY: help build package run watch test conformance soak lint dialyzer bench picture clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -27,6 +27,10 @@ test: ## all tests: Rust, Erlang, as a dependency, real clients end to end, and 
 conformance: build ## the Autobahn test suite against an echo through Erlang
 	@.ci/requirements build test
 	@test/conformance/run
+
+soak: build ## all kinds of clients at full speed for MINUTES=30: see test/soak/
+	@.ci/requirements build test
+	@MINUTES="$(MINUTES)" SEED="$(SEED)" RECORD="$(RECORD)" test/soak/run
 
 lint: ## format, clippy and xref
 	@.ci/requirements build test
