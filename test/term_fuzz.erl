@@ -142,9 +142,8 @@ call({publish, Message, Origin}) ->
     end;
 call({publish_slot, Process, Slot, Events}) ->
     case hb_websocket_nif:publish_slot(Process, Slot, Events) of
-        large -> counted(length(Events), hb_websocket_nif:publish_slot_large(Process, Slot, Events));
-        ok -> counted(length(Events), ok);
-        Answer -> counted(1, Answer)
+        large -> counted(Events, hb_websocket_nif:publish_slot_large(Process, Slot, Events));
+        Answer -> counted(Events, Answer)
     end;
 call({send, Connection, Payload}) ->
     case dev_websocket:send(Connection, Payload) of
@@ -153,6 +152,7 @@ call({send, Connection, Payload}) ->
         {error, {bad_argument, _}} -> 0
     end.
 
+counted(Events, ok) when is_list(Events) -> length(Events);
 counted(Count, ok) -> Count;
 counted(_, {dropped, Reason}) when is_atom(Reason) -> 1;
 counted(_, {error, {bad_origin, _}}) -> 0;
