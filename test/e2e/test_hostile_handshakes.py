@@ -70,7 +70,7 @@ class SlowHandshakes(Besieged):
             async with self.siege(handshakes=PLACES):
                 sockets, clients = self.several(2 * PLACES)
                 with sockets:
-                    client = await self.subscriber("healthy")
+                    client = await self.subscriber("last")
                     # Those who came first have gone.
                     self.assertEqual(await self.attack(clients[0].end), b"")
                     await client.close()

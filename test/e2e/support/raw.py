@@ -26,6 +26,19 @@ def frame(opcode, payload=b"", masked=True, first_bits=0x80):
     return header + (b"\0\0\0\0" if masked else b"") + payload
 
 
+def head(host, target="/ws", method="GET", **changed):
+    """A request for an upgrade, with headers changed or, by None, left out."""
+    headers = {
+        "Host": host,
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+    } | {name.replace("_", "-"): value for name, value in changed.items()}
+    lines = [f"{name}: {value}" for name, value in headers.items() if value is not None]
+    return "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode()
+
+
 class RawClient:
     def __init__(self, uri, receive_buffer=None, send_buffer=None):
         self.uri = urlsplit(uri)
@@ -46,16 +59,7 @@ class RawClient:
         self.socket.close()
 
     def head(self, target="/ws", method="GET", **changed):
-        """A request for an upgrade, with headers changed or, by None, left out."""
-        headers = {
-            "Host": self.uri.netloc,
-            "Connection": "Upgrade",
-            "Upgrade": "websocket",
-            "Sec-WebSocket-Version": "13",
-            "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
-        } | {name.replace("_", "-"): value for name, value in changed.items()}
-        lines = [f"{name}: {value}" for name, value in headers.items() if value is not None]
-        return "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode()
+        return head(self.uri.netloc, target, method, **changed)
 
     def request(self, target, method="GET", **changed):
         """Sends that, and gives status, headers and body of the answer."""
