@@ -132,6 +132,8 @@ adopt(Opts) ->
 apply_options(Opts) ->
     with_engine(fun() ->
         persistent_term:put(?ADOPTED, true),
+        %% A node starts its metrics before its devices are called, but may load them earlier.
+        _ = hb_websocket_nif:register_collector(),
         Settings = dev_websocket_settings:of_node(Opts),
         case map_size(Settings) of
             0 -> boot();
@@ -311,6 +313,7 @@ load_from_path() ->
 command(Command) ->
     persistent_term:put(?TOLD, true),
     dev_websocket_shutdown:install(),
+    _ = hb_websocket_nif:register_collector(),
     answer(Command).
 
 %% @doc Ask and wait for the answer, in a process of its own.

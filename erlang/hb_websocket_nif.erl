@@ -19,6 +19,7 @@
 -export([listen/1, unlisten/1, acknowledge/1, send/2, send_large/2]).
 -export([connection/2, connections/3, disconnect/1]).
 -export([read_log/0, acknowledge_log/0, is_log_read/0]).
+-export([metrics/0, register_collector/0, collect_mf/2, deregister_cleanup/1]).
 -export([load/0, application/0]).
 
 -on_load(on_load/0).
@@ -103,6 +104,39 @@ settings() -> not_loaded().
 %% @doc Every count by its name.
 -spec stats() -> #{binary() => non_neg_integer()} | {error, term()}.
 stats() -> not_loaded().
+
+%% @doc What is counted and measured: `{Name, Help, Type, Samples}' for each name of
+%% Prometheus, as `prometheus_model_helpers:create_mf/4' takes them.
+-spec metrics() -> {ok, [{binary(), binary(), atom(), list()}]} | {error, term()}.
+metrics() -> not_loaded().
+
+%% @doc Have the node's own metrics tell ours as well, where it has prometheus.erl. As
+%% a collector this module can be relied on to be there: its name is the same in
+%% every node, and it stays loaded.
+-spec register_collector() -> ok | {error, no_prometheus}.
+register_collector() ->
+    try prometheus_registry:register_collector(?MODULE)
+    catch _:_ -> {error, no_prometheus}
+    end.
+
+%% @doc Called by prometheus.erl when somebody reads the node's metrics.
+-spec collect_mf(term(), fun((term()) -> term())) -> ok.
+collect_mf(_Registry, Callback) ->
+    case metrics() of
+        {ok, Families} ->
+            lists:foreach(
+                fun({Name, Help, Type, Samples}) ->
+                    Callback(prometheus_model_helpers:create_mf(Name, Help, Type, Samples))
+                end,
+                Families
+            );
+        {error, _} ->
+            ok
+    end.
+
+%% @doc Called by prometheus.erl when a registry is emptied.
+-spec deregister_cleanup(term()) -> ok.
+deregister_cleanup(_Registry) -> ok.
 
 %% @doc Say whether the settings would be taken.
 -spec validate(term()) -> ok | {error, term()}.

@@ -1,5 +1,5 @@
 """Soaks the device: many kinds of clients, casts at full speed and overload, for minutes. Checks that nothing is lost without
-a word, that everything adds up, and that nothing is left behind."""
+a word, that everything adds up, that nothing is left behind, and that memory stays flat. See README.md."""
 
 import os
 import random
@@ -9,11 +9,12 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../e2e"))
 
-from support.vm import ROOT, Vm  # noqa: E402
+from support.vm import ROOT, ErlangError, Vm  # noqa: E402
 
 import process  # noqa: E402
 from accounts import Accounts  # noqa: E402
-from clients import Clients  # noqa: E402
+from clients import Clients, ClientsError  # noqa: E402
+from report import Report, Rest, machine  # noqa: E402
 
 MIB = 1024 * 1024
 # A cycle ends with everything at rest.
@@ -24,59 +25,82 @@ CYCLES_OF_A_SERVER = 8
 CYCLES_WITHOUT_DEATH = 3
 CONTROL_SECONDS = 10
 LONG_SCHEDULE_MS = 10
+# What the clients count a connection under that ended without a close frame.
+BROKEN = "1006"
 
-SETTINGS = {"max_inbound_rate": 0, "handshake_timeout": 5000}
+INGRESS_BYTES, LITTLE_INGRESS_BYTES = 16 * MIB, 2 * MIB
+SETTINGS = {"max_inbound_rate": 0, "handshake_timeout": 5000, "ingress_bytes": INGRESS_BYTES}
 # One of them changes between two paces.
 CHANGING = {
-    "pending_bytes": (MIB, 4 * MIB, 16 * MIB),
+    "pending_bytes": (MIB // 4, MIB, 4 * MIB),
     "history_bytes": (MIB, 16 * MIB),
     "max_known_topics": (100, 10_000),
     "ping_interval": (10_000, 25_000),
     "max_last": (1000, 10_000),
     "commitments": ("true", "false"),
 }
-INGRESS_BYTES, LITTLE_INGRESS_BYTES = 64 * MIB, 2 * MIB
+# At rest little is kept on purpose, so that what is left can be compared.
+AT_REST = {"history_bytes": 0, "max_known_topics": 100}
+
+
+class Broken(Exception):
+    """A client found something wrong, so what follows means nothing."""
 
 
 class Soak:
+    control_seconds = CONTROL_SECONDS
+    long_schedule_ms = LONG_SCHEDULE_MS
+
     def __init__(self, out, minutes, seed):
-        self.minutes = minutes
+        self.minutes, self.seed = minutes, seed
         self.random = random.Random(seed)
         self.vm = Vm(**SETTINGS)
         self.pid = self.vm.process.pid
-        self.vm.eval(f'code:add_patha("{ROOT}/{out}/ebin")')
+        self.vm.eval(f'code:add_patha("{os.path.join(ROOT, out, "ebin")}")')
         assert self.vm.eval("e2e_vm:echo()") == "ok"
+        self.vm.eval(f'ok = soak_heap:load("{os.path.join(ROOT, out, "soak_heap")}")')
         self.vm.eval(f"soak_sources:start({seed})")
         self.vm.eval(f"soak_schedules:start({LONG_SCHEDULE_MS})")
         self.clients = Clients(os.path.join(ROOT, out, "target/release/soak-clients"))
         self.accounts = Accounts()
-        self.tally = {}
-        self.shards = 1
-        self.cycles = 0
-        self.rests = []
+        self.shards, self.cycles, self.observed, self.rests, self.tally = 1, 0, 0, [], {}
 
     def run(self):
         started = time.monotonic()
-        # The first connection makes what is made once.
+        # The first connections make what is made once.
         self.hold()
         self.release()
-        self.process_before = self.process_now()
+        before = self.process_now()
         self.control = self.schedules_of_control()
         self.memory = process.MemorySamples(self.pid)
-        self.hold()
-        while self.cycles == 0 or time.monotonic() - started < self.minutes * 60 - CYCLE_SECONDS / 2:
-            self.cycle()
-            if self.cycles % CYCLES_OF_A_SERVER == 0:
-                self.restart()
-        self.release()
-        self.samples = self.memory.stop()
+        try:
+            self.hold()
+            while self.cycles == 0 or time.monotonic() - started < self.minutes * 60 - CYCLE_SECONDS / 2:
+                self.cycle()
+                if self.cycles % CYCLES_OF_A_SERVER == 0:
+                    self.restart()
+            self.release()
+            if self.shards != 1:
+                self.restart_with(1)
+        finally:
+            self.soak_seconds = self.memory.now()
+            self.samples = self.memory.stop()
         self.schedules = self.vm.eval("soak_schedules:take()")
         # What stays known without subscribers is bounded by this alone.
         self.start(max_known_topics=1)
         self.stats = self.vm.settle('maps:get(<<"topics">>, S) =< 1')
-        now = self.process_now()
-        self.accounts.nothing_left(self.stats, {name: (before, now[name]) for name, before in self.process_before.items()})
+        self.casts = self.vm.eval("soak_sources:totals()")
+        after = self.process_now()
+        self.accounts.casts(self.casts, self.stats)
+        self.accounts.deliveries(self.stats)
+        self.accounts.nothing_left(self.stats, {name: (before[name], after[name]) for name in before})
         self.seconds = time.monotonic() - started
+
+    def close(self):
+        """Ends both processes, which must end well."""
+        self.accounts.expect("exit status of the clients", self.clients.close(), 0)
+        self.accounts.expect("exit status of the VM", self.vm.close(), 0)
+        self.accounts.expect("log of the VM", self.vm.log, [])
 
     def cycle(self):
         """Some time at all paces, and then everything comes to rest."""
@@ -86,9 +110,15 @@ class Soak:
         end = time.monotonic() + CYCLE_SECONDS
         while time.monotonic() < end:
             self.some_paces()
+        # What is kept is cut down with what is published.
+        self.start(**AT_REST)
+        self.pace("steady", 0.2)
         self.pace("rest")
         self.vm.settle('maps:get(<<"ingress_waiting_bytes">>, S) =:= 0')
         answer = self.clients.order("settle")
+        if answer["tally"]["failures"]:
+            self.accounts.failures += answer["tally"]["failed"]
+            raise Broken(f"{answer['tally']['failures']} failures of clients")
         self.vm.settle(f'maps:get(<<"connections">>, S) =:= {self.held} andalso maps:get(<<"handshakes">>, S) =:= 0')
         self.check(before, answer, nobody_dies)
         self.cycles += 1
@@ -127,12 +157,15 @@ class Soak:
         self.vm.await_connections(0)
 
     def restart(self):
-        """Casts go on meanwhile, and each of them must be counted."""
         self.release()
-        self.shards = 3 - self.shards
-        assert self.vm.eval(f"soak_sources:restart(#{{shards => {self.shards}}})") == "ok"
-        self.accounts.casts(self.vm.eval("soak_sources:totals()"), self.vm.stats())
+        self.restart_with(3 - self.shards)
         self.hold()
+
+    def restart_with(self, shards):
+        """Casts go on meanwhile, and each of them must be counted."""
+        self.shards = shards
+        assert self.vm.eval(f"soak_sources:restart(#{{shards => {shards}}})") == "ok"
+        self.accounts.casts(self.vm.eval("soak_sources:totals()"), self.vm.stats())
 
     def check(self, before, answer, nobody_died):
         stats = self.vm.stats()
@@ -142,15 +175,24 @@ class Soak:
         accounts.observers({name: casts[name] - self.casts_before_hold[name] for name in casts}, seen)
         accounts.deliveries(stats)
         accounts.rest(stats, self.held)
-        received = tally["received"] - self.tally.get("received", 0)
-        received += sum(observer["received"] for observer in seen) - sum(observer["received"] for observer in self.seen)
+        observed = sum(observer["received"] for observer in seen) - sum(observer["received"] for observer in self.seen)
+        self.observed += observed
+        received = observed + tally["received"] - self.tally.get("received", 0)
         echoes = tally["echoes"] - self.tally.get("echoes", 0)
-        accounts.received(received, echoes, {name: stats[name] - before[name] for name in stats}, nobody_died)
-        accounts.expect(f"failures of clients ({tally['failed']})", tally["failures"], 0)
+        added = {name: stats[name] - before[name] for name in stats}
+        # Who is reset for not reading at all loses what the system had for it.
+        is_whole = nobody_died and tally["closed"].get(BROKEN) == self.tally.get("closed", {}).get(BROKEN)
+        accounts.received(received, echoes, added, is_whole)
         self.tally, self.seen = tally, seen
-        self.rests.append((self.memory.now(), process.resident_bytes(self.pid), self.vm.eval("erlang:memory(total)")))
-        print(self.cycles, nobody_died, {name: stats[name] - before[name] for name in stats if stats[name] != before[name]}, self.rests[-1], self.process_now(), flush=True)
-        print(tally, seen, accounts.failures[-3:], flush=True)
+        resident = process.resident_bytes(self.pid)
+        in_use, _ = self.vm.eval("soak_heap:bytes()")
+        self.rests.append(Rest(self.memory.now(), resident, in_use, self.vm.eval("erlang:memory(total)")))
+        print(
+            f"cycle {self.cycles + 1}, minute {self.memory.now() / 60:.1f}: {added['publications']:,} publications,"
+            f" {added['matched']:,} to deliver, {added['deliveries']:,} delivered, {added['dropped_overload']:,} lost in overload,"
+            f" {added['connections_opened']:,} connections, {resident / MIB:.0f} MiB resident, {in_use / MIB:.1f} MiB in use, {len(accounts.failures)} failures",
+            flush=True,
+        )
 
     def process_now(self):
         return {"threads": process.threads(self.pid), "file descriptors": process.descriptors(self.pid)}
@@ -168,14 +210,22 @@ class Soak:
 def main(out):
     minutes = float(os.environ.get("MINUTES") or 30)
     seed = int(os.environ.get("SEED") or random.randrange(1_000_000))
-    print(f"seed {seed}")
+    print(f"{minutes:g} minutes, seed {seed}", flush=True)
+    quietness = machine.Quietness()
     soak = Soak(out, minutes, seed)
-    soak.run()
-    print(soak.tally)
-    print(soak.control, soak.schedules)
-    print(soak.clients.close(), soak.vm.close(), soak.vm.log)
-    print(soak.accounts.failures)
-    return 1 if soak.accounts.failures else 0
+    try:
+        soak.run()
+    except (Broken, ClientsError, ErlangError) as error:
+        print("\n".join([*soak.accounts.failures, f"the soak broke off: {error}"]))
+        return 1
+    finally:
+        soak.close()
+    report = Report(soak)
+    print(f"\n{report.text()}\n")
+    if os.environ.get("RECORD"):
+        report.record(quietness)
+    print(f"soak of {soak.seconds / 60:.1f} minutes: {len(report.failures)} failures")
+    return 1 if report.failures else 0
 
 
 sys.exit(main(sys.argv[1]))

@@ -50,7 +50,9 @@ totals() ->
 
 %% @doc Give the server settings that make it restart, and cast meanwhile.
 restart(Settings) ->
-    {Caster, Monitor} = spawn_monitor(fun cast_on/0),
+    Self = self(),
+    {Caster, Monitor} = spawn_monitor(fun() -> Self ! {casting, self()}, cast_on() end),
+    receive {casting, Caster} -> ok end,
     Result = dev_websocket:start(Settings),
     Caster ! stop,
     receive

@@ -68,6 +68,7 @@ pub use fault::panic_text;
 pub use inbound::{Inbound, Listener, Listening, Payload};
 pub use info::Info;
 pub use inspection::ConnectionInfo;
+pub use metrics::{Family, Sample, Samples};
 pub use publishing::Event;
 pub use server::{Reconfigured, Server};
 pub use settings::{SettingError, SettingRow, SettingValue, Settings};

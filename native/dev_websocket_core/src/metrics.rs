@@ -3,7 +3,6 @@
 //! The numbers are those of `stats`, under names that say their unit, and with what is counted apart as a label.
 
 use std::fmt::Error;
-use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -27,14 +26,14 @@ const PREFIX: &str = "dev_websocket";
 
 /// Counts: the name, what it counts, a label that tells them apart, and the names of the counts in `stats` with their
 /// labels. One without a label has an empty one.
-type Family = (
+type Row = (
     &'static str,
     &'static str,
     &'static str,
     &'static [(&'static str, &'static str)],
 );
 
-const COUNTERS: &[Family] = &[
+const COUNTERS: &[Row] = &[
     (
         "publications",
         "Messages that became publications",
@@ -180,7 +179,7 @@ const COUNTERS: &[Family] = &[
     ),
 ];
 
-const GAUGES: &[Family] = &[
+const GAUGES: &[Row] = &[
     (
         "connections",
         "Connections that are served",
@@ -237,9 +236,9 @@ const GAUGES: &[Family] = &[
 ];
 
 /// The document and its content type.
-pub(crate) fn document(shared: &Arc<Shared>, is_open_metrics: bool) -> (&'static str, String) {
-    let mut registry = Registry::with_prefix(PREFIX);
-    registry.register_collector(Box::new(Reading(shared.clone())));
+pub(crate) fn document(shared: &Shared, is_open_metrics: bool) -> (&'static str, String) {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Reading(families(shared))));
     let mut text = String::new();
     // Text written to memory cannot fail.
     let _ = encode(&mut text, &registry);
@@ -266,56 +265,146 @@ fn older(text: &str) -> String {
     older
 }
 
-/// The server as it is when it is asked.
+/// Metrics of one name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Family {
+    /// With the prefix, without `_total`.
+    pub name: String,
+    /// What it counts or measures, for people.
+    pub help: &'static str,
+    /// The numbers.
+    pub samples: Samples,
+}
+
+/// The numbers of a family.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Samples {
+    /// What only grows.
+    Counter(Vec<Sample>),
+    /// What goes up and down.
+    Gauge(Vec<Sample>),
+    /// How values are spread.
+    Histogram {
+        /// The upper bound of each bucket, the last one infinite, and how many values are in it and in no lower one.
+        buckets: Vec<(f64, u64)>,
+        /// All values together.
+        sum: f64,
+        /// How many values.
+        count: u64,
+    },
+}
+
+/// A number, and what tells it from the others of its family: a label and its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// None if it is the only one.
+    pub label: Option<(&'static str, &'static str)>,
+    /// The number.
+    pub value: u64,
+}
+
+/// The server as it is now.
+pub(crate) fn families(shared: &Shared) -> Vec<Family> {
+    let stats = shared.stats();
+    let value = |name: &str| {
+        let found = stats.iter().find(|(known, _)| *known == name);
+        found.map_or(0, |(_, value)| *value)
+    };
+    let numbers = |families: &'static [Row], samples: fn(Vec<Sample>) -> Samples| {
+        families
+            .iter()
+            .map(move |(name, help, label, counts)| Family {
+                name: format!("{PREFIX}_{name}"),
+                help,
+                samples: samples(
+                    counts
+                        .iter()
+                        .map(|(stat, of)| Sample {
+                            label: (!label.is_empty()).then_some((*label, *of)),
+                            value: value(stat),
+                        })
+                        .collect(),
+                ),
+            })
+    };
+    let measures = &shared.counters.measures;
+    let seconds = |nanos: u64| nanos as f64 / 1e9;
+    numbers(COUNTERS, Samples::Counter)
+        .chain(numbers(GAUGES, Samples::Gauge))
+        .chain([
+            histogram(
+                "cast_to_socket_seconds",
+                "From the cast of a publication until a shard has served everybody who was to get it",
+                &measures.cast_to_socket.snapshot(),
+                seconds,
+            ),
+            histogram(
+                "encode_seconds",
+                "Finding topics and writing JSON, of one message in 16",
+                &measures.encode.snapshot(),
+                seconds,
+            ),
+            histogram(
+                "shard_batch_publications",
+                "Publications that a shard served together",
+                &measures.batch.snapshot(),
+                |count| count as f64,
+            ),
+        ])
+        .collect()
+}
+
+fn histogram(name: &str, help: &'static str, snapshot: &Snapshot, unit: fn(u64) -> f64) -> Family {
+    let buckets = snapshot.buckets.iter();
+    let buckets = buckets.map(|(bound, count)| (bound.map_or(f64::INFINITY, unit), *count));
+    Family {
+        name: format!("{PREFIX}_{name}"),
+        help,
+        samples: Samples::Histogram {
+            buckets: buckets.collect(),
+            sum: unit(snapshot.sum),
+            count: snapshot.count(),
+        },
+    }
+}
+
+/// What the library writes down.
 #[derive(Debug)]
-struct Reading(Arc<Shared>);
+struct Reading(Vec<Family>);
 
 impl Collector for Reading {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let stats = self.0.stats();
-        let value = |name: &str| {
-            let found = stats.iter().find(|(known, _)| *known == name);
-            found.map_or(0, |(_, value)| *value)
-        };
-        for (families, kind) in [(COUNTERS, MetricType::Counter), (GAUGES, MetricType::Gauge)] {
-            for (name, help, label, counts) in families {
-                let mut family = encoder.encode_descriptor(name, help, None, kind)?;
-                for (stat, of) in *counts {
-                    if label.is_empty() {
-                        encode_value(&mut family, kind, value(stat))?;
-                    } else {
-                        encode_value(
-                            &mut family.encode_family(&[(*label, *of)])?,
-                            kind,
-                            value(stat),
-                        )?;
+        for Family {
+            name,
+            help,
+            samples,
+        } in &self.0
+        {
+            let kind = match samples {
+                Samples::Counter(_) => MetricType::Counter,
+                Samples::Gauge(_) => MetricType::Gauge,
+                Samples::Histogram { .. } => MetricType::Histogram,
+            };
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            match samples {
+                Samples::Counter(samples) | Samples::Gauge(samples) => {
+                    for Sample { label, value } in samples {
+                        match label {
+                            None => encode_value(&mut family, kind, *value)?,
+                            Some(label) => {
+                                encode_value(&mut family.encode_family(&[*label])?, kind, *value)?;
+                            }
+                        }
                     }
                 }
+                Samples::Histogram {
+                    buckets,
+                    sum,
+                    count,
+                } => {
+                    family.encode_histogram::<[(&str, &str); 0]>(*sum, *count, buckets, None)?;
+                }
             }
-        }
-        let measures = &self.0.counters.measures;
-        let seconds = |nanos: u64| nanos as f64 / 1e9;
-        for (name, help, histogram, unit) in [
-            (
-                "cast_to_socket_seconds",
-                "From the cast of a publication until a shard has served everybody who was to get it",
-                &measures.cast_to_socket,
-                seconds as fn(u64) -> f64,
-            ),
-            (
-                "encode_seconds",
-                "Finding topics and writing JSON, of one message in 16",
-                &measures.encode,
-                seconds,
-            ),
-            (
-                "shard_batch_publications",
-                "Publications that a shard served together",
-                &measures.batch,
-                |count| count as f64,
-            ),
-        ] {
-            encode_histogram(&mut encoder, name, help, &histogram.snapshot(), unit)?;
         }
         Ok(())
     }
@@ -328,21 +417,4 @@ fn encode_value(metric: &mut MetricEncoder<'_>, kind: MetricType, value: u64) ->
         }
         _ => metric.encode_gauge(&i64::try_from(value).unwrap_or(i64::MAX)),
     }
-}
-
-fn encode_histogram(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    snapshot: &Snapshot,
-    unit: fn(u64) -> f64,
-) -> Result<(), Error> {
-    let buckets: Vec<_> = snapshot
-        .buckets
-        .iter()
-        .map(|(bound, count)| (bound.map_or(f64::INFINITY, unit), *count))
-        .collect();
-    encoder
-        .encode_descriptor(name, help, None, MetricType::Histogram)?
-        .encode_histogram::<[(&str, &str); 0]>(unit(snapshot.sum), snapshot.count(), &buckets, None)
 }

@@ -17,6 +17,7 @@ use crate::inbound::Inbound;
 use crate::info::Info;
 use crate::listener;
 use crate::log::Log;
+use crate::metrics::{self, Family};
 use crate::settings::Settings;
 use crate::shard::Shard;
 use crate::shard::command::Command;
@@ -150,6 +151,12 @@ impl Server {
     #[must_use]
     pub fn stats(&self) -> Vec<(&'static str, u64)> {
         self.shared.stats()
+    }
+
+    /// Everything that is counted and measured, as Prometheus names it.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<Family> {
+        metrics::families(&self.shared)
     }
 
     /// Takes new settings while running. A new address is bound before the old one is left, where both can be.

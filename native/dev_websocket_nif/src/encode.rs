@@ -1,6 +1,8 @@
 //! Core types to terms.
 
-use dev_websocket_core::{ConnectionInfo, Info, SettingError, SettingValue, Settings, StartError};
+use dev_websocket_core::{
+    ConnectionInfo, Family, Info, Sample, Samples, SettingError, SettingValue, Settings, StartError,
+};
 use rustler::{Atom, Encoder, Env, NewBinary, Term};
 
 use crate::atoms;
@@ -167,6 +169,53 @@ fn summary<'a>(env: Env<'a>, known: &ConnectionInfo) -> [(Atom, Term<'a>); 8] {
         (atoms::dropped(), known.dropped.encode(env)),
         (atoms::topics(), topics.encode(env)),
     ]
+}
+
+/// `[{Name, Help, Type, Samples}]`, as `prometheus_model_helpers:create_mf/4` of prometheus.erl takes them.
+pub(crate) fn metrics(env: Env<'_>, families: Vec<Family>) -> Term<'_> {
+    let families = families.into_iter().map(|mut family| {
+        if matches!(family.samples, Samples::Counter(_)) {
+            family.name.push_str("_total");
+        }
+        let (kind, samples) = match family.samples {
+            Samples::Counter(values) => (atoms::counter(), samples(env, values)),
+            Samples::Gauge(values) => (atoms::gauge(), samples(env, values)),
+            Samples::Histogram {
+                buckets,
+                sum,
+                count,
+            } => {
+                let buckets = cumulative(env, buckets);
+                (atoms::histogram(), vec![(buckets, count, sum).encode(env)])
+            }
+        };
+        let name = text(env, &family.name);
+        (name, text(env, family.help), kind, samples).encode(env)
+    });
+    families.collect::<Vec<_>>().encode(env)
+}
+
+/// `{[{Label, Of}], Value}` for each.
+fn samples(env: Env<'_>, samples: Vec<Sample>) -> Vec<Term<'_>> {
+    let sample = |Sample { label, value }| {
+        let labels: Vec<_> = label.into_iter().collect();
+        (labels, value).encode(env)
+    };
+    samples.into_iter().map(sample).collect()
+}
+
+/// `{Bound, Count}` for each bucket, which here counts the lower ones as well.
+fn cumulative(env: Env<'_>, buckets: Vec<(f64, u64)>) -> Vec<Term<'_>> {
+    let mut below = 0;
+    let bucket = |(bound, count): (f64, u64)| {
+        below += count;
+        if bound.is_finite() {
+            (bound, below).encode(env)
+        } else {
+            (atoms::infinity(), below).encode(env)
+        }
+    };
+    buckets.into_iter().map(bucket).collect()
 }
 
 /// `{ok, Uri, Topics}`.

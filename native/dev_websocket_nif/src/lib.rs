@@ -174,6 +174,15 @@ fn stats(env: Env<'_>) -> Term<'_> {
     encode::stats(env, stats)
 }
 
+/// What `stats` tells, and what is measured, by the names of Prometheus.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn metrics(env: Env<'_>) -> Term<'_> {
+    match ENGINE.server() {
+        Ok(server) => (atoms::ok(), encode::metrics(env, server.metrics())).encode(env),
+        Err(reason) => encode::error(env, &reason),
+    }
+}
+
 /// Makes the caller the one that gets what clients send, for a listener.
 #[rustler::nif]
 fn listen<'a>(env: Env<'a>, listener: Term<'a>) -> Term<'a> {

@@ -4,6 +4,7 @@ mod accepted;
 mod documents;
 mod events;
 mod origin;
+mod page;
 pub(crate) mod query;
 mod refusal;
 mod upgrade;
@@ -125,6 +126,7 @@ fn route<B>(
         return Ok(Outcome::Accepted(Box::new(accepted)));
     }
     let endpoint = match path {
+        "/" => "page",
         WEBSOCKET_PATH | "/events" => "events",
         "/info" => "info",
         "/health" => "health",
@@ -142,6 +144,7 @@ fn route<B>(
             return Ok(Outcome::Accepted(Box::new(accepted)));
         }
         (&Method::HEAD, "events") => answer_with(StatusCode::OK, events::CONTENT, ""),
+        (&Method::GET | &Method::HEAD, "page") => page::answer(),
         (&Method::GET | &Method::HEAD, "info") => documents::info(shared),
         (&Method::GET | &Method::HEAD, "metrics") => documents::metrics(shared, headers),
         (&Method::GET | &Method::HEAD, _) => documents::health(shared),

@@ -110,10 +110,9 @@ impl Shard {
         if let Some(reason) = self.closing {
             opening.link.close(reason);
         }
-        if let Some(From::Last(_)) = opening.from {
-            // The newest are those of the log, not those that this shard has come to.
-            self.catch_up(opening.published);
-        }
+        // What was published before its request is not for it, and the newest are those of the log: not what this shard has
+        // come to.
+        self.catch_up(opening.published);
         let client = Client::new(opening.link, opening.format, opening.slow, self.seq);
         let index = self.clients.insert(client) as ConnectionIndex;
         self.by_id.insert(id, index);

@@ -1,0 +1,12 @@
+%%% @doc What the C library's allocator has given out. The engine's memory is there,
+%%% and only a small part of Erlang's.
+-module(soak_heap).
+-export([load/1, bytes/0]).
+
+%% @doc Load the library; `Path' is without its extension.
+load(Path) ->
+    erlang:load_nif(Path, 0).
+
+%% @doc Bytes in use, and bytes that are held.
+bytes() ->
+    erlang:nif_error(not_loaded).
