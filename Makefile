@@ -1,7 +1,7 @@
 # Every command of the project. CI calls these and nothing else.
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help build package run watch test conformance soak fuzz models sanitize lint deny dialyzer bench picture clean
+.PHONY: help build package run watch test hostile conformance soak fuzz models sanitize lint deny dialyzer bench picture clean
 
 # How long each target of `make fuzz` runs.
 SECONDS = 60
@@ -26,6 +26,10 @@ test: ## all tests: Rust, Erlang, as a dependency, real clients end to end, and 
 	@.ci/requirements build test browser
 	@$(MAKE) build
 	@test/run
+
+hostile: build ## long tests with hostile clients, and what these cost the others
+	@.ci/requirements build test hostile
+	@test/hostile/run
 
 conformance: build ## the Autobahn test suite against an echo through Erlang
 	@.ci/requirements build test

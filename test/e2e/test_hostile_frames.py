@@ -137,6 +137,50 @@ class NeverReading(Attackers):
                 await self.attack(act)
 
 
+class EventStreams(Attackers):
+    """The same of those who use server-sent events: they have no frames to misuse."""
+
+    def listen(self, target, **buffers):
+        client = RawClient(self.uri, **buffers)
+        status, _, _ = client.request(target, Connection=None, Upgrade=None, Sec_WebSocket_Key=None, Sec_WebSocket_Version=None)
+        self.assertEqual(status, 200)
+        self.assertEqual(self.event(client)["type"], "connection_established")
+        return client
+
+    def event(self, client):
+        while (line := client.stream.readline()).strip() == b"" or not line.startswith(b"data:"):
+            self.assertNotEqual(line, b"")
+        return json.loads(line.removeprefix(b"data:"))
+
+    async def test_gaps_tell_a_stream_that_is_not_read_what_it_missed(self):
+        def act():
+            with contextlib.ExitStack() as streams:
+                slow = [streams.enter_context(self.listen("/events?topic=flood,last", receive_buffer=BUFFER)) for _ in range(SLOW)]
+                count = self.flood(3 * bound)
+                self.vm.cast('#{<<"topic">> => <<"last">>}')
+                for client in slow:
+                    received, missed = 0, 0
+                    while (event := self.event(client)).get("topic") != "last":
+                        missed += event.get("dropped", 0)
+                        received += event["type"] == "message"
+                    self.assertEqual(received + missed, count)
+                    self.assertGreater(missed, 0)
+
+        async with self.siege(slow=SLOW) as bound:
+            await self.attack(act)
+
+    async def test_what_comes_behind_a_request_for_events_is_dropped(self):
+        def act():
+            with self.listen("/events?topic=last") as client:
+                for _ in range(2 * bound // MIB):
+                    client.send(b"x" * MIB)
+                self.vm.cast('#{<<"topic">> => <<"last">>}')
+                self.assertEqual(self.event(client)["topic"], "last")
+
+        async with self.siege(slow=1) as bound:
+            await self.attack(act)
+
+
 class Floods(Attackers):
     async def closes(self, code, *frames):
         """What clients are closed with that send this without a pause."""
