@@ -180,9 +180,21 @@ read(Main, Client, Frames) ->
         {stop, Ref} -> Main ! {Ref, Frames}
     after 0 ->
         %% Something is always published before it is stopped.
-        Frame = #{<<"type">> := _} = ws_client:recv_json(Client),
+        Frame = #{<<"type">> := _} = next(Client, none),
         is_for_all(maps:get(<<"data">>, Frame, null)),
         read(Main, Client, Frames + 1)
+    end.
+
+%% @doc The next frame. There may be none for long on a machine that is busy, but
+%% not while others are published.
+next(Client, Published) ->
+    try ws_client:recv_json(Client)
+    catch
+        error:{no_text_frame, timeout} ->
+            case maps:get(<<"publications">>, dev_websocket:stats()) of
+                More when is_integer(Published), More > Published -> error({no_frame_for_publications, Published, More});
+                Now -> next(Client, Now)
+            end
     end.
 
 is_for_all(Map) when is_map(Map) ->

@@ -7,8 +7,7 @@ use socket2::SockRef;
 use tokio::time::Interval;
 
 use super::link::Link;
-use super::{Ending, is_at_end};
-use crate::disconnect::Disconnect;
+use super::{Ending, finish, is_at_end, mute};
 use crate::event;
 use crate::settings::Settings;
 use crate::shard::command::Command;
@@ -50,10 +49,16 @@ pub(super) async fn watch(link: &Link, settings: &Settings, mut heartbeat: Inter
 }
 
 /// Tells a client why it is sent away, in the words of a close frame.
-pub(super) fn say_goodbye(link: &Link, reason: Disconnect) {
-    let (code, text) = (reason.code(), reason.reason());
-    let goodbye = format!("data: {{\"type\":\"close\",\"code\":{code},\"reason\":\"{text}\"}}\n\n");
-    link.send_control(goodbye.into());
+pub(super) async fn end(link: &Link, ending: Ending) {
+    if let Ending::Close(reason) = ending {
+        mute(link);
+        let (code, text) = (reason.code(), reason.reason());
+        let goodbye =
+            format!("data: {{\"type\":\"close\",\"code\":{code},\"reason\":\"{text}\"}}\n\n");
+        link.send_control(goodbye.into());
+        // It may be blocked: then this asks when it takes more.
+        finish(link, true).await;
+    }
 }
 
 /// A client that does not answer our bytes with acknowledgements is gone, as one that does not answer pings.
