@@ -57,9 +57,10 @@ export function clock (timestamp) {
 /** Makes a button copy what a function gives. */
 export function copies (button, text) {
   button.onclick = async () => {
-    // The clipboard is for pages by TLS or of this machine.
-    if (navigator.clipboard) await navigator.clipboard.writeText(text())
-    else {
+    try {
+      await navigator.clipboard.writeText(text())
+    } catch {
+      // The clipboard is for pages by TLS or of this machine.
       const field = h('textarea', { class: 'away' }, text())
       button.after(field)
       field.select()

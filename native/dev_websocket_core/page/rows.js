@@ -30,7 +30,7 @@ export class Rows {
     list.addEventListener('click', ({ target }) => {
       if (target.matches('.line')) this.toggle(target.parentNode)
     })
-    list.addEventListener('focusin', ({ target }) => this.#activate(target.closest('li')))
+    list.addEventListener('focusin', ({ target }) => { if (target !== list) this.#activate(target.closest('li')) })
     list.addEventListener('keydown', (event) => this.#key(event))
   }
 
@@ -69,6 +69,7 @@ export class Rows {
     this.#open.add(row)
     row.firstChild.setAttribute('aria-expanded', 'true')
     row.append(this.#detail(entry))
+    row.scrollIntoView({ block: 'nearest' })
     this.#changed()
   }
 

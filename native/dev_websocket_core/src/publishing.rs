@@ -153,7 +153,7 @@ impl Server {
     ) -> Result<Draft, Rejected> {
         let counters = &self.shared.counters;
         let settings = &active.settings;
-        counters.measures.time_encoding(|| {
+        counters.measures.time_encoding(active.is_measured, || {
             let set = active.topic_rules.topics_with(message, origin);
             counters.topics_reserved.add(set.reserved);
             counters.topics_excess.add(set.excess);

@@ -221,7 +221,7 @@ settings! {
     origins: Vec<String> = Vec::new(), "a list of origins such as https://app.example or https://*.example", |origins| origins.iter().all(|origin| is_origin(origin)),
         "origins of browsers, empty for all, `*` for any run of characters", "A page of another origin is refused with HTTP 403 `bad_origin`. Programs send no `Origin` and are served.";
     endpoints: Vec<String> = default_endpoints(), "a list of page, info, health, metrics and events", |names| names.iter().all(|name| ENDPOINTS.contains(&name.as_str())),
-        "what the listener serves beside `/ws`", "What is not named is not found (HTTP 404).";
+        "what the listener serves beside `/ws`", "What is not named is not found (HTTP 404). Without `metrics` nothing is measured, only counted.";
     max_topics_per_connection: u64 = 128, "a number from 1 to 100000", |n| (1..=100_000).contains(n),
         "topics", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_topics`.";
     max_matches_per_connection: u64 = 8, "a number from 0 to 1000", |n| *n <= 1000,

@@ -77,12 +77,15 @@ pub(crate) struct Lasting {
 pub(crate) struct Active {
     pub(crate) settings: Arc<Settings>,
     pub(crate) topic_rules: TopicRules,
+    /// Whether anybody can read what is measured.
+    pub(crate) is_measured: bool,
 }
 
 impl Active {
     pub(crate) fn new(settings: Settings) -> Arc<Self> {
         Arc::new(Self {
             topic_rules: settings.topic_rules(),
+            is_measured: settings.endpoints.iter().any(|name| name == "metrics"),
             settings: Arc::new(settings),
         })
     }

@@ -278,7 +278,7 @@ impl Shard {
     /// Measures a batch that somebody got something of.
     fn measure(&mut self) {
         let delivered = std::mem::take(&mut self.delivered);
-        if delivered > 0 {
+        if delivered > 0 && self.shared.active.load().is_measured {
             let measures = &self.shared.counters.measures;
             measures.batch.record(self.batch.len() as u64);
             let now = now_nanos();
