@@ -170,13 +170,13 @@ class HostileRequests(Besieged):
             ((405, "bad_method"), lambda client: client.head(method="POST", Content_Length="1000000")),
             (
                 (404, "not_found"),
-                lambda client: client.head("/", Content_Length="1000000"),
-                lambda client: client.head("/", Transfer_Encoding="chunked"),
+                lambda client: client.head("/nowhere", Content_Length="1000000"),
+                lambda client: client.head("/nowhere", Transfer_Encoding="chunked"),
             ),
         )
 
     async def test_behind_a_refusal_nothing_is_read(self):
-        await self.check_answers(((404, "not_found"), lambda client: client.head("/") + client.head() + b"\xff" * 1000))
+        await self.check_answers(((404, "not_found"), lambda client: client.head("/nowhere") + client.head() + b"\xff" * 1000))
 
     async def test_behind_an_upgrade_only_frames_are_read(self):
         def pipelined():
