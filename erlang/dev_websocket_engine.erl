@@ -37,6 +37,7 @@ boot() ->
                 ok;
             {error, not_started} ->
                 Settings = dev_websocket_settings:of_environment(),
+                _ = hb_websocket_nif:register_collector(),
                 log_failure(command(fun(Ref) -> hb_websocket_nif:boot(Ref, Settings) end));
             {error, Reason} ->
                 case Reason =:= stopped andalso not persistent_term:get(?TOLD, false) of
@@ -65,6 +66,7 @@ start(Given) ->
                 {error, _} -> dev_websocket_settings:of_environment()
             end,
         Settings = dev_websocket_settings:merge(Base, Given),
+        _ = hb_websocket_nif:register_collector(),
         log_failure(command(fun(Ref) -> hb_websocket_nif:start(Ref, Settings) end))
     end).
 
@@ -313,7 +315,6 @@ load_from_path() ->
 command(Command) ->
     persistent_term:put(?TOLD, true),
     dev_websocket_shutdown:install(),
-    _ = hb_websocket_nif:register_collector(),
     answer(Command).
 
 %% @doc Ask and wait for the answer, in a process of its own.
