@@ -11,7 +11,7 @@ import time
 from wsbench import machine, plan, plots, prepare
 from wsbench.procs import raise_file_limit
 from wsbench.report import Report
-from wsbench.servers import ALL, available
+from wsbench.servers import ALL, LABELS, available
 
 RESULTS = prepare.BENCH / "RESULTS.md"
 RAW = prepare.CACHE / "last.json"
@@ -42,9 +42,9 @@ def choose(opts):
     if opts.rounds:
         mode.rounds, mode.wide_rounds = opts.rounds, min(mode.wide_rounds, opts.rounds)
     chosen = opts.servers.split(",") if opts.servers else mode.servers
-    unknown = set(chosen) - set(ALL)
+    unknown = set(chosen) - set(LABELS)
     if unknown:
-        raise SystemExit(f"bench: no server {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+        raise SystemExit(f"bench: no server {', '.join(sorted(unknown))}; there are {', '.join(LABELS)}")
     return mode, chosen
 
 

@@ -50,7 +50,8 @@
 -export([info/3, cast/3, stats/3]).
 -export([init/3, compute/3, normalize/3, snapshot/3]).
 -export([start/3, step/3, response/3]).
--export([listen/1, listen/2, unlisten/1, send/2, connection/1]).
+-export([listen/1, listen/2, unlisten/1, send/2]).
+-export([connection/1, connections/0, connections/1, disconnect/1]).
 
 -on_load(on_load/0).
 
@@ -128,10 +129,31 @@ unlisten(Listener) ->
 send(Connection, Payload) ->
     dev_websocket_engine:send(Connection, Payload).
 
-%% @doc The address, format, topics and request headers of a connection.
+%% @doc What is known of a connection: `peer', `format' (`json', `raw' or `events'),
+%% `age' in milliseconds, `topics', what waits for it (`pending_bytes',
+%% `pending_frames'), how many publications it has missed (`dropped'), and the
+%% `headers' of its request.
 -spec connection(non_neg_integer()) -> {ok, map()} | {error, term()}.
 connection(Connection) ->
     dev_websocket_engine:connection(Connection).
+
+%% @doc The first page of the connections: see `connections/1'.
+-spec connections() -> {ok, map()} | {error, term()}.
+connections() ->
+    connections(#{}).
+
+%% @doc A page of the connections, by their numbers: at most `limit' (100, at most
+%% 1000), behind `cursor' (0). The answer has `connections', a list of maps as
+%% `connection/1' gives them, without `headers', and the `cursor' of the next page,
+%% or `done'.
+-spec connections(map()) -> {ok, map()} | {error, term()}.
+connections(Opts) ->
+    dev_websocket_engine:connections(Opts).
+
+%% @doc End a connection: its client is told 1008.
+-spec disconnect(non_neg_integer()) -> ok | {error, term()}.
+disconnect(Connection) ->
+    dev_websocket_engine:disconnect(Connection).
 
 %%% Keys of the device.
 

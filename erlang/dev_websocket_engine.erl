@@ -9,10 +9,15 @@
 -export([cast/1, publish/2, publish_json/2, has_audience/0, count_dropped/1]).
 -export([describe/0, info/0, config/0, stats/0]).
 -export([adopt/1, apply_options/1]).
--export([listen/2, unlisten/1, send/2, connection/1]).
+-export([listen/2, unlisten/1, send/2]).
+-export([connection/1, connections/1, disconnect/1]).
 
 %% Longer than the engine takes to close all connections.
 -define(DEADLINE, 10000).
+%% Connections of a page, unless told otherwise.
+-define(PAGE, 100).
+%% Characters of a reason that are shown in the log.
+-define(MAX_SHOWN, 200).
 %% Set when the search for the engine came to nothing, so that casts do not
 %% search again.
 -define(MISSING, {hb_websocket_nif, missing}).
@@ -32,11 +37,12 @@ boot() ->
                 ok;
             {error, not_started} ->
                 Settings = dev_websocket_settings:of_environment(),
+                _ = hb_websocket_nif:register_collector(),
                 log_failure(command(fun(Ref) -> hb_websocket_nif:boot(Ref, Settings) end));
             {error, Reason} ->
                 case Reason =:= stopped andalso not persistent_term:get(?TOLD, false) of
                     %% That was before the node started anew.
-                    true -> log_failure(start(#{}));
+                    true -> start(#{});
                     false -> {error, Reason}
                 end
         end
@@ -46,7 +52,7 @@ boot() ->
 -spec resume() -> ok | {error, term()}.
 resume() ->
     case boot() of
-        {error, stopped} -> log_failure(start(#{}));
+        {error, stopped} -> start(#{});
         Booted -> Booted
     end.
 
@@ -60,7 +66,8 @@ start(Given) ->
                 {error, _} -> dev_websocket_settings:of_environment()
             end,
         Settings = dev_websocket_settings:merge(Base, Given),
-        command(fun(Ref) -> hb_websocket_nif:start(Ref, Settings) end)
+        _ = hb_websocket_nif:register_collector(),
+        log_failure(command(fun(Ref) -> hb_websocket_nif:start(Ref, Settings) end))
     end).
 
 %% @doc Stop the engine.
@@ -127,10 +134,12 @@ adopt(Opts) ->
 apply_options(Opts) ->
     with_engine(fun() ->
         persistent_term:put(?ADOPTED, true),
+        %% A node starts its metrics before its devices are called, but may load them earlier.
+        _ = hb_websocket_nif:register_collector(),
         Settings = dev_websocket_settings:of_node(Opts),
         case map_size(Settings) of
             0 -> boot();
-            _ -> log_failure(start(Settings))
+            _ -> start(Settings)
         end
     end).
 
@@ -184,7 +193,34 @@ send(Connection, Payload) ->
 connection(Connection) ->
     with_engine(fun() -> answer(fun(Ref) -> hb_websocket_nif:connection(Ref, Connection) end) end).
 
+%% @doc A page of the connections, and where the next one begins.
+-spec connections(term()) -> {ok, map()} | {error, term()}.
+connections(Opts) when is_map(Opts) ->
+    Cursor = maps:get(cursor, Opts, 0),
+    Limit = maps:get(limit, Opts, ?PAGE),
+    with_engine(
+        fun() ->
+            case answer(fun(Ref) -> hb_websocket_nif:connections(Ref, Cursor, Limit) end) of
+                {ok, Found} -> {ok, #{connections => Found, cursor => next(Found)}};
+                {error, no_connection} -> {ok, #{connections => [], cursor => done}};
+                Error -> Error
+            end
+        end
+    );
+connections(_Opts) ->
+    {error, {bad_argument, <<"options are a map">>}}.
+
+%% @doc End a connection.
+-spec disconnect(term()) -> ok | {error, term()}.
+disconnect(Connection) ->
+    with_engine(fun() -> hb_websocket_nif:disconnect(Connection) end).
+
 %%% Private functions.
+
+%% @doc A page that is not full may have lost some that ended meanwhile, so only an
+%% empty one is known to be the last.
+next([]) -> done;
+next(Found) -> maps:get(connection, lists:last(Found)).
 
 %% @doc A cast of a device whose `on_load' could not load the engine. Casts search
 %% for it once only.
@@ -235,8 +271,11 @@ booted(Ask) ->
 
 with_engine(Call) ->
     case find() of
-        ok -> Call();
-        {error, Reason} -> {error, Reason}
+        ok ->
+            ok = dev_websocket_log:attend(),
+            Call();
+        {error, Reason} ->
+            {error, Reason}
     end.
 
 %% @doc Find the engine: already loaded, else among the resources of the archive
@@ -298,21 +337,37 @@ await(Command) ->
             {error, Reason}
     end.
 
-%% @doc Say in one line why nobody can connect. Nobody asked for this start, so
-%% nobody looks at its result.
-log_failure({error, Reason} = Error) ->
-    dev_websocket_settings:log(
-        error,
-        "The WebSocket server is not running: ~ts. start/1 of the device tries again.",
-        [reason_text(Reason)]
-    ),
+%% @doc Say in one line why nobody can connect, or why clients still have to connect
+%% where they did. Settings that are no settings are for the caller alone.
+log_failure({error, {Kind, _} = Reason} = Error) when Kind =:= listen; Kind =:= threads; Kind =:= fault ->
+    {Event, Text} = failure(Reason),
+    case hb_websocket_nif:info() of
+        {ok, Uri, _} ->
+            dev_websocket_log:log(error, Event, "The WebSocket server stays at ~ts: ~ts.", [Uri, Text]);
+        {error, _} ->
+            dev_websocket_log:log(
+                error,
+                Event,
+                "The WebSocket server is not running: ~ts. start/1 of the device tries again.",
+                [Text]
+            )
+    end,
     Error;
-log_failure(ok) ->
-    ok.
+log_failure({error, timeout} = Error) ->
+    dev_websocket_log:log(error, #{event => failed_start}, "The WebSocket server has not answered.", []),
+    Error;
+log_failure(Other) ->
+    Other.
 
-reason_text({listen, #{address := Address, reason := Reason}}) when is_atom(Reason) ->
-    io_lib:format("cannot listen on ~ts: ~ts (~ts)", [Address, inet:format_error(Reason), Reason]);
-reason_text({listen, #{address := Address, reason := Reason}}) ->
-    io_lib:format("cannot listen on ~ts: ~ts", [Address, Reason]);
-reason_text(Reason) ->
-    io_lib:format("~0tp", [Reason]).
+failure({listen, #{address := Address, reason := Reason}}) when is_atom(Reason) ->
+    {
+        #{event => failed_bind, address => Address, reason => Reason},
+        io_lib:format("cannot listen on ~ts: ~ts (~ts)", [Address, inet:format_error(Reason), Reason])
+    };
+failure({listen, #{address := Address, reason := Reason}}) ->
+    {
+        #{event => failed_bind, address => Address, reason => Reason},
+        io_lib:format("cannot listen on ~ts: ~ts", [Address, Reason])
+    };
+failure(Reason) ->
+    {#{event => failed_start}, io_lib:format("~0tp", [Reason], [{chars_limit, ?MAX_SHOWN}])}.

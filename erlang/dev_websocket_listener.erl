@@ -84,8 +84,9 @@ handle_info({inbound, Cost, Message}, #{waiting := Waiting} = State) ->
     {noreply, forward(State#{waiting := queue:in({Cost, Message}, Waiting)})};
 handle_info(look_again, State) ->
     {noreply, forward(State#{is_paused := false})};
-handle_info({'DOWN', Monitor, process, Listener, _}, #{monitor := Monitor} = State) ->
+handle_info({'DOWN', Monitor, process, Listener, Reason}, #{monitor := Monitor} = State) ->
     _ = hb_websocket_nif:unlisten(Listener),
+    log_end(Listener, Reason),
     {stop, normal, State};
 handle_info(_Other, State) ->
     {noreply, State}.
@@ -142,6 +143,22 @@ forward(#{waiting := Waiting, room := Room, listener := Listener, max_queue := M
                     forward(State#{room := Free})
             end
     end.
+
+%% @doc What a process died of may hold anything, and is in its own report.
+log_end(Listener, Reason) ->
+    Level =
+        case Reason of
+            normal -> info;
+            shutdown -> info;
+            {shutdown, _} -> info;
+            _ -> warning
+        end,
+    dev_websocket_log:log(
+        Level,
+        #{event => lost_listener, listener => Listener},
+        "The WebSocket server has lost who hears its clients: ~0tp has ended.",
+        [Listener]
+    ).
 
 %% @doc How many more messages may wait there. The end of a process that is gone
 %% is about to be told.

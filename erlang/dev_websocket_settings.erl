@@ -8,9 +8,11 @@
 %%% so that the next weaker source counts. A bad value given to `start/1' is an
 %%% error, because there is somebody to read it.
 -module(dev_websocket_settings).
--export([of_environment/0, of_node/1, merge/2, log/3]).
+-export([of_environment/0, of_node/1, merge/2]).
 
 -define(PREFIX, "DEV_WEBSOCKET_").
+%% Characters of a value that are shown in the log.
+-define(MAX_SHOWN, 100).
 
 %% @doc The settings that the environments give.
 -spec of_environment() -> map().
@@ -49,13 +51,6 @@ merge(Base, Given) when is_map(Given) ->
     );
 merge(_Base, Given) ->
     Given.
-
-%% @doc Log a line, also when nothing is there to log it yet.
--spec log(logger:level(), string(), [term()]) -> ok.
-log(Level, Format, Arguments) ->
-    try logger:log(Level, Format, Arguments)
-    catch _:_ -> ok
-    end.
 
 %%% Private functions.
 
@@ -97,12 +92,24 @@ is_valid(Source, Name, Value) ->
         ok ->
             true;
         {error, {invalid_setting, _, Expected}} ->
-            log(error, "~ts is ignored: it is ~0tp, but must be ~ts.", [Source, Value, Expected]),
+            dev_websocket_log:log(
+                error,
+                #{event => ignored_setting, setting => Name},
+                "~ts is ignored: it is ~ts, but must be ~ts.",
+                [Source, io_lib:format("~0tp", [Value], [{chars_limit, ?MAX_SHOWN}]), Expected]
+            ),
             false
     end.
 
 log_unknown(Sources) ->
     lists:foreach(
-        fun(Source) -> log(warning, "~ts is ignored: there is no such WebSocket setting.", [Source]) end,
+        fun(Source) ->
+            dev_websocket_log:log(
+                warning,
+                #{event => ignored_setting},
+                "~ts is ignored: there is no such WebSocket setting.",
+                [Source]
+            )
+        end,
         Sources
     ).

@@ -16,7 +16,10 @@
 -export([wants_slot/2, publish_slot/3, publish_slot_large/3]).
 -export([has_audience/0, count_dropped/1]).
 -export([describe/0, info/0, settings/0, stats/0, validate/1]).
--export([listen/1, unlisten/1, acknowledge/1, send/2, send_large/2, connection/2]).
+-export([listen/1, unlisten/1, acknowledge/1, send/2, send_large/2]).
+-export([connection/2, connections/3, disconnect/1]).
+-export([read_log/0, acknowledge_log/0, is_log_read/0]).
+-export([metrics/0, register_collector/0, collect_mf/2, deregister_cleanup/1]).
 -export([load/0, application/0]).
 
 -on_load(on_load/0).
@@ -102,6 +105,39 @@ settings() -> not_loaded().
 -spec stats() -> #{binary() => non_neg_integer()} | {error, term()}.
 stats() -> not_loaded().
 
+%% @doc What is counted and measured: `{Name, Help, Type, Samples}' for each name of
+%% Prometheus, as `prometheus_model_helpers:create_mf/4' takes them.
+-spec metrics() -> {ok, [{binary(), binary(), atom(), list()}]} | {error, term()}.
+metrics() -> not_loaded().
+
+%% @doc Have the node's own metrics tell ours as well, where it has prometheus.erl. As
+%% a collector this module can be relied on to be there: its name is the same in
+%% every node, and it stays loaded.
+-spec register_collector() -> ok | {error, no_prometheus}.
+register_collector() ->
+    try prometheus_registry:register_collector(?MODULE)
+    catch _:_ -> {error, no_prometheus}
+    end.
+
+%% @doc Called by prometheus.erl when somebody reads the node's metrics.
+-spec collect_mf(term(), fun((term()) -> term())) -> ok.
+collect_mf(_Registry, Callback) ->
+    case metrics() of
+        {ok, Families} ->
+            lists:foreach(
+                fun({Name, Help, Type, Samples}) ->
+                    Callback(prometheus_model_helpers:create_mf(Name, Help, Type, Samples))
+                end,
+                Families
+            );
+        {error, _} ->
+            ok
+    end.
+
+%% @doc Called by prometheus.erl when a registry is emptied.
+-spec deregister_cleanup(term()) -> ok.
+deregister_cleanup(_Registry) -> ok.
+
 %% @doc Say whether the settings would be taken.
 -spec validate(term()) -> ok | {error, term()}.
 validate(_Settings) -> not_loaded().
@@ -130,6 +166,28 @@ send_large(_Connection, _Payload) -> not_loaded().
 %% @doc Ask what is known of a connection.
 -spec connection(term(), term()) -> ok | {error, term()}.
 connection(_Ref, _Connection) -> not_loaded().
+
+%% @doc Make the caller the one that gets what goes to the log, in batches:
+%% `{log, [{Level, Text, Metadata}]}'.
+-spec read_log() -> ok | {error, term()}.
+read_log() -> not_loaded().
+
+%% @doc Say that a batch is logged, and ask for the next one.
+-spec acknowledge_log() -> ok | {error, term()}.
+acknowledge_log() -> not_loaded().
+
+%% @doc Say whether some process gets what goes to the log.
+-spec is_log_read() -> boolean() | {error, term()}.
+is_log_read() -> not_loaded().
+
+%% @doc Ask for a page of the connections: at most `Limit' (1 to 1000) with numbers
+%% greater than `After', in order. `{error, no_connection}' when there are none.
+-spec connections(term(), term(), term()) -> ok | {error, term()}.
+connections(_Ref, _After, _Limit) -> not_loaded().
+
+%% @doc End a connection.
+-spec disconnect(term()) -> ok | {error, term()}.
+disconnect(_Connection) -> not_loaded().
 
 %% @doc The application that this module belongs to, for its environment.
 -spec application() -> atom().

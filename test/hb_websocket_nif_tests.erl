@@ -11,6 +11,7 @@ boundary_test_() ->
      ||
         Name <- [
             every_function_takes_any_term,
+            every_key_of_a_map_takes_any_term,
             commands_answer_with_their_reference,
             a_command_of_a_dead_process_still_runs,
             commands_of_many_processes_are_all_answered,
@@ -48,18 +49,16 @@ stop(_) ->
 %%% Arguments.
 
 every_function_takes_any_term() ->
-    Terms = [
-        a, 'ключ', 1, -1, 1 bsl 64, 1.5, <<>>, <<"port">>, <<255>>, <<1:7>>, [], "text", [1 | 2], [a, b], [{a, 1}], {}, {a, b},
-        #{}, #{a => 1}, #{<<"port">> => b}, #{1 => 2}, self(), make_ref(), hd(erlang:ports()), fun() -> ok end, fun lists:map/2,
-        deep(200, 1), lists:seq(1, 2000), maps:from_list([{N, N} || N <- lists:seq(1, 2000)])
-    ],
+    Terms = terms(),
     Calls = [
         {cast, 1}, {cast_large, 1}, {publish, 2}, {publish_large, 2}, {publish_json, 2}, {wants_slot, 2},
         {publish_slot, 3}, {publish_slot_large, 3}, {has_audience, 0}, {count_dropped, 1}, {validate, 1}, {stop, 1}, {boot, 2}, {start, 2}, {describe, 0}, {info, 0}, {settings, 0}, {stats, 0},
-        {listen, 1}, {acknowledge, 1}, {unlisten, 1}, {send, 2}, {send_large, 2}, {connection, 2}
+        {listen, 1}, {acknowledge, 1}, {unlisten, 1}, {send, 2}, {send_large, 2},
+        {connection, 2}, {connections, 3}, {disconnect, 1}, {read_log, 0}, {acknowledge_log, 0}, {is_log_read, 0},
+        {metrics, 0}, {register_collector, 0}, {deregister_cleanup, 1}
     ],
     ?assertEqual(
-        lists:sort(Calls ++ [{load, 0}, {application, 0}, {module_info, 0}, {module_info, 1}]),
+        lists:sort(Calls ++ [{load, 0}, {application, 0}, {collect_mf, 2}, {module_info, 0}, {module_info, 1}]),
         lists:sort(hb_websocket_nif:module_info(exports))
     ),
     lists:foreach(
@@ -70,6 +69,9 @@ every_function_takes_any_term() ->
                 [hb_websocket_nif:Name(Term) || Term <- Terms];
             ({Name, 2}) ->
                 [hb_websocket_nif:Name(First, Second) || First <- Terms, Second <- Terms];
+            ({connections, 3}) ->
+                [hb_websocket_nif:connections(First, Second, 10) || First <- Terms, Second <- Terms],
+                [hb_websocket_nif:connections(make_ref(), First, Second) || First <- Terms, Second <- Terms];
             ({Name, 3}) ->
                 %% Only a process and a slot lead to the events.
                 [hb_websocket_nif:Name(First, Second, []) || First <- Terms, Second <- Terms],
@@ -78,12 +80,38 @@ every_function_takes_any_term() ->
         end,
         Calls
     ),
-    ?assertEqual(0, maps:get(<<"faults">>, hb_websocket_nif:stats())),
+    ?assertEqual(0, count(<<"faults">>)),
     %% Whatever the last of them said, a server can be started; its answer is the last.
     Last = make_ref(),
     ok = hb_websocket_nif:start(Last, #{host => "127.0.0.1", port => 0}),
     ?assertEqual(ok, flush_until(Last)),
     ?assertMatch({ok, _, _}, hb_websocket_nif:info()).
+
+every_key_of_a_map_takes_any_term() ->
+    Process = process(),
+    Settings = maps:keys(hb_websocket_nif:settings()),
+    ?assert(length(Settings) > 10),
+    lists:foreach(
+        fun(Term) ->
+            [is_answer(hb_websocket_nif:validate(#{Setting => Term})) || Setting <- Settings],
+            is_answer(hb_websocket_nif:validate(#{Term => 1})),
+            lists:foreach(
+                fun(Key) ->
+                    Origin = #{Key => Term},
+                    is_answer(hb_websocket_nif:publish(#{Key => Term}, Origin)),
+                    is_answer(hb_websocket_nif:publish_large(Term, Origin)),
+                    is_answer(hb_websocket_nif:publish_json(<<"{}">>, Origin)),
+                    is_answer(hb_websocket_nif:publish_slot(Process, 1, [{#{}, Origin}])),
+                    is_answer(hb_websocket_nif:publish_slot_large(Process, 2, [{Term, #{Term => Key}}]))
+                end,
+                [process, slot, hashpath, path, assignment, source, from, topics, topic]
+            ),
+            [is_answer(hb_websocket_nif:send(1, {Kind, Term})) || Kind <- [text, binary]],
+            is_answer(hb_websocket_nif:send_large(1, {Term, <<"x">>}))
+        end,
+        terms()
+    ),
+    ?assertEqual(0, count(<<"faults">>)).
 
 commands_answer_with_their_reference() ->
     Ref = {any, #{term => [make_ref()]}},
@@ -493,6 +521,33 @@ flush_until(Ref) ->
         {_, _} -> flush_until(Ref)
     after ?DEADLINE -> error(no_answer)
     end.
+
+%% @doc Terms of every kind, and of sizes and depths at which a reader could give up.
+terms() ->
+    Large = binary:copy(<<"x">>, 1 bsl 20),
+    External = <<131, 88, 119, 5, "other", 1:32, 2:32, 3:32>>,
+    [
+        a, 'ключ', true, undefined, '', 1, -1, 1 bsl 63, -(1 bsl 63) - 1, 1 bsl 64, 1 bsl 100000, -(1 bsl 100000),
+        1.5, -0.0, 1.0e308, <<>>, <<"port">>, <<255>>, <<1:7>>, <<0:8003>>, Large, binary:part(Large, 7, 70000),
+        [], "text", [16#d800], [$a, -1], [1 | 2], [a | [b | c]], [a, b], [{a, 1}], [{a, 1} | b], [[[]]], {}, {a, b}, {text, a},
+        #{}, #{a => 1}, #{<<"port">> => b}, #{1 => 2}, #{#{} => []}, self(), binary_to_term(External),
+        make_ref(), atomics:new(1, []), hd(erlang:ports()), fun() -> ok end, fun lists:map/2,
+        %% Deeper than a scheduler has stack for, should anything walk them by recursion.
+        deep(200, 1), deep(10000, 1), deep_tuple(10000, 1), deep_map(1000, 1),
+        lists:seq(1, 2000), list_to_tuple(lists:seq(1, 2000)), maps:from_list([{N, N} || N <- lists:seq(1, 2000)])
+    ].
+
+%% @doc Whatever a function makes of its arguments, it says so.
+is_answer(ok) -> ok;
+is_answer(large) -> ok;
+is_answer({dropped, Reason}) when is_atom(Reason) -> ok;
+is_answer({error, _}) -> ok.
+
+deep_tuple(0, Term) -> Term;
+deep_tuple(Depth, Term) -> deep_tuple(Depth - 1, {Term}).
+
+deep_map(0, Term) -> Term;
+deep_map(Depth, Term) -> deep_map(Depth - 1, #{Depth => Term}).
 
 deep(0, Term) -> Term;
 deep(Depth, Term) -> deep(Depth - 1, [Term]).

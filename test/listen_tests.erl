@@ -14,6 +14,8 @@ listen_test_() ->
             any_term_can_be_sent,
             large_payloads_are_bounded,
             a_connection_tells_of_itself,
+            connections_are_listed_in_pages,
+            an_operator_ends_a_connection,
             nobody_hears_before_and_after,
             a_second_listener_is_refused,
             a_listener_that_dies_makes_room,
@@ -111,13 +113,44 @@ a_connection_tells_of_itself() ->
     {ok, {Address, Port}} = inet:sockname(Client),
     Peer = iolist_to_binary([inet:ntoa(Address), ":", integer_to_list(Port)]),
     {ok, Known} = dev_websocket:connection(Connection),
-    ?assertMatch(#{peer := Peer, format := json, topics := [<<"b">>, <<"a">>]}, Known),
+    ?assertMatch(
+        #{connection := Connection, peer := Peer, format := json, topics := [<<"b">>, <<"a">>]},
+        Known
+    ),
+    ?assertMatch(#{age := Age, pending_bytes := 0, dropped := 0} when Age < 60000, Known),
     #{headers := Headers} = Known,
     ?assertMatch(#{<<"x-key">> := <<"k">>, <<"cookie">> := <<"a=b">>, <<"host">> := _}, Headers),
     ?assertEqual(3, maps:size(Headers)),
     ok = ws_client:abort(Client),
     until(fun() -> dev_websocket:connection(Connection) =:= {error, no_connection} end),
     ?assertEqual({error, no_connection}, dev_websocket:send(Connection, <<"x">>)).
+
+connections_are_listed_in_pages() ->
+    ?assertEqual({ok, #{connections => [], cursor => done}}, dev_websocket:connections()),
+    Clients = [connect(["topic=", Topic]) || Topic <- ["a", "b", "c"]],
+    {ok, #{connections := All, cursor := Last}} = dev_websocket:connections(),
+    ?assertEqual([[<<"a">>], [<<"b">>], [<<"c">>]], [maps:get(topics, Known) || Known <- All]),
+    ?assertEqual([false, false, false], [maps:is_key(headers, Known) || Known <- All]),
+    ?assertEqual({ok, #{connections => [], cursor => done}}, dev_websocket:connections(#{cursor => Last})),
+    {ok, #{connections := [_, Second], cursor := Next}} = dev_websocket:connections(#{limit => 2}),
+    ?assertMatch(#{connection := Next}, Second),
+    {ok, #{connections := [#{connection := Last}]}} = dev_websocket:connections(#{cursor => Next}),
+    [
+        ?assertMatch({error, {bad_argument, <<_/binary>>}}, dev_websocket:connections(Bad))
+     ||
+        Bad <- [#{limit => 0}, #{limit => 1001}, #{limit => all}, #{cursor => first}, []]
+    ],
+    [ok = ws_client:abort(Client) || Client <- Clients].
+
+an_operator_ends_a_connection() ->
+    {Client, Connection} = heard_client("topic=a"),
+    Other = connect("topic=a"),
+    ?assertEqual(ok, dev_websocket:disconnect(Connection)),
+    ?assertMatch({close, 1008, <<"disconnected by the operator">>}, ws_client:recv(Client)),
+    until(fun() -> dev_websocket:disconnect(Connection) =:= {error, no_connection} end),
+    ?assertMatch({error, {bad_argument, _}}, dev_websocket:disconnect(first)),
+    dev_websocket:cast(#{<<"topic">> => <<"a">>, <<"data">> => <<"x">>}, #{}),
+    ?assertMatch([#{<<"seq">> := 1}], ws_client:messages(Other, 1)).
 
 nobody_hears_before_and_after() ->
     Client = connect(""),
@@ -276,7 +309,8 @@ copies_of_the_device_share_the_listener() ->
         ok = Copy:send(Connection, 7),
         ?assertMatch(#{<<"data">> := 7}, ws_client:recv_json(Client)),
         {ok, Known} = Copy:connection(Connection),
-        ?assertEqual({ok, Known}, dev_websocket:connection(Connection)),
+        {ok, KnownAsWell} = dev_websocket:connection(Connection),
+        ?assertEqual(maps:remove(age, Known), maps:remove(age, KnownAsWell)),
         ?assertEqual(ok, Copy:unlisten(self()))
     after
         [{code:purge(Module), code:delete(Module), code:purge(Module)} || {Module, _, _} <- Copies]

@@ -1,6 +1,7 @@
 %%% @doc Random terms of every kind, nested: each is cast, each arrives as JSON or is
 %%% counted, and none leaves memory behind.
 -module(random_terms_tests).
+-export([term/1]).
 -include_lib("eunit/include/eunit.hrl").
 
 -define(TERMS, 10000).

@@ -39,6 +39,7 @@ without_the_library_every_call_says_so() ->
                 {hb_websocket_nif, listen, [self()]}, {hb_websocket_nif, unlisten, [self()]},
                 {hb_websocket_nif, acknowledge, [1]}, {hb_websocket_nif, send, [1, a]},
                 {hb_websocket_nif, send_large, [1, a]}, {hb_websocket_nif, connection, [1, 1]},
+                {hb_websocket_nif, read_log, []}, {hb_websocket_nif, acknowledge_log, []}, {hb_websocket_nif, is_log_read, []},
                 {dev_websocket, listen, [self()]}, {dev_websocket, unlisten, [self()]},
                 {dev_websocket, send, [1, a]}, {dev_websocket, connection, [1]},
                 {hb_websocket_nif, start, [1, #{}]}, {hb_websocket_nif, boot, [1, #{}]}, {hb_websocket_nif, load, []},
@@ -245,7 +246,9 @@ device_names({attribute, _, Name, Value}, Self, Group) when Name =/= spec, Name 
 device_names({call, _, {remote, _, {atom, _, Module}, {atom, _, Function}}, [{atom, _, Self} | Rest]}, Self, Group) when
     {Module, Function} =:= {hb_device_archive, implementation_dir};
     {Module, Function} =:= {gen_server, start};
-    {Module, Function} =:= {gen_server, start_link}
+    {Module, Function} =:= {gen_server, start_link};
+    {Module, Function} =:= {proc_lib, start};
+    {Module, Function} =:= {proc_lib, hibernate}
 ->
     device_names(Rest, Self, Group);
 device_names({tuple, _, [{atom, _, Self}, {atom, _, _}, {nil, _}]}, Self, _Group) ->

@@ -1,8 +1,8 @@
 const LOST = 1006
 
 /**
- * One WebSocket, whichever implementation. Gives each frame to `received`, and its end to `lost`, once: also an end that
- * the socket does not notice. After `close` it gives nothing.
+ * One WebSocket, whichever implementation. Gives each frame and the length of its text to `received`, and its end to `lost`,
+ * once: also an end that the socket does not notice. After `close` it gives nothing.
  */
 export class Connection {
   #socket
@@ -22,7 +22,7 @@ export class Connection {
     let told = ''
     socket.onmessage = ({ data }) => {
       this.#hear()
-      received(parsed(data) ?? {})
+      received(parsed(data) ?? {}, data.length)
     }
     socket.onerror = ({ message }) => { told = message ?? '' }
     socket.onclose = ({ code, reason }) => this.#end({ code, reason: reason || told })

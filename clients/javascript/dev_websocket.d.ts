@@ -26,7 +26,26 @@ export interface Message {
   topic: string | null
   topics: string[]
   data: unknown
+  process?: string
+  slot?: number
+  hashpath?: string
+  path?: string
+  assignment?: string
+  source?: string
+  from?: string[]
   cursor: string
+  size: number
+}
+
+export interface Established {
+  type: 'connection_established'
+  epoch: string
+  seq: number
+  timestamp: number
+  protocol: number
+  subscribed_topics: string[]
+  limits: Record<string, number>
+  ignored: string[]
 }
 
 export interface Gap {
@@ -65,6 +84,7 @@ export interface Problem extends Error {
 }
 
 export interface Events {
+  established: Established
   message: Message
   gap: Gap
   state: StateChange

@@ -125,7 +125,7 @@ export class Client {
   #connect () {
     const url = this.#address()
     this.#connection = new Connection(url, this.#options, {
-      received: (frame) => this.#received(frame, url.searchParams),
+      received: (frame, size) => this.#received(frame, size, url.searchParams),
       lost: (details) => this.#lost(details)
     })
     this.#turn('connecting')
@@ -165,10 +165,10 @@ export class Client {
 
   // ---- Frames ----
 
-  #received (frame, asked) {
+  #received (frame, size, asked) {
     switch (frame.type) {
       case 'connection_established': return this.#welcome(frame, asked)
-      case 'message': return this.#message(frame)
+      case 'message': return this.#message(frame, size)
       case 'live': return this.#live(frame)
       case 'error': return this.#error(frame)
       case 'pong': return this.#passed(frame.seq)
@@ -181,6 +181,8 @@ export class Client {
 
   #welcome (frame, asked) {
     this.#cursor.enter(frame.epoch)
+    this.#emit('established', frame)
+    if (this.#state === 'closed') return
     const replays = (name) => asked.has(name) && !frame.ignored?.includes(name)
     if (replays('since') || replays('last')) return this.#turn('replaying')
     // A server that knows no `since` has sent nothing of what was missed.
@@ -198,11 +200,12 @@ export class Client {
     this.#replayNext()
   }
 
-  #message (frame) {
+  #message (frame, size) {
     const [replay] = this.#replays
     if (replay && replay.upTo !== null && frame.seq <= replay.upTo) replay.since = this.#cursor.at(frame.seq)
     else if (!this.#cursor.advance(frame.seq)) return
     frame.cursor = this.cursor
+    frame.size = size
     this.#emit('message', frame)
   }
 

@@ -118,6 +118,10 @@ test('a listener that closes the client is obeyed at once', () => {
     if (client.state !== 'closed') sockets[0].onclose({ code: 1006, reason: '' })
     assert.deepEqual([client.state, clock.timers.size, sockets.length], ['closed', 0, 1])
   }
+  const { client, clock, sockets, states } = disconnected()
+  client.on('established', () => client.close())
+  sockets[0].establish()
+  assert.deepEqual([states.at(-1).state, clock.timers.size], ['closed', 0])
 })
 
 test('messages can be iterated over, until the client is closed or gives up', async () => {
@@ -134,6 +138,20 @@ test('messages can be iterated over, until the client is closed or gives up', as
     else await iteration
     assert.deepEqual(got, [[1, 'e:1'], [2, 'e:2']])
   }
+})
+
+test('each connection tells how it was established, and each message its size', () => {
+  const { client, sockets, clock } = disconnected()
+  const told = []
+  client.on('established', ({ epoch }) => told.push([epoch, client.state]))
+  client.on('message', ({ size }) => told.push(size))
+  sockets[0].establish()
+  const frame = { type: 'message', seq: 1, data: 'grüße' }
+  sockets[0].tell(frame)
+  sockets[0].onclose({ code: 1006, reason: '' })
+  clock.step()
+  sockets[1].establish()
+  assert.deepEqual(told, [['e', 'connecting'], JSON.stringify(frame).length, ['e', 'connecting']])
 })
 
 test('a cursor is checked', () => {

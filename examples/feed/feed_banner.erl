@@ -8,15 +8,23 @@ show(Uri, Topics) ->
         "~n"
         "  ~ts~n"
         "~n"
+        "Open ~ts~n"
+        "~n"
         "Topics:~n"
         "~ts"
         "~n"
-        "Subscribe, from another terminal:~n"
+        "Or subscribe from another terminal:~n"
         "  make watch TOPIC=prices~n"
         "  python3 -m websockets '~ts?topic=prices'          (pip install websockets)~n"
         "  npx wscat -c '~ts?topic=prices,action:Notify'~n"
         "  websocat '~ts?topic=*'~n"
         "~n"
         "Ctrl-C ends the feed.~n",
-        [Uri, [["  ", Topic, $\n] || Topic <- Topics], Uri, Uri, Uri]
+        [Uri, page(Uri), [["  ", Topic, $\n] || Topic <- Topics], Uri, Uri, Uri]
     ).
+
+%%% Private functions.
+
+%% @doc The live page is beside the WebSocket endpoint.
+page(<<"ws", Rest/binary>>) ->
+    ["http", binary:part(Rest, 0, byte_size(Rest) - length("ws"))].

@@ -6,6 +6,8 @@
 %%% prints can be told from it.
 -module(e2e_vm).
 -export([main/0, burst/4, settle/1]).
+-export([start_casting/1, stop_casting/0, flood/3]).
+-export([upgrade/1, reload_engine/0]).
 -export([echo/0, sleeper/1, wake/1, unlisten/0]).
 
 %% Who starts this VM waits at most as long for the answer itself.
@@ -37,6 +39,56 @@ burst(Topic, Processes, Each, Padding) ->
 %% @doc Wait until a count or gauge of `stats/0' fits, and give the last one.
 settle(Fits) ->
     settle(Fits, erlang:monotonic_time(millisecond) + ?SETTLE_DEADLINE).
+
+%% @doc Cast in the background: a message every millisecond or so, whose data is its
+%% number, from 1, and a last one at the end.
+start_casting(Topic) ->
+    Caster = spawn(fun() -> cast_on(Topic, 0) end),
+    register(e2e_caster, Caster),
+    ok.
+
+%% @doc End that, and say how many there were.
+stop_casting() ->
+    Caster = whereis(e2e_caster),
+    Caster ! {stop, self()},
+    receive
+        {cast, Caster, Count} -> Count
+    after ?SETTLE_DEADLINE -> error(no_caster)
+    end.
+
+%% @doc Cast so many messages of so many bytes, a mebibyte at a time: the next once the
+%% writers are done with the last.
+flood(Topic, Count, Bytes) ->
+    Message = #{<<"topic">> => Topic, <<"data">> => binary:copy(<<"x">>, Bytes)},
+    flood_on(Message, Count, max(1, 1048576 div Bytes)).
+
+%% @doc Load a changed version of each module of the device, and say which they are.
+%% The one before the last is purged as a release upgrade does it: when nobody runs it
+%% any more.
+upgrade(Version) ->
+    Modules = [Module || {Module, _} <- code:all_loaded(), lists:prefix("dev_websocket", atom_to_list(Module))],
+    [
+        begin
+            {ok, {_, [{abstract_code, {_, Forms}}]}} = beam_lib:chunks(object_code(Module), [abstract_code]),
+            {ok, Module, Beam} = compile:forms(with_attribute(Forms, {attribute, 1, e2e_version, Version})),
+            ok = purge_softly(Module),
+            {module, Module} = code:load_binary(Module, "upgraded", Beam),
+            [Version] = proplists:get_value(e2e_version, Module:module_info(attributes)),
+            ok = purge_softly(Module),
+            false = erlang:check_old_code(Module)
+        end
+     ||
+        Module <- Modules
+    ],
+    Modules.
+
+%% @doc Take the module of the library away, with all of its code, and load it again.
+reload_engine() ->
+    _ = code:purge(hb_websocket_nif),
+    true = code:delete(hb_websocket_nif),
+    _ = code:purge(hb_websocket_nif),
+    {module, hb_websocket_nif} = code:ensure_loaded(hb_websocket_nif),
+    ok.
 
 %% @doc Listen, and send everything back to where it came from.
 echo() ->
@@ -100,6 +152,38 @@ hear(Count, Bytes) ->
     receive
         {dev_websocket, _, {_, Payload}} -> hear(Count - 1, Bytes + byte_size(Payload))
     end.
+
+object_code(Module) ->
+    filename:join([code:lib_dir(dev_websocket), "ebin", atom_to_list(Module)]).
+
+with_attribute([{attribute, _, module, _} = Module | Forms], Attribute) ->
+    [Module, Attribute | Forms];
+with_attribute([Form | Forms], Attribute) ->
+    [Form | with_attribute(Forms, Attribute)].
+
+purge_softly(Module) ->
+    case code:soft_purge(Module) of
+        true -> ok;
+        false -> purge_softly(Module)
+    end.
+
+cast_on(Topic, Count) ->
+    {ok, <<"OK">>} = dev_websocket:cast(#{<<"topic">> => Topic, <<"data">> => Count + 1}, #{}),
+    receive
+        {stop, From} ->
+            {ok, <<"OK">>} = dev_websocket:cast(#{<<"topic">> => Topic, <<"data">> => Count + 2}, #{}),
+            From ! {cast, self(), Count + 2}
+    after 1 ->
+        cast_on(Topic, Count + 1)
+    end.
+
+flood_on(_Message, 0, _AtATime) ->
+    ok;
+flood_on(Message, Count, AtATime) ->
+    Now = min(Count, AtATime),
+    [{ok, <<"OK">>} = dev_websocket:cast(Message, #{}) || _ <- lists:seq(1, Now)],
+    _ = settle(fun(#{<<"ingress_waiting_bytes">> := Waiting}) -> Waiting =:= 0 end),
+    flood_on(Message, Count - Now, AtATime).
 
 settle(Fits, Deadline) ->
     Stats = dev_websocket:stats(),

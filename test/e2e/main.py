@@ -1,55 +1,11 @@
 """Runs the end-to-end tests, or those whose names are given, and counts them."""
 
-import logging
 import os
 import sys
-import time
-import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
-from support.case import end_shared_vm  # noqa: E402
-from support.vm import OUT  # noqa: E402
+from support.runner import run  # noqa: E402
 
-
-class Result(unittest.TextTestResult):
-    """Shows the name of a test as the sentence it is, and its time."""
-
-    def getDescription(self, test):
-        return f"{type(test).__name__}: {test._testMethodName.removeprefix('test_').replace('_', ' ')}"
-
-    def startTest(self, test):
-        self.started = time.monotonic()
-        super().startTest(test)
-
-    def addSuccess(self, test):
-        unittest.TestResult.addSuccess(self, test)
-        self.stream.writeln(f"ok ({time.monotonic() - self.started:.2f} s)")
-        self.stream.flush()
-
-
-def main(names):
-    loader = unittest.TestLoader()
-    loader.testNamePatterns = [f"*{name}*" for name in names] or None
-    suite = loader.discover(HERE, pattern="test_*.py")
-    # No buffering: what a hanging test said is to be seen.
-    result = unittest.TextTestRunner(sys.stdout, verbosity=2, resultclass=Result).run(suite)
-    failed = len({test.id() for test, _ in result.failures + result.errors} | {test.id() for test in result.unexpectedSuccesses})
-    passed = result.testsRun - failed - len(result.skipped)
-    try:
-        end_shared_vm()
-    except Exception as error:  # pylint: disable=broad-except
-        print(error)
-        failed += 1
-    if result.testsRun == 0:
-        print("no test has such a name")
-        failed += 1
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
-
-
-os.makedirs(OUT, exist_ok=True)
-# It would tell of each step of a test that took a tenth of a second.
-logging.getLogger("asyncio").setLevel(logging.ERROR)
-sys.exit(main(sys.argv[1:]))
+sys.exit(run(HERE, sys.argv[1:]))

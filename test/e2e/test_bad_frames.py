@@ -4,9 +4,8 @@ import asyncio
 import json
 
 from support.case import EngineTest, with_each_client
-from support.raw import BINARY, CLOSE, PING, TEXT, RawClient
+from support.raw import BINARY, CLOSE, CONTINUATION, PING, TEXT, RawClient
 
-CONTINUATION = 0
 LARGEST = 65536
 
 

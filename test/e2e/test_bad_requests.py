@@ -57,7 +57,7 @@ class BadRequests(EngineTest):
         self.assertEqual(self.refusal("/ws?format=xml"), (400, "bad_format"))
 
     async def test_any_other_path_is_not_found(self):
-        for path in ("/", "/ws/", "/WS", "/wss", "/ws2?topic=a", "/../ws", "/%77s"):
+        for path in ("/index.html", "/ws/", "/WS", "/wss", "/ws2?topic=a", "/../ws", "/%77s"):
             self.assertEqual(self.refusal(path), (404, "not_found"), path)
 
     async def test_a_plain_get_is_told_to_upgrade(self):

@@ -83,6 +83,8 @@ class Feed(unittest.IsolatedAsyncioTestCase):
     async def test_subscribers_get_the_recorded_results(self):
         _, lines = self.start("run")
         uri = lines.until(r"^  (ws://127\.0\.0\.1:\d+/ws)$")[1]
+        page = lines.until(r"^Open (http://\S+/)$")[1]
+        self.assertEqual(page, uri.replace("ws://", "http://").removesuffix("ws"))
         lines.until("^  prices$")
         lines.until(re.escape(f"python3 -m websockets '{uri}?topic=prices'"))
         client = await PythonClient.connect(f"{uri}?topic=prices,results")

@@ -1,9 +1,13 @@
 """The device in an Erlang VM of its own: what it says when it is loaded, and when its port is taken."""
 
+import itertools
+import os
 import re
+import resource
 import socket
 import subprocess
 import unittest
+import urllib.parse
 
 from support.clients import PythonClient
 from support.vm import EBIN, Vm, environment
@@ -11,9 +15,9 @@ from support.vm import EBIN, Vm, environment
 DEADLINE = 30
 
 
-def erl(expression, **settings):
+def erl(expression, *arguments, **settings):
     """Runs a VM with nothing but the device on its path, as an operator would."""
-    command = ["erl", "-pa", EBIN, "-noshell", "-eval", expression]
+    command = ["erl", *arguments, "-pa", EBIN, "-noshell", "-eval", expression]
     return subprocess.run(
         command, env=environment(**settings), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE
     )
@@ -38,6 +42,35 @@ class Loading(unittest.TestCase):
         self.assertEqual(result.returncode, 0)
         self.assertIn("DEV_WEBSOCKET_PING_INTERVAL", result.stdout + result.stderr)
         self.assertRegex(result.stdout, r"ws://127\.0\.0\.1:\d+/ws")
+
+
+class Log(unittest.TestCase):
+    def test_start_and_stop_are_told_to_who_wants_to_know(self):
+        result = erl("ok = application:start(dev_websocket), init:stop().", "-kernel", "logger_level", "info")
+        lines = [line for line in result.stdout.splitlines() if "WebSocket" in line]
+        self.assertEqual(len(lines), 2, result.stdout)
+        started = re.fullmatch(r"The WebSocket server listens on (127\.0\.0\.1:\d+) \(shards: \d+, workers: \d+\)\.", lines[0])
+        self.assertEqual(lines[1], f"The WebSocket server on {started[1]} has stopped.")
+
+    def test_no_more_descriptors_is_told_and_ends(self):
+        vm = Vm()
+        self.addCleanup(vm.close)
+        address = urllib.parse.urlsplit(vm.uri())
+        # Its first line brings the code into the VM that the next ones need.
+        vm.eval('logger:warning("ready")')
+        vm.await_line("ready")
+        pid = vm.process.pid
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        used = {int(number) for number in os.listdir(f"/proc/{pid}/fd")}
+        lowest_free = next(number for number in itertools.count() if number not in used)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+        with socket.create_connection((address.hostname, address.port), timeout=DEADLINE) as client:
+            client.sendall(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
+            vm.await_line("The WebSocket server cannot accept connections: Too many open files")
+            self.assertGreater(vm.stats()["accept_failures"], 0)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+            self.assertEqual(client.recv(12), b"HTTP/1.1 404")
+        self.assertLessEqual(len(vm.lines("cannot accept")), 10)
 
 
 class TakenPort(unittest.IsolatedAsyncioTestCase):
@@ -66,6 +99,6 @@ class TakenPort(unittest.IsolatedAsyncioTestCase):
 
     async def test_the_log_says_it_in_one_line(self):
         self.vm.eval("dev_websocket:info()")
-        lines = [line for line in self.vm.log if f"127.0.0.1:{self.port}" in line]
+        lines = self.vm.lines(f"127.0.0.1:{self.port}")
         self.assertEqual(len(lines), 1, self.vm.log)
         self.assertIn("address already in use", lines[0])

@@ -9,12 +9,14 @@ use parking_lot::Mutex;
 
 use crate::counters::Counters;
 use crate::settings::Settings;
+use crate::shard::command::Format;
 
 /// The count of connections. One per server.
 #[derive(Debug)]
 pub(crate) struct Admission {
     counters: Arc<Counters>,
     connections: AtomicU64,
+    by_format: [AtomicU64; Format::ALL.len()],
     by_address: Mutex<HashMap<IpAddr, u64>>,
 }
 
@@ -23,6 +25,7 @@ pub(crate) struct Admission {
 pub(crate) struct Permit {
     admission: Arc<Admission>,
     address: IpAddr,
+    format: Format,
 }
 
 /// Which limit has been reached.
@@ -41,6 +44,7 @@ impl Admission {
         Arc::new(Self {
             counters,
             connections,
+            by_format: Default::default(),
             by_address,
         })
     }
@@ -50,10 +54,16 @@ impl Admission {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// How many there are of a format.
+    pub(crate) fn connections_of(&self, format: Format) -> u64 {
+        self.by_format[format as usize].load(Ordering::Relaxed)
+    }
+
     /// Counts one more, if there is room.
     pub(crate) fn admit(
         self: &Arc<Self>,
         address: IpAddr,
+        format: Format,
         settings: &Settings,
     ) -> Result<Permit, Full> {
         let mut by_address = self.by_address.lock();
@@ -66,10 +76,12 @@ impl Admission {
         }
         *count += 1;
         self.connections.fetch_add(1, Ordering::Relaxed);
+        self.by_format[format as usize].fetch_add(1, Ordering::Relaxed);
         self.counters.connections_opened.add(1);
         Ok(Permit {
             admission: self.clone(),
             address,
+            format,
         })
     }
 }
@@ -79,6 +91,7 @@ impl Drop for Permit {
         self.admission.counters.connections_closed.add(1);
         let mut by_address = self.admission.by_address.lock();
         self.admission.connections.fetch_sub(1, Ordering::Relaxed);
+        self.admission.by_format[self.format as usize].fetch_sub(1, Ordering::Relaxed);
         if let Some(count) = by_address.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -101,14 +114,20 @@ mod tests {
             ..Settings::default()
         };
         let [a, b]: [IpAddr; 2] = ["127.0.0.1", "127.0.0.2"].map(|text| text.parse().unwrap());
-        let first = admission.admit(a, &settings).unwrap();
-        let _second = admission.admit(a, &settings).unwrap();
-        assert_eq!(admission.admit(a, &settings).unwrap_err(), Full::Address);
-        let _third = admission.admit(b, &settings).unwrap();
-        assert_eq!(admission.admit(b, &settings).unwrap_err(), Full::Server);
+        let first = admission.admit(a, Format::Json, &settings).unwrap();
+        let _second = admission.admit(a, Format::Json, &settings).unwrap();
+        assert_eq!(
+            admission.admit(a, Format::Json, &settings).unwrap_err(),
+            Full::Address
+        );
+        let _third = admission.admit(b, Format::Raw, &settings).unwrap();
+        assert_eq!(
+            admission.admit(b, Format::Raw, &settings).unwrap_err(),
+            Full::Server
+        );
         assert_eq!(admission.connections(), 3);
         drop(first);
-        assert!(admission.admit(a, &settings).is_ok());
+        assert!(admission.admit(a, Format::Json, &settings).is_ok());
         assert_eq!(admission.connections(), 2);
     }
 }

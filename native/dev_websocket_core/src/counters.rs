@@ -2,12 +2,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::disconnect::Disconnect;
+use crate::measures::Measures;
+
 macro_rules! counters {
     ($( $(#[doc = $doc:literal])+ $name:ident, )*) => {
         /// Counts by name.
         #[derive(Debug, Default)]
         pub struct Counters {
             $( $(#[doc = $doc])+ pub $name: Counter, )*
+            pub(crate) measures: Measures,
         }
 
         impl Counters {
@@ -62,8 +66,32 @@ counters! {
     dropped_disconnected,
     /// Connections upgraded to WebSocket.
     connections_opened,
-    /// Connections that ended after their upgrade.
+    /// Connections that ended after their upgrade. Why is counted below.
     connections_closed,
+    /// The client said goodbye.
+    closed_by_client,
+    /// The client vanished, or its socket broke.
+    closed_gone,
+    /// 1001: the server stopped.
+    closed_stopping,
+    /// 1012: the server started anew.
+    closed_restarting,
+    /// 1013: the client was too slow.
+    closed_slow,
+    /// 1008: no answer to two pings.
+    closed_no_pong,
+    /// 1008: more messages than `max_inbound_rate`.
+    closed_rate,
+    /// 1009: a message larger than `max_inbound_bytes`.
+    closed_too_large,
+    /// 1002: the client broke the protocol.
+    closed_protocol,
+    /// 1007: text that is not UTF-8.
+    closed_invalid_text,
+    /// 1008: the operator ended it.
+    closed_operator,
+    /// 1011: a fault inside the server.
+    closed_fault,
     /// Requests refused before the upgrade.
     requests_refused,
     /// Connections that lost their place to others before their request had come.
@@ -80,6 +108,28 @@ counters! {
     error_frames,
     /// Faults inside the engine that were contained.
     faults,
+    /// Events told to the log.
+    log_events,
+    /// Events that were lost on their way to the log: more waited than there is room for, or who had them was killed.
+    log_events_dropped,
+}
+
+impl Counters {
+    /// The count of connections that were closed for this reason.
+    pub(crate) fn closed(&self, reason: Disconnect) -> &Counter {
+        match reason {
+            Disconnect::Stopping => &self.closed_stopping,
+            Disconnect::Restarting => &self.closed_restarting,
+            Disconnect::Slow => &self.closed_slow,
+            Disconnect::NoPong => &self.closed_no_pong,
+            Disconnect::TooManyMessages => &self.closed_rate,
+            Disconnect::TooLarge => &self.closed_too_large,
+            Disconnect::Protocol => &self.closed_protocol,
+            Disconnect::InvalidText => &self.closed_invalid_text,
+            Disconnect::Operator => &self.closed_operator,
+            Disconnect::Fault => &self.closed_fault,
+        }
+    }
 }
 
 /// One count.

@@ -1,18 +1,17 @@
 //! Messages to one connection, and what is known of it.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use thiserror::Error;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::Data;
 
+use crate::event;
 use crate::frame;
 use crate::message::Value;
 use crate::message::json::{JsonWriter, TooLong};
 use crate::publication::now;
 use crate::server::Server;
 use crate::settings::{Settings, size};
-use crate::shard::command::{Answer, Command, Format};
+use crate::shard::command::{Command, Format};
 
 /// What is sent to one connection.
 #[derive(Debug, Clone)]
@@ -39,19 +38,6 @@ pub enum SendError {
     TooLarge,
 }
 
-/// What is known of a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectionInfo {
-    /// The address that it comes from.
-    pub peer: SocketAddr,
-    /// Whether its frames are data alone.
-    pub is_raw: bool,
-    /// Names in lower case and values of its request's headers, without those of the handshake.
-    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
-    /// What it is subscribed to.
-    pub topics: Vec<String>,
-}
-
 impl Server {
     /// Whether there is a connection of that number. Costs one look into a table.
     #[must_use]
@@ -73,6 +59,9 @@ impl Server {
         let frame = match link.peer.format {
             Format::Json => json_frame(direct, &settings),
             Format::Raw => raw_frame(direct, &settings),
+            Format::Events => {
+                json_frame(direct, &settings).map(|frame| event::of(&frame, event::END))
+            }
         }?;
         if !link.direct_made(frame.len(), size(settings.pending_bytes)) {
             return Err(SendError::Busy);
@@ -83,38 +72,6 @@ impl Server {
             after: shared.log.last_seq(),
             frame,
         });
-        Ok(())
-    }
-
-    /// Asks what is known of a connection. The answer comes on another thread: none when the connection has ended
-    /// meanwhile.
-    ///
-    /// # Errors
-    /// [`SendError::NoConnection`] at once; there is no other answer then.
-    pub fn connection(
-        &self,
-        connection: u64,
-        answer: impl FnOnce(Option<ConnectionInfo>) + Send + 'static,
-    ) -> Result<(), SendError> {
-        let Some(link) = self.shared.connections.find(connection) else {
-            return Err(SendError::NoConnection);
-        };
-        let known = link.clone();
-        let answer = Answer::new(move |topics: Option<Vec<String>>| {
-            let peer = &known.peer;
-            answer(topics.map(|topics| {
-                ConnectionInfo {
-                    peer: peer.address,
-                    is_raw: peer.format == Format::Raw,
-                    headers: peer
-                        .headers()
-                        .map(|(name, value)| (name.to_vec(), value.to_vec()))
-                        .collect(),
-                    topics,
-                }
-            }));
-        });
-        link.tell(Command::Topics { connection, answer });
         Ok(())
     }
 }

@@ -18,6 +18,8 @@ pub enum Disconnect {
     NoPong,
     /// 1009: a message larger than `max_inbound_bytes`.
     TooLarge,
+    /// 1008: the operator wants it so.
+    Operator,
     /// 1011: a fault inside the server, which was contained.
     Fault,
     /// 1012: the server is starting anew.
@@ -34,7 +36,7 @@ impl Disconnect {
             Self::Stopping => 1001,
             Self::Protocol => 1002,
             Self::InvalidText => 1007,
-            Self::TooManyMessages | Self::NoPong => 1008,
+            Self::TooManyMessages | Self::NoPong | Self::Operator => 1008,
             Self::TooLarge => 1009,
             Self::Fault => 1011,
             Self::Restarting => 1012,
@@ -52,10 +54,35 @@ impl Disconnect {
             Self::TooManyMessages => "too many messages",
             Self::NoPong => "no answer to two pings",
             Self::TooLarge => "message too large",
+            Self::Operator => "disconnected by the operator",
             Self::Fault => "internal error",
             Self::Restarting => "server restarting",
             Self::Slow => "client too slow",
         }
+    }
+
+    /// What programs read in the log.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Stopping => "stopping",
+            Self::Protocol => "protocol",
+            Self::InvalidText => "invalid_text",
+            Self::TooManyMessages => "rate",
+            Self::NoPong => "no_pong",
+            Self::TooLarge => "too_large",
+            Self::Restarting => "restarting",
+            Self::Slow => "slow",
+            Self::Operator => "operator",
+            Self::Fault => "fault",
+        }
+    }
+
+    /// Whether the client is the cause, and not the server.
+    pub(crate) fn is_of_client(self) -> bool {
+        !matches!(
+            self,
+            Self::Stopping | Self::Restarting | Self::Operator | Self::Fault
+        )
     }
 
     pub(crate) fn frame(self) -> CloseFrame {

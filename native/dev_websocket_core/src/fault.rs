@@ -34,15 +34,25 @@ pub(crate) async fn contain_task<T>(
 
 fn tell(what: &str, counters: &Counters, panic: &(dyn Any + Send)) {
     counters.faults.add(1);
-    tracing::error!(fault = panic_text(panic), "{what} has panicked");
+    // The hook for panics says where it was.
+    tracing::debug!(
+        name: "contained", what,
+        "The WebSocket server goes on after a fault of {what}: {}.", panic_text(panic)
+    );
 }
 
-/// What a panic says.
+/// What a panic says, without the text that it happened to: that may be a client's.
 #[must_use]
 pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+    let text: &str = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,
         (_, Some(text)) => text,
         _ => "panic",
-    }
+    };
+    // So the standard library quotes what was cut at a wrong place.
+    let quoted = [" of `", " when slicing `"]
+        .iter()
+        .filter_map(|quote| text.find(quote))
+        .min();
+    quoted.and_then(|quoted| text.get(..quoted)).unwrap_or(text)
 }

@@ -33,6 +33,16 @@ pub(crate) fn text(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// What is behind the header of a server's frame.
+pub(crate) fn payload(frame: &[u8]) -> &[u8] {
+    let header = match frame.get(1) {
+        Some(126) => 4,
+        Some(127) => 10,
+        _ => 2,
+    };
+    frame.get(header..).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +48,7 @@ impl Handshakes {
 
     /// Waits until there are less than `limit`. True when somebody lost his place for it.
     pub(crate) async fn room(&self, limit: usize) -> bool {
+        let mut has_yielded = false;
         loop {
             let freed = self.freed.notified();
             let patience = {
@@ -55,7 +57,7 @@ impl Handshakes {
                 match waiting.places.first_entry() {
                     Some(oldest) if count >= limit => {
                         let patience = oldest.get().0 + GRACE;
-                        if patience <= Instant::now() {
+                        if patience <= Instant::now() && has_yielded {
                             oldest.remove().1.cancel();
                             return true;
                         }
@@ -64,6 +66,12 @@ impl Handshakes {
                     _ => return false,
                 }
             };
+            if patience <= Instant::now() {
+                // Its request may be there, and it is us who have not read it yet.
+                has_yielded = true;
+                yield_now().await;
+                continue;
+            }
             tokio::select! {
                 () = freed => {}
                 () = sleep_until(patience) => {}
@@ -133,6 +141,19 @@ mod tests {
         assert_eq!(handshakes.len(), 1);
         drop((first, third));
         assert_eq!(handshakes.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_about_to_be_served_keeps_its_place_when_it_is_the_server_that_is_late() {
+        let handshakes = Arc::<Handshakes>::default();
+        let served = handshakes.enter();
+        let silent = handshakes.enter();
+        tokio::time::advance(GRACE * 2).await;
+        // Its request has come, and what serves it has not had its turn yet.
+        let task = tokio::spawn(async move { drop(served) });
+        assert!(!handshakes.room(2).await);
+        task.await.unwrap();
+        assert_eq!(silent.lost().now_or_never(), None);
     }
 
     #[tokio::test(start_paused = true)]

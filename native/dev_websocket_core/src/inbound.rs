@@ -7,9 +7,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+
+use crate::sync::{ArcSwapOption, Semaphore};
 
 /// What a message takes beside its bytes, so that empty ones are bounded too.
 const PLACE: usize = 256;

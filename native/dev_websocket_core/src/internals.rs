@@ -1,10 +1,14 @@
-//! Steps of the path of a message, each alone, for the micro-benchmarks in `benches/`. Not part of the API.
+//! Steps of the engine, each alone, for the micro-benchmarks in `benches/` and the fuzz targets in `native/fuzz`. Not
+//! part of the API.
+
+pub mod reading;
 
 use std::sync::Arc;
 
 use crate::directory::Directory;
+use crate::error::Rejected;
 use crate::message::Value;
-use crate::message::origin::UNKNOWN;
+use crate::message::origin::{Origin, UNKNOWN};
 use crate::message::template::Template;
 use crate::protocol::regex;
 use crate::publication::{Draft, Publication};
@@ -28,10 +32,39 @@ impl Frame {
         Self(draft.number(seq))
     }
 
+    /// Encodes and numbers a message as the settings may ask for it.
+    ///
+    /// # Errors
+    /// [`Rejected::TooLarge`] when its data is longer than the limit.
+    pub fn encode(
+        topics: Topics,
+        message: &Value<'_>,
+        origin: &Origin<'_>,
+        limit: usize,
+        commitments: bool,
+        seq: u64,
+    ) -> Result<Self, Rejected> {
+        let draft = Draft::encode(topics, message, origin, limit, commitments)?;
+        Ok(Self(draft.number(seq)))
+    }
+
     /// The bytes of its frame.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.0.json_frame()
+    }
+
+    /// The bytes of its frame on a raw connection.
+    #[must_use]
+    pub fn raw_bytes(&self) -> Vec<u8> {
+        let (header, data) = self.0.raw_frame();
+        [header, data].concat()
+    }
+
+    /// The message as templates see it.
+    #[must_use]
+    pub fn message(&self) -> Option<serde_json::Value> {
+        self.0.message()
     }
 }
 

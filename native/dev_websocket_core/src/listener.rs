@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
+use crate::descriptors::Descriptors;
 use crate::fault::{contain_task, fault_point};
 use crate::http;
 use crate::settings::size;
@@ -54,12 +55,19 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: Can
 }
 
 async fn accept_all(shared: &Arc<Shared>, listener: &TcpListener) {
+    let descriptors = Descriptors::new();
+    let mut are_short = true;
     let mut pause = FIRST_PAUSE;
     loop {
-        match listener.accept().await {
+        let accepted = match are_short.then(|| descriptors.check(listener)) {
+            Some(Err(error)) => Err(error),
+            _ => listener.accept().await,
+        };
+        match accepted {
             Ok((stream, peer)) => {
                 fault_point!("listener::accept");
                 pause = FIRST_PAUSE;
+                are_short = descriptors.end_with(&stream);
                 // Frames are small and complete; waiting for more would only delay them.
                 let _ = stream.set_nodelay(true);
                 let limit = size(shared.settings().max_handshakes);
@@ -74,7 +82,10 @@ async fn accept_all(shared: &Arc<Shared>, listener: &TcpListener) {
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 shared.counters.accept_failures.add(1);
-                tracing::warn!(%error, "cannot accept connections");
+                tracing::warn!(
+                    name: "failed_accept", %error,
+                    "The WebSocket server cannot accept connections: {error}."
+                );
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

@@ -5,14 +5,14 @@
 //! into its bytes. So the ingress queue, the fan-out to shards and the history are one structure and one copy.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use parking_lot::Mutex;
 
 use crate::error::Rejected;
 use crate::publication::{Draft, Publication};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, OnceLock};
 
 /// Publications of one segment at the most; small enough that an almost idle log holds little.
 const SEGMENT_SLOTS: usize = 128;

@@ -212,6 +212,14 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// Up to where a client has had everything, which holds only when it has nothing to get from the past.
+    pub(crate) fn cursor(&self) -> Option<u64> {
+        match self {
+            Self::ConnectionEstablished { seq, .. } | Self::Live { seq, .. } => Some(*seq),
+            _ => None,
+        }
+    }
+
     /// The whole text frame.
     pub(crate) fn encode(&self) -> Bytes {
         // Text written to memory cannot fail; an empty frame would be valid all the same.

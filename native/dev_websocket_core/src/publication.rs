@@ -1,12 +1,13 @@
 //! A message on its way out: encoded once, shared by everybody who gets it.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrayvec::ArrayVec;
 
 use crate::error::Rejected;
+use crate::event;
 use crate::frame;
 use crate::message::Value;
 use crate::message::json::{JsonWriter, TooLong};
@@ -25,6 +26,9 @@ const LOSS_FRAME: usize = 160;
 /// Names of fields, the timestamp and braces between the headroom and the data.
 const FIELDS: usize = 80;
 
+/// Of one millisecond.
+const NANOS: u64 = 1_000_000;
+
 /// What stands between the fields and the data.
 const DATA: &str = r#","data":"#;
 
@@ -36,6 +40,8 @@ pub(crate) struct Draft(Arc<Publication>);
 #[derive(Debug)]
 pub(crate) struct Publication {
     seq: u64,
+    /// When it was cast, in nanoseconds since 1970.
+    cast_at: u64,
     topics: Topics,
     buffer: Vec<u8>,
     /// Where the frame begins in the buffer; it goes to the end.
@@ -46,6 +52,8 @@ pub(crate) struct Publication {
     raw_header: ArrayVec<u8, { frame::MAX_HEADER }>,
     footprint: usize,
     loss: Option<Loss>,
+    /// What ends it as an event, made when the first client wants it so.
+    event_end: OnceLock<Box<str>>,
 }
 
 /// Messages that found no room. What is published in their place is the `gap` frame that tells of them.
@@ -71,7 +79,8 @@ impl Draft {
         let names: usize = topics.iter().map(|topic| topic.name().len() + 3).sum();
         let mut buffer = Vec::with_capacity(HEADROOM + 2 * names + FIELDS + message.size_hint());
         buffer.resize(HEADROOM, 0);
-        let origin_start = write_fields(&mut buffer, &topics, origin);
+        let cast_at = now_nanos();
+        let origin_start = write_fields(&mut buffer, cast_at / NANOS, &topics, origin);
         let start = buffer.len();
         JsonWriter::new(&mut buffer, limit, commitments)
             .write(message)
@@ -83,6 +92,7 @@ impl Draft {
             + topics.iter().map(Topic::footprint).sum::<usize>();
         Ok(Self(Arc::new(Publication {
             seq: 0,
+            cast_at,
             topics,
             buffer,
             frame_start: 0,
@@ -91,6 +101,7 @@ impl Draft {
             data,
             footprint,
             loss: None,
+            event_end: OnceLock::new(),
         })))
     }
 
@@ -125,6 +136,7 @@ impl Draft {
         let names = topics.iter().map(Topic::footprint).sum::<usize>();
         Self(Arc::new(Publication {
             seq: 0,
+            cast_at: now_nanos(),
             topics,
             buffer: Vec::new(),
             frame_start: 0,
@@ -133,6 +145,7 @@ impl Draft {
             raw_header: ArrayVec::new(),
             footprint: size_of::<Publication>() + LOSS_FRAME + names,
             loss: Some(loss),
+            event_end: OnceLock::new(),
         }))
     }
 
@@ -186,6 +199,11 @@ impl Publication {
         self.seq
     }
 
+    /// When it was cast, in nanoseconds since 1970.
+    pub(crate) fn cast_at(&self) -> u64 {
+        self.cast_at
+    }
+
     /// Its topics, no two the same.
     pub(crate) fn topics(&self) -> &[Topic] {
         &self.topics
@@ -199,6 +217,21 @@ impl Publication {
     /// The frame of the raw format, header and data.
     pub(crate) fn raw_frame(&self) -> (&[u8], &[u8]) {
         (&self.raw_header, &self.buffer[self.data.clone()])
+    }
+
+    /// Makes it ready for [`Self::event`].
+    pub(crate) fn prepare_event(&self, epoch: &str) {
+        self.event_end
+            .get_or_init(|| event::end_at(epoch, self.seq).into());
+    }
+
+    /// The parts of the event: what every event begins with, the JSON, and the cursor.
+    pub(crate) fn event(&self) -> [&[u8]; 3] {
+        let end = self
+            .event_end
+            .get()
+            .map_or(event::END, |end| end.as_bytes());
+        [event::START, frame::payload(self.json_frame()), end]
     }
 
     /// Messages that are lost; 0 for a message that is not.
@@ -234,11 +267,16 @@ impl Publication {
 }
 
 /// Writes all fields between the head and the data, and says where those of the origin start.
-fn write_fields(buffer: &mut Vec<u8>, topics: &[Topic], origin: &Origin<'_>) -> usize {
+fn write_fields(
+    buffer: &mut Vec<u8>,
+    timestamp: u64,
+    topics: &[Topic],
+    origin: &Origin<'_>,
+) -> usize {
     let mut writer = JsonWriter::new(buffer, usize::MAX, false);
     // Without a limit nothing can fail. The topic that a reader shows first is the explicit one, if any.
     let _ = writer.raw(r#","timestamp":"#);
-    let _ = writer.raw(itoa::Buffer::new().format(now()));
+    let _ = writer.raw(itoa::Buffer::new().format(timestamp));
     let _ = writer.raw(r#","topic":"#);
     let _ = match topics.first() {
         Some(topic) => writer.text(topic.name()),
@@ -255,9 +293,14 @@ fn write_fields(buffer: &mut Vec<u8>, topics: &[Topic], origin: &Origin<'_>) -> 
 
 /// Milliseconds since 1970.
 pub(crate) fn now() -> u64 {
+    now_nanos() / NANOS
+}
+
+/// Nanoseconds since 1970, which fit for some centuries.
+pub(crate) fn now_nanos() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_millis() as u64)
+        .map_or(0, |elapsed| elapsed.as_nanos() as u64)
 }
 
 #[cfg(test)]

@@ -153,12 +153,14 @@ impl Server {
     ) -> Result<Draft, Rejected> {
         let counters = &self.shared.counters;
         let settings = &active.settings;
-        let set = active.topic_rules.topics_with(message, origin);
-        counters.topics_reserved.add(set.reserved);
-        counters.topics_excess.add(set.excess);
-        counters.topics_invalid.add(set.invalid);
-        let limit = size(settings.max_message_bytes);
-        Draft::encode(set.topics, message, origin, limit, settings.commitments)
+        counters.measures.time_encoding(active.is_measured, || {
+            let set = active.topic_rules.topics_with(message, origin);
+            counters.topics_reserved.add(set.reserved);
+            counters.topics_excess.add(set.excess);
+            counters.topics_invalid.add(set.invalid);
+            let limit = size(settings.max_message_bytes);
+            Draft::encode(set.topics, message, origin, limit, settings.commitments)
+        })
     }
 
     /// As [`Self::draft`], but with a stub in place of data that is too large, under the same topics.

@@ -1,6 +1,6 @@
 //! The server: what an embedder starts, publishes through, asks and stops.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,13 +14,14 @@ use crate::counters::Counters;
 use crate::disconnect::Disconnect;
 use crate::error::StartError;
 use crate::inbound::Inbound;
+use crate::info::Info;
 use crate::listener;
 use crate::log::Log;
-use crate::protocol::{Limits, PROTOCOL};
-use crate::settings::{Settings, size};
+use crate::metrics::{self, Family};
+use crate::settings::Settings;
 use crate::shard::Shard;
 use crate::shard::command::Command;
-use crate::shared::{Active, Lasting, Shared, WEBSOCKET_PATH};
+use crate::shared::{Active, Lasting, Shared};
 use crate::slots::Slots;
 
 /// A running server: a listener, a runtime that reads, and shards that write. Dropping it without
@@ -29,15 +30,6 @@ use crate::slots::Slots;
 pub struct Server {
     pub(crate) shared: Arc<Shared>,
     running: Mutex<Option<Running>>,
-}
-
-/// What `info` tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Info {
-    /// Where clients connect: `ws://host:port/ws`.
-    pub uri: String,
-    /// Topics with subscribers or recent publications, sorted, at most `max_known_topics`.
-    pub topics: Vec<String>,
 }
 
 /// What became of new settings.
@@ -88,7 +80,7 @@ impl Server {
             .map_err(StartError::Threads)?;
         let listener = bind(&runtime, &settings)?;
         let address = local_address(&listener, &settings)?;
-        let shard_count = settings.shard_count();
+        let (shard_count, workers) = (settings.shard_count(), settings.worker_count());
         let (log, cursors) = Log::new(shard_count);
         let shared = Shared::new(
             settings,
@@ -112,7 +104,7 @@ impl Server {
                 shared.clone(),
                 shared.mailboxes[index].clone(),
                 cursor,
-                index == 0,
+                index,
             );
             match std::thread::Builder::new()
                 .name(format!("ws-shard-{index}"))
@@ -126,7 +118,10 @@ impl Server {
             }
         }
         running.listen(&shared, listener);
-        tracing::info!(%address, "listening");
+        tracing::info!(
+            name: "started", %address, shards = shard_count, workers,
+            "The WebSocket server listens on {address} (shards: {shard_count}, workers: {workers})."
+        );
         Ok(Self {
             shared,
             running: Mutex::new(Some(running)),
@@ -136,36 +131,14 @@ impl Server {
     /// Where clients connect, and what they can subscribe to.
     #[must_use]
     pub fn info(&self) -> Info {
-        let settings = self.shared.settings();
-        Info {
-            uri: self.uri(&settings),
-            topics: self.shared.directory.names(size(settings.max_known_topics)),
-        }
+        self.shared.info()
     }
 
     /// What a client needs to know before it connects: `uri`, `topics`, `protocol`, `epoch`, and the `limits` that its
     /// first frame tells as well.
     #[must_use]
     pub fn describe(&self) -> serde_json::Value {
-        let Info { uri, topics } = self.info();
-        serde_json::json!({
-            "uri": uri,
-            "topics": topics,
-            "protocol": PROTOCOL,
-            "epoch": self.shared.epoch,
-            "limits": Limits::of(&self.shared.settings()),
-        })
-    }
-
-    fn uri(&self, settings: &Settings) -> String {
-        let address = **self.shared.address.load();
-        let host = match (settings.public_host.as_str(), address.ip()) {
-            ("", ip) if ip.is_unspecified() => "localhost".to_owned(),
-            ("", IpAddr::V6(ip)) => format!("[{ip}]"),
-            ("", ip) => ip.to_string(),
-            (host, _) => host.to_owned(),
-        };
-        format!("ws://{host}:{}{WEBSOCKET_PATH}", address.port())
+        self.shared.describe()
     }
 
     /// The settings in force.
@@ -177,18 +150,13 @@ impl Server {
     /// Gauges and counts by name.
     #[must_use]
     pub fn stats(&self) -> Vec<(&'static str, u64)> {
-        let shared = &self.shared;
-        let mut stats = shared.counters.list();
-        stats.extend([
-            ("connections", shared.admission.connections()),
-            ("handshakes", shared.handshakes.len() as u64),
-            ("expressions", shared.expressions.len() as u64),
-            ("topics", shared.directory.len() as u64),
-            ("seq", shared.log.last_seq()),
-            ("ingress_waiting_bytes", shared.log.waiting_bytes()),
-            ("history_kept_bytes", shared.log.history_bytes() as u64),
-        ]);
-        stats
+        self.shared.stats()
+    }
+
+    /// Everything that is counted and measured, as Prometheus names it.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<Family> {
+        metrics::families(&self.shared)
     }
 
     /// Takes new settings while running. A new address is bound before the old one is left, where both can be.
@@ -207,11 +175,18 @@ impl Server {
         if (settings.host, settings.port) != (old.host, old.port) {
             self.move_listener(running, &settings)?;
         }
+        let changed = old.differences(&settings).join(", ");
         self.shared.active.store(Active::new(settings));
         self.shared
             .mailboxes
             .iter()
             .for_each(|mailbox| mailbox.send(Command::Reconfigure));
+        if !changed.is_empty() {
+            tracing::info!(
+                name: "changed_settings", settings = changed,
+                "The WebSocket server has new settings: {changed}."
+            );
+        }
         Ok(Reconfigured::Applied)
     }
 
@@ -225,7 +200,10 @@ impl Server {
                 bind(&running.runtime, settings).inspect_err(|_| {
                     match bind_address(&running.runtime, old) {
                         Ok(listener) => running.listen(&self.shared, listener),
-                        Err(error) => tracing::error!(%error, "the old address is lost as well"),
+                        Err(error) => tracing::error!(
+                            name: "lost_address", address = %old, %error,
+                            "The WebSocket server has lost its old address {old} as well: {error}."
+                        ),
                     }
                 })?
             }
@@ -235,6 +213,10 @@ impl Server {
         running.leave();
         self.shared.address.store(Arc::new(address));
         running.listen(&self.shared, listener);
+        tracing::info!(
+            name: "moved", %address, from = %old,
+            "The WebSocket server has moved from {old} to {address}."
+        );
         Ok(())
     }
 
@@ -257,6 +239,11 @@ impl Server {
             .block_on(async { tokio::time::timeout(deadline, self.shared.tasks.wait()).await });
         running.runtime.shutdown_background();
         stop_shards(&self.shared, running.shards);
+        let address = **self.shared.address.load();
+        tracing::info!(
+            name: "stopped", %address, reason = reason.name(),
+            "The WebSocket server on {address} has stopped."
+        );
     }
 }
 

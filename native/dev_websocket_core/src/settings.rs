@@ -178,6 +178,15 @@ macro_rules! settings {
                 vec![$( (stringify!($name), Setting::show(&self.$name)), )*]
             }
 
+            /// The names of those that other settings have otherwise.
+            pub(crate) fn differences(&self, other: &Self) -> Vec<&'static str> {
+                let mut names = Vec::new();
+                $( if self.$name != other.$name {
+                    names.push(stringify!($name));
+                } )*
+                names
+            }
+
             /// The table.
             #[must_use]
             pub fn table() -> Vec<SettingRow> {
@@ -211,6 +220,8 @@ settings! {
         "connections whose request has not come yet", "One more takes the place of the one that has kept the server waiting longest, once that is a second; until then it waits.";
     origins: Vec<String> = Vec::new(), "a list of origins such as https://app.example or https://*.example", |origins| origins.iter().all(|origin| is_origin(origin)),
         "origins of browsers, empty for all, `*` for any run of characters", "A page of another origin is refused with HTTP 403 `bad_origin`. Programs send no `Origin` and are served.";
+    endpoints: Vec<String> = default_endpoints(), "a list of page, info, health, metrics and events", |names| names.iter().all(|name| ENDPOINTS.contains(&name.as_str())),
+        "what the listener serves beside `/ws`", "What is not named is not found (HTTP 404). Without `metrics` nothing is measured, only counted.";
     max_topics_per_connection: u64 = 128, "a number from 1 to 100000", |n| (1..=100_000).contains(n),
         "topics", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_topics`.";
     max_matches_per_connection: u64 = 8, "a number from 0 to 1000", |n| *n <= 1000,
@@ -269,6 +280,13 @@ fn default_topicless_keys() -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec()
+}
+
+/// What the listener can serve beside the WebSocket endpoint.
+const ENDPOINTS: [&str; 5] = ["page", "info", "health", "metrics", "events"];
+
+fn default_endpoints() -> Vec<String> {
+    ENDPOINTS.map(str::to_owned).to_vec()
 }
 
 /// An origin as browsers write it (RFC 6454 section 6.2), or a glob for some.
@@ -361,6 +379,7 @@ mod tests {
             ("pending_bytes", SettingValue::Integer(1023)),
             ("topicless_keys", SettingValue::Boolean(true)),
             ("origins", SettingValue::Text("app.example".into())),
+            ("endpoints", SettingValue::Text("info,pages".into())),
             ("origins", SettingValue::Text("https://app.example/".into())),
         ] {
             let error = set(name, value.clone()).unwrap_err();

@@ -50,10 +50,18 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     pub(crate) log: Log,
     pub(crate) mailboxes: Box<[Arc<Mailbox>]>,
+    pub(crate) gauges: Box<[ShardGauges]>,
     pub(crate) connections: Connections,
     pub(crate) inbound: Arc<Inbound>,
     pub(crate) slots: Arc<Slots>,
     next_shard: AtomicUsize,
+}
+
+/// What a shard says of itself.
+#[derive(Debug, Default)]
+pub(crate) struct ShardGauges {
+    /// Subscriptions of its connections.
+    pub(crate) subscriptions: AtomicU64,
 }
 
 /// What outlives a server: the embedder hands it to the next one.
@@ -69,12 +77,15 @@ pub(crate) struct Lasting {
 pub(crate) struct Active {
     pub(crate) settings: Arc<Settings>,
     pub(crate) topic_rules: TopicRules,
+    /// Whether anybody can read what is measured.
+    pub(crate) is_measured: bool,
 }
 
 impl Active {
     pub(crate) fn new(settings: Settings) -> Arc<Self> {
         Arc::new(Self {
             topic_rules: settings.topic_rules(),
+            is_measured: settings.endpoints.iter().any(|name| name == "metrics"),
             settings: Arc::new(settings),
         })
     }
@@ -107,6 +118,7 @@ impl Shared {
             stopping: CancellationToken::new(),
             log,
             mailboxes: (0..shards).map(|_| Arc::default()).collect(),
+            gauges: (0..shards).map(|_| ShardGauges::default()).collect(),
             connections: Connections::default(),
             inbound,
             slots,

@@ -95,12 +95,11 @@ impl Topic {
         &self.name
     }
 
-    /// Whether only the node may publish under this name.
+    /// Whether only the node may publish under this name, or under the one that it is read as.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
-        self.name
-            .split_once(':')
-            .is_some_and(|(key, _)| is_reserved_key(key))
+        let key = self.name.split_once(':').map(|(key, _)| key);
+        key.is_some_and(is_reserved_key) || process_of_path(&self.name).is_some()
     }
 
     /// Bytes of memory that one copy takes.
@@ -255,6 +254,9 @@ mod tests {
         }
         for name in ["processes:x", "process", "a:process:x"] {
             assert!(!Topic::new(name).unwrap().is_reserved(), "{name}");
+        }
+        for (key, value) in [("process:x", "y"), ("FROM:", "x"), ("/a", "b~process@1.0")] {
+            assert!(Topic::of_tag(key, value).unwrap().is_reserved(), "{key}");
         }
     }
 

@@ -391,7 +391,7 @@ fn a_connection_is_known_until_it_ends() {
     let known = server.known(connection).unwrap();
     assert_eq!(known.topics, ["a", "*"]);
     assert!(known.peer.ip().is_loopback());
-    assert!(!known.is_raw);
+    assert_eq!((known.connection, known.format), (connection, "json"));
     let host = server.address().to_string().into_bytes();
     assert_eq!(known.headers, [(b"host".to_vec(), host)]);
 

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use dev_websocket_core::{ConnectionInfo, Direct, SendError, Server};
+use dev_websocket_core::{Direct, SendError, Server};
 use rustler::{Atom, Binary, Term, TermType};
 
 use crate::atoms;
@@ -59,24 +59,15 @@ pub(crate) fn send(
     match catch_unwind(AssertUnwindSafe(attempt)) {
         Ok(Ok(percent)) => (Sent::Done, percent),
         Ok(Err(reason)) => (reason, 1),
-        Err(_) => {
-            ENGINE.counters.faults.add(1);
+        Err(panic) => {
+            ENGINE.contained(&*panic);
             (Sent::Fault, 1)
         }
     }
 }
 
-/// Asks what is known of a connection. The answer comes on another thread, after `Done` and only then.
-pub(crate) fn connection(
-    connection: Term<'_>,
-    answer: impl FnOnce(Option<ConnectionInfo>) + Send + 'static,
-) -> Sent {
-    let asked = find(connection)
-        .and_then(|(server, connection)| Ok(server.connection(connection, answer)?));
-    asked.map_or_else(|reason| reason, |()| Sent::Done)
-}
-
-fn find(connection: Term<'_>) -> Result<(Arc<Server>, u64), Sent> {
+/// The server, and the number of a connection that it may have.
+pub(crate) fn find(connection: Term<'_>) -> Result<(Arc<Server>, u64), Sent> {
     let connection = match connection.decode() {
         Ok(number) => number,
         // There are no such connections.

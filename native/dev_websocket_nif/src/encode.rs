@@ -1,6 +1,8 @@
 //! Core types to terms.
 
-use dev_websocket_core::{ConnectionInfo, Info, SettingError, SettingValue, Settings, StartError};
+use dev_websocket_core::{
+    ConnectionInfo, Family, Info, Sample, Samples, SettingError, SettingValue, Settings, StartError,
+};
 use rustler::{Atom, Encoder, Env, NewBinary, Term};
 
 use crate::atoms;
@@ -131,26 +133,89 @@ pub(crate) fn connection(env: Env<'_>, known: Option<ConnectionInfo>) -> Term<'_
         return sent(env, &Sent::NoConnection);
     };
     let bytes = |bytes: &[u8]| Term::from(NewBinary::from_slice(env, bytes));
-    let format = if known.is_raw {
-        atoms::raw()
-    } else {
-        atoms::json()
-    };
     let headers = known
         .headers
         .iter()
         .map(|(name, value)| (bytes(name), bytes(value)));
-    let topics: Vec<_> = known.topics.iter().map(|topic| text(env, topic)).collect();
-    let known = map(
-        env,
-        [
-            (atoms::peer(), text(env, &known.peer.to_string())),
-            (atoms::format(), format.encode(env)),
-            (atoms::topics(), topics.encode(env)),
-            (atoms::headers(), map(env, headers)),
-        ],
-    );
+    let headers = (atoms::headers(), map(env, headers));
+    let known = map(env, summary(env, &known).into_iter().chain([headers]));
     (atoms::ok(), known).encode(env)
+}
+
+/// `{ok, [Map]}`.
+pub(crate) fn connections(env: Env<'_>, found: Vec<ConnectionInfo>) -> Term<'_> {
+    let maps: Vec<_> = found
+        .iter()
+        .map(|known| map(env, summary(env, known)))
+        .collect();
+    (atoms::ok(), maps).encode(env)
+}
+
+/// What a list of connections tells of each.
+fn summary<'a>(env: Env<'a>, known: &ConnectionInfo) -> [(Atom, Term<'a>); 8] {
+    let format = match known.format {
+        "raw" => atoms::raw(),
+        "events" => atoms::events(),
+        _ => atoms::json(),
+    };
+    let topics: Vec<_> = known.topics.iter().map(|topic| text(env, topic)).collect();
+    [
+        (atoms::connection(), known.connection.encode(env)),
+        (atoms::peer(), text(env, &known.peer.to_string())),
+        (atoms::format(), format.encode(env)),
+        (atoms::age(), known.age.encode(env)),
+        (atoms::pending_bytes(), known.pending_bytes.encode(env)),
+        (atoms::pending_frames(), known.pending_frames.encode(env)),
+        (atoms::dropped(), known.dropped.encode(env)),
+        (atoms::topics(), topics.encode(env)),
+    ]
+}
+
+/// `[{Name, Help, Type, Samples}]`, as `prometheus_model_helpers:create_mf/4` of prometheus.erl takes them.
+pub(crate) fn metrics(env: Env<'_>, families: Vec<Family>) -> Term<'_> {
+    let families = families.into_iter().map(|mut family| {
+        if matches!(family.samples, Samples::Counter(_)) {
+            family.name.push_str("_total");
+        }
+        let (kind, samples) = match family.samples {
+            Samples::Counter(values) => (atoms::counter(), samples(env, values)),
+            Samples::Gauge(values) => (atoms::gauge(), samples(env, values)),
+            Samples::Histogram {
+                buckets,
+                sum,
+                count,
+            } => {
+                let buckets = cumulative(env, buckets);
+                (atoms::histogram(), vec![(buckets, count, sum).encode(env)])
+            }
+        };
+        let name = text(env, &family.name);
+        (name, text(env, family.help), kind, samples).encode(env)
+    });
+    families.collect::<Vec<_>>().encode(env)
+}
+
+/// `{[{Label, Of}], Value}` for each.
+fn samples(env: Env<'_>, samples: Vec<Sample>) -> Vec<Term<'_>> {
+    let sample = |Sample { label, value }| {
+        let labels: Vec<_> = label.into_iter().collect();
+        (labels, value).encode(env)
+    };
+    samples.into_iter().map(sample).collect()
+}
+
+/// `{Bound, Count}` for each bucket, which here counts the lower ones as well.
+fn cumulative(env: Env<'_>, buckets: Vec<(f64, u64)>) -> Vec<Term<'_>> {
+    let mut below = 0;
+    let bucket = |(bound, count): (f64, u64)| {
+        below += count;
+        if bound.is_finite() {
+            (bound, below).encode(env)
+        } else {
+            (atoms::infinity(), below).encode(env)
+        }
+    };
+    buckets.into_iter().map(bucket).collect()
 }
 
 /// `{ok, Uri, Topics}`.
@@ -214,7 +279,11 @@ pub(crate) fn stats<'a>(env: Env<'a>, stats: Vec<(&'static str, u64)>) -> Term<'
     )
 }
 
-fn map<'a, K: Encoder>(env: Env<'a>, entries: impl IntoIterator<Item = (K, Term<'a>)>) -> Term<'a> {
+/// A map of keys that differ.
+pub(crate) fn map<'a, K: Encoder>(
+    env: Env<'a>,
+    entries: impl IntoIterator<Item = (K, Term<'a>)>,
+) -> Term<'a> {
     let (keys, values): (Vec<_>, Vec<_>) = entries
         .into_iter()
         .map(|(key, value)| (key.encode(env), value))
@@ -224,6 +293,6 @@ fn map<'a, K: Encoder>(env: Env<'a>, entries: impl IntoIterator<Item = (K, Term<
 }
 
 /// Text as a binary.
-fn text<'a>(env: Env<'a>, text: &str) -> Term<'a> {
+pub(crate) fn text<'a>(env: Env<'a>, text: &str) -> Term<'a> {
     text.encode(env)
 }

@@ -4,6 +4,7 @@
 //! several copies of the device, but never a second server. What takes time or waits (start, stop, new settings) runs
 //! in turn on one control thread; casts and questions read the present [`Phase`] without a lock.
 
+use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SendError, Sender, channel};
@@ -17,6 +18,8 @@ use dev_websocket_core::{
     panic_text,
 };
 use parking_lot::Mutex;
+
+use crate::logging;
 
 /// How long clients get to take their close frames.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(3);
@@ -165,6 +168,8 @@ impl Engine {
                 Err(SendError(back)) => job = back,
             }
         }
+        // From here on there may be something to tell.
+        logging::begin();
         let (sender, jobs) = channel();
         thread::Builder::new()
             .name("ws-control".to_owned())
@@ -185,6 +190,7 @@ impl Engine {
             (Command::Stop, Ok(server)) => {
                 self.enter(Phase::Down(Reason::Stopped));
                 retire(server, Disconnect::Stopping);
+                logging::settle();
                 Ok(())
             }
             (Command::Stop, Err(_)) => {
@@ -231,6 +237,16 @@ impl Engine {
 
     fn enter(&self, phase: Phase) {
         self.phase.store(Arc::new(phase));
+    }
+
+    /// Tells of a fault on a scheduler thread, whose place only the program's own hook knows.
+    pub(crate) fn contained(&self, panic: &(dyn Any + Send)) {
+        self.counters.faults.add(1);
+        let text = panic_text(panic);
+        tracing::error!(
+            name: "fault", panic = text,
+            "The WebSocket server has a fault: {text}."
+        );
     }
 
     /// After a fault there may be no server any more, and no command may believe that one is on its way.

@@ -89,7 +89,12 @@ impl Listener for Proxy {
         });
         if sent.is_err() {
             // It was killed; one that ends by itself says so before.
-            end(|registered| registered.proxy == self.0);
+            if end(|registered| registered.proxy == self.0).is_some() {
+                tracing::warn!(
+                    name: "lost_listener",
+                    "The WebSocket server has lost who hears its clients: the proxy was killed."
+                );
+            }
         }
         sent.is_ok()
     }

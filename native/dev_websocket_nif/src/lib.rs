@@ -10,7 +10,9 @@ mod direct;
 mod encode;
 mod engine;
 mod inbound;
+mod inspection;
 mod integers;
+mod logging;
 mod origin;
 mod publishing;
 mod settings;
@@ -172,6 +174,15 @@ fn stats(env: Env<'_>) -> Term<'_> {
     encode::stats(env, stats)
 }
 
+/// What `stats` tells, and what is measured, by the names of Prometheus.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn metrics(env: Env<'_>) -> Term<'_> {
+    match ENGINE.server() {
+        Ok(server) => (atoms::ok(), encode::metrics(env, server.metrics())).encode(env),
+        Err(reason) => encode::error(env, &reason),
+    }
+}
+
 /// Makes the caller the one that gets what clients send, for a listener.
 #[rustler::nif]
 fn listen<'a>(env: Env<'a>, listener: Term<'a>) -> Term<'a> {
@@ -231,13 +242,61 @@ fn connection<'a>(env: Env<'a>, reference: Term<'a>, number: Term<'a>) -> Term<'
     let caller = env.pid();
     let mut mail = OwnedEnv::new();
     let reference = mail.save(reference);
-    let asked = direct::connection(number, move |known| {
+    let asked = inspection::connection(number, move |known| {
         // A caller that is gone by now has nobody to tell.
         let _ = mail.send_and_clear(&caller, |env| {
             (reference.load(env), encode::connection(env, known)).encode(env)
         });
     });
     encode::sent(env, &asked)
+}
+
+/// Makes the caller the one that gets what goes to the log, as `{log, [{Level, Text, Metadata}]}`.
+#[rustler::nif]
+fn read_log(env: Env<'_>) -> Term<'_> {
+    match logging::read(env) {
+        Ok(()) => atoms::ok().encode(env),
+        Err(reader) => (atoms::error(), (atoms::already_read(), reader)).encode(env),
+    }
+}
+
+/// Says that the caller has logged what it got, and wants more.
+#[rustler::nif]
+fn acknowledge_log(env: Env<'_>) -> Term<'_> {
+    logging::acknowledge(env.pid());
+    atoms::ok().encode(env)
+}
+
+/// Says whether some process gets what goes to the log.
+#[rustler::nif]
+fn is_log_read(env: Env<'_>) -> bool {
+    logging::is_read(env)
+}
+
+/// A page of the connections, as `{Ref, Result}` to the caller. On a dirty scheduler, because there can be many.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn connections<'a>(
+    env: Env<'a>,
+    reference: Term<'a>,
+    after: Term<'a>,
+    limit: Term<'a>,
+) -> Term<'a> {
+    let caller = env.pid();
+    let mut mail = OwnedEnv::new();
+    let reference = mail.save(reference);
+    let asked = inspection::connections(after, limit, move |found| {
+        // A caller that is gone by now has nobody to tell.
+        let _ = mail.send_and_clear(&caller, |env| {
+            (reference.load(env), encode::connections(env, found)).encode(env)
+        });
+    });
+    encode::sent(env, &asked)
+}
+
+/// Ends a connection.
+#[rustler::nif]
+fn disconnect<'a>(env: Env<'a>, connection: Term<'a>) -> Term<'a> {
+    encode::sent(env, &inspection::disconnect(connection))
 }
 
 /// Says whether the settings would be taken.

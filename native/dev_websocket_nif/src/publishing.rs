@@ -238,8 +238,8 @@ fn guarded<'a>(
             }
             (beyond.into(), 1)
         }
-        Ok(Err(_)) => {
-            ENGINE.counters.faults.add(1);
+        Ok(Err(panic)) => {
+            ENGINE.contained(&*panic);
             (Outcome::Fault.into(), 1)
         }
         Err(down) => (down.into(), 0),

@@ -1,26 +1,25 @@
-"""What the tests have in common: the one VM that they talk to, and that it is well after each of them."""
+"""What the tests have in common: the VM that they talk to, and that it is well after each of them."""
 
 import unittest
 
 from .clients import NodeClient, PythonClient
 from .vm import Vm
 
-_vm = None
+_vms = {}
 
 
-def shared_vm():
-    """The VM of all tests, started by the first that needs it."""
-    global _vm
-    if _vm is None:
-        _vm = Vm()
-    return _vm
+def shared_vm(**settings):
+    """The VM of all tests that want these settings, started by the first that needs it."""
+    key = tuple(sorted(settings.items()))
+    if key not in _vms:
+        _vms[key] = Vm(**settings)
+    return _vms[key]
 
 
-def end_shared_vm():
-    """Ends the VM, which must end well."""
-    global _vm
-    if _vm is not None:
-        vm, _vm = _vm, None
+def end_shared_vms():
+    """Ends the VMs, which must end well."""
+    while _vms:
+        _, vm = _vms.popitem()
         status = vm.close()
         assert status == 0, f"the VM ended with status {status}: {vm.log}"
 
@@ -29,9 +28,11 @@ class EngineTest(unittest.IsolatedAsyncioTestCase):
     """Each test must leave an engine that serves, has contained no fault, and has no connection left."""
 
     maxDiff = 4000
+    # Those that the VM starts with.
+    settings = {}
 
     async def asyncSetUp(self):
-        self.vm = shared_vm()
+        self.vm = shared_vm(**self.settings)
         self.uri = self.vm.uri()
         # What is added first is done last: when the clients of the test are closed.
         self.addAsyncCleanup(self._check_engine)
@@ -44,6 +45,11 @@ class EngineTest(unittest.IsolatedAsyncioTestCase):
         self.assertEqual((await client.message())["topic"], "still-serving")
         await client.close()
         self.vm.await_connections(0)
+        # Each publication came to each connection that it was for, or is accounted for.
+        self.vm.settle(
+            "begin [M | Rest] = [maps:get(N, S) || N <- [<<\"matched\">>, <<\"deliveries\">>, <<\"dropped_slow\">>, "
+            "<<\"dropped_disconnected\">>]], M =:= lists:sum(Rest) end"
+        )
         self.assertEqual(self.vm.stats()["faults"], 0)
 
     async def subscriber(self, topics="", client=PythonClient, **options):

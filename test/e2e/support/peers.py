@@ -139,3 +139,21 @@ class BadNetwork:
             writer.close()
         except ConnectionError:
             writer.transport.abort()
+
+
+class PathProxy(BadNetwork):
+    """Serves a server below a path, as a proxy in front of several would."""
+
+    PATH = b"/node/live/"
+
+    async def _relay(self, connection, reader, writer):
+        _, server_writer = connection
+        if writer is server_writer:
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except (asyncio.IncompleteReadError, ConnectionError):
+                writer.close()  # A browser opens connections that it may not need.
+                return
+            assert self.PATH in head.split(b"\r\n")[0], head
+            writer.write(head.replace(self.PATH, b"/", 1))
+        await super()._relay(connection, reader, writer)

@@ -27,8 +27,10 @@ class ErlangError(Exception):
 
 
 class Vm:
-    def __init__(self, **settings):
+    def __init__(self, descriptors=None, **settings):
         command = ["erl", "-noshell", "-pa", EBIN, "-pa", os.path.join(OUT, "ebin"), "-run", "e2e_vm", "main"]
+        if descriptors:
+            command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -40,6 +42,7 @@ class Vm:
         self.answers = queue.Queue()
         # What the VM said besides its answers: its log.
         self.log = []
+        self.logged = threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
@@ -47,8 +50,19 @@ class Vm:
             if line.startswith("=> "):
                 self.answers.put(json.loads(line[3:]))
             else:
-                self.log.append(line.rstrip("\n"))
+                with self.logged:
+                    self.log.append(line.rstrip("\n"))
+                    self.logged.notify_all()
         self.answers.put(None)
+
+    def lines(self, text):
+        """What the log says about something."""
+        return [line for line in self.log if text in line]
+
+    def await_line(self, text):
+        """Waits until the log says something."""
+        with self.logged:
+            assert self.logged.wait_for(lambda: self.lines(text), DEADLINE), f"no {text!r} in {self.log}"
 
     def eval(self, expression, deadline=DEADLINE):
         """The value of an Erlang expression; tuples are lists, atoms and binaries are text."""
@@ -60,6 +74,11 @@ class Vm:
         if "error" in answer:
             raise ErlangError(answer["error"])
         return answer["ok"]
+
+    def tell(self, expression):
+        """Has it evaluated by a VM that may end before it can answer."""
+        self.process.stdin.write(expression + ".\n")
+        self.process.stdin.flush()
 
     def cast(self, message):
         """Casts a message that is written in Erlang, as the device's user would."""
@@ -100,6 +119,17 @@ class Vm:
         given = ", ".join(f"{name} => {value}" for name, value in settings.items())
         answer = self.eval(f"dev_websocket:start(#{{{given}}})")
         assert answer == "ok", answer
+
+    def ended(self):
+        """Waits for a VM that ends by itself, and gives its status."""
+        return self.process.wait(DEADLINE)
+
+    def kill(self):
+        """Ends the VM if it runs, whatever it does."""
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
 
     def close(self):
         """Ends the VM: it halts when its input ends."""

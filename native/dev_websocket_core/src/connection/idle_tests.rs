@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::join_all;
 use futures::{SinkExt, StreamExt};
 use tokio::io::AsyncReadExt;
@@ -47,7 +48,7 @@ impl Connections {
         let address = listener.local_addr().unwrap();
         let shared = Shared::new(Settings::default(), address, 1, log, lasting);
         let cursor = cursors.pop().unwrap();
-        let shard = Shard::new(shared.clone(), shared.mailboxes[0].clone(), cursor, true);
+        let shard = Shard::new(shared.clone(), shared.mailboxes[0].clone(), cursor, 0);
         let shard = std::thread::spawn(|| shard.run());
         Self {
             shared,
@@ -66,6 +67,7 @@ impl Connections {
         let peer = Peer::new(address, Format::Json, &hyper::HeaderMap::new());
         let opening = Opening {
             link: self.shared.link(accepted, peer),
+            head: Bytes::new(),
             format: Format::Json,
             slow: Default::default(),
             from: None,

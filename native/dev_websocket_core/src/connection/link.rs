@@ -2,19 +2,18 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures::task::AtomicWaker;
-use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use super::peer::Peer;
 use crate::disconnect::Disconnect;
+use crate::publication::now;
 use crate::shard::command::{Command, ConnectionId};
 use crate::shard::mailbox::Mailbox;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicWaker, Mutex, Notify};
 
 /// Control bytes that may wait for a connection; at more, its task stops reading, which is backpressure on the client.
 const MAX_CONTROL_BYTES: usize = 64 * 1024;
@@ -40,6 +39,20 @@ pub(crate) struct Link {
     requests: AtomicUsize,
     /// Bytes sent to this connection alone that are not on the socket yet.
     direct_bytes: AtomicUsize,
+    /// When it was opened, in milliseconds since 1970.
+    pub(crate) opened_at: u64,
+    pub(crate) load: Load,
+}
+
+/// What waits for a connection, and what it has missed. The shard writes it, for operators to read.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    /// Bytes of publications.
+    pub(crate) pending_bytes: AtomicU64,
+    /// Whatever waits.
+    pub(crate) pending_frames: AtomicU64,
+    /// Publications that were dropped because it was slow.
+    pub(crate) dropped: AtomicU64,
 }
 
 impl Link {
@@ -62,6 +75,8 @@ impl Link {
             control_room: AtomicWaker::new(),
             requests: AtomicUsize::new(0),
             direct_bytes: AtomicUsize::new(0),
+            opened_at: now(),
+            load: Load::default(),
         })
     }
 
@@ -192,7 +207,16 @@ impl Link {
         })
     }
 
-    /// Sends whole control frames.
+    /// Sends whole control frames, whether there is room or not.
+    pub(crate) fn send_control(&self, frames: Bytes) {
+        self.control_made(frames.len());
+        self.tell(Command::Control {
+            connection: self.id,
+            bytes: frames,
+        });
+    }
+
+    /// Sends whole control frames when there is room.
     pub(crate) fn poll_send_control(
         &self,
         context: &mut Context<'_>,
@@ -200,11 +224,7 @@ impl Link {
     ) -> Poll<io::Result<usize>> {
         self.poll_room(context, Self::has_control_room)
             .map_ok(|()| {
-                self.control_made(frames.len());
-                self.tell(Command::Control {
-                    connection: self.id,
-                    bytes: Bytes::copy_from_slice(frames),
-                });
+                self.send_control(Bytes::copy_from_slice(frames));
                 frames.len()
             })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -42,6 +43,30 @@ impl Connections {
     pub(crate) fn find(&self, id: ConnectionId) -> Option<Arc<Link>> {
         let (part, key) = self.place(id);
         part.lock().get(&key).cloned()
+    }
+
+    /// At most so many connections with greater numbers, in order.
+    pub(crate) fn page(&self, after: ConnectionId, limit: usize) -> Vec<Arc<Link>> {
+        let of_part = |part: &Mutex<Part>| -> Vec<Arc<Link>> {
+            let part = part.lock();
+            let behind = part.values().filter(|link| link.id > after);
+            behind.cloned().collect()
+        };
+        let mut links: Vec<_> = self.parts.iter().flat_map(of_part).collect();
+        links.sort_unstable_by_key(|link| link.id);
+        links.truncate(limit);
+        links
+    }
+
+    /// Bytes of publications that wait for all of them.
+    pub(crate) fn pending_bytes(&self) -> u64 {
+        let of_part = |part: &Mutex<Part>| -> u64 {
+            let part = part.lock();
+            part.values()
+                .map(|link| link.load.pending_bytes.load(Ordering::Relaxed))
+                .sum()
+        };
+        self.parts.iter().map(of_part).sum()
     }
 
     /// Numbers are given in turn, so the keys of a part follow each other: that spreads them best.

@@ -1,10 +1,16 @@
-//! The HTTP side of the listener: one connection is accepted, its request is answered or upgraded.
+//! The HTTP side of the listener: one connection is accepted, its request is answered, or it becomes a subscriber's.
 
-mod query;
+mod accepted;
+mod documents;
+mod events;
+mod origin;
+mod page;
+pub(crate) mod query;
 mod refusal;
 mod upgrade;
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +18,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::HOST;
+use hyper::header::{
+    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, UPGRADE,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
 
+use self::accepted::Accepted;
 use self::refusal::Refusal;
 use crate::fault::fault_point;
 use crate::handshakes::Place;
@@ -27,43 +40,164 @@ use crate::shared::{Shared, WEBSOCKET_PATH};
 /// A request's head is read into a buffer of at most this size; a larger one is refused with 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
+/// What can be asked of the endpoints that only tell something.
+const METHODS: &str = "GET, HEAD, OPTIONS";
+
 type Answer = Response<Full<Bytes>>;
 
-/// Serves one connection until it is answered, upgraded or out of time.
+/// What becomes of a request.
+enum Outcome {
+    Answered(Answer),
+    /// It is answered by its connection, to which the socket belongs from here on.
+    Accepted(Box<Accepted>),
+}
+
+/// Serves one connection until it is answered, handed on or out of time.
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, place: Place) {
     let timeout = Duration::from_millis(shared.settings().handshake_timeout);
-    let service = service_fn(|request| {
-        let shared = shared.clone();
-        async move { Ok::<_, Infallible>(answer(&shared, request, peer)) }
+    let (hand_over, handed_over) = oneshot::channel();
+    let hand_over = Mutex::new(Some(hand_over));
+    let service = service_fn(|request: Request<Incoming>| {
+        let answer = match outcome(&shared, &request, peer) {
+            Outcome::Answered(answer) => Some(answer),
+            Outcome::Accepted(accepted) => {
+                if let Some(hand_over) = hand_over.lock().take() {
+                    // The receiver lives as long as this.
+                    let _ = hand_over.send(accepted);
+                }
+                None
+            }
+        };
+        async {
+            match answer {
+                Some(answer) => Ok::<_, Infallible>(answer),
+                None => pending().await,
+            }
+        }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(timeout)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    tokio::select! {
+        .serve_connection(TokioIo::new(stream), service);
+    let accepted = tokio::select! {
+        Ok(accepted) = handed_over => accepted,
         // A fault of the client's own making: it has been answered where that was possible.
-        _ = connection => {}
-        () = shared.stopping.cancelled() => {}
-        () = place.lost() => {}
-    }
+        _ = &mut connection => return,
+        () = shared.stopping.cancelled() => return,
+        () = place.lost() => return,
+        // One that does not take its answer.
+        () = sleep(timeout * 2) => return,
+    };
+    let parts = connection.into_parts();
+    let (stream, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
+    // A task of its own, which is smaller than this one and lives longer.
+    shared.spawn("a connection", |shared| {
+        accepted.serve(shared, stream, early)
+    });
 }
 
-fn answer(shared: &Arc<Shared>, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, peer: SocketAddr) -> Outcome {
     fault_point!("http::answer");
-    let result = check_host(&request).and_then(|()| match request.uri().path() {
-        WEBSOCKET_PATH => upgrade::upgrade(shared, request, peer),
-        _ => Err(Refusal::not_found()),
-    });
-    result.unwrap_or_else(|refusal| {
+    route(shared, request, peer).unwrap_or_else(|refusal| {
         shared.counters.requests_refused.add(1);
-        refusal.into_response()
+        let reason = refusal.reason();
+        tracing::info!(
+            name: "refused_upgrade", %reason, %peer,
+            "The WebSocket server has refused {peer}: {reason}."
+        );
+        Outcome::Answered(refusal.into_response())
     })
 }
 
+fn route<B>(
+    shared: &Arc<Shared>,
+    request: &Request<B>,
+    peer: SocketAddr,
+) -> Result<Outcome, Refusal> {
+    check_host(request)?;
+    let settings = shared.settings();
+    let headers = request.headers();
+    let path = request.uri().path();
+    if path == WEBSOCKET_PATH
+        && (headers.contains_key(UPGRADE) || !accepts(headers, events::CONTENT))
+    {
+        let accepted = upgrade::accept(shared, request, peer)?;
+        return Ok(Outcome::Accepted(Box::new(accepted)));
+    }
+    let endpoint = match path {
+        "/" => "page",
+        WEBSOCKET_PATH | "/events" => "events",
+        "/info" => "info",
+        "/health" => "health",
+        "/metrics" => "metrics",
+        _ => return Err(Refusal::not_found()),
+    };
+    if !settings.endpoints.iter().any(|name| name == endpoint) {
+        return Err(Refusal::not_found());
+    }
+    origin::check(headers, &settings)?;
+    let mut answer = match (request.method(), endpoint) {
+        (&Method::OPTIONS, _) => preflight(),
+        (&Method::GET, "events") => {
+            let accepted = events::accept(shared, request, peer)?;
+            return Ok(Outcome::Accepted(Box::new(accepted)));
+        }
+        (&Method::HEAD, "events") => answer_with(StatusCode::OK, events::CONTENT, ""),
+        (&Method::GET | &Method::HEAD, "page") => page::answer(),
+        (&Method::GET | &Method::HEAD, "info") => documents::info(shared),
+        (&Method::GET | &Method::HEAD, "metrics") => documents::metrics(shared, headers),
+        (&Method::GET | &Method::HEAD, _) => documents::health(shared),
+        _ => return Err(Refusal::method(METHODS)),
+    };
+    origin::allow(&mut answer, headers, &settings);
+    Ok(Outcome::Answered(answer))
+}
+
+/// Says to a browser what a page may ask for (the Fetch standard, section 3.2.2).
+fn preflight() -> Answer {
+    let mut answer = Answer::default();
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    for (name, value) in [
+        (ALLOW, METHODS),
+        (ACCESS_CONTROL_ALLOW_METHODS, METHODS),
+        (ACCESS_CONTROL_ALLOW_HEADERS, "Last-Event-ID, Cache-Control"),
+        (ACCESS_CONTROL_MAX_AGE, "86400"),
+        (CONNECTION, "close"),
+    ] {
+        answer
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+/// Whether the client names this kind of content among those that it takes (RFC 9110 section 12.5.1).
+fn accepts(headers: &HeaderMap, content: &str) -> bool {
+    upgrade::tokens(headers, &ACCEPT)
+        .filter_map(|kind| kind.split(';').next())
+        .any(|kind| kind.trim().eq_ignore_ascii_case(content))
+}
+
+/// An answer of this kind of content, which nobody keeps.
+fn answer_with(status: StatusCode, content: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::from(body.into()));
+    *answer.status_mut() = status;
+    for (name, value) in [
+        (CONTENT_TYPE, content),
+        (CACHE_CONTROL, "no-store"),
+        // One connection is one request.
+        (CONNECTION, "close"),
+    ] {
+        answer
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
 /// A request with two hosts means one thing to us and another to a proxy before us.
-fn check_host(request: &Request<Incoming>) -> Result<(), Refusal> {
+fn check_host<B>(request: &Request<B>) -> Result<(), Refusal> {
     let hosts = request.headers().get_all(HOST).iter().count();
     match (request.version(), hosts) {
         (Version::HTTP_11, 1) | (Version::HTTP_10, 0 | 1) => Ok(()),

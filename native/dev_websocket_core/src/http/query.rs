@@ -13,7 +13,7 @@ use crate::protocol::regex;
 use crate::settings::Settings;
 use crate::shard::command::{Format, SlowPolicy};
 use crate::subscription::{Quota, Subscription};
-use crate::topic::{Topic, TopicError};
+use crate::topic::TopicError;
 
 /// What a URL asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -56,12 +56,14 @@ impl Query {
                     }
                 }
                 "process" => {
-                    let topic = match value.trim() {
-                        "" => Err(TopicError::Empty),
-                        id => Topic::of_tag("process", id),
+                    let id = value.trim();
+                    if id.is_empty() {
+                        return Err(bad(FaultCode::BadTopic, "process", &TopicError::Empty));
                     }
-                    .map_err(|error| bad(FaultCode::BadTopic, "process", &error))?;
-                    parsed.add(Subscription::Topic(topic), quota)?;
+                    // Short for a topic, and so for a glob as well.
+                    let subscription = Subscription::parse(&format!("process:{id}"))
+                        .map_err(|error| bad(FaultCode::BadTopic, "process", &error))?;
+                    parsed.add(subscription, quota)?;
                 }
                 "match" => {
                     let subscription =
@@ -117,6 +119,16 @@ impl Query {
             (slow, _) => slow.unwrap_or_default(),
         };
         Ok(parsed)
+    }
+
+    /// What the same query asks for when it is answered with events.
+    pub(super) fn into_events(mut self) -> Result<Self, Refusal> {
+        if self.format == Format::Raw {
+            let message = "format: events are JSON; raw is for WebSockets";
+            return Err(Refusal::bad_request("bad_format", message));
+        }
+        self.format = Format::Events;
+        Ok(self)
     }
 
     fn add(&mut self, subscription: Subscription, quota: Quota) -> Result<(), Refusal> {
@@ -211,6 +223,8 @@ mod tests {
         assert_eq!(names("topic=a+b&topic=a%2Bb"), ["a b", "a+b"]);
         assert_eq!(names("topic=gr%C3%BC%C3%9Fe"), ["grüße"]);
         assert_eq!(names("topic=*"), ["*"]);
+        assert_eq!(names("process=+a&topic=process:a"), ["process:a"]);
+        assert_eq!(names("process=a*&topic=process:a*"), ["process:a*"]);
         assert_eq!(names("topic=&topic=,&&"), Vec::<String>::new());
         assert_eq!(names(""), Vec::<String>::new());
     }

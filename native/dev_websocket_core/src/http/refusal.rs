@@ -1,13 +1,12 @@
 //! What a request is told that is not served: a status and a JSON body with a code for programs and a text for people.
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE,
-};
-use hyper::{Response, StatusCode};
+use std::fmt;
+
+use hyper::StatusCode;
+use hyper::header::{ALLOW, HeaderName, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
 use serde::Serialize;
 
+use super::{Answer, answer_with};
 use crate::fault_code::FaultCode;
 
 /// A refused request.
@@ -26,6 +25,12 @@ enum Code {
     Request(&'static str),
     /// The same as in an error frame.
     Fault(FaultCode),
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
 }
 
 #[derive(Serialize)]
@@ -87,12 +92,13 @@ impl Refusal {
         }
     }
 
-    pub(crate) fn method() -> Self {
+    /// 405: RFC 9110 section 15.5.6.
+    pub(crate) fn method(allowed: &'static str) -> Self {
         Self {
             status: StatusCode::METHOD_NOT_ALLOWED,
             code: Code::Request("bad_method"),
-            message: "a WebSocket starts with GET".into(),
-            header: Some((ALLOW, "GET")),
+            message: format!("this is asked with {allowed}"),
+            header: Some((ALLOW, allowed)),
         }
     }
 
@@ -137,26 +143,23 @@ impl Refusal {
         }
     }
 
-    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+    /// What programs read, without the text: that may quote the request.
+    pub(crate) fn reason(&self) -> impl fmt::Display + use<> {
+        self.code
+    }
+
+    pub(crate) fn into_response(self) -> Answer {
         let body = serde_json::to_vec(&Body {
             error: self.code,
             message: &self.message,
         })
         .unwrap_or_default();
-        let mut response = Response::new(Full::from(body));
-        *response.status_mut() = self.status;
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        // One connection is one request. Said here and not to hyper as a whole, which would say it in the 101 as well.
-        response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
+        let mut answer = answer_with(self.status, "application/json", body);
         if let Some((name, value)) = self.header {
-            response
+            answer
                 .headers_mut()
                 .insert(name, HeaderValue::from_static(value));
         }
-        response
+        answer
     }
 }

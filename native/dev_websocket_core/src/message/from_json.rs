@@ -52,4 +52,10 @@ mod tests {
         ];
         assert_eq!(Value::from(&json), Value::Map(expected));
     }
+
+    #[test]
+    fn a_float_is_the_nearest_to_its_digits() {
+        let json: Json = serde_json::from_str("0.9073038322028689").unwrap();
+        assert_eq!(Value::from(&json), Value::Float(0.907_303_832_202_868_9));
+    }
 }

@@ -77,8 +77,11 @@ impl TopicRules {
         let Some(text) = scalar_text(value).filter(|text| !text.is_empty()) else {
             return;
         };
-        // A value with a comma or a line break is text for people, nothing to subscribe to.
-        if let Ok(topic) = Topic::of_tag(key, &text) {
+        // A value with a comma or a line break is text for people, nothing to subscribe to. A key may have a colon, and so
+        // make a name that begins as one of the node's own.
+        if let Ok(topic) = Topic::of_tag(key, &text)
+            && !topic.is_reserved()
+        {
             add(topic, self.max_topics, set);
         }
     }
@@ -376,6 +379,17 @@ mod tests {
         let set = set_of(&message);
         assert_eq!(set.topics.as_slice(), [Topic::new("ok").unwrap()]);
         assert_eq!((set.reserved, set.invalid), (3, 0));
+    }
+
+    #[test]
+    fn no_key_with_a_colon_poses_as_a_reserved_one() {
+        let message = map(vec![
+            ("process:id", text("x")),
+            ("From:", text("me")),
+            ("/id", text("x~process@1.0")),
+            ("a:process", text("ok")),
+        ]);
+        assert_eq!(names(&message), ["a:process:ok"]);
     }
 
     #[test]

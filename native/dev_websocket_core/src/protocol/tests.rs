@@ -56,6 +56,18 @@ fn more_expressions_than_a_connection_may_have_are_refused_before_they_are_read(
     }
 }
 
+/// A client that numbers its requests by `Math.random()` knows them by these digits.
+#[test]
+fn an_id_comes_back_with_the_digits_that_it_came_with() {
+    for id in ["0.9073038322028689", "8.888888888889889e38", "1842"] {
+        let text = format!(r#"{{"type":"ping","id":{id}}}"#);
+        let Ok(Request::Ping { id: Some(read) }) = parse(&text) else {
+            panic!("{text}");
+        };
+        assert_eq!(read.to_string().replace("e+", "e"), id);
+    }
+}
+
 #[test]
 fn sent_data_is_a_text_or_json_as_it_was_written() {
     for (text, expected) in [

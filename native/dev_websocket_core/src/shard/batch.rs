@@ -62,6 +62,18 @@ impl Batch {
         }
     }
 
+    /// How many publications there are.
+    pub(crate) fn len(&self) -> usize {
+        self.publications.len()
+    }
+
+    /// When each was cast, in nanoseconds since 1970.
+    pub(crate) fn cast_times(&self) -> impl Iterator<Item = u64> {
+        self.publications
+            .iter()
+            .map(|publication| publication.cast_at())
+    }
+
     /// Forgets everything.
     pub(crate) fn end(&mut self) {
         self.has_losses = false;

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use socket2::SockRef;
@@ -17,6 +18,7 @@ use crate::connection::link::Link;
 use crate::counters::Counters;
 use crate::disconnect::Disconnect;
 use crate::publication::Publication;
+use crate::shared::Shared;
 
 /// A broken pipe is an error for us, not a signal for the whole program.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
@@ -40,6 +42,8 @@ pub(crate) struct Client {
     /// It waits for its turn.
     pub(crate) is_queued: bool,
     outbox: Outbox,
+    /// What was last shown of it: bytes, and entries.
+    shown: (usize, usize),
     /// No publications any more: the connection is being closed.
     is_muted: bool,
     /// The writing side ends once nothing waits.
@@ -58,6 +62,7 @@ impl Client {
             active: Vec::new(),
             is_queued: false,
             outbox: Outbox::new(format),
+            shown: (0, 0),
             is_muted: false,
             is_finishing: false,
         }
@@ -78,8 +83,9 @@ impl Client {
         seqs: &[Seq],
         limit: usize,
         sent: &mut Sent,
-        counters: &Counters,
+        shared: &Shared,
     ) -> io::Result<()> {
+        let counters = &shared.counters;
         let matched = batch.messages(seqs);
         sent.matched += matched;
         if self.is_muted {
@@ -90,6 +96,10 @@ impl Client {
             self.disconnect_slow(counters);
             counters.dropped_disconnected.add(matched);
             return Ok(());
+        }
+        if self.format == Format::Events {
+            seqs.iter()
+                .for_each(|seq| batch.get(*seq).prepare_event(&shared.epoch));
         }
         if self.outbox.is_empty() {
             let stream = &self.link.stream;
@@ -104,16 +114,20 @@ impl Client {
         }
         if self.outbox.is_over(limit) {
             match self.slow {
-                SlowPolicy::Gap => counters.dropped_slow.add(self.outbox.drop_oldest(limit)),
+                SlowPolicy::Gap => {
+                    let dropped = self.outbox.drop_oldest(limit);
+                    self.count_dropped(dropped, counters);
+                }
                 SlowPolicy::Latest => {
                     // Room for some more, so that not each publication looks for older ones.
                     let superseded = self.outbox.drop_superseded(limit / 4 * 3);
                     let oldest = self.outbox.drop_oldest(limit);
-                    counters.dropped_slow.add(superseded + oldest);
+                    self.count_dropped(superseded + oldest, counters);
                 }
                 SlowPolicy::Close => self.disconnect_slow(counters),
             }
         }
+        self.show_load();
         Ok(())
     }
 
@@ -121,7 +135,24 @@ impl Client {
     pub(crate) fn disconnect_slow(&mut self, counters: &Counters) {
         self.mute();
         self.link.close(Disconnect::Slow);
-        counters.dropped_slow.add(self.drop_all());
+        let dropped = self.drop_all();
+        self.count_dropped(dropped, counters);
+    }
+
+    fn count_dropped(&self, dropped: u64, counters: &Counters) {
+        counters.dropped_slow.add(dropped);
+        self.link.load.dropped.fetch_add(dropped, Ordering::Relaxed);
+    }
+
+    /// Shows what waits, when that has changed.
+    fn show_load(&mut self) {
+        let shown = (self.outbox.waiting(), self.outbox.len());
+        if shown != self.shown {
+            self.shown = shown;
+            let load = &self.link.load;
+            load.pending_bytes.store(shown.0 as u64, Ordering::Relaxed);
+            load.pending_frames.store(shown.1 as u64, Ordering::Relaxed);
+        }
     }
 
     /// Takes no more publications, and forgets those that wait.
@@ -145,8 +176,9 @@ impl Client {
         &mut self,
         publications: Vec<Arc<Publication>>,
         sent: &mut Sent,
-        counters: &Counters,
+        shared: &Shared,
     ) -> io::Result<()> {
+        let counters = &shared.counters;
         let is_message = |publication: &&Arc<Publication>| publication.is_message();
         let matched = publications.iter().filter(is_message).count() as u64;
         sent.matched += matched;
@@ -160,6 +192,9 @@ impl Client {
             return Ok(());
         }
         for publication in publications {
+            if self.format == Format::Events {
+                publication.prepare_event(&shared.epoch);
+            }
             self.outbox.push(publication);
         }
         self.flush(sent)
@@ -168,6 +203,11 @@ impl Client {
     /// Whether nothing waits for its socket.
     pub(crate) fn has_taken_everything(&self) -> bool {
         self.outbox.is_empty()
+    }
+
+    /// Puts what is not of the publications behind what waits, to be sent with what follows.
+    pub(crate) fn push_control(&mut self, bytes: Bytes) {
+        self.outbox.push_control(bytes);
     }
 
     /// Sends frames of the control protocol, behind what waits.
@@ -207,6 +247,8 @@ impl Client {
         let stream = &self.link.stream;
         let (control_bytes, direct_bytes) = (sent.control_bytes, sent.direct_bytes);
         self.outbox.flush(sent, |slices| write(stream, slices))?;
+        self.show_load();
+        let stream = &self.link.stream;
         self.link.control_sent(sent.control_bytes - control_bytes);
         self.link.direct_sent(sent.direct_bytes - direct_bytes);
         if self.outbox.is_blocked() {

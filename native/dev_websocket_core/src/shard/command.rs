@@ -124,6 +124,8 @@ impl fmt::Debug for Answer {
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) link: Arc<Link>,
+    /// The answer to its request, which goes first.
+    pub(crate) head: Bytes,
     pub(crate) format: Format,
     pub(crate) slow: SlowPolicy,
     pub(crate) from: Option<From>,
@@ -143,6 +145,22 @@ pub(crate) enum Format {
     Json,
     /// The data of messages and nothing else.
     Raw,
+    /// As JSON, as server-sent events.
+    Events,
+}
+
+impl Format {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Json, Self::Raw, Self::Events];
+
+    /// As operators read it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Raw => "raw",
+            Self::Events => "events",
+        }
+    }
 }
 
 /// What becomes of publications that a slow connection has no room for.

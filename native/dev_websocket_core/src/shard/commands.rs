@@ -13,6 +13,7 @@ use super::registry::{ConnectionIndex, Seq};
 use super::replay::Replay;
 use super::replaying::MAX_DEFERRED;
 use crate::cursor::{From, Since};
+use crate::event;
 use crate::fault::fault_point;
 use crate::fault_code::FaultCode;
 use crate::protocol::{Fault, Limits, Reply, RequestId, Subscribed};
@@ -109,14 +110,14 @@ impl Shard {
         if let Some(reason) = self.closing {
             opening.link.close(reason);
         }
-        if let Some(From::Last(_)) = opening.from {
-            // The newest are those of the log, not those that this shard has come to.
-            self.catch_up(opening.published);
-        }
+        // What was published before its request is not for it, and the newest are those of the log: not what this shard has
+        // come to.
+        self.catch_up(opening.published);
         let client = Client::new(opening.link, opening.format, opening.slow, self.seq);
         let index = self.clients.insert(client) as ConnectionIndex;
         self.by_id.insert(id, index);
         self.add_subscriptions(index, opening.subscriptions);
+        self.begin_answer(index, opening.head);
         let shared = self.shared.clone();
         let reply = Reply::established(
             self.subscribed(index),
@@ -126,7 +127,9 @@ impl Shard {
             &opening.ignored,
             now(),
         );
-        self.reply(index, &reply);
+        // Who gets past publications has not had everything yet.
+        let cursor = reply.cursor().filter(|_| opening.from.is_none());
+        self.reply_at(index, &reply, cursor);
         if let Some(from) = opening.from {
             let is_other_epoch = matches!(&from, From::Since(since) if !since.is_of(&shared.epoch));
             let replay = Replay::new(from, self.seq);
@@ -144,6 +147,7 @@ impl Shard {
         for subscription in subscriptions {
             if !self.is_subscribed(index, &subscription) {
                 added.add(&subscription);
+                self.subscriptions += 1;
                 let kind = subscription.kind();
                 let entry = self
                     .registry
@@ -229,6 +233,7 @@ impl Shard {
             };
             if let Some(place) = held.iter().position(|held| *held == entry) {
                 held.remove(place);
+                self.subscriptions -= 1;
                 self.registry
                     .unsubscribe(entry, index, &self.shared.directory);
                 removed.add(subscription);
@@ -354,13 +359,37 @@ impl Shard {
     /// Sends a frame of the control protocol, which a raw connection does not have. Who gets no publications any more gets
     /// no answers either: they say that everything before them is here.
     pub(super) fn reply(&mut self, index: ConnectionIndex, reply: &Reply<'_>) {
+        self.reply_at(index, reply, reply.cursor());
+    }
+
+    fn reply_at(&mut self, index: ConnectionIndex, reply: &Reply<'_>, cursor: Option<Seq>) {
         let Some(client) = self.clients.get(index as usize) else {
             return;
         };
-        if client.format == Format::Json && !client.is_muted() {
-            let frame = reply.encode();
-            client.link.control_made(frame.len());
-            self.send_control(index, frame);
+        if client.is_muted() {
+            return;
+        }
+        let frame = reply.encode();
+        let frame = match (client.format, cursor) {
+            (Format::Json, _) => frame,
+            (Format::Raw, _) => return,
+            (Format::Events, None) => event::of(&frame, event::END),
+            (Format::Events, Some(seq)) => {
+                event::of(&frame, event::end_at(&self.shared.epoch, seq).as_bytes())
+            }
+        };
+        client.link.control_made(frame.len());
+        self.send_control(index, frame);
+    }
+
+    /// Answers the request of a new connection. What follows goes out with it where something does.
+    fn begin_answer(&mut self, index: ConnectionIndex, head: Bytes) {
+        let client = &mut self.clients[index as usize];
+        client.link.control_made(head.len());
+        if client.format == Format::Raw {
+            self.send_control(index, head);
+        } else {
+            client.push_control(head);
         }
     }
 

@@ -4,14 +4,12 @@
 //! a cast. So it is done only when the shard really sleeps. A shard that is behind finds new work by itself, and one
 //! that has just become idle looks again a few times before it sleeps: at thousands of casts a second nobody is woken.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::thread::{self, Thread};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::command::Command;
+use crate::sync::atomic::{AtomicBool, Ordering, fence};
+use crate::sync::thread::{self, Thread};
+use crate::sync::{Mutex, OnceLock};
 
 /// How often a shard looks for work before it sleeps, and the pause between two looks, which is the longest that a
 /// message waits for a shard that could have been woken. Together less than half a millisecond: who casts more often than
@@ -39,7 +37,8 @@ impl Mailbox {
         // Pairs with the fence in `sleep_unless`: either we see that it sleeps, or it sees the work.
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed)
-            && self.asleep.swap(false, Ordering::Relaxed)
+            // Who sees that it sleeps also sees which thread it is.
+            && self.asleep.swap(false, Ordering::Acquire)
             && let Some(thread) = self.thread.get()
         {
             thread.unpark();
@@ -65,7 +64,7 @@ impl Mailbox {
             }
             thread::sleep(NAP);
         }
-        self.asleep.store(true, Ordering::Relaxed);
+        self.asleep.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
         if is_due() {
             self.asleep.store(false, Ordering::Relaxed);

@@ -20,6 +20,7 @@ mod replaying;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use slab::Slab;
 
@@ -33,6 +34,7 @@ use crate::directory::RecentTopics;
 use crate::disconnect::Disconnect;
 use crate::fault::{contain, fault_point};
 use crate::log::Cursor;
+use crate::publication::now_nanos;
 use crate::settings::size;
 use crate::shared::Shared;
 use crate::topic::PrecomputedHash;
@@ -62,8 +64,14 @@ pub(crate) struct Shard {
     /// `pending_bytes` as it was when the batch last grew: reading the settings for each connection would cost more than
     /// serving it.
     pending_limit: usize,
+    /// Its place among the shards.
+    number: usize,
+    /// Subscriptions of its connections.
+    subscriptions: u64,
     /// What is not counted yet.
     sent: Sent,
+    /// Publications of the batch that sockets have taken.
+    delivered: u64,
     /// Commands to be carried out, the first one last.
     commands: Vec<Command>,
     /// Connections are being closed, also those that come late.
@@ -76,7 +84,7 @@ impl Shard {
         shared: Arc<Shared>,
         mailbox: Arc<Mailbox>,
         cursor: Cursor,
-        keeps_topics: bool,
+        number: usize,
     ) -> Self {
         let known_topics = size(shared.settings().max_known_topics);
         Self {
@@ -91,9 +99,12 @@ impl Shard {
             queue: VecDeque::new(),
             merged: Vec::new(),
             replaying: VecDeque::new(),
-            recent: keeps_topics.then(|| RecentTopics::new(known_topics)),
+            recent: (number == 0).then(|| RecentTopics::new(known_topics)),
             pending_limit: 0,
+            number,
+            subscriptions: 0,
             sent: Sent::default(),
+            delivered: 0,
             commands: Vec::new(),
             closing: None,
             is_stopping: false,
@@ -231,13 +242,12 @@ impl Shard {
                 &self.merged
             }
         };
-        let counters = &self.shared.counters;
         let result = client.deliver(
             &self.batch,
             seqs,
             self.pending_limit,
             &mut self.sent,
-            counters,
+            &self.shared,
         );
         client.active.clear();
         client.served = self.seq;
@@ -249,13 +259,15 @@ impl Shard {
     /// Everybody has been served.
     fn end_batch(&mut self) {
         if !self.batch.is_empty() {
+            self.measure();
             self.registry.end_batch();
             self.batch.end();
             self.cursor.finish();
+            // The slowest shard is the one that made room.
+            if self.shared.log.settle() {
+                self.shared.wake_shards();
+            }
             if self.recent.is_some() {
-                if self.shared.log.settle() {
-                    self.shared.wake_shards();
-                }
                 self.shared
                     .log
                     .trim(size(self.shared.settings().history_bytes));
@@ -263,7 +275,25 @@ impl Shard {
         }
     }
 
+    /// Measures a batch that somebody got something of.
+    fn measure(&mut self) {
+        let delivered = std::mem::take(&mut self.delivered);
+        if delivered > 0 && self.shared.active.load().is_measured {
+            let measures = &self.shared.counters.measures;
+            measures.batch.record(self.batch.len() as u64);
+            let now = now_nanos();
+            for cast_at in self.batch.cast_times() {
+                // A clock may have been set back.
+                measures.cast_to_socket.record(now.saturating_sub(cast_at));
+            }
+        }
+    }
+
     fn count(&mut self) {
+        self.delivered += self.sent.publications;
+        self.shared.gauges[self.number]
+            .subscriptions
+            .store(self.subscriptions, Ordering::Relaxed);
         let sent = std::mem::take(&mut self.sent);
         let counters = &self.shared.counters;
         counters.matched.add(sent.matched);
@@ -279,6 +309,7 @@ impl Shard {
         };
         self.by_id.remove(&client.link.id);
         for entry in client.selection.entries() {
+            self.subscriptions -= 1;
             self.registry
                 .unsubscribe(entry, index, &self.shared.directory);
         }
@@ -287,5 +318,40 @@ impl Shard {
             .dropped_disconnected
             .add(client.waiting_publications());
         client.link.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Rejected;
+    use crate::log::Log;
+    use crate::publication::tests::draft;
+    use crate::settings::Settings;
+    use crate::shared::Lasting;
+
+    #[test]
+    fn whichever_shard_makes_room_tells_of_losses() {
+        let (log, mut cursors) = Log::new(2);
+        let lasting = Lasting {
+            counters: Arc::default(),
+            inbound: Arc::default(),
+            slots: Arc::default(),
+        };
+        let address = ([127, 0, 0, 1], 0).into();
+        let shared = Shared::new(Settings::default(), address, 2, log, lasting);
+        let message = || draft(&["t"], &"x".repeat(1000));
+        let limit = message().footprint() as u64;
+        assert_eq!(shared.log.append(message(), limit), Ok(1));
+        let lost = shared.log.append(message(), limit);
+        assert_eq!(lost, Err(Rejected::Overload));
+        let mailbox = shared.mailboxes[1].clone();
+        let mut slow = Shard::new(shared.clone(), mailbox, cursors.pop().unwrap(), 1);
+        let mut fast = cursors.pop().unwrap();
+        while fast.next().is_some() {}
+        fast.finish();
+        slow.take_publications(1);
+        slow.end_batch();
+        assert_eq!(fast.next().map(|loss| loss.lost_messages()), Some(1));
     }
 }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::batch::Batch;
 use super::command::Format;
 use super::registry::Seq;
+use crate::event;
 use crate::protocol::{GapReason, Reply};
 use crate::publication::Publication;
 
@@ -135,6 +136,16 @@ impl Outbox {
         self.waiting > limit
     }
 
+    /// Bytes of publications that wait, with their places in the queue.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// How much waits, of whatever kind.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// How many publications wait, without what tells of lost messages.
     pub(crate) fn publications(&self) -> u64 {
         self.entries.iter().map(Entry::messages).sum()
@@ -175,7 +186,7 @@ impl Outbox {
             let mut slices = Slices::new();
             let mut chunk = 0;
             let mut bytes = 0;
-            for seq in rest.iter().take(MAX_SLICES / 2) {
+            for seq in rest.iter().take(self.per_write()) {
                 bytes += push_slices(&mut slices, batch.get(*seq), self.format);
                 chunk += 1;
             }
@@ -236,7 +247,7 @@ impl Outbox {
         write: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let mut slices = Slices::new();
-        for entry in self.entries.iter().take(MAX_SLICES / 2) {
+        for entry in self.entries.iter().take(self.per_write()) {
             match entry {
                 Entry::Publication(publication) => {
                     push_slices(&mut slices, publication, self.format);
@@ -378,7 +389,7 @@ impl Outbox {
 
     /// Turns the gaps that are about to be sent into frames.
     fn encode_gaps(&mut self) {
-        for place in 0..self.entries.len().min(MAX_SLICES / 2) {
+        for place in 0..self.entries.len().min(self.per_write()) {
             if let Entry::Gap(gap) = self.entries[place] {
                 let next = self.entries.range(place..).find_map(|entry| match entry {
                     Entry::Publication(publication) => Some(publication.seq()),
@@ -390,7 +401,11 @@ impl Outbox {
                     after: gap.first - 1,
                     next: next.unwrap_or(gap.last + 1),
                 };
-                self.entries[place] = Entry::GapFrame(reply.encode());
+                let frame = reply.encode();
+                self.entries[place] = Entry::GapFrame(match self.format {
+                    Format::Events => event::of(&frame, event::END),
+                    Format::Json | Format::Raw => frame,
+                });
             }
         }
     }
@@ -402,6 +417,16 @@ impl Outbox {
                 let (header, data) = publication.raw_frame();
                 header.len() + data.len()
             }
+            Format::Events => publication.event().iter().map(|part| part.len()).sum(),
+        }
+    }
+
+    /// Publications that fit into one write.
+    fn per_write(&self) -> usize {
+        match self.format {
+            Format::Json => MAX_SLICES,
+            Format::Raw => MAX_SLICES / 2,
+            Format::Events => MAX_SLICES / 3,
         }
     }
 }
@@ -418,6 +443,13 @@ fn push_slices<'s>(slices: &mut Slices<'s>, publication: &'s Publication, format
             slices.push(IoSlice::new(header));
             slices.push(IoSlice::new(data));
             header.len() + data.len()
+        }
+        Format::Events => {
+            let parts = publication.event();
+            parts
+                .iter()
+                .for_each(|part| slices.push(IoSlice::new(part)));
+            parts.iter().map(|part| part.len()).sum()
         }
     }
 }

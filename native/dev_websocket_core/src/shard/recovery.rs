@@ -21,6 +21,7 @@ impl Shard {
             .collect();
         std::mem::replace(&mut self.registry, Registry::new()).leave(&self.shared.directory);
         self.batch = Batch::default();
+        self.subscriptions = 0;
         self.queue.clear();
         self.replaying.clear();
         self.cursor.finish();

@@ -156,11 +156,11 @@ impl Shard {
                 chosen.push(publication);
             }
         }
-        let (sent, counters) = (&mut self.sent, &self.shared.counters);
+        let (sent, shared) = (&mut self.sent, &self.shared);
         let Some(client) = self.clients.get_mut(index as usize) else {
             return Step::Waits;
         };
-        if client.deliver_past(chosen, sent, counters).is_err() {
+        if client.deliver_past(chosen, sent, shared).is_err() {
             self.remove(index);
             Step::Waits
         } else if client.has_taken_everything() {

@@ -43,6 +43,17 @@ impl Response {
         header.map(|(_, value)| value.as_str())
     }
 
+    /// The body, which must be text.
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    /// The body, which must be JSON.
+    pub(crate) fn json(&self) -> Json {
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
     /// The body of a refusal, after a look at its header: the code for programs and the text for people.
     pub(crate) fn refusal(&self) -> (String, String) {
         assert_eq!(self.header("content-type"), Some("application/json"));
@@ -154,6 +165,16 @@ impl Raw {
 
     /// Reads an HTTP response.
     pub(crate) fn response(&mut self) -> Response {
+        let mut response = self.response_head();
+        if let Some(length) = response.header("content-length") {
+            response.body = vec![0; length.parse().unwrap()];
+            self.stream.read_exact(&mut response.body).unwrap();
+        }
+        response
+    }
+
+    /// Reads an HTTP response that has no body, whatever its head says.
+    pub(crate) fn response_head(&mut self) -> Response {
         let status = self.line();
         let mut response = Response {
             status: status.split(' ').nth(1).unwrap().parse().unwrap(),
@@ -170,11 +191,55 @@ impl Raw {
                 .headers
                 .push((name.to_lowercase(), value.to_owned()));
         }
-        if let Some(length) = response.header("content-length") {
-            response.body = vec![0; length.parse().unwrap()];
-            self.stream.read_exact(&mut response.body).unwrap();
-        }
         response
+    }
+
+    /// Asks for server-sent events, and reads the head of the answer. `target` is what follows the method.
+    pub(crate) fn events(server: &TestServer, target: &str, headers: &str) -> Self {
+        let mut raw = Self::connect(server.address());
+        raw.write(format!(
+            "GET {target} HTTP/1.1\r\nHost: test\r\n{headers}\r\n"
+        ));
+        let response = raw.response();
+        assert_eq!(response.status, 200);
+        assert_eq!(response.header("content-type"), Some("text/event-stream"));
+        assert_eq!(response.header("content-length"), None);
+        raw
+    }
+
+    /// The next comment, which must be next.
+    pub(crate) fn comment(&mut self) -> String {
+        let mut lines = [String::new(), String::new()];
+        for line in &mut lines {
+            self.stream.read_line(line).unwrap();
+        }
+        assert_eq!(lines[1], "\n");
+        lines[0].trim_end().to_owned()
+    }
+
+    /// The next event: its JSON, and its id where it has one. Comments are skipped.
+    pub(crate) fn event(&mut self) -> (Json, Option<String>) {
+        let (mut data, mut id) = (None, None);
+        loop {
+            let mut line = String::new();
+            assert_ne!(
+                self.stream.read_line(&mut line).unwrap(),
+                0,
+                "the stream has ended"
+            );
+            let line = line.strip_suffix('\n').unwrap();
+            match line.split_once(": ") {
+                Some(("data", text)) => data = Some(serde_json::from_str(text).unwrap()),
+                Some(("id", text)) => id = Some(text.to_owned()),
+                _ if line == ":" => assert!(data.is_none()),
+                _ => {
+                    assert_eq!(line, "");
+                    if let Some(data) = data {
+                        return (data, id);
+                    }
+                }
+            }
+        }
     }
 
     fn line(&mut self) -> String {

@@ -1,0 +1,169 @@
+import { chip, short } from './chip.js'
+import { clock, copies, duration, h, number } from './dom.js'
+import { preview, pretty, visible } from './json.js'
+
+/** Topics that a closed row shows at most. */
+const FEW = 4
+
+const GAPS = {
+  slow: (count) => `${count} missing: this page read too slowly`,
+  overload: (count) => `${count} missing: the server had no room for them`,
+  expired: (count) => `${count} missing: forgotten before they could be replayed`,
+  epoch: (count) => `The server has restarted, its numbers begin anew${count === '0 messages' ? '' : `; ${count} missing`}`,
+  cursor: () => 'The server could not go on where this page was; messages may be missing'
+}
+
+/** The list of rows: draws entries, opens and closes them, and moves between them. */
+export class Rows {
+  #list
+  #isChosen
+  #changed
+  #rows = new Map()
+  #open = new Set()
+  #active = null
+
+  /** `changed` is called when a row was opened or closed. */
+  constructor (list, { isChosen, changed }) {
+    this.#list = list
+    this.#isChosen = isChosen
+    this.#changed = changed
+    list.addEventListener('click', ({ target }) => {
+      if (target.matches('.line')) this.toggle(target.parentNode)
+    })
+    list.addEventListener('focusin', ({ target }) => { if (target !== list) this.#activate(target.closest('li')) })
+    list.addEventListener('keydown', (event) => this.#key(event))
+  }
+
+  get areOpen () {
+    return this.#open.size > 0
+  }
+
+  /** Makes the list that of these entries, of which the last is on top. What stays is not touched. */
+  show (entries) {
+    const wanted = new Set(entries)
+    for (const [entry, row] of this.#rows) {
+      if (wanted.has(entry)) continue
+      this.close(row)
+      if (row === this.#active) this.#activate(null)
+      row.remove()
+      this.#rows.delete(entry)
+    }
+    let place = this.#list.firstChild
+    for (let index = entries.length - 1; index >= 0; index--) {
+      const entry = entries[index]
+      let row = this.#rows.get(entry)
+      if (row === undefined) {
+        row = entry.kind === 'gap' ? this.#gap(entry.frame) : this.#message(entry)
+        this.#rows.set(entry, row)
+      }
+      if (row === place) place = place.nextSibling
+      else this.#list.insertBefore(row, place)
+    }
+    if (this.#active === null) this.#activate(this.#list.firstChild)
+  }
+
+  toggle (row) {
+    if (this.close(row)) return
+    const [entry] = [...this.#rows].find(([, known]) => known === row)
+    if (entry.kind === 'gap') return
+    this.#open.add(row)
+    row.firstChild.setAttribute('aria-expanded', 'true')
+    row.append(this.#detail(entry))
+    row.scrollIntoView({ block: 'nearest' })
+    this.#changed()
+  }
+
+  /** Says whether it was open. */
+  close (row) {
+    if (!this.#open.delete(row)) return false
+    row.firstChild.setAttribute('aria-expanded', 'false')
+    row.lastChild.remove()
+    this.#changed()
+    return true
+  }
+
+  closeAll () {
+    for (const row of this.#open) this.close(row)
+  }
+
+  /** Moves the focus to a neighbour of the row that had it last, or to that row. */
+  focus (neighbour) {
+    const row = neighbour === undefined ? this.#active : this.#active?.[neighbour]
+    row?.firstChild.focus()
+    row?.scrollIntoView({ block: 'nearest' })
+  }
+
+  focusNewest () {
+    this.#activate(this.#list.firstChild)
+    this.focus()
+  }
+
+  #activate (row) {
+    if (this.#active !== null) this.#active.firstChild.tabIndex = -1
+    this.#active = row
+    if (row !== null) row.firstChild.tabIndex = 0
+  }
+
+  #key (event) {
+    const { key, target } = event
+    if (key === 'Escape') {
+      if (this.close(this.#active)) event.preventDefault()
+      return this.#active.firstChild.focus()
+    }
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[key]
+    if (step === undefined || target.closest('pre')) return
+    const stops = [this.#active.firstChild, ...this.#active.querySelectorAll('.chip')]
+    stops[stops.indexOf(target) + step]?.focus()
+    event.preventDefault()
+  }
+
+  // ---- Drawing ----
+
+  #gap ({ reason, dropped = 0, after, epoch }) {
+    const count = `${number(dropped)} ${dropped === 1 ? 'message' : 'messages'}`
+    const text = GAPS[reason]?.(count) ?? `${count} missing: ${reason}`
+    const place = reason === 'epoch' ? epoch : `after ${after ?? '?'}`
+    return h('li', { class: 'gap' },
+      h('button', { class: 'line', tabindex: -1, 'aria-label': text }),
+      h('b', {}, text), h('span', {}, place), h('code', {}, reason))
+  }
+
+  #message ({ frame, isLive }) {
+    const { seq, timestamp, topics = [], process, slot, data } = frame
+    const shown = topics.filter((topic) => topic !== `process:${process}`)
+    const chips = shown.slice(0, FEW).map((topic) => chip(topic, this.#isChosen(topic)))
+    if (seq === undefined) chips.push(h('span', { class: 'more' }, 'for this connection alone'))
+    const name = `${seq === undefined ? 'Direct message' : `Message ${seq}`}, ${topics.slice(0, FEW).join(', ') || 'no topic'}`
+    return h('li', { class: isLive ? 'message live' : 'message' },
+      h('button', { class: 'line', tabindex: -1, 'aria-expanded': 'false', 'aria-label': visible(name) }),
+      h('time', {}, clock(timestamp)),
+      h('span', { class: 'seq' }, seq ?? '–'),
+      h('span', { class: 'chips' }, ...chips),
+      h('span', { class: 'preview' }, ...preview(data, topics).map(({ kind, text }) => kind === 'key' ? h('i', {}, text) : text)),
+      h('span', { class: 'origin' }, ...this.#origin(process, slot)))
+  }
+
+  #origin (process, slot) {
+    if (process === undefined) return []
+    const topic = `process:${process}`
+    return [chip(topic, this.#isChosen(topic), short(process)), ...slot === undefined ? [] : [` ${slot}`]]
+  }
+
+  #detail ({ frame, isLive, latency }) {
+    const { type, seq, topic, topics = [], timestamp, data, size, ...rest } = frame
+    const facts = h('dl')
+    const fact = (name, ...values) => facts.append(h('dt', {}, name), h('dd', {}, ...values))
+    fact('time', new Date(timestamp).toISOString(), isLive ? `, received ${duration(latency)} later by this device's clock` : ', replayed')
+    fact('topics', ...topics.map((topic) => chip(topic, this.#isChosen(topic))))
+    for (const [name, value] of Object.entries(rest)) fact(name, visible([value].flat().join(', ')))
+    const json = h('pre', { tabindex: 0, 'aria-label': 'Data as JSON' })
+    const draw = (limits) => {
+      const { pieces, isCut } = pretty(data, limits)
+      json.replaceChildren(...pieces.map(({ kind, text }) => kind === 'mark' ? text : h('span', { class: kind }, text)))
+      return isCut
+    }
+    const all = h('button', { class: 'link', onclick: () => { draw({ values: Infinity, characters: Infinity }); all.remove() } }, 'Show all of it')
+    const copy = copies(h('button', { class: 'link' }, 'Copy data'), () => JSON.stringify(data, null, 2))
+    return h('div', { class: 'detail' }, facts, json, h('p', {}, copy, ...draw() ? [all] : []))
+  }
+}

@@ -1,0 +1,44 @@
+//! What the listener tells about itself: `/info`, `/health` and `/metrics`.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use hyper::header::HeaderMap;
+use serde_json::json;
+
+use super::{Answer, accepts, answer_with};
+use crate::metrics;
+use crate::shared::Shared;
+
+const JSON: &str = "application/json";
+
+/// What a client needs to know before it connects, the same as the device's key `info`.
+pub(super) fn info(shared: &Shared) -> Answer {
+    let document = shared.describe().to_string();
+    answer_with(StatusCode::OK, JSON, document)
+}
+
+/// What Prometheus reads.
+pub(super) fn metrics(shared: &Arc<Shared>, headers: &HeaderMap) -> Answer {
+    let is_open_metrics = accepts(headers, metrics::OPEN_METRICS);
+    let (content, document) = metrics::document(shared, is_open_metrics);
+    answer_with(StatusCode::OK, content, document)
+}
+
+/// 200 while publications come through, else 503 and the reason.
+pub(super) fn health(shared: &Shared) -> Answer {
+    let reason = if shared.stopping.is_cancelled() {
+        Some("stopping")
+    } else if shared.log.waiting_bytes() >= shared.settings().ingress_bytes {
+        Some("overload")
+    } else {
+        None
+    };
+    match reason {
+        None => answer_with(StatusCode::OK, JSON, json!({"status": "ok"}).to_string()),
+        Some(reason) => {
+            let document = json!({"status": "unavailable", "reason": reason}).to_string();
+            answer_with(StatusCode::SERVICE_UNAVAILABLE, JSON, document)
+        }
+    }
+}

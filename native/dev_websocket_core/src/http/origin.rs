@@ -1,0 +1,35 @@
+//! Pages of which origin may ask (RFC 6454), and what browsers are told of that (CORS, the Fetch standard).
+//!
+//! A browser tells which page wants something; who is no browser can write what it likes, or nothing.
+
+use hyper::Response;
+use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderMap, HeaderValue, ORIGIN, VARY};
+
+use super::refusal::Refusal;
+use crate::pattern::glob_matches;
+use crate::settings::Settings;
+
+/// Refuses a page whose origin is not among those that may.
+pub(super) fn check(headers: &HeaderMap, settings: &Settings) -> Result<(), Refusal> {
+    let is_allowed = |origin: &HeaderValue| {
+        let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
+        let mut allowed = settings.origins.iter();
+        allowed.any(|allowed| glob_matches(allowed, &origin))
+    };
+    if settings.origins.is_empty() || headers.get_all(ORIGIN).iter().all(is_allowed) {
+        Ok(())
+    } else {
+        Err(Refusal::origin())
+    }
+}
+
+/// Lets the page read the answer. Only for requests that [`check`] has let through.
+pub(super) fn allow<B>(response: &mut Response<B>, headers: &HeaderMap, settings: &Settings) {
+    let allowed = match headers.get(ORIGIN) {
+        Some(origin) if !settings.origins.is_empty() => origin.clone(),
+        _ => HeaderValue::from_static("*"),
+    };
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+    headers.insert(VARY, HeaderValue::from_static("Origin"));
+}

@@ -1,0 +1,223 @@
+//! What is made of what clients write, as plain data.
+
+use futures::FutureExt;
+use http_body_util::BodyExt;
+use serde_json::Value as Json;
+
+use crate::cursor::From as Start;
+use crate::http::query;
+use crate::message::template::Template;
+use crate::pattern::Pattern;
+use crate::protocol::{self, Reply};
+use crate::settings::Settings;
+use crate::shard::command::{Format, SlowPolicy};
+use crate::subscription::{Kind, Quota, Subscription};
+use crate::template_index::TemplateIndex;
+
+/// A subscription, and as what it is counted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chosen {
+    /// `topics`, `match` or `template`, as in a request.
+    pub kind: &'static str,
+    /// As the client is told of it.
+    pub shown: Json,
+    subscription: Subscription,
+}
+
+impl Chosen {
+    fn of(subscription: Subscription) -> Self {
+        Self {
+            kind: match subscription.kind() {
+                Kind::Topic => "topics",
+                Kind::Match => "match",
+                Kind::Template => "template",
+            },
+            shown: subscription.shown(),
+            subscription,
+        }
+    }
+}
+
+/// What a URL asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Query {
+    /// The subscriptions, no two the same.
+    pub subscriptions: Vec<Chosen>,
+    /// `format=raw`.
+    pub is_raw: bool,
+    /// `gap`, `latest` or `close`.
+    pub slow: &'static str,
+    /// The epoch and the number of `since`.
+    pub since: Option<(Option<String>, u64)>,
+    /// The number of `last`.
+    pub last: Option<usize>,
+    /// Parameters without a meaning.
+    pub ignored: Vec<String>,
+}
+
+/// Reads the part of a URL behind the question mark.
+///
+/// # Errors
+/// The status and the body of the refusal.
+pub fn query(text: &str, settings: &Settings) -> Result<Query, (u16, Vec<u8>)> {
+    let query = query::Query::parse(text, settings).map_err(|refusal| {
+        let (parts, body) = refusal.into_response().into_parts();
+        let body = body.collect().now_or_never().and_then(Result::ok);
+        let body = body.map_or_else(Vec::new, |body| body.to_bytes().to_vec());
+        (parts.status.as_u16(), body)
+    })?;
+    let (since, last) = match query.from {
+        None => (None, None),
+        Some(Start::Since(since)) => (Some((since.epoch, since.seq)), None),
+        Some(Start::Last(count)) => (None, Some(count)),
+    };
+    Ok(Query {
+        subscriptions: query.subscriptions.into_iter().map(Chosen::of).collect(),
+        is_raw: query.format == Format::Raw,
+        slow: match query.slow {
+            SlowPolicy::Gap => "gap",
+            SlowPolicy::Latest => "latest",
+            SlowPolicy::Close => "close",
+        },
+        since,
+        last,
+        ignored: query.ignored,
+    })
+}
+
+/// What a text frame of a client asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// Its type.
+    pub kind: &'static str,
+    /// Its id.
+    pub id: Option<Json>,
+    /// What to subscribe to, or to unsubscribe from.
+    pub subscriptions: Vec<Chosen>,
+    /// The epoch and the number of `since`.
+    pub since: Option<(Option<String>, u64)>,
+    /// What the listener would get.
+    pub data: Option<String>,
+}
+
+/// Reads a text frame of a client.
+///
+/// # Errors
+/// The frame that is the answer.
+pub fn request(text: &str) -> Result<Request, Vec<u8>> {
+    let request =
+        protocol::Request::parse(text, Quota::of(&Settings::default())).map_err(|fault| {
+            let reply = Reply::Error {
+                id: &fault.id,
+                code: fault.code,
+                message: &fault.message,
+                timestamp: 0,
+            };
+            reply.encode().to_vec()
+        })?;
+    let mut read = Request {
+        kind: "ping",
+        id: None,
+        subscriptions: Vec::new(),
+        since: None,
+        data: None,
+    };
+    let subscriptions = match request {
+        protocol::Request::Subscribe {
+            id,
+            subscriptions,
+            since,
+        } => {
+            read.kind = "subscribe";
+            read.id = id;
+            read.since = since.map(|since| (since.epoch, since.seq));
+            subscriptions
+        }
+        protocol::Request::Unsubscribe { id, subscriptions } => {
+            read.kind = "unsubscribe";
+            read.id = id;
+            subscriptions
+        }
+        protocol::Request::Ping { id } => {
+            read.id = id;
+            Vec::new()
+        }
+        protocol::Request::Send { id, data } => {
+            read.kind = "send";
+            read.id = id;
+            read.data = Some(data);
+            Vec::new()
+        }
+    };
+    read.subscriptions = subscriptions.into_iter().map(Chosen::of).collect();
+    Ok(read)
+}
+
+/// Whether a glob matches a topic of that name; why it is none.
+///
+/// # Errors
+/// What the client would be told.
+pub fn glob(text: &str, topic: &str) -> Result<bool, String> {
+    let glob = Pattern::glob(text).map_err(|error| error.to_string())?;
+    Ok(glob.is_match(topic))
+}
+
+/// Whether a regular expression matches a topic of that name; why it is none.
+///
+/// # Errors
+/// What the client would be told.
+pub fn regex(text: &str, topic: &str) -> Result<bool, String> {
+    let regex = Pattern::regex(text).map_err(|error| error.to_string())?;
+    Ok(regex.is_match(topic))
+}
+
+/// Templates as a shard holds them.
+#[derive(Debug)]
+pub struct Templates {
+    index: TemplateIndex<usize>,
+    templates: Vec<Template>,
+}
+
+impl Default for Templates {
+    fn default() -> Self {
+        Self {
+            index: TemplateIndex::new(),
+            templates: Vec::new(),
+        }
+    }
+}
+
+impl Templates {
+    /// Adds the template that a text is, unless the same is there, and gives its place and what is shown of it.
+    ///
+    /// # Errors
+    /// What the client would be told.
+    pub fn add(&mut self, text: &str) -> Result<(usize, Json), String> {
+        let template = Template::parse(text).map_err(|error| error.to_string())?;
+        let shown = template.shown();
+        let place = self.templates.iter().position(|there| *there == template);
+        let place = place.unwrap_or_else(|| {
+            let place = self.templates.len();
+            self.index.add(template.clone(), place);
+            self.templates.push(template);
+            place
+        });
+        Ok((place, shown))
+    }
+
+    /// The places of those that match, each asked alone.
+    #[must_use]
+    pub fn each_matching(&self, message: &Json) -> Vec<usize> {
+        let matches = |place: &usize| self.templates[*place].matches(message);
+        (0..self.templates.len()).filter(matches).collect()
+    }
+
+    /// The places of those that match, found as a shard finds them.
+    #[must_use]
+    pub fn found_matching(&self, message: &Json) -> Vec<usize> {
+        let mut found = Vec::new();
+        self.index.matching(message, &mut found);
+        found.sort_unstable();
+        found
+    }
+}

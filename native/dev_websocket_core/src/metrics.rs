@@ -1,0 +1,420 @@
+//! Everything that is counted and measured, as Prometheus reads it.
+//!
+//! The numbers are those of `stats`, under names that say their unit, and with what is counted apart as a label.
+
+use std::fmt::Error;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::exemplar::Exemplar;
+use prometheus_client::registry::Registry;
+
+use crate::histogram::Snapshot;
+use crate::shared::Shared;
+
+/// What Prometheus asks for.
+pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text";
+
+/// Content types of the two texts: OpenMetrics 1.0, and the older one, which every reader knows.
+const OPEN_METRICS_CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const TEXT_CONTENT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What each name begins with.
+const PREFIX: &str = "dev_websocket";
+
+/// Counts: the name, what it counts, a label that tells them apart, and the names of the counts in `stats` with their
+/// labels. One without a label has an empty one.
+type Row = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+);
+
+const COUNTERS: &[Row] = &[
+    (
+        "publications",
+        "Messages that became publications",
+        "",
+        &[("publications", "")],
+    ),
+    (
+        "messages_dropped",
+        "Messages that did not become publications",
+        "reason",
+        &[
+            ("dropped_too_large", "too_large"),
+            ("dropped_overload", "overload"),
+            ("dropped_no_audience", "no_audience"),
+            ("dropped_not_running", "not_running"),
+            ("dropped_repeated", "repeated"),
+            ("dropped_untrusted", "untrusted"),
+            ("dropped_refused", "refused"),
+            ("dropped_malformed", "malformed"),
+        ],
+    ),
+    (
+        "message_topics_dropped",
+        "Topics that messages did not get",
+        "reason",
+        &[
+            ("topics_excess", "excess"),
+            ("topics_reserved", "reserved"),
+            ("topics_invalid", "invalid"),
+        ],
+    ),
+    (
+        "matched",
+        "Publications that a connection was to get, counted for each",
+        "",
+        &[("matched", "")],
+    ),
+    (
+        "deliveries",
+        "Publications handed to the system for a connection",
+        "",
+        &[("deliveries", "")],
+    ),
+    (
+        "deliveries_dropped",
+        "Publications that a connection was to get and did not",
+        "reason",
+        &[
+            ("dropped_slow", "slow"),
+            ("dropped_disconnected", "disconnected"),
+        ],
+    ),
+    (
+        "sent_bytes",
+        "Bytes handed to the system",
+        "",
+        &[("bytes_sent", "")],
+    ),
+    (
+        "writes",
+        "Writes asked of the system",
+        "",
+        &[("writes", "")],
+    ),
+    (
+        "connections_opened",
+        "Connections that were served",
+        "",
+        &[("connections_opened", "")],
+    ),
+    (
+        "connections_closed",
+        "Connections that ended",
+        "reason",
+        &[
+            ("closed_by_client", "client"),
+            ("closed_gone", "gone"),
+            ("closed_stopping", "stopping"),
+            ("closed_restarting", "restarting"),
+            ("closed_slow", "slow"),
+            ("closed_no_pong", "no_pong"),
+            ("closed_rate", "rate"),
+            ("closed_too_large", "too_large"),
+            ("closed_protocol", "protocol"),
+            ("closed_invalid_text", "invalid_text"),
+            ("closed_operator", "operator"),
+            ("closed_fault", "fault"),
+        ],
+    ),
+    (
+        "requests_refused",
+        "Requests that were refused",
+        "",
+        &[("requests_refused", "")],
+    ),
+    (
+        "handshakes_dropped",
+        "Connections that lost their place before their request had come",
+        "",
+        &[("handshakes_dropped", "")],
+    ),
+    (
+        "accept_failures",
+        "Times that the system gave no connection",
+        "",
+        &[("accept_failures", "")],
+    ),
+    (
+        "inbound_messages",
+        "Messages read from clients",
+        "",
+        &[("inbound_messages", "")],
+    ),
+    (
+        "inbound_delivered",
+        "Messages of clients handed to the listener",
+        "",
+        &[("inbound_delivered", "")],
+    ),
+    (
+        "direct_messages",
+        "Messages to one connection",
+        "",
+        &[("direct_messages", "")],
+    ),
+    (
+        "error_frames",
+        "Error frames sent to clients",
+        "",
+        &[("error_frames", "")],
+    ),
+    (
+        "faults",
+        "Faults inside the server that were contained",
+        "",
+        &[("faults", "")],
+    ),
+    (
+        "log_events",
+        "Lines for the log",
+        "outcome",
+        &[("log_events", "written"), ("log_events_dropped", "dropped")],
+    ),
+];
+
+const GAUGES: &[Row] = &[
+    (
+        "connections",
+        "Connections that are served",
+        "format",
+        &[
+            ("connections_json", "json"),
+            ("connections_raw", "raw"),
+            ("connections_events", "events"),
+        ],
+    ),
+    (
+        "handshakes",
+        "Connections whose request has not come yet",
+        "",
+        &[("handshakes", "")],
+    ),
+    (
+        "subscriptions",
+        "Subscriptions of all connections",
+        "",
+        &[("subscriptions", "")],
+    ),
+    ("topics", "Topics that are known", "", &[("topics", "")]),
+    (
+        "expressions",
+        "Different regular expressions that clients hold",
+        "",
+        &[("expressions", "")],
+    ),
+    (
+        "last_sequence",
+        "The number of the newest publication",
+        "",
+        &[("seq", "")],
+    ),
+    (
+        "ingress_waiting_bytes",
+        "Bytes of publications that wait for the writer shards",
+        "",
+        &[("ingress_waiting_bytes", "")],
+    ),
+    (
+        "pending_bytes",
+        "Bytes of publications that wait for slow connections",
+        "",
+        &[("pending_bytes", "")],
+    ),
+    (
+        "history_bytes",
+        "Bytes of past publications",
+        "",
+        &[("history_kept_bytes", "")],
+    ),
+];
+
+/// The document and its content type.
+pub(crate) fn document(shared: &Shared, is_open_metrics: bool) -> (&'static str, String) {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Reading(families(shared))));
+    let mut text = String::new();
+    // Text written to memory cannot fail.
+    let _ = encode(&mut text, &registry);
+    if is_open_metrics {
+        (OPEN_METRICS_CONTENT, text)
+    } else {
+        (TEXT_CONTENT, older(&text))
+    }
+}
+
+/// The older text differs in the name of a counter's family, which is that of its samples, and has no end mark.
+fn older(text: &str) -> String {
+    let is_counter = |name: &str| COUNTERS.iter().any(|(counter, ..)| *counter == name);
+    let mut older = String::with_capacity(text.len() + 1024);
+    for line in text.lines().filter(|line| *line != "# EOF") {
+        let described = ["# HELP ", "# TYPE "].iter().find_map(|kind| {
+            let (name, rest) = line.strip_prefix(kind)?.split_once(' ')?;
+            let counter = name.strip_prefix(PREFIX)?.strip_prefix('_')?;
+            is_counter(counter).then(|| format!("{kind}{name}_total {rest}"))
+        });
+        older.push_str(described.as_deref().unwrap_or(line));
+        older.push('\n');
+    }
+    older
+}
+
+/// Metrics of one name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Family {
+    /// With the prefix, without `_total`.
+    pub name: String,
+    /// What it counts or measures, for people.
+    pub help: &'static str,
+    /// The numbers.
+    pub samples: Samples,
+}
+
+/// The numbers of a family.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Samples {
+    /// What only grows.
+    Counter(Vec<Sample>),
+    /// What goes up and down.
+    Gauge(Vec<Sample>),
+    /// How values are spread.
+    Histogram {
+        /// The upper bound of each bucket, the last one infinite, and how many values are in it and in no lower one.
+        buckets: Vec<(f64, u64)>,
+        /// All values together.
+        sum: f64,
+        /// How many values.
+        count: u64,
+    },
+}
+
+/// A number, and what tells it from the others of its family: a label and its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// None if it is the only one.
+    pub label: Option<(&'static str, &'static str)>,
+    /// The number.
+    pub value: u64,
+}
+
+/// The server as it is now.
+pub(crate) fn families(shared: &Shared) -> Vec<Family> {
+    let stats = shared.stats();
+    let value = |name: &str| {
+        let found = stats.iter().find(|(known, _)| *known == name);
+        found.map_or(0, |(_, value)| *value)
+    };
+    let numbers = |families: &'static [Row], samples: fn(Vec<Sample>) -> Samples| {
+        families
+            .iter()
+            .map(move |(name, help, label, counts)| Family {
+                name: format!("{PREFIX}_{name}"),
+                help,
+                samples: samples(
+                    counts
+                        .iter()
+                        .map(|(stat, of)| Sample {
+                            label: (!label.is_empty()).then_some((*label, *of)),
+                            value: value(stat),
+                        })
+                        .collect(),
+                ),
+            })
+    };
+    let measures = &shared.counters.measures;
+    let seconds = |nanos: u64| nanos as f64 / 1e9;
+    numbers(COUNTERS, Samples::Counter)
+        .chain(numbers(GAUGES, Samples::Gauge))
+        .chain([
+            histogram(
+                "cast_to_socket_seconds",
+                "From the cast of a publication until a shard has served everybody who was to get it",
+                &measures.cast_to_socket.snapshot(),
+                seconds,
+            ),
+            histogram(
+                "encode_seconds",
+                "Finding topics and writing JSON, of one message in 16",
+                &measures.encode.snapshot(),
+                seconds,
+            ),
+            histogram(
+                "shard_batch_publications",
+                "Publications that a shard served together",
+                &measures.batch.snapshot(),
+                |count| count as f64,
+            ),
+        ])
+        .collect()
+}
+
+fn histogram(name: &str, help: &'static str, snapshot: &Snapshot, unit: fn(u64) -> f64) -> Family {
+    let buckets = snapshot.buckets.iter();
+    let buckets = buckets.map(|(bound, count)| (bound.map_or(f64::INFINITY, unit), *count));
+    Family {
+        name: format!("{PREFIX}_{name}"),
+        help,
+        samples: Samples::Histogram {
+            buckets: buckets.collect(),
+            sum: unit(snapshot.sum),
+            count: snapshot.count(),
+        },
+    }
+}
+
+/// What the library writes down.
+#[derive(Debug)]
+struct Reading(Vec<Family>);
+
+impl Collector for Reading {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        for Family {
+            name,
+            help,
+            samples,
+        } in &self.0
+        {
+            let kind = match samples {
+                Samples::Counter(_) => MetricType::Counter,
+                Samples::Gauge(_) => MetricType::Gauge,
+                Samples::Histogram { .. } => MetricType::Histogram,
+            };
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            match samples {
+                Samples::Counter(samples) | Samples::Gauge(samples) => {
+                    for Sample { label, value } in samples {
+                        match label {
+                            None => encode_value(&mut family, kind, *value)?,
+                            Some(label) => {
+                                encode_value(&mut family.encode_family(&[*label])?, kind, *value)?;
+                            }
+                        }
+                    }
+                }
+                Samples::Histogram {
+                    buckets,
+                    sum,
+                    count,
+                } => {
+                    family.encode_histogram::<[(&str, &str); 0]>(*sum, *count, buckets, None)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn encode_value(metric: &mut MetricEncoder<'_>, kind: MetricType, value: u64) -> Result<(), Error> {
+    match kind {
+        MetricType::Counter => {
+            metric.encode_counter(&value, None::<&Exemplar<[(&str, &str); 0], u64>>)
+        }
+        _ => metric.encode_gauge(&i64::try_from(value).unwrap_or(i64::MAX)),
+    }
+}

@@ -1,0 +1,176 @@
+//! What the engine tells its operator, on its way to Erlang's `logger`.
+//!
+//! A process of its own, the reader, gets events in batches and asks for each one, so no more than one waits in its
+//! mailbox. It is remembered here, where copies of the device find it. While there is none, events wait within their
+//! bound; the next one gets them.
+
+use std::mem;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use dev_websocket_core::diagnostics::{self, Event, Events, Value};
+use parking_lot::{Condvar, Mutex};
+use rustler::{Atom, Encoder, Env, LocalPid, OwnedEnv, Term};
+use tracing::Level;
+
+use crate::atoms;
+use crate::encode::{map, text};
+use crate::engine::ENGINE;
+
+/// How long a stop waits for its own line.
+const SETTLED: Duration = Duration::from_secs(1);
+
+static READER: Mutex<Option<Reader>> = Mutex::new(None);
+/// Tells that the reader asks for events, and has logged those that it got.
+static ASKED: Condvar = Condvar::new();
+/// Events that the reader has got and dealt with.
+static READ: AtomicU64 = AtomicU64::new(0);
+
+struct Reader {
+    process: LocalPid,
+    /// Events that it has got. Without any, it has asked for some.
+    unread: u64,
+    /// The one before it ended with events in its mailbox.
+    follows_a_loss: bool,
+}
+
+/// Takes the engine's events from now on. Both `tracing` and the hook for panics are this library's alone: another
+/// library in the VM has its own.
+pub(crate) fn begin() {
+    static BEGUN: Once = Once::new();
+    BEGUN.call_once(|| {
+        let (recorder, events) = diagnostics::channel(ENGINE.counters.clone());
+        let thread = thread::Builder::new().name("ws-log".to_owned());
+        // Without the thread nobody would read them, and panics better go where they went before.
+        if thread.spawn(|| pass_on(events)).is_ok()
+            && tracing::subscriber::set_global_default(recorder).is_ok()
+        {
+            diagnostics::watch_panics();
+        }
+    });
+}
+
+/// Makes the caller the reader.
+///
+/// # Errors
+/// Who is the reader already.
+pub(crate) fn read(env: Env<'_>) -> Result<(), LocalPid> {
+    let process = env.pid();
+    let mut reader = READER.lock();
+    let follows_a_loss = match &*reader {
+        Some(other) if env.is_process_alive(other.process) => return Err(other.process),
+        Some(other) => other.follows_a_loss || other.unread > 0,
+        None => false,
+    };
+    *reader = Some(Reader {
+        process,
+        unread: 0,
+        follows_a_loss,
+    });
+    ASKED.notify_all();
+    Ok(())
+}
+
+/// Whether somebody reads.
+pub(crate) fn is_read(env: Env<'_>) -> bool {
+    READER
+        .lock()
+        .as_ref()
+        .is_some_and(|reader| env.is_process_alive(reader.process))
+}
+
+/// Says that the reader has logged what it got.
+pub(crate) fn acknowledge(process: LocalPid) {
+    if let Some(reader) = &mut *READER.lock()
+        && reader.process == process
+    {
+        READ.fetch_add(mem::take(&mut reader.unread), Ordering::Relaxed);
+        ASKED.notify_all();
+    }
+}
+
+/// Waits until all is logged that was told: the VM may be about to end. Not for a scheduler thread.
+pub(crate) fn settle() {
+    let deadline = Instant::now() + SETTLED;
+    let mut reader = READER.lock();
+    while reader.is_some()
+        && READ.load(Ordering::Relaxed) < ENGINE.counters.log_events.get()
+        && !ASKED.wait_until(&mut reader, deadline).timed_out()
+    {}
+}
+
+fn pass_on(mut events: Events) {
+    let mut mail = OwnedEnv::new();
+    let mut sent = 0;
+    while let Some(batch) = events.wait() {
+        let count = batch.len() as u64;
+        loop {
+            let (process, follows_a_loss) = next_reader(count);
+            if follows_a_loss {
+                ENGINE.counters.log_events_dropped.add(sent);
+                READ.fetch_add(sent, Ordering::Relaxed);
+            }
+            sent = 0;
+            let result = mail.send_and_clear(&process, |env| {
+                let events: Vec<_> = batch.iter().map(|event| encode(env, event)).collect();
+                (atoms::log(), events).encode(env)
+            });
+            if result.is_ok() {
+                sent = count;
+                break;
+            }
+            READER.lock().take_if(|reader| reader.process == process);
+        }
+    }
+}
+
+/// Waits until somebody asks for events, and gets so many. Also says whether what was sent last is lost.
+fn next_reader(count: u64) -> (LocalPid, bool) {
+    let mut reader = READER.lock();
+    loop {
+        if let Some(reader) = &mut *reader
+            && reader.unread == 0
+        {
+            reader.unread = count;
+            return (reader.process, mem::take(&mut reader.follows_a_loss));
+        }
+        ASKED.wait(&mut reader);
+    }
+}
+
+/// `{Level, Text, Metadata}`.
+fn encode<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
+    let level = match event.level {
+        Level::ERROR => atoms::error(),
+        Level::WARN => atoms::warning(),
+        Level::INFO => atoms::info(),
+        Level::DEBUG | Level::TRACE => atoms::debug(),
+    };
+    let microseconds = event
+        .time
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_micros() as u64);
+    let name = |name| Some(Atom::from_str(env, name).ok()?.encode(env));
+    let details = event.fields.iter().filter_map(|(key, value)| {
+        let value = match value {
+            Value::Number(number) => number.encode(env),
+            Value::Text(value) => text(env, value),
+            Value::Kind(kind) => name(kind)?,
+        };
+        Some((Atom::from_str(env, key).ok()?, value))
+    });
+    let kind = name(event.kind).map(|kind| (atoms::event(), kind));
+    let common = [
+        (atoms::application(), atoms::dev_websocket().encode(env)),
+        // Levels of modules go by this one (`logger:set_module_level/2`).
+        (
+            atoms::mfa(),
+            (atoms::dev_websocket(), atoms::start(), 1).encode(env),
+        ),
+        (atoms::time(), microseconds.encode(env)),
+    ];
+    let metadata = map(env, details.chain(kind).chain(common));
+    (level, text(env, &event.text), metadata).encode(env)
+}

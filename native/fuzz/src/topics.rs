@@ -1,0 +1,350 @@
+//! The topics of a message, and the frame that carries them. Input: see [`super::values`].
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dev_websocket_core::internals::Frame;
+use dev_websocket_core::message::Value;
+use dev_websocket_core::message::origin::Origin;
+use dev_websocket_core::message::topics::TopicSet;
+use dev_websocket_core::topic::Topic;
+use serde_json::{Map, Value as Json, json};
+
+use super::frame;
+use super::message::stays_within_the_node;
+use super::patterns::{is_a_topic, is_topic};
+use super::values::{self, Case, shown};
+
+const RESERVED: [&str; 5] = ["process:", "from:", "slot:", "owner:", "hashpath:"];
+
+/// See the module's text.
+pub fn check(input: &[u8]) {
+    let case = values::read(input);
+    let set = case.rules.topics_with(&case.message, &case.origin);
+    rules_hold(&case, &set);
+    let names: Vec<&str> = set.topics.iter().map(Topic::name).collect();
+    let expected = expected(&case);
+    assert_eq!(names, expected.names);
+    assert_eq!(
+        (set.reserved, set.excess, set.invalid),
+        (expected.reserved, expected.excess, expected.invalid)
+    );
+    is_encoded(&case, &set);
+}
+
+/// What holds whatever the message is.
+fn rules_hold(case: &Case<'_>, set: &TopicSet) {
+    let own = own_names(&case.origin);
+    assert!(set.topics.len() <= case.rules.max_topics.max(own.len()));
+    for (place, topic) in set.topics.iter().enumerate() {
+        let name = topic.name();
+        is_a_topic(name);
+        assert!(
+            !set.topics[..place].contains(topic),
+            "{name} stands there twice"
+        );
+        if is_reserved(name) {
+            assert!(
+                own.iter().any(|own| own == name),
+                "a stranger poses: {name}"
+            );
+        } else {
+            // Who reads its name can subscribe to it.
+            assert_eq!(Topic::new(name).as_ref(), Ok(topic));
+        }
+    }
+    for name in own {
+        assert!(
+            set.topics.iter().any(|topic| topic.name() == name),
+            "{name} is pushed out"
+        );
+    }
+}
+
+fn is_encoded(case: &Case<'_>, set: &TopicSet) {
+    let Case {
+        message,
+        origin,
+        commitments,
+        ..
+    } = case;
+    let encoded = Frame::encode(
+        set.topics.clone(),
+        message,
+        origin,
+        usize::MAX,
+        *commitments,
+        u64::MAX,
+    );
+    let whole = encoded.expect("no limit");
+    let fields = frame::json(whole.bytes());
+    let data = shown(message, *commitments);
+    stays_within_the_node(&fields["data"], *commitments);
+    assert_eq!(fields["data"], data);
+    let raw = whole.raw_bytes();
+    let raw = frame::json(&raw);
+    assert_eq!(raw, fields["data"]);
+    let names: Vec<&str> = set.topics.iter().map(Topic::name).collect();
+    assert_eq!(
+        (&fields["topics"], &fields["topic"]),
+        (&json!(names), &json!(names.first()))
+    );
+    assert_eq!(fields["seq"], u64::MAX);
+    let known = known(origin);
+    for (key, value) in &known {
+        assert_eq!(&fields[key], value, "{key}");
+    }
+    assert_eq!(fields.as_object().map(Map::len), Some(6 + known.len()));
+    assert_eq!(whole.message(), Some(as_templates_see_it(raw, known)));
+}
+
+/// What the node knows, as the frame has it.
+fn known(origin: &Origin<'_>) -> Map<String, Json> {
+    let mut known = Map::new();
+    let Origin {
+        process,
+        slot,
+        hashpath,
+        path,
+        assignment,
+        source,
+        from,
+        topics: _,
+    } = origin;
+    for (key, text) in [
+        ("process", process),
+        ("hashpath", hashpath),
+        ("path", path),
+        ("assignment", assignment),
+        ("source", source),
+    ] {
+        if let Some(text) = text {
+            known.insert(key.to_owned(), json!(text));
+        }
+    }
+    if let Some(slot) = slot {
+        known.insert("slot".to_owned(), json!(slot));
+    }
+    if !from.is_empty() {
+        known.insert("from".to_owned(), json!(from));
+    }
+    known
+}
+
+fn as_templates_see_it(data: Json, known: Map<String, Json>) -> Json {
+    if known.is_empty() {
+        return data;
+    }
+    let mut message = match data {
+        Json::Object(fields) => fields,
+        _ => Map::new(),
+    };
+    for (key, value) in known {
+        let there: Vec<String> = message
+            .keys()
+            .filter(|there| there.to_ascii_lowercase() == key)
+            .cloned()
+            .collect();
+        if key == "path" {
+            there.iter().for_each(|there| drop(message.remove(there)));
+        } else if !there.is_empty() {
+            continue;
+        }
+        let single = value
+            .as_array()
+            .filter(|senders| senders.len() == 1)
+            .map(|senders| senders[0].clone());
+        message.insert(key, single.unwrap_or(value));
+    }
+    Json::Object(message)
+}
+
+#[derive(Default)]
+struct Expected {
+    names: Vec<String>,
+    reserved: u64,
+    excess: u64,
+    invalid: u64,
+}
+
+impl Expected {
+    fn add(&mut self, name: String, room: usize) {
+        if self.names.contains(&name) {
+        } else if self.names.len() < room {
+            self.names.push(name);
+        } else {
+            self.excess += 1;
+        }
+    }
+}
+
+/// The section "Topics" of docs/PROTOCOL.md, rule by rule.
+fn expected(case: &Case<'_>) -> Expected {
+    let Case {
+        message,
+        origin,
+        rules,
+        ..
+    } = case;
+    let own = own_names(origin);
+    let room = rules.max_topics.saturating_sub(own.len());
+    let mut expected = Expected::default();
+    let tags = tags(message);
+    let explicit = tags
+        .iter()
+        .filter(|(key, _)| is_one_of(key, &["topic", "topics"]))
+        .map(|(_, value)| *value);
+    for value in explicit.chain(&origin.topics) {
+        for name in texts(value)
+            .iter()
+            .flat_map(|text| text.split(','))
+            .map(str::trim)
+        {
+            if name.is_empty() {
+            } else if !is_topic(name) {
+                expected.invalid += 1;
+            } else if is_reserved(name) || is_process_path(name) {
+                expected.reserved += 1;
+            } else {
+                expected.add(name.to_owned(), room);
+            }
+        }
+    }
+    let named = origin.process.iter().chain(&origin.from);
+    expected.invalid += named
+        .filter(|value| value.is_empty() || !is_topic(&format!("process:{value}")))
+        .count() as u64;
+    // A sender's topic may be longer by three bytes than that of a process.
+    let longer = |from: &&std::borrow::Cow<'_, str>| {
+        !is_topic(&format!("process:{from}")) && is_topic(&format!("from:{from}"))
+    };
+    expected.invalid -= origin.from.iter().filter(longer).count() as u64;
+    expected.names.extend(own);
+    for (key, value) in tags {
+        let lower = key.to_lowercase();
+        let is_silent = key.is_empty()
+            || is_one_of(
+                key,
+                &[
+                    "topic", "topics", "tags", "process", "from", "slot", "owner", "hashpath",
+                ],
+            )
+            || key.to_ascii_lowercase().starts_with("priv")
+            || rules
+                .topicless_keys
+                .iter()
+                .any(|pattern| match pattern.strip_prefix('*') {
+                    Some(end) => key
+                        .to_ascii_lowercase()
+                        .ends_with(&end.to_ascii_lowercase()),
+                    None => is_one_of(key, &[pattern]),
+                });
+        let Some(text) = text(value).filter(|text| !text.is_empty() && !is_silent) else {
+            continue;
+        };
+        let name = format!("{lower}:{text}");
+        // A key in capitals may be shorter in small letters, but not so much that it would matter.
+        if key.len() + 1 + text.len() <= 255
+            && is_topic(&name)
+            && !is_reserved(&name)
+            && !is_process_path(&name)
+        {
+            expected.add(name, rules.max_topics);
+        }
+    }
+    expected
+}
+
+fn is_one_of(key: &str, names: &[&str]) -> bool {
+    names.iter().any(|name| key.eq_ignore_ascii_case(name))
+}
+
+fn is_reserved(name: &str) -> bool {
+    RESERVED
+        .iter()
+        .any(|start| name.to_ascii_lowercase().starts_with(start))
+}
+
+fn is_process_path(name: &str) -> bool {
+    let id = name
+        .strip_prefix('/')
+        .and_then(|name| name.strip_suffix("~process@1.0"));
+    id.is_some_and(|id| !id.is_empty() && !id.contains('/'))
+}
+
+fn own_names(origin: &Origin<'_>) -> Vec<String> {
+    let process = origin.process.iter().map(|id| ("process", id));
+    let from = origin.from.iter().map(|from| ("from", from));
+    let mut names = Vec::new();
+    for (key, value) in process.chain(from).filter(|(_, value)| !value.is_empty()) {
+        let name = format!("{key}:{value}");
+        if is_topic(&name) && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// Tags at the top level, then those of a `tags` map or list.
+fn tags<'v>(message: &'v Value<'_>) -> Vec<(&'v str, &'v Value<'v>)> {
+    let entries = |value: &'v Value<'_>| match value {
+        Value::Map(entries) => entries.iter().map(|(key, value)| (&**key, value)).collect(),
+        _ => Vec::new(),
+    };
+    let mut tags = entries(message);
+    for (_, value) in entries(message)
+        .iter()
+        .filter(|(key, _)| is_one_of(key, &["tags"]))
+    {
+        tags.extend(entries(value));
+        let Value::List(items) = value else {
+            continue;
+        };
+        for item in items {
+            let field = |name| {
+                entries(item)
+                    .into_iter()
+                    .find(|(key, _)| is_one_of(key, &[name]))
+                    .map(|(_, value)| value)
+            };
+            let (name, value) = match item {
+                Value::List(pair) if pair.len() == 2 => (Some(&pair[0]), Some(&pair[1])),
+                _ => (field("name"), field("value")),
+            };
+            if let (Some(Value::Text(name)), Some(value)) = (name, value) {
+                tags.push((name, value));
+            }
+        }
+    }
+    tags
+}
+
+/// The texts that a `topic` tag holds.
+fn texts(value: &Value<'_>) -> Vec<String> {
+    let Value::List(items) = value else {
+        return text(value).into_iter().collect();
+    };
+    let character = |item: &Value<'_>| match item {
+        Value::Integer(number) => char::from_u32(u32::try_from(*number).ok()?),
+        _ => None,
+    };
+    let string: Option<String> = items.iter().map(character).collect();
+    match string.filter(|string| !string.is_empty() && !string.contains(char::is_control)) {
+        Some(string) => vec![string],
+        None => items.iter().filter_map(text).collect(),
+    }
+}
+
+/// The text of a scalar.
+fn text(value: &Value<'_>) -> Option<String> {
+    match value {
+        Value::Text(text) => Some(text.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::BigInteger(digits) => Some(digits.clone()),
+        Value::Float(number) => Some(json!(number).to_string()),
+        // Longer than a topic in any case.
+        Value::Binary(bytes) if bytes.len() > 255 => None,
+        Value::Binary(bytes) => Some(URL_SAFE_NO_PAD.encode(bytes)),
+        _ => None,
+    }
+}

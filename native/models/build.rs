@@ -1,0 +1,334 @@
+//! Takes the core's code for the models: once as it is, apart from sizes that would make too many states, and once for
+//! each way in which it would be wrong. A model that does not notice the latter shows nothing.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a build that cannot go on ends"
+)]
+
+use std::env;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Text of the core, and what stands in its place.
+type Change = (&'static str, &'static str);
+
+struct Part {
+    name: &'static str,
+    file: &'static str,
+    /// What a model cannot have as it is.
+    fitted: &'static [Change],
+    broken: &'static [(&'static str, &'static [Change])],
+}
+
+const PARTS: [Part; 4] = [
+    Part {
+        name: "log",
+        file: "log.rs",
+        fitted: &[(
+            "const SEGMENT_SLOTS: usize = 128;",
+            "const SEGMENT_SLOTS: usize = 2;",
+        )],
+        broken: &[
+            (
+                "the number is told of before the publication is there",
+                &[
+                    (
+                        "head.next_seq += 1;",
+                        "head.next_seq += 1; self.last_seq.store(seq, Ordering::Release);",
+                    ),
+                    ("        self.last_seq.store(seq, Ordering::Release);\n", ""),
+                ],
+            ),
+            (
+                "the number is told of without what was written before",
+                &[(
+                    "self.last_seq.store(seq, Ordering::Release)",
+                    "self.last_seq.store(seq, Ordering::Relaxed)",
+                )],
+            ),
+            (
+                "a reader leaves a segment without a second look",
+                &[(
+                    ".is_some_and(|slot| slot.get().is_some())\n            {\n                continue;",
+                    ".is_some_and(|slot| slot.get().is_some() && false)\n            {\n                continue;",
+                )],
+            ),
+            (
+                "a segment counts as ended when it has a successor",
+                &[("            || self.segment.next.get().is_some()\n", "")],
+            ),
+            (
+                "a segment gets its successor before its last publication",
+                &[
+                    (
+                        "let size = draft.footprint();",
+                        "let size = draft.footprint(); let early = Segment::new(); if size > 128 * 1024 - 10 { let _ = head.segment.next.set(early.clone()); }",
+                    ),
+                    ("head.seal();", "let _ = early; head.seal();"),
+                ],
+            ),
+            (
+                "the room is looked at before the lock is held",
+                &[
+                    (
+                        "self.append_locked(&mut self.head.lock(), draft, ingress_limit)",
+                        "let slowest = self.slowest(); self.append_locked(&mut self.head.lock(), slowest, draft, ingress_limit)",
+                    ),
+                    (
+                        "self.append_locked(&mut head, draft, ingress_limit)",
+                        "self.append_locked(&mut head, 0, draft, ingress_limit)",
+                    ),
+                    (
+                        "        head: &mut Head,\n        draft: Draft,\n        ingress_limit: u64,",
+                        "        head: &mut Head,\n        slowest: u64,\n        draft: Draft,\n        ingress_limit: u64,",
+                    ),
+                    (
+                        "saturating_sub(self.slowest());\n        if",
+                        "saturating_sub(slowest);\n        if",
+                    ),
+                ],
+            ),
+            (
+                "only one shard tells of losses",
+                &[(
+                    "model: self.log.settle();",
+                    "if self.number == 0 { self.log.settle(); }",
+                )],
+            ),
+        ],
+    },
+    Part {
+        name: "mailbox",
+        file: "shard/mailbox.rs",
+        fitted: &[("const NAPS: u32 = 4;", "const NAPS: u32 = 1;")],
+        broken: &[
+            (
+                "no fence between the work and the look whether the shard sleeps",
+                &[("or it sees the work.\n        fence(Ordering::SeqCst);", "")],
+            ),
+            (
+                "no fence between the word that it sleeps and its last look for work",
+                &[(
+                    "self.asleep.store(true, Ordering::Release);\n        fence(Ordering::SeqCst);",
+                    "self.asleep.store(true, Ordering::Release);",
+                )],
+            ),
+            (
+                "the last look for work is before the word that it sleeps",
+                &[(
+                    "self.asleep.store(true, Ordering::Release);\n        fence(Ordering::SeqCst);\n        if is_due()",
+                    "let due = is_due(); self.asleep.store(true, Ordering::Release);\n        fence(Ordering::SeqCst);\n        if due",
+                )],
+            ),
+            (
+                "the shard is woken before the command is there",
+                &[(
+                    "self.commands.lock().push(command);\n        self.wake();",
+                    "self.wake(); self.commands.lock().push(command);",
+                )],
+            ),
+            (
+                "who wakes the shard may not know its thread",
+                &[(
+                    "self.asleep.swap(false, Ordering::Acquire)",
+                    "self.asleep.swap(false, Ordering::Relaxed)",
+                )],
+            ),
+            (
+                "the last look does not look for commands",
+                &[("work() || !self.commands.lock().is_empty()", "work()")],
+            ),
+        ],
+    },
+    Part {
+        name: "link",
+        file: "connection/link.rs",
+        fitted: &[
+            (
+                "use tokio::net::TcpStream;",
+                "use crate::socket::TcpStream;",
+            ),
+            (
+                "const MAX_CONTROL_BYTES: usize = 64 * 1024;",
+                "const MAX_CONTROL_BYTES: usize = 64;",
+            ),
+        ],
+        broken: &[
+            (
+                "who waits for room is woken before there is some",
+                &[(
+                    "self.control_bytes.fetch_sub(bytes, Ordering::AcqRel);\n            self.control_room.wake();",
+                    "self.control_room.wake(); self.control_bytes.fetch_sub(bytes, Ordering::AcqRel);",
+                )],
+            ),
+            (
+                "who waits for room does not look again",
+                &[(
+                    "self.control_room.register(context.waker());\n            if !is_over() {\n                return Poll::Pending;\n            }",
+                    "self.control_room.register(context.waker()); return Poll::Pending;",
+                )],
+            ),
+            (
+                "the end does not wake who waits for room",
+                &[(
+                    "self.changed.notify_one();\n        self.control_room.wake();",
+                    "self.changed.notify_one();",
+                )],
+            ),
+            (
+                "the end wakes before it is there",
+                &[(
+                    "self.ended.store(true, Ordering::Release);\n        self.changed.notify_one();\n        self.control_room.wake();",
+                    "self.control_room.wake(); self.changed.notify_one(); self.ended.store(true, Ordering::Release);",
+                )],
+            ),
+            (
+                "the task is told of a blocked socket before it is one",
+                &[(
+                    "self.blocked.store(true, Ordering::Release);\n        self.changed.notify_one();",
+                    "self.changed.notify_one(); self.blocked.store(true, Ordering::Release);",
+                )],
+            ),
+            (
+                "a block between the look and the reset is lost",
+                &[(
+                    "self.blocked.swap(false, Ordering::AcqRel)",
+                    "{ let blocked = self.blocked.load(Ordering::Acquire); self.blocked.store(false, Ordering::Release); blocked }",
+                )],
+            ),
+            (
+                "the task is told to close before there is a reason",
+                &[(
+                    "self.close.lock().get_or_insert(reason);\n        self.changed.notify_one();",
+                    "self.changed.notify_one(); self.close.lock().get_or_insert(reason);",
+                )],
+            ),
+            (
+                "a refused frame stays counted",
+                &[(
+                    "        if !is_taken {\n            self.direct_bytes.fetch_sub(bytes, Ordering::AcqRel);\n        }\n",
+                    "",
+                )],
+            ),
+            (
+                "bytes on their way are counted in two steps",
+                &[(
+                    "self.direct_bytes.fetch_add(bytes, Ordering::AcqRel) <= limit",
+                    "{ let there = self.direct_bytes.load(Ordering::Acquire); self.direct_bytes.store(there + bytes, Ordering::Release); there <= limit }",
+                )],
+            ),
+        ],
+    },
+    Part {
+        name: "inbound",
+        file: "inbound.rs",
+        fitted: &[],
+        broken: &[
+            (
+                "the end of a listener does not reach who waits for it",
+                &[(
+                    "self.current.compare_and_swap(&expected, None);\n        listening.room.close();",
+                    "self.current.compare_and_swap(&expected, None);",
+                )],
+            ),
+            (
+                "a new listener does not reach who waits for the one before",
+                &[("before.room.close();", "drop(before);")],
+            ),
+            (
+                "room is given back that was never taken",
+                &[(
+                    "self.room.add_permits(taken.min(cost as usize));",
+                    "let _ = taken; self.room.add_permits(cost as usize);",
+                )],
+            ),
+            (
+                "the room of a message is given back at once",
+                &[(
+                    "room.forget();",
+                    "listening.room.add_permits(cost as usize); room.forget();",
+                )],
+            ),
+        ],
+    },
+];
+
+fn main() {
+    let models = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo says where we are"));
+    let out = PathBuf::from(env::var("OUT_DIR").expect("cargo says where to"));
+    let core = models.join("../dev_websocket_core/src");
+    let mut modules = String::new();
+    let mut table = String::new();
+    for part in &PARTS {
+        // Without its unit tests, which are at the end.
+        let core = read(&core.join(part.file));
+        let core = core
+            .split("\n#[cfg(test)]")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        let model = read(
+            &models
+                .join("src/models")
+                .join(part.name)
+                .with_extension("rs"),
+        );
+        let fitted = part
+            .fitted
+            .iter()
+            .fold(core, |text, change| changed(&text, change, part.file));
+        let none: (&str, &[Change]) = ("", &[]);
+        for (number, (what, changes)) in std::iter::once(&none).chain(part.broken).enumerate() {
+            let (mut core, mut model) = (fitted.clone(), model.clone());
+            for (from, to) in *changes {
+                match from.strip_prefix("model: ") {
+                    Some(from) => model = changed(&model, &(from, to), "the model"),
+                    None => core = changed(&core, &(from, to), part.file),
+                }
+            }
+            let name = format!("{}_{number}", part.name);
+            let module = |kind: &str, text: &str| {
+                let file = out.join(format!("{name}_{kind}.rs"));
+                fs::write(&file, text).expect("cargo's folder can be written to");
+                file.display().to_string()
+            };
+            let (core, model) = (module("core", &core), module("model", &model));
+            let Part { name: part, .. } = part;
+            writeln!(
+                modules,
+                "#[allow(clippy::all, reason = \"it is linted where it comes from\")] pub(crate) mod {name} {{
+                    #[allow(unused_imports)] pub(crate) use crate::{{peer, shard::command}};
+                    #[path = {core:?}] pub(crate) mod {part};
+                    #[path = {model:?}] pub(crate) mod models;
+                }}"
+            )
+            .expect("text can be written to");
+            writeln!(
+                table,
+                "({part:?}, {what:?}, variants::{name}::models::ALL),"
+            )
+            .expect("likewise");
+        }
+    }
+    let text = format!(
+        "pub(crate) mod variants {{ {modules} }}\npub(crate) const VARIANTS: &[Variant] = &[{table}];"
+    );
+    fs::write(out.join("variants.rs"), text).expect("cargo's folder can be written to");
+}
+
+fn read(file: &Path) -> String {
+    println!("cargo::rerun-if-changed={}", file.display());
+    fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+fn changed(text: &str, (from, to): &Change, file: &str) -> String {
+    assert_eq!(
+        text.matches(from).count(),
+        1,
+        "{file} does not have once: {from}"
+    );
+    text.replacen(from, to, 1)
+}

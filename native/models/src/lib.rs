@@ -1,0 +1,82 @@
+//! The engine's concurrent parts under every order of events that their atomics and locks allow, by loom.
+//!
+//! What runs here is the core's own code, which takes its locks and atomics from `sync`; another `sync` stands here. What
+//! it shares between threads beside those, like messages and sockets, is a stand-in. `build.rs` takes the code, and
+//! also makes copies that are wrong in one place each.
+#![forbid(unsafe_code)]
+#![allow(missing_docs, dead_code, unreachable_pub, reason = "parts of the core")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::arc_with_non_send_sync,
+    reason = "a model is a test, and loom's types stay on one thread"
+)]
+
+mod publication;
+mod socket;
+mod sync;
+
+#[path = "../../dev_websocket_core/src/error.rs"]
+mod error;
+
+mod disconnect {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Disconnect {
+        Slow,
+    }
+}
+
+mod peer {
+    #[derive(Debug)]
+    pub(crate) struct Peer;
+}
+
+mod shard {
+    pub(crate) mod command {
+        use bytes::Bytes;
+
+        pub(crate) type ConnectionId = u64;
+
+        #[derive(Debug)]
+        pub(crate) enum Command {
+            Control {
+                connection: ConnectionId,
+                bytes: Bytes,
+            },
+            Direct {
+                connection: ConnectionId,
+                after: u64,
+                frame: Bytes,
+            },
+            Writable {
+                connection: ConnectionId,
+            },
+        }
+    }
+
+    pub(crate) use crate::variants::mailbox_0::mailbox;
+}
+
+pub(crate) use variants::log_0::log;
+
+type Variant = (&'static str, &'static str, &'static [(&'static str, fn())]);
+
+include!(concat!(env!("OUT_DIR"), "/variants.rs"));
+
+/// A model of a part of the core, or of a copy that is wrong.
+pub struct Model {
+    /// The part.
+    pub part: &'static str,
+    /// What holds.
+    pub claim: &'static str,
+    /// One order of events.
+    pub run: fn(),
+}
+
+/// What is wrong with a part's copy, empty for the part itself, and the models to run it with.
+pub fn variants() -> impl Iterator<Item = (&'static str, Vec<Model>)> {
+    VARIANTS.iter().map(|(part, wrong, models)| {
+        let model = |&(claim, run): &(&'static str, fn())| Model { part, claim, run };
+        (*wrong, models.iter().map(model).collect())
+    })
+}

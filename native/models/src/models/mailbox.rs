@@ -1,0 +1,61 @@
+//! The sleep of a shard: whoever has work for it wakes it, and only when it really sleeps.
+
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::mailbox::Mailbox;
+use crate::log::Log;
+use crate::publication::Draft;
+use crate::shard::command::Command;
+
+pub(crate) const ALL: &[(&str, fn())] = &[
+    ("a publication never finds a shard asleep for good", || publications(1)),
+    ("nor do two at once", || publications(2)),
+    ("nor does a command", commands),
+];
+
+/// A shard as it runs, until it has all there is.
+fn publications(casters: u64) {
+    let (log, mut cursors) = Log::new(1);
+    let (log, mailbox) = (Arc::new(log), Arc::new(Mailbox::default()));
+    for name in 0..casters {
+        let (log, mailbox) = (log.clone(), mailbox.clone());
+        thread::spawn(move || {
+            log.append(Draft::new(name, 1), u64::MAX).unwrap();
+            mailbox.wake();
+        });
+    }
+    let mut cursor = cursors.pop().unwrap();
+    mailbox.attach();
+    let mut seq = 0;
+    while seq < casters {
+        let published = log.last_seq();
+        while seq < published {
+            seq = cursor.next().unwrap().seq();
+        }
+        if seq < casters {
+            mailbox.sleep_unless(|| cursor.has_next());
+            // It may be told of work that is about to be published.
+            thread::yield_now();
+        }
+    }
+}
+
+fn commands() {
+    let mailbox = Arc::new(Mailbox::default());
+    for connection in 0..2 {
+        let mailbox = mailbox.clone();
+        thread::spawn(move || mailbox.send(Command::Writable { connection }));
+    }
+    mailbox.attach();
+    let mut commands = Vec::new();
+    let mut taken = 0;
+    while taken < 2 {
+        mailbox.take(&mut commands);
+        taken += commands.drain(..).count();
+        if taken < 2 {
+            mailbox.sleep_unless(|| false);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+"""Runs tests, or those whose names are given, and counts them."""
+
+import logging
+import os
+import sys
+import time
+import unittest
+
+from .case import end_shared_vms
+from .vm import OUT
+
+
+class Result(unittest.TextTestResult):
+    """Shows the name of a test as the sentence it is, and its time."""
+
+    def getDescription(self, test):
+        return f"{type(test).__name__}: {test._testMethodName.removeprefix('test_').replace('_', ' ')}"
+
+    def startTest(self, test):
+        self.started = time.monotonic()
+        super().startTest(test)
+
+    def addSuccess(self, test):
+        unittest.TestResult.addSuccess(self, test)
+        self.stream.writeln(f"ok ({time.monotonic() - self.started:.2f} s)")
+        self.stream.flush()
+
+
+def run(folder, names):
+    """Runs the tests of a folder. Gives the status that the program should end with."""
+    os.makedirs(OUT, exist_ok=True)
+    # It would tell of each step of a test that took a tenth of a second.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
+    loader = unittest.TestLoader()
+    loader.testNamePatterns = [f"*{name}*" for name in names] or None
+    suite = loader.discover(folder, pattern="test_*.py")
+    # No buffering: what a hanging test said is to be seen.
+    result = unittest.TextTestRunner(sys.stdout, verbosity=2, resultclass=Result).run(suite)
+    failed = len({test.id() for test, _ in result.failures + result.errors} | {test.id() for test in result.unexpectedSuccesses})
+    passed = result.testsRun - failed - len(result.skipped)
+    try:
+        end_shared_vms()
+    except Exception as error:  # pylint: disable=broad-except
+        print(error)
+        failed += 1
+    if result.testsRun == 0:
+        print("no test has such a name")
+        failed += 1
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0

@@ -1,0 +1,134 @@
+"""What hostile clients cost healthy ones: the latency of the same steady stream without and with each attack.
+
+Rounds are paired and interleaved. In each the stream runs three times, in turn: with nobody else; while the attack goes to
+another server of the same kind on this machine, which takes the same cores away; and under the attack. The second is
+what shows the server's share of it: an attacker on the same machine is not to be had for nothing.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.join(HERE, "../..")
+sys.path.insert(0, os.path.join(ROOT, "bench"))
+
+from wsbench import measure, prepare, stats  # noqa: E402
+from wsbench.procs import raise_file_limit  # noqa: E402
+from wsbench.servers import Load, Server  # noqa: E402
+
+GOAL = 1.3
+CLIENTS, RATE = 500, 100
+# Slow handshakes end soon enough to be made again.
+SETTINGS = {"handshake_timeout": 2000}
+VARIANTS = ("calm", "elsewhere", "attacked")
+ATTACKS = (
+    "silent_sockets", "slow_requests", "never_reading", "resets", "ping_floods", "frames_of_one_byte", "frames_of_no_bytes",
+    "subscription_storms", "crowds", "garbage",
+)
+
+
+def say(line):
+    print(line, flush=True)
+
+
+class Attackers:
+    """A process that attacks a server while the block runs."""
+
+    def __init__(self, attack, server):
+        command = [sys.executable, os.path.join(HERE, "attackers.py"), str(server.port), attack]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        line = self.process.stdout.readline()
+        if line != "ready\n":
+            raise measure.Failure(f"the attackers say {line!r}")
+        return self
+
+    def __exit__(self, *_):
+        said, _ = self.process.communicate(timeout=60)
+        if self.process.returncode != 0:
+            raise measure.Failure("the attackers have failed")
+        self.counts = json.loads(said)
+
+
+def compare(attack, rounds, seconds, ready):
+    """Figures of each round, by variant."""
+    results = []
+    with Server("device", ready, settings=SETTINGS) as server, Server("device", ready, settings=SETTINGS) as other:
+        with Load(server, CLIENTS) as load:
+            measure.steady(server, load, RATE, 1)
+            for number in range(rounds):
+                turn = number % len(VARIANTS)
+                results.append({})
+                for variant in VARIANTS[turn:] + VARIANTS[:turn]:
+                    if variant == "calm":
+                        figures = measure.steady(server, load, RATE, seconds)
+                    else:
+                        with Attackers(attack, other if variant == "elsewhere" else server) as attackers:
+                            figures = measure.steady(server, load, RATE, seconds)
+                        figures["connections"] = attackers.counts.get("connections", 0)
+                    results[-1][variant] = figures
+    return results
+
+
+def row(attack, results):
+    def of(variant, name):
+        return [figures[variant][name] for figures in results]
+
+    faults = sum(figures[variant][fault] for figures in results for variant in VARIANTS for fault in measure.FAULTS)
+    ratios = [pair["attacked"]["p99_ms"] / pair["calm"]["p99_ms"] for pair in results]
+    fair = [pair["attacked"]["p99_ms"] / pair["elsewhere"]["p99_ms"] for pair in results]
+    return {
+        "attack": attack.replace("_", " "),
+        "faults": faults,
+        "connections": round(stats.median(of("attacked", "connections"))),
+        **{variant: stats.median(of(variant, "p99_ms")) for variant in VARIANTS},
+        "ratio": stats.median(ratios),
+        "range": (min(ratios), max(ratios)),
+        "fair": stats.median(fair),
+        "fair_range": (min(fair), max(fair)),
+        # Of the server's whole process, and less disturbed by what else the machine does.
+        "cpu": stats.median([pair["attacked"]["cpu"] / pair["calm"]["cpu"] for pair in results]),
+    }
+
+
+def shown(row):
+    def ratio(value, least_most):
+        return f"{value:.2f} ({least_most[0]:.2f}-{least_most[1]:.2f})"
+
+    return (
+        f"| {row['attack']} | {row['connections']:,} | {row['calm']:.2f} | {row['elsewhere']:.2f} | {row['attacked']:.2f} "
+        f"| {ratio(row['ratio'], row['range'])} | {ratio(row['fair'], row['fair_range'])} | {row['cpu']:.2f} | {row['faults']} |"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=int(os.environ.get("ROUNDS") or 5))
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("attacks", nargs="*", default=ATTACKS)
+    options = parser.parse_args()
+    raise_file_limit()
+    ready = prepare.prepare({"device"}, say)
+    if not ready.device:
+        raise SystemExit("the device is not built yet: make build")
+    rows = []
+    for attack in options.attacks or ATTACKS:
+        rows.append(row(attack, compare(attack, options.rounds, options.seconds, ready)))
+        say(shown(rows[-1]))
+    print(f"\n{CLIENTS} healthy clients, {RATE} messages a second, median of {options.rounds} rounds (least-most), p99 in ms:\n")
+    say("| attack | connections | calm | elsewhere | attacked | by calm | by elsewhere | CPU by calm | lost, doubled, reordered, closed |")
+    say("|---|---|---|---|---|---|---|---|---|")
+    for figures in rows:
+        say(shown(figures))
+    missed = [figures["attack"] for figures in rows if figures["ratio"] > GOAL]
+    print(f"\nwithin {GOAL} x of calm: {len(rows) - len(missed)} of {len(rows)}" + (f"; not: {', '.join(missed)}" if missed else ""))
+    # Latency is told, frames are a promise.
+    return 1 if any(figures["faults"] for figures in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
