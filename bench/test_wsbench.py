@@ -30,6 +30,11 @@ class Stats(unittest.TestCase):
         self.assertEqual(stats.spread([10, None, 12, 11]), 2 / 11)
         self.assertEqual(stats.spread([3]), 0)
 
+    def test_the_median_lies_between_ranks(self):
+        # The 95 % interval of the median of 100 values is from the 40th or so to the 60th.
+        self.assertEqual(stats.interval_of_median(range(100, 0, -1)), (41, 61))
+        self.assertEqual(stats.interval_of_median([2, 1, 3]), (1, 3))
+
     def test_a_round_that_failed_leaves_a_hole(self):
         made = plan.Results()
         made.add("x", "device", 0, {"rate": 1})

@@ -25,8 +25,14 @@ serve() ->
     Publish = fun(Topic, Payload) -> dev_websocket:cast(#{<<"topic">> => Topic, <<"data">> => Payload}, #{}) end,
     bench_feed:serve(binary_to_integer(Port), Publish, #{
         <<"multi_burst">> => fun multi_burst/1,
+        <<"measure">> => fun measure/1,
         <<"stats">> => fun(_) -> #{stats => dev_websocket:stats()} end
     }).
+
+%% Measures or does not, from now on.
+measure(#{<<"on">> := IsOn}) ->
+    ok = dev_websocket:start(#{endpoints => case IsOn of true -> <<"page,metrics">>; false -> <<"page">> end}),
+    #{}.
 
 %% Each message goes to the topics t0 .. t(N-1) at once.
 multi_burst(#{<<"topics">> := Topics, <<"count">> := Count, <<"size">> := Size} = Command) ->

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from .procs import Failure
 from .servers import Load, Server
-from .stats import median
+from .stats import interval_of_median, median
 
 MIB = 1 << 20
 MOST_BURSTS = 10
@@ -63,6 +63,26 @@ def burst(server, load, count, size=200, seconds=1.0):
     command = {"cmd": "burst", "topic": "t", "count": count, "size": size}
     figures = _bursts(server, load, count, command, seconds)
     figures["mb_per_second"] = figures["rate"] * size / 1e6
+    return figures
+
+
+def measuring(server, load, pairs, count=500, size=200):
+    """The same burst with and without measuring, in pairs in the same server, so that only this differs."""
+    command = {"cmd": "burst", "topic": "t", "count": count, "size": size}
+    results = {True: [], False: []}
+    for _ in range(5):
+        _phase(server, load, count, command)
+    for number in range(pairs):
+        # Which of them comes first changes, as the second may find something warmer.
+        for is_on in (True, False) if number % 2 else (False, True):
+            server.ask(10, cmd="measure", on=is_on)
+            results[is_on].append(_phase(server, load, count, command))
+    figures = {"pairs": pairs, "deliveries": sum(result["deliveries"] for result in results[True]), **_faults(results[True] + results[False])}
+    for name, of in (("rate", lambda result: result["deliveries"] / result["elapsed_ns"]),
+                     ("cpu", lambda result: result["cpu"] / result["deliveries"])):
+        ratios = [of(on) / of(off) for on, off in zip(results[True], results[False])]
+        figures[f"{name}_ratio"] = median(ratios)
+        figures[f"{name}_ratio_low"], figures[f"{name}_ratio_high"] = interval_of_median(ratios)
     return figures
 
 

@@ -37,6 +37,8 @@ class Mode:
     slow_seconds: float = 10
     cast_seconds: float = 4
     burst_seconds: float = 1.0
+    # Of bursts with and without measuring.
+    pairs: int = 300
     rates: tuple = (100,)
 
 
@@ -165,6 +167,7 @@ class Run:
         yield "sizes", every, self._sizes
         yield "overlapping", ["device"], self._overlapping
         yield "choices", ["device"], self._choices
+        yield "measuring", ["device"], self._measuring
         yield "storm", every, self._storm
         yield "slow-peers", [name for name in every if name in ("uws", "axum", "cowboy-pg", "cowboy-ets")], self._slow
         yield "cast-matrix", ERLANG, self._cast_matrix
@@ -188,6 +191,10 @@ class Run:
         for kind, choice in CHOICES.items():
             with Server(name, self.ready) as server, Load(server, 10_000, choice) as load:
                 yield f"choices-{kind}", measure.choices(server, load, 10_000)
+
+    def _measuring(self, name):
+        with Server(name, self.ready) as server, Load(server, 1000) as load:
+            yield "measuring", measure.measuring(server, load, self.mode.pairs)
 
     def _storm(self, name):
         with Server(name, self.ready) as server, Load(server, 1000) as load:

@@ -95,6 +95,9 @@ class Report:
             yield self._section(f"Burst to 1,000 subscribers, {label}", f"size-{size}",
                                 [*burst[:2], ("MB/s", "mb_per_second", 1, 0), *burst[2:]], "rate")
         yield self._overlapping(burst)
+        yield self._section("Burst of 500 messages to 1,000 subscribers, 200 B, with measuring by without, in the same server", "measuring", [
+            ("pairs", "pairs", 1, 0), ("deliveries/s", "rate_ratio", 1, 3), ("from", "rate_ratio_low", 1, 3), ("to (95 %)", "rate_ratio_high", 1, 3),
+            ("CPU", "cpu_ratio", 1, 3), ("from", "cpu_ratio_low", 1, 3), ("to (95 %)", "cpu_ratio_high", 1, 3)])
         yield self._section("Storm: 200 connections/s come and go during 100 messages/s to 1,000", "storm", [
             ("p99 ms calm", "p99_calm_ms", 1, 1), ("p99 ms", "p99_ms", 1, 1), ("CPU calm", "cpu_calm", 1, 2), ("CPU", "cpu", 1, 2),
             ("came and went", "opened", 1, 0), ("of them failed", "failed", 1, 0), ("lost for the others", "lost", 1, 0),

@@ -14,11 +14,9 @@ LABELS = {
     "cowboy-pg": "cowboy + pg, spawn per cast",
     "cowboy-ets": "cowboy + ETS, caller sends",
     "device": "dev_websocket",
-    "device-unmeasured": "dev_websocket, nothing measured",
 }
-# The last one is there to see what measuring costs: --servers device,device-unmeasured.
-ALL = [name for name in LABELS if name != "device-unmeasured"]
-ERLANG = ("cowboy-pg", "cowboy-ets", "device", "device-unmeasured")
+ALL = list(LABELS)
+ERLANG = ("cowboy-pg", "cowboy-ets", "device")
 
 
 def _erl(ready, *start):
@@ -39,9 +37,7 @@ def _command(name, ready, channel, settings):
             return [str(prepare.AXUM), str(channel)]
         case "cowboy-pg" | "cowboy-ets":
             return _erl(ready, "-s", "bench_cowboy", "main", name.removeprefix("cowboy-"))
-        case "device" | "device-unmeasured":
-            if name == "device-unmeasured":
-                settings = settings | {"endpoints": "page"}
+        case "device":
             return _erl(ready, "-s", "bench_device", "main", *(f"{key}={value}" for key, value in settings.items()))
     raise Failure(f"no server {name}")
 
@@ -53,7 +49,6 @@ def available(name, ready):
         "cowboy-pg": bool(ready.cowboy_ebins) and "erlang" not in ready.skipped,
         "cowboy-ets": bool(ready.cowboy_ebins) and "erlang" not in ready.skipped,
         "device": ready.device and "erlang" not in ready.skipped,
-        "device-unmeasured": ready.device and "erlang" not in ready.skipped,
     }.get(name, True)
 
 

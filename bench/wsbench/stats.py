@@ -1,11 +1,20 @@
 """Medians and spreads of small samples."""
 
+import math
 import statistics
 
 
 def median(values):
     values = [value for value in values if value is not None]
     return statistics.median(values) if values else None
+
+
+def interval_of_median(values):
+    """Between which two values the median lies with 95 % certainty, by their ranks alone (a sign test)."""
+    ordered = sorted(values)
+    reach = 1.96 * math.sqrt(len(ordered)) / 2
+    low, high = math.floor(len(ordered) / 2 - reach), math.ceil(len(ordered) / 2 + reach)
+    return ordered[max(0, low)], ordered[min(len(ordered) - 1, high)]
 
 
 def spread(values):

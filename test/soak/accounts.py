@@ -49,6 +49,11 @@ class Accounts:
         elif received > stats["deliveries"]:
             self.failures.append(f"{received} publications received of {stats['deliveries']} deliveries")
 
+    def broken(self, broken, stats):
+        """Only a connection that was closed as too slow may end without its close frame: its client did not read for two seconds."""
+        if broken > stats["closed_slow"]:
+            self.failures.append(f"{broken} clients read no close frame, though {stats['closed_slow']} were closed as too slow")
+
     def rest(self, stats, connections):
         """Nothing is on the way, and nothing went wrong."""
         self.expect("connections", stats["connections"], connections)

@@ -182,6 +182,7 @@ class Soak:
         accounts.observers({name: casts[name] - self.casts_before_hold[name] for name in casts}, seen)
         accounts.deliveries(stats)
         accounts.rest(stats, self.held)
+        accounts.broken(tally["closed"].get(BROKEN, 0), stats)
         observed = sum(observer["received"] for observer in seen) - sum(observer["received"] for observer in self.seen)
         self.observed += observed
         received = observed + tally["received"] - self.tally.get("received", 0)
