@@ -1,5 +1,4 @@
-%%% @doc The boundary: what the native functions take, and that there is one engine
-%%% however often and in whatever order its modules are loaded.
+%%% @doc The boundary: what the native functions take and answer.
 -module(hb_websocket_nif_tests).
 -include_lib("eunit/include/eunit.hrl").
 
@@ -28,12 +27,7 @@ boundary_test_() ->
             what_a_caller_drops_is_counted,
             without_a_server_everything_is_dropped,
             a_boot_never_restarts_nor_resurrects,
-            counts_and_settings_have_their_kinds,
-            a_reload_keeps_the_server_and_its_clients,
-            a_purge_and_a_load_find_the_same_server,
-            the_device_can_be_reloaded,
-            copies_of_the_device_share_one_server,
-            the_application_stops_and_starts_the_server
+            counts_and_settings_have_their_kinds
         ]
     ]}.
 
@@ -381,7 +375,7 @@ without_a_server_everything_is_dropped() ->
     ?assertEqual(lists:duplicate(6, {dropped, not_running}), Calls()),
     ?assertEqual(Stopped + 6, count(<<"dropped_not_running">>)).
 
-%%% One engine.
+%%% Boot, counts and settings.
 
 a_boot_never_restarts_nor_resurrects() ->
     {ok, Uri, _} = hb_websocket_nif:info(),
@@ -411,76 +405,6 @@ counts_and_settings_have_their_kinds() ->
     Check(),
     ?assertMatch(#{max_inbound_rate := 50, port := 8735}, hb_websocket_nif:settings()).
 
-a_reload_keeps_the_server_and_its_clients() ->
-    {Info, Client} = serve(),
-    %% The library cannot change hands, so the code that works stays.
-    quietly(fun() -> ?assertEqual({error, on_load_failure}, code:load_file(hb_websocket_nif)) end),
-    ?assertEqual(ok, hb_websocket_nif:load()),
-    still_serves(Info, Client).
-
-a_purge_and_a_load_find_the_same_server() ->
-    {Info, Client} = serve(),
-    lists:foreach(
-        fun(_) ->
-            code:purge(hb_websocket_nif),
-            true = code:delete(hb_websocket_nif),
-            code:purge(hb_websocket_nif),
-            false = erlang:module_loaded(hb_websocket_nif),
-            ?assertEqual({ok, <<"OK">>}, dev_websocket:cast(#{}, #{})),
-            ?assertMatch({module, _}, code:ensure_loaded(hb_websocket_nif)),
-            still_serves(Info, Client)
-        end,
-        lists:seq(1, 5)
-    ).
-
-the_device_can_be_reloaded() ->
-    {Info, Client} = serve(),
-    [
-        begin
-            code:purge(Module),
-            ?assertEqual({module, Module}, code:load_file(Module)),
-            still_serves(Info, Client)
-        end
-     ||
-        Module <- [dev_websocket, dev_websocket_engine, dev_websocket_listener, dev_websocket_settings]
-    ].
-
-%% Newer nodes give each copy of a device generated module names. The root comes
-%% first, so its `on_load' finds no helper.
-copies_of_the_device_share_one_server() ->
-    {Info, Client} = serve(),
-    Copies = device_copy:modules(),
-    [{Copy, _, _} | _] = Copies,
-    try
-        [{module, Module} = code:load_binary(Module, File, Beam) || {Module, File, Beam} <- Copies],
-        ?assertEqual(Info, Copy:info()),
-        ?assertEqual({ok, <<"OK">>}, Copy:cast(#{<<"topic">> => <<"t">>, <<"data">> => 7}, #{})),
-        ?assertMatch([#{<<"data">> := #{<<"data">> := 7}}], ws_client:messages(Client, 1)),
-        still_serves(Info, Client),
-        ?assertEqual(ok, Copy:start(#{max_inbound_rate => 77})),
-        ?assertMatch(#{max_inbound_rate := 77}, dev_websocket:config()),
-        ?assertEqual(ok, Copy:stop()),
-        ?assertEqual({error, stopped}, dev_websocket:info())
-    after
-        [{code:purge(Module), code:delete(Module), code:purge(Module)} || {Module, _, _} <- Copies]
-    end.
-
-the_application_stops_and_starts_the_server() ->
-    ok = dev_websocket:stop(),
-    ok = application:start(dev_websocket),
-    try
-        {Info, Client} = serve(),
-        still_serves(Info, Client),
-        ok = quietly(fun() -> application:stop(dev_websocket) end),
-        ?assertMatch({close, 1001, _}, ws_client:recv(Client)),
-        ?assertEqual({error, stopped}, dev_websocket:info()),
-        ok = application:start(dev_websocket),
-        {Next, NextClient} = serve(),
-        still_serves(Next, NextClient)
-    after
-        quietly(fun() -> application:stop(dev_websocket) end)
-    end.
-
 %%% What the tests are made of.
 
 %% @doc A process that no other test knows: the engine never forgets a slot.
@@ -495,19 +419,6 @@ client(Query) ->
     {ok, Client} = ws_client:connect(Uri, Query),
     #{<<"type">> := <<"connection_established">>} = ws_client:recv_json(Client),
     Client.
-
-%% @doc The server as `info' tells it, and a client of it.
-serve() ->
-    {ok, #{uri := Uri}} = dev_websocket:info(),
-    {ok, Client} = ws_client:connect(Uri, "topic=t"),
-    #{<<"type">> := <<"connection_established">>} = ws_client:recv_json(Client),
-    {dev_websocket:info(), Client}.
-
-still_serves(Info, Client) ->
-    ?assertEqual(Info, dev_websocket:info()),
-    N = erlang:unique_integer([positive]),
-    dev_websocket:cast(#{<<"topic">> => <<"t">>, <<"data">> => N}, #{}),
-    ?assertMatch([#{<<"data">> := #{<<"data">> := N}}], ws_client:messages(Client, 1)).
 
 answer(Ref) ->
     receive
@@ -551,12 +462,3 @@ deep_map(Depth, Term) -> deep_map(Depth - 1, #{Depth => Term}).
 
 deep(0, Term) -> Term;
 deep(Depth, Term) -> deep(Depth - 1, [Term]).
-
-%% @doc Run with the log off: what it would say is what the test asks for.
-quietly(Run) ->
-    #{level := Level} = logger:get_primary_config(),
-    ok = logger:set_primary_config(level, none),
-    try Run()
-    after
-        ok = logger:set_primary_config(level, Level)
-    end.

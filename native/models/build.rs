@@ -209,15 +209,22 @@ const PARTS: [Part; 4] = [
             (
                 "a refused frame stays counted",
                 &[(
-                    "        if !is_taken {\n            self.direct_bytes.fetch_sub(bytes, Ordering::AcqRel);\n        }\n",
-                    "",
+                    "        counted.is_ok()\n",
+                    "        if counted.is_err() { self.direct_bytes.fetch_add(bytes, Ordering::AcqRel); }\n        counted.is_ok()\n",
+                )],
+            ),
+            (
+                "a refused frame is counted for a moment",
+                &[(
+                    "        counted.is_ok()\n",
+                    "        if counted.is_err() { self.direct_bytes.fetch_add(bytes, Ordering::AcqRel); self.direct_bytes.fetch_sub(bytes, Ordering::AcqRel); }\n        counted.is_ok()\n",
                 )],
             ),
             (
                 "bytes on their way are counted in two steps",
                 &[(
-                    "self.direct_bytes.fetch_add(bytes, Ordering::AcqRel) <= limit",
-                    "{ let there = self.direct_bytes.load(Ordering::Acquire); self.direct_bytes.store(there + bytes, Ordering::Release); there <= limit }",
+                    "self\n            .direct_bytes\n            .fetch_update(Ordering::AcqRel, Ordering::Acquire, count);",
+                    "{ let there = self.direct_bytes.load(Ordering::Acquire); count(there).map(|sum| self.direct_bytes.store(sum, Ordering::Release)).ok_or(there) };",
                 )],
             ),
         ],

@@ -127,11 +127,11 @@ impl Link {
 
     /// Counts a frame, unless more than `limit` bytes wait already.
     pub(crate) fn direct_made(&self, bytes: usize, limit: usize) -> bool {
-        let is_taken = self.direct_bytes.fetch_add(bytes, Ordering::AcqRel) <= limit;
-        if !is_taken {
-            self.direct_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        }
-        is_taken
+        let count = |waiting: usize| (waiting <= limit).then(|| waiting + bytes);
+        let counted = self
+            .direct_bytes
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, count);
+        counted.is_ok()
     }
 
     // What the task asks and says.

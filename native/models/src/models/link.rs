@@ -24,6 +24,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("a reason to close is heard", close),
     ("no other word hides a block", block),
     ("bytes for one connection are counted back to nothing", direct),
+    ("a refused frame takes no room from another", refused),
 ];
 
 /// As much as the control room of the model.
@@ -212,4 +213,15 @@ fn direct() {
     let taken = senders.map(|sender| sender.join().unwrap());
     assert!(taken.contains(&true), "there was room for one");
     assert!(link.direct_made(1, 0), "nothing waits");
+}
+
+fn refused() {
+    let (link, _, _) = link();
+    assert!(link.direct_made(10, 0), "nothing waits");
+    let sender = {
+        let link = link.clone();
+        thread::spawn(move || link.direct_made(100, 5))
+    };
+    assert!(link.direct_made(1, 50), "only 10 wait");
+    assert!(!sender.join().unwrap(), "10 or more wait");
 }
