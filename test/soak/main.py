@@ -168,7 +168,8 @@ class Soak:
         """What is in use now that nobody is connected is what was in use before, or was left behind."""
         self.vm.settle('maps:get(<<"expressions">>, S) =:= 0')
         in_use, _ = self.vm.eval("soak_heap:bytes()")
-        self.empty.append(Empty(self.memory.now(), in_use, self.shards))
+        assert self.vm.eval("soak_heap:trim()") == "ok"
+        self.empty.append(Empty(self.memory.now(), in_use, process.resident_bytes(self.pid), self.shards))
 
     def restart(self, shards):
         """Casts go on meanwhile, and each of them must be counted."""

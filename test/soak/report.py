@@ -15,8 +15,6 @@ from wsbench import machine  # noqa: E402
 
 MIB = 1024 * 1024
 WARM_UP = 1
-# The allocator keeps what the largest need so far has taken, and that need is a matter of chance.
-RESIDENT_WARM_UP = 5
 PLOT = "docs/plots/soak-memory.svg"
 # Rows of the tables of memory.
 ROWS = 15
@@ -43,17 +41,19 @@ def table(head, rows):
 
 # After a cycle: bytes resident, and in use by Erlang.
 Rest = namedtuple("Rest", "seconds resident erlang")
-# When everybody has gone: bytes in use by the C library's allocator, and the number of shards.
-Empty = namedtuple("Empty", "seconds in_use shards")
+# When everybody has gone: bytes in use by the C library's allocator, bytes resident when it has given back what it can, and
+# the number of shards.
+Empty = namedtuple("Empty", "seconds in_use resident shards")
 
 
 class Report:
     def __init__(self, soak):
         self.soak = soak
         minutes = lambda entry: entry.seconds / 60
-        self.resident = memory.line([(minutes(rest), rest.resident, None) for rest in soak.rests if minutes(rest) >= RESIDENT_WARM_UP])
         # Each shard keeps something.
-        self.in_use = memory.line([(minutes(empty), empty.in_use, empty.shards) for empty in soak.empty if minutes(empty) >= WARM_UP])
+        of_empty = lambda value: [(minutes(empty), value(empty), empty.shards) for empty in soak.empty if minutes(empty) >= WARM_UP]
+        self.in_use = memory.line(of_empty(lambda empty: empty.in_use))
+        self.resident = memory.line(of_empty(lambda empty: empty.resident))
         self.failures = list(soak.accounts.failures)
         for name, line in (("memory in use", self.in_use), ("resident memory", self.resident)):
             if line and not line.is_flat:
@@ -120,16 +120,16 @@ class Report:
         soak = self.soak
         mib = lambda value: f"{value / MIB:.2f}"
         rows = [(f"{rest.seconds / 60:.1f}", mib(rest.resident), mib(rest.erlang)) for rest in thinned(soak.rests)]
-        empty = [(f"{empty.seconds / 60:.1f}", empty.shards, mib(empty.in_use)) for empty in thinned(soak.empty)]
+        empty = [(f"{empty.seconds / 60:.1f}", empty.shards, mib(empty.in_use), mib(empty.resident)) for empty in thinned(soak.empty)]
         samples = [resident for _, resident in soak.samples]
         return "\n".join(
             [
                 table(("minute, at rest", "resident, MiB", "of that Erlang's, MiB"), rows),
                 "",
-                table(("minute, nobody connected", "shards", "in use by the engine and others outside of Erlang, MiB"), empty),
+                table(("minute, nobody connected", "shards", "in use by the engine and others outside of Erlang, MiB", "resident, MiB"), empty),
                 "",
                 f"- In use with nobody connected, from minute {WARM_UP} on: {self._slope(self.in_use)}.",
-                f"- Resident at rest, from minute {RESIDENT_WARM_UP} on: {self._slope(self.resident)}.",
+                f"- Resident with nobody connected, from minute {WARM_UP} on: {self._slope(self.resident)}.",
                 f"- Resident every two seconds, mostly under load: {mib(min(samples))} to {mib(max(samples))} MiB.",
             ]
         )
