@@ -103,7 +103,10 @@ const PARTS: [Part; 4] = [
     Part {
         name: "mailbox",
         file: "shard/mailbox.rs",
-        fitted: &[("const NAPS: u32 = 4;", "const NAPS: u32 = 1;")],
+        fitted: &[
+            ("const NAPS: u32 = 4;", "const NAPS: u32 = 1;"),
+            ("const DOZES: u32 = 4;", "const DOZES: u32 = 1;"),
+        ],
         broken: &[
             (
                 "no fence between the work and the look whether the shard sleeps",
@@ -126,8 +129,8 @@ const PARTS: [Part; 4] = [
             (
                 "the shard is woken before the command is there",
                 &[(
-                    "self.commands.lock().push(command);\n        self.wake();",
-                    "self.wake(); self.commands.lock().push(command);",
+                    "self.commands.lock().push(command);\n        self.wake(u64::MAX);",
+                    "self.wake(u64::MAX); self.commands.lock().push(command);",
                 )],
             ),
             (
@@ -136,6 +139,17 @@ const PARTS: [Part; 4] = [
                     "self.asleep.swap(false, Ordering::Acquire)",
                     "self.asleep.swap(false, Ordering::Relaxed)",
                 )],
+            ),
+            (
+                "no fence between the word that it dozes and its look for work",
+                &[(
+                    "self.dozes_until.store(until, Ordering::Release);\n            fence(Ordering::SeqCst);",
+                    "self.dozes_until.store(until, Ordering::Release);",
+                )],
+            ),
+            (
+                "a dozing shard is woken one byte late",
+                &[("|| appended < until", "|| appended <= until")],
             ),
             (
                 "the last look does not look for commands",

@@ -29,7 +29,8 @@ pub(crate) struct Log {
     head: Mutex<Head>,
     /// What each reader has finished, in bytes since the start, for the bound on what waits.
     finished: Box<[Arc<AtomicU64>]>,
-    /// The number of the last publication; read without the lock.
+    /// Bytes of all publications since the start, and the number of the last one; read without the lock.
+    appended_bytes: AtomicU64,
     last_seq: AtomicU64,
 }
 
@@ -99,6 +100,7 @@ impl Log {
             Self {
                 head: Mutex::new(head),
                 finished,
+                appended_bytes: AtomicU64::new(0),
                 last_seq: AtomicU64::new(0),
             },
             cursors,
@@ -169,6 +171,8 @@ impl Log {
         // Only this place sets slots, under the lock, so the slot is free.
         let _ = head.segment.slots[head.used].set(draft.number(seq));
         head.used += 1;
+        self.appended_bytes
+            .store(head.total_bytes, Ordering::Relaxed);
         self.last_seq.store(seq, Ordering::Release);
         if head.used == SEGMENT_SLOTS || head.segment_bytes >= SEGMENT_BYTES {
             head.seal();
@@ -228,6 +232,11 @@ impl Log {
     /// The number of the newest publication, 0 before the first.
     pub(crate) fn last_seq(&self) -> u64 {
         self.last_seq.load(Ordering::Acquire)
+    }
+
+    /// Bytes of all publications since the start.
+    pub(crate) fn appended_bytes(&self) -> u64 {
+        self.appended_bytes.load(Ordering::Relaxed)
     }
 
     /// Bytes that wait for the slowest reader.
@@ -326,6 +335,11 @@ impl Cursor {
             .get(self.index)
             .is_some_and(|slot| slot.get().is_some())
             || self.segment.next.get().is_some()
+    }
+
+    /// Bytes of all publications that were taken, or stood before its place, since the start.
+    pub(crate) fn taken_bytes(&self) -> u64 {
+        self.taken_bytes
     }
 
     /// Says that everything taken so far is dealt with, which makes room for new publications.

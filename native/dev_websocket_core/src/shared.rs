@@ -140,7 +140,10 @@ impl Shared {
 
     /// Wakes the shards that sleep, when something has been put into the log.
     pub(crate) fn wake_shards(&self) {
-        self.mailboxes.iter().for_each(|mailbox| mailbox.wake());
+        let appended = self.log.appended_bytes();
+        self.mailboxes
+            .iter()
+            .for_each(|mailbox| mailbox.wake(appended));
     }
 
     /// The settings in force.

@@ -10,30 +10,37 @@ use std::task::{Context, Poll, Waker};
 use self::atomic::{AtomicUsize, Ordering};
 
 pub(crate) mod atomic {
-    pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicUsize, Ordering, fence};
 
-    /// A flag, whose stores are swaps. loom knows that a swap comes right behind what it has read, but then lets another
-    /// store come in between: a shard that says that it sleeps could be overtaken by a wake from before.
-    #[derive(Debug, Default)]
-    pub(crate) struct AtomicBool(loom::sync::atomic::AtomicBool);
+    /// What is stored is swapped in. loom knows that a swap comes right behind what it has read, but then lets another store
+    /// come in between: a shard that says that it sleeps could be overtaken by a wake from before.
+    macro_rules! swapping {
+        ($name:ident, $value:ty) => {
+            #[derive(Debug, Default)]
+            pub(crate) struct $name(loom::sync::atomic::$name);
 
-    impl AtomicBool {
-        pub(crate) fn new(value: bool) -> Self {
-            Self(loom::sync::atomic::AtomicBool::new(value))
-        }
+            impl $name {
+                pub(crate) fn new(value: $value) -> Self {
+                    Self(loom::sync::atomic::$name::new(value))
+                }
 
-        pub(crate) fn load(&self, order: Ordering) -> bool {
-            self.0.load(order)
-        }
+                pub(crate) fn load(&self, order: Ordering) -> $value {
+                    self.0.load(order)
+                }
 
-        pub(crate) fn store(&self, value: bool, order: Ordering) {
-            self.0.swap(value, order);
-        }
+                pub(crate) fn store(&self, value: $value, order: Ordering) {
+                    self.0.swap(value, order);
+                }
 
-        pub(crate) fn swap(&self, value: bool, order: Ordering) -> bool {
-            self.0.swap(value, order)
-        }
+                pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
+                    self.0.swap(value, order)
+                }
+            }
+        };
     }
+
+    swapping!(AtomicBool, bool);
+    swapping!(AtomicU64, u64);
 }
 
 /// A lock that knows no poison, as `parking_lot`'s.
@@ -133,6 +140,11 @@ pub(crate) mod thread {
     /// Returns when unparked, before or meanwhile, and sometimes for no reason.
     pub(crate) fn park() {
         PARKER.with(Arc::clone).wait();
+    }
+
+    /// As if the time were never over.
+    pub(crate) fn park_timeout(_: Duration) {
+        park();
     }
 
     /// Others go on meanwhile.

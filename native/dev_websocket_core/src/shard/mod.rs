@@ -27,7 +27,7 @@ use slab::Slab;
 use self::batch::Batch;
 use self::client::Client;
 use self::command::{Command, ConnectionId};
-use self::mailbox::Mailbox;
+use self::mailbox::{Mailbox, Rest};
 use self::outbox::Sent;
 use self::registry::{ConnectionIndex, Registry, Seq};
 use crate::directory::RecentTopics;
@@ -41,6 +41,9 @@ use crate::topic::PrecomputedHash;
 
 /// Connections served in one round: about a millisecond of writing.
 const ROUND: usize = 256;
+
+/// What part of `ingress_bytes` may wait while a shard without connections dozes.
+const UNNOTED_SHARE: u64 = 8;
 
 /// The state of a shard's thread.
 pub(crate) struct Shard {
@@ -134,9 +137,20 @@ impl Shard {
             self.count();
             if self.queue.is_empty() && !self.is_stopping {
                 self.end_batch();
-                self.mailbox
-                    .sleep_unless(|| self.cursor.has_next() || !self.replaying.is_empty());
+                self.mailbox.sleep_unless(self.rest(), || {
+                    self.cursor.has_next() || !self.replaying.is_empty()
+                });
             }
+        }
+    }
+
+    /// Whether somebody waits for the next publication.
+    fn rest(&self) -> Rest {
+        if self.clients.is_empty() {
+            let room = self.shared.settings().ingress_bytes / UNNOTED_SHARE;
+            Rest::Doze(self.cursor.taken_bytes() + room)
+        } else {
+            Rest::Light
         }
     }
 

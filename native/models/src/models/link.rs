@@ -14,7 +14,7 @@ use super::link::Link;
 use crate::disconnect::Disconnect;
 use crate::peer::Peer;
 use crate::shard::command::Command;
-use crate::shard::mailbox::Mailbox;
+use crate::shard::mailbox::{Mailbox, Rest};
 use crate::socket::TcpStream;
 
 pub(crate) const ALL: &[(&str, fn())] = &[
@@ -49,7 +49,7 @@ fn run(mailbox: &Mailbox, mut carry_out: impl FnMut(Command) -> bool) {
         if is_done {
             return;
         }
-        mailbox.sleep_unless(|| false);
+        mailbox.sleep_unless(Rest::Light, || false);
     }
 }
 

@@ -4,26 +4,28 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Rest};
 use crate::log::Log;
 use crate::publication::Draft;
 use crate::shard::command::Command;
 
 pub(crate) const ALL: &[(&str, fn())] = &[
-    ("a publication never finds a shard asleep for good", || publications(1)),
-    ("nor do two at once", || publications(2)),
-    ("nor does a command", commands),
+    ("a publication never finds a shard asleep for good", || publications(1, Rest::Light)),
+    ("nor do two at once", || publications(2, Rest::Light)),
+    ("nor does a command", || commands(Rest::Light)),
+    ("a dozing shard is woken by enough publications", || publications(2, Rest::Doze(2))),
+    ("a dozing shard is woken by a command", || commands(Rest::Doze(u64::MAX - 1))),
 ];
 
 /// A shard as it runs, until it has all there is.
-fn publications(casters: u64) {
+fn publications(casters: u64, rest: Rest) {
     let (log, mut cursors) = Log::new(1);
     let (log, mailbox) = (Arc::new(log), Arc::new(Mailbox::default()));
     for name in 0..casters {
         let (log, mailbox) = (log.clone(), mailbox.clone());
         thread::spawn(move || {
             log.append(Draft::new(name, 1), u64::MAX).unwrap();
-            mailbox.wake();
+            mailbox.wake(log.appended_bytes());
         });
     }
     let mut cursor = cursors.pop().unwrap();
@@ -35,14 +37,14 @@ fn publications(casters: u64) {
             seq = cursor.next().unwrap().seq();
         }
         if seq < casters {
-            mailbox.sleep_unless(|| cursor.has_next());
+            mailbox.sleep_unless(rest, || cursor.has_next());
             // It may be told of work that is about to be published.
             thread::yield_now();
         }
     }
 }
 
-fn commands() {
+fn commands(rest: Rest) {
     let mailbox = Arc::new(Mailbox::default());
     for connection in 0..2 {
         let mailbox = mailbox.clone();
@@ -55,7 +57,7 @@ fn commands() {
         mailbox.take(&mut commands);
         taken += commands.drain(..).count();
         if taken < 2 {
-            mailbox.sleep_unless(|| false);
+            mailbox.sleep_unless(rest, || false);
         }
     }
 }
