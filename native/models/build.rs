@@ -113,17 +113,17 @@ const PARTS: [Part; 4] = [
                 &[("or it sees the work.\n        fence(Ordering::SeqCst);", "")],
             ),
             (
-                "no fence between the word that it sleeps and its last look for work",
+                "no fence between the word that it sleeps and the look for work",
                 &[(
-                    "self.asleep.store(true, Ordering::Release);\n        fence(Ordering::SeqCst);",
-                    "self.asleep.store(true, Ordering::Release);",
+                    "self.sleeps_until.store(until, Ordering::Release);\n        fence(Ordering::SeqCst);",
+                    "self.sleeps_until.store(until, Ordering::Release);",
                 )],
             ),
             (
-                "the last look for work is before the word that it sleeps",
+                "the look for work is before the word that it sleeps",
                 &[(
-                    "self.asleep.store(true, Ordering::Release);\n        fence(Ordering::SeqCst);\n        if is_due()",
-                    "let due = is_due(); self.asleep.store(true, Ordering::Release);\n        fence(Ordering::SeqCst);\n        if due",
+                    "self.sleeps_until.store(until, Ordering::Release);\n        fence(Ordering::SeqCst);\n        let is_due = is_due();",
+                    "let is_due = is_due(); self.sleeps_until.store(until, Ordering::Release);\n        fence(Ordering::SeqCst);",
                 )],
             ),
             (
@@ -136,20 +136,13 @@ const PARTS: [Part; 4] = [
             (
                 "who wakes the shard may not know its thread",
                 &[(
-                    "self.asleep.swap(false, Ordering::Acquire)",
-                    "self.asleep.swap(false, Ordering::Relaxed)",
-                )],
-            ),
-            (
-                "no fence between the word that it dozes and its look for work",
-                &[(
-                    "self.dozes_until.store(until, Ordering::Release);\n            fence(Ordering::SeqCst);",
-                    "self.dozes_until.store(until, Ordering::Release);",
+                    "self.sleeps_until.swap(AWAKE, Ordering::Acquire)",
+                    "self.sleeps_until.swap(AWAKE, Ordering::Relaxed)",
                 )],
             ),
             (
                 "a dozing shard is woken one byte late",
-                &[("|| appended < until", "|| appended <= until")],
+                &[("&& appended >= until", "&& appended > until")],
             ),
             (
                 "the last look does not look for commands",

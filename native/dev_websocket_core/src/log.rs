@@ -29,7 +29,7 @@ pub(crate) struct Log {
     head: Mutex<Head>,
     /// What each reader has finished, in bytes since the start, for the bound on what waits.
     finished: Box<[Arc<AtomicU64>]>,
-    /// Bytes of all publications since the start, and the number of the last one; read without the lock.
+    /// Bytes of all publications since the start, and the number of the last one; written under the lock, read without.
     appended_bytes: AtomicU64,
     last_seq: AtomicU64,
 }
@@ -37,8 +37,6 @@ pub(crate) struct Log {
 #[derive(Debug)]
 struct Head {
     next_seq: u64,
-    /// Bytes of all publications since the start.
-    total_bytes: u64,
     segment: Arc<Segment>,
     used: usize,
     segment_bytes: usize,
@@ -88,7 +86,6 @@ impl Log {
             .collect();
         let head = Head {
             next_seq: 1,
-            total_bytes: 0,
             segment,
             used: 0,
             segment_bytes: 0,
@@ -133,7 +130,7 @@ impl Log {
         draft: Draft,
         ingress_limit: u64,
     ) -> Result<u64, Rejected> {
-        let waiting = head.total_bytes.saturating_sub(self.slowest());
+        let waiting = self.appended_bytes().saturating_sub(self.slowest());
         if waiting + draft.footprint() as u64 <= ingress_limit {
             self.tell_losses(head);
             return Ok(self.put(head, draft));
@@ -166,13 +163,12 @@ impl Log {
         let size = draft.footprint();
         let seq = head.next_seq;
         head.next_seq += 1;
-        head.total_bytes += size as u64;
         head.segment_bytes += size;
         // Only this place sets slots, under the lock, so the slot is free.
         let _ = head.segment.slots[head.used].set(draft.number(seq));
         head.used += 1;
-        self.appended_bytes
-            .store(head.total_bytes, Ordering::Relaxed);
+        let appended = self.appended_bytes() + size as u64;
+        self.appended_bytes.store(appended, Ordering::Relaxed);
         self.last_seq.store(seq, Ordering::Release);
         if head.used == SEGMENT_SLOTS || head.segment_bytes >= SEGMENT_BYTES {
             head.seal();
@@ -241,8 +237,7 @@ impl Log {
 
     /// Bytes that wait for the slowest reader.
     pub(crate) fn waiting_bytes(&self) -> u64 {
-        let slowest = self.slowest();
-        self.head.lock().total_bytes.saturating_sub(slowest)
+        self.appended_bytes().saturating_sub(self.slowest())
     }
 
     /// Bytes that the slowest reader has finished.

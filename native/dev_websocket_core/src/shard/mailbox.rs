@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use super::command::Command;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Mutex, OnceLock};
 
@@ -24,10 +24,12 @@ const NAP: Duration = Duration::from_micros(50);
 const DOZES: u32 = 4;
 const DOZE: Duration = Duration::from_millis(5);
 
-/// The shard does not doze.
-const NO_DOZE: u64 = u64::MAX;
+/// The shard does not sleep.
+const AWAKE: u64 = u64::MAX;
+/// Whatever is published wakes it.
+const ASLEEP: u64 = 0;
 
-/// What a shard sleeps like.
+/// How a shard waits for work.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Rest {
     /// Somebody may wait for the next publication.
@@ -40,9 +42,8 @@ pub(crate) enum Rest {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     commands: Mutex<Vec<Command>>,
-    asleep: AtomicBool,
-    /// Bytes appended to the log at which publications wake the shard though it dozes.
-    dozes_until: AtomicU64,
+    /// Bytes appended to the log from which on publications wake the shard, or [`AWAKE`].
+    sleeps_until: AtomicU64,
     thread: OnceLock<Thread>,
 }
 
@@ -50,8 +51,7 @@ impl Default for Mailbox {
     fn default() -> Self {
         Self {
             commands: Mutex::default(),
-            asleep: AtomicBool::new(false),
-            dozes_until: AtomicU64::new(NO_DOZE),
+            sleeps_until: AtomicU64::new(AWAKE),
             thread: OnceLock::new(),
         }
     }
@@ -64,21 +64,18 @@ impl Mailbox {
         self.wake(u64::MAX);
     }
 
-    /// Wakes the shard if it sleeps, or dozes and so many bytes have been appended. To be called after the work it shall
-    /// find is visible.
+    /// Wakes the shard if it sleeps until so many bytes have been appended. To be called after the work it shall find is
+    /// visible.
     pub(crate) fn wake(&self, appended: u64) {
         // Pairs with the fences below: either we see that it sleeps, or it sees the work.
         fence(Ordering::SeqCst);
-        let is_awake = if self.asleep.load(Ordering::Relaxed) {
+        let until = self.sleeps_until.load(Ordering::Relaxed);
+        if until != AWAKE
+            && appended >= until
             // Who sees that it sleeps also sees which thread it is.
-            !self.asleep.swap(false, Ordering::Acquire)
-        } else {
-            let until = self.dozes_until.load(Ordering::Relaxed);
-            until == NO_DOZE
-                || appended < until
-                || self.dozes_until.swap(NO_DOZE, Ordering::Acquire) == NO_DOZE
-        };
-        if !is_awake && let Some(thread) = self.thread.get() {
+            && self.sleeps_until.swap(AWAKE, Ordering::Acquire) != AWAKE
+            && let Some(thread) = self.thread.get()
+        {
             thread.unpark();
         }
     }
@@ -96,52 +93,53 @@ impl Mailbox {
     /// Sleeps until woken, unless there are commands or `work` says that there is something to do.
     pub(crate) fn sleep_unless(&self, rest: Rest, work: impl Fn() -> bool) {
         let is_due = || work() || !self.commands.lock().is_empty();
-        let has_rested = match rest {
-            Rest::Light => nap(&is_due),
-            Rest::Doze(until) => self.doze(until, &is_due),
+        let is_found = match rest {
+            Rest::Light => (0..NAPS).any(|_| nap(&is_due)),
+            // Who casts as fast as possible is found by a nap.
+            Rest::Doze(until) => nap(&is_due) || (0..DOZES).any(|_| self.doze(until, &is_due)),
         };
-        if !has_rested {
-            return;
+        if !is_found {
+            self.sleep(&is_due);
         }
-        self.asleep.store(true, Ordering::Release);
-        fence(Ordering::SeqCst);
-        if is_due() {
-            self.asleep.store(false, Ordering::Relaxed);
-            return;
-        }
-        while self.asleep.load(Ordering::Relaxed) {
-            thread::park();
-        }
-        // What was written before the wake must be seen after it.
-        fence(Ordering::SeqCst);
     }
 
-    /// Dozes for a while; whether nothing came up.
-    fn doze(&self, until: u64, is_due: &impl Fn() -> bool) -> bool {
-        // Who casts as fast as possible is found at once.
-        thread::sleep(NAP);
-        (0..DOZES).all(|_| {
-            self.dozes_until.store(until, Ordering::Release);
-            fence(Ordering::SeqCst);
-            let is_due_now = is_due();
-            if !is_due_now {
-                thread::park_timeout(DOZE);
+    fn sleep(&self, is_due: &impl Fn() -> bool) {
+        if self.falls_asleep(ASLEEP, is_due) {
+            while self.sleeps_until.load(Ordering::Relaxed) != AWAKE {
+                thread::park();
             }
-            self.dozes_until.store(NO_DOZE, Ordering::Relaxed);
-            // What was written before a wake must be seen after it.
+            // What was written before the wake must be seen after it.
             fence(Ordering::SeqCst);
-            !is_due_now && !is_due()
-        })
+        }
+    }
+
+    /// Dozes for a while, unless there is something to do, which it says.
+    fn doze(&self, until: u64, is_due: &impl Fn() -> bool) -> bool {
+        let falls_asleep = self.falls_asleep(until, is_due);
+        if falls_asleep {
+            thread::park_timeout(DOZE);
+            self.sleeps_until.store(AWAKE, Ordering::Relaxed);
+        }
+        !falls_asleep
+    }
+
+    /// Says that the shard sleeps, unless there is something to do.
+    fn falls_asleep(&self, until: u64, is_due: &impl Fn() -> bool) -> bool {
+        self.sleeps_until.store(until, Ordering::Release);
+        fence(Ordering::SeqCst);
+        let is_due = is_due();
+        if is_due {
+            self.sleeps_until.store(AWAKE, Ordering::Relaxed);
+        }
+        !is_due
     }
 }
 
-/// Looks a few times; whether nothing came up.
+/// Looks, and then pauses unless there is something to do, which it says.
 fn nap(is_due: &impl Fn() -> bool) -> bool {
-    (0..NAPS).all(|_| {
-        let is_due = is_due();
-        if !is_due {
-            thread::sleep(NAP);
-        }
-        !is_due
-    })
+    let is_due = is_due();
+    if !is_due {
+        thread::sleep(NAP);
+    }
+    is_due
 }
