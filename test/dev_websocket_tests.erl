@@ -4,42 +4,31 @@
 -export([log/2]).
 
 device_test_() ->
-    {foreach, fun start/0, fun stop/1, [
-        {timeout, 60, {atom_to_list(Name), fun() -> ?MODULE:Name() end}}
-     ||
-        Name <- [
-            info_tells_uri_and_topics,
-            info_without_a_server_is_an_error,
-            a_message_reaches_each_subscriber_of_its_topics_once,
-            cast_answers_the_same_whatever_it_is_given,
-            casts_of_a_process_arrive_in_their_order,
-            a_message_without_topics_reaches_who_asked_for_everything,
-            raw_frames_are_the_message_alone,
-            the_message_limit_is_exact_on_both_paths,
-            what_is_cast_without_a_server_is_counted,
-            what_nobody_would_get_is_counted,
-            a_taken_port_is_told_and_another_one_works,
-            a_stop_tells_clients_and_a_start_serves_again,
-            settings_change_without_losing_clients,
-            a_new_address_is_served_before_the_old_one_ends,
-            a_failed_change_leaves_the_server_as_it_was,
-            a_change_of_threads_restarts_the_server,
-            bad_settings_are_named_and_change_nothing,
-            settings_may_be_named_by_binaries,
-            config_tells_every_setting,
-            stronger_sources_win,
-            a_bad_value_in_an_environment_is_logged_and_skipped
-        ]
-    ]}.
+    fresh_server:each(?MODULE, 60, #{}, [
+        info_tells_uri_and_topics,
+        info_without_a_server_is_an_error,
+        a_message_reaches_each_subscriber_of_its_topics_once,
+        cast_answers_the_same_whatever_it_is_given,
+        casts_of_a_process_arrive_in_their_order,
+        a_message_without_topics_reaches_who_asked_for_everything,
+        raw_frames_are_the_message_alone,
+        the_message_limit_is_exact_on_both_paths,
+        what_is_cast_without_a_server_is_counted,
+        what_nobody_would_get_is_counted,
+        a_taken_port_is_told_and_another_one_works,
+        a_stop_tells_clients_and_a_start_serves_again,
+        settings_change_without_losing_clients,
+        a_new_address_is_served_before_the_old_one_ends,
+        a_failed_change_leaves_the_server_as_it_was,
+        a_change_of_threads_restarts_the_server,
+        bad_settings_are_named_and_change_nothing,
+        settings_may_be_named_by_binaries,
+        config_tells_every_setting,
+        stronger_sources_win,
+        a_bad_value_in_an_environment_is_logged_and_skipped
+    ]).
 
 -compile([export_all, nowarn_export_all]).
-
-start() ->
-    ok = dev_websocket:stop(),
-    ok = dev_websocket:start(#{}).
-
-stop(_) ->
-    dev_websocket:stop().
 
 %%% What it says of itself.
 
@@ -48,7 +37,7 @@ info_tells_uri_and_topics() ->
     #{uri := Uri} = Before,
     ?assertEqual(#{uri => Uri, topics => []}, Before),
     ?assertMatch(#{scheme := "ws", path := "/ws", port := Port} when Port > 0, uri_string:parse(binary_to_list(Uri))),
-    Client = connect("topic=subscribed"),
+    Client = fresh_server:client("topic=subscribed"),
     ?assertEqual({ok, #{uri => Uri, topics => [<<"subscribed">>]}}, dev_websocket:info()),
     dev_websocket:cast(#{<<"topic">> => <<"published">>, <<"action">> => <<"Mint">>}, #{}),
     dev_websocket:cast(#{<<"topic">> => <<"subscribed">>}, #{}),
@@ -67,8 +56,8 @@ info_without_a_server_is_an_error() ->
 %%% Messages.
 
 a_message_reaches_each_subscriber_of_its_topics_once() ->
-    Both = connect("topic=prices,action:Transfer"),
-    Other = connect("topic=other"),
+    Both = fresh_server:client("topic=prices,action:Transfer"),
+    Other = fresh_server:client("topic=other"),
     Message = #{<<"topic">> => <<"prices">>, <<"action">> => <<"Transfer">>, <<"data">> => <<"x">>},
     ?assertEqual({ok, <<"OK">>}, dev_websocket:cast(Message, #{})),
     dev_websocket:cast(#{<<"topic">> => [<<"prices">>, <<"other">>], <<"data">> => <<"end">>}, #{}),
@@ -96,7 +85,7 @@ cast_answers_the_same_whatever_it_is_given() ->
     [?assertEqual({ok, <<"OK">>}, dev_websocket:cast(Term, #{})) || Term <- Terms].
 
 casts_of_a_process_arrive_in_their_order() ->
-    Clients = [connect("topic=t") || _ <- lists:seq(1, 3)],
+    Clients = [fresh_server:client("topic=t") || _ <- lists:seq(1, 3)],
     Count = 2000,
     Senders = [
         spawn_monitor(fun() ->
@@ -124,8 +113,8 @@ casts_of_a_process_arrive_in_their_order() ->
     ).
 
 a_message_without_topics_reaches_who_asked_for_everything() ->
-    Everything = connect("topic=*"),
-    Nothing = connect(""),
+    Everything = fresh_server:client("topic=*"),
+    Nothing = fresh_server:client(""),
     dev_websocket:cast(<<"plain">>, #{}),
     ?assertMatch([#{<<"topic">> := null, <<"topics">> := [], <<"data">> := <<"plain">>}], ws_client:messages(Everything, 1)),
     ws_client:send_json(Nothing, #{<<"type">> => <<"ping">>, <<"id">> => 7}),
@@ -137,7 +126,7 @@ raw_frames_are_the_message_alone() ->
     ?assertEqual(#{<<"topic">> => <<"t">>, <<"n">> => 1}, ws_client:recv_json(Client)).
 
 the_message_limit_is_exact_on_both_paths() ->
-    Client = connect("topic=*"),
+    Client = fresh_server:client("topic=*"),
     %% 65,536 bytes of text are read on a scheduler, more on a dirty one.
     lists:foreach(
         fun(Limit) ->
@@ -170,7 +159,7 @@ what_nobody_would_get_is_counted() ->
     Before = stat(<<"dropped_no_audience">>),
     dev_websocket:cast(#{<<"topic">> => <<"t">>}, #{}),
     ?assertEqual(Before + 1, stat(<<"dropped_no_audience">>)),
-    Client = connect("topic=t"),
+    Client = fresh_server:client("topic=t"),
     dev_websocket:cast(#{<<"topic">> => <<"t">>}, #{}),
     [_] = ws_client:messages(Client, 1),
     ?assertEqual(Before + 1, stat(<<"dropped_no_audience">>)).
@@ -186,22 +175,22 @@ a_taken_port_is_told_and_another_one_works() ->
     ?assertEqual(Error, dev_websocket:info()),
     ?assertEqual({ok, <<"OK">>}, dev_websocket:cast(#{}, #{})),
     ?assertEqual(ok, dev_websocket:start(#{port => 0})),
-    ?assert(ws_client:is_open(connect("topic=t"))),
+    ?assert(ws_client:is_open(fresh_server:client("topic=t"))),
     gen_tcp:close(Taken).
 
 a_stop_tells_clients_and_a_start_serves_again() ->
-    Client = connect("topic=t"),
+    Client = fresh_server:client("topic=t"),
     ?assertEqual(ok, dev_websocket:stop()),
     ?assertMatch({close, 1001, _}, ws_client:recv(Client)),
     ?assertEqual(ok, dev_websocket:stop()),
     ?assertEqual(ok, dev_websocket:start(#{})),
-    Next = connect("topic=t"),
+    Next = fresh_server:client("topic=t"),
     dev_websocket:cast(#{<<"topic">> => <<"t">>}, #{}),
     ?assertMatch([#{<<"seq">> := 1}], ws_client:messages(Next, 1)).
 
 settings_change_without_losing_clients() ->
     {ok, #{uri := Uri}} = dev_websocket:info(),
-    Client = connect("topic=t"),
+    Client = fresh_server:client("topic=t"),
     ?assertEqual(ok, dev_websocket:start(#{max_topics_per_connection => 2, commitments => true})),
     ?assertMatch({ok, #{uri := Uri}}, dev_websocket:info()),
     dev_websocket:cast(#{<<"topic">> => <<"t">>, <<"commitments">> => #{<<"a">> => 1}}, #{}),
@@ -216,18 +205,18 @@ settings_change_without_losing_clients() ->
 
 a_new_address_is_served_before_the_old_one_ends() ->
     {ok, #{uri := Old}} = dev_websocket:info(),
-    Client = connect("topic=t"),
+    Client = fresh_server:client("topic=t"),
     ?assertEqual(ok, dev_websocket:start(#{host => <<"0.0.0.0">>})),
     {ok, #{uri := New}} = dev_websocket:info(),
     ?assertNotEqual(Old, New),
     ?assert(ws_client:is_open(Client)),
-    ?assert(ws_client:is_open(connect("topic=t"))),
+    ?assert(ws_client:is_open(fresh_server:client("topic=t"))),
     ?assertEqual({error, econnrefused}, ws_client:connect(Old)).
 
 a_failed_change_leaves_the_server_as_it_was() ->
     {ok, Info} = dev_websocket:info(),
     Config = dev_websocket:config(),
-    Client = connect("topic=t"),
+    Client = fresh_server:client("topic=t"),
     {Taken, Port} = take_port(),
     ?assertMatch(
         {error, {listen, #{reason := eaddrinuse}}},
@@ -237,13 +226,13 @@ a_failed_change_leaves_the_server_as_it_was() ->
     ?assertEqual({ok, Info#{topics => [<<"t">>]}}, dev_websocket:info()),
     ?assertEqual(Config, dev_websocket:config()),
     ?assert(ws_client:is_open(Client)),
-    ?assert(ws_client:is_open(connect("topic=t"))).
+    ?assert(ws_client:is_open(fresh_server:client("topic=t"))).
 
 a_change_of_threads_restarts_the_server() ->
-    Client = connect("topic=t"),
+    Client = fresh_server:client("topic=t"),
     ?assertEqual(ok, dev_websocket:start(#{shards => 2, workers => 2})),
     ?assertMatch({close, 1012, _}, ws_client:recv(Client)),
-    ?assert(ws_client:is_open(connect("topic=t"))),
+    ?assert(ws_client:is_open(fresh_server:client("topic=t"))),
     ?assertMatch(#{shards := 2, workers := 2}, dev_websocket:config()).
 
 bad_settings_are_named_and_change_nothing() ->
@@ -357,12 +346,6 @@ a_bad_value_in_an_environment_is_logged_and_skipped() ->
 uri() ->
     {ok, #{uri := Uri}} = dev_websocket:info(),
     Uri.
-
-%% @doc A client that has been told that it is connected.
-connect(Query) ->
-    {ok, Client} = ws_client:connect(uri(), Query),
-    #{<<"type">> := <<"connection_established">>} = ws_client:recv_json(Client),
-    Client.
 
 stat(Name) ->
     maps:get(Name, dev_websocket:stats()).

@@ -9,29 +9,18 @@
 -define(COMMANDS, 1000).
 
 fault_test_() ->
-    {foreach, fun start/0, fun stop/1, [
-        {timeout, 120, {atom_to_list(Name), fun() -> ?MODULE:Name() end}}
-     ||
-        Name <- [
-            processes_killed_while_they_publish_take_nothing_with_them,
-            processes_killed_while_they_start_and_stop_leave_an_engine_that_does_both,
-            listeners_killed_at_any_time_make_room_for_the_next,
-            processes_killed_while_they_send_leave_the_connection_in_order,
-            a_thousand_starts_and_stops_at_once_are_all_answered
-        ]
-    ]}.
+    fresh_server:each(?MODULE, 120, #{max_inbound_rate => 0}, [
+        processes_killed_while_they_publish_take_nothing_with_them,
+        processes_killed_while_they_start_and_stop_leave_an_engine_that_does_both,
+        listeners_killed_at_any_time_make_room_for_the_next,
+        processes_killed_while_they_send_leave_the_connection_in_order,
+        a_thousand_starts_and_stops_at_once_are_all_answered
+    ]).
 
 -compile([export_all, nowarn_export_all]).
 
-start() ->
-    ok = dev_websocket:stop(),
-    ok = dev_websocket:start(#{max_inbound_rate => 0}).
-
-stop(_) ->
-    dev_websocket:stop().
-
 processes_killed_while_they_publish_take_nothing_with_them() ->
-    Client = client("topic=*"),
+    Client = fresh_server:client("topic=*"),
     at_rest(fun() ->
         Large = #{<<"data">> => lists:seq(1, 5000)},
         Process = integer_to_binary(erlang:unique_integer([positive])),
@@ -67,7 +56,7 @@ processes_killed_while_they_start_and_stop_leave_an_engine_that_does_both() ->
     serves().
 
 listeners_killed_at_any_time_make_room_for_the_next() ->
-    Client = client("topic=t"),
+    Client = fresh_server:client("topic=t"),
     at_rest(fun() ->
         kill([
             fun() -> dev_websocket:listen(self()) end,
@@ -88,7 +77,7 @@ listeners_killed_at_any_time_make_room_for_the_next() ->
     ok = dev_websocket:unlisten(self()).
 
 processes_killed_while_they_send_leave_the_connection_in_order() ->
-    Client = client("topic=t"),
+    Client = fresh_server:client("topic=t"),
     ok = dev_websocket:listen(self()),
     ws_client:send_json(Client, #{<<"type">> => <<"send">>, <<"data">> => <<"heard">>}),
     Connection = heard(),
@@ -187,15 +176,9 @@ settle(Holds, Show, Deadline) ->
     end.
 
 serves() ->
-    Client = client("topic=t"),
+    Client = fresh_server:client("topic=t"),
     dev_websocket:cast(#{<<"topic">> => <<"t">>}, #{}),
     ?assertMatch([_], ws_client:messages(Client, 1)).
-
-client(Query) ->
-    {ok, #{uri := Uri}} = dev_websocket:info(),
-    {ok, Client} = ws_client:connect(Uri, Query),
-    #{<<"type">> := <<"connection_established">>} = ws_client:recv_json(Client),
-    Client.
 
 contiguous(Client, Next) ->
     case ws_client:recv_json(Client) of

@@ -5,40 +5,29 @@
 -define(DEADLINE, 30000).
 
 boundary_test_() ->
-    {foreach, fun start/0, fun stop/1, [
-        {timeout, 120, {atom_to_list(Name), fun() -> ?MODULE:Name() end}}
-     ||
-        Name <- [
-            every_function_takes_any_term,
-            every_key_of_a_map_takes_any_term,
-            commands_answer_with_their_reference,
-            a_command_of_a_dead_process_still_runs,
-            commands_of_many_processes_are_all_answered,
-            the_inline_budget_is_exact,
-            the_whole_budget_is_that_of_the_largest_message,
-            an_origin_stands_in_the_frame,
-            a_bad_origin_is_named_by_its_key,
-            an_origin_is_read_from_the_budget_of_its_message,
-            json_text_is_published_as_the_message_it_is,
-            a_slot_is_published_once_and_its_events_together,
-            what_is_no_slot_is_refused,
-            the_events_of_a_slot_share_the_inline_budget,
-            an_event_beyond_the_budget_says_where_it_is,
-            what_a_caller_drops_is_counted,
-            without_a_server_everything_is_dropped,
-            a_boot_never_restarts_nor_resurrects,
-            counts_and_settings_have_their_kinds
-        ]
-    ]}.
+    fresh_server:each(?MODULE, 120, #{}, [
+        every_function_takes_any_term,
+        every_key_of_a_map_takes_any_term,
+        commands_answer_with_their_reference,
+        a_command_of_a_dead_process_still_runs,
+        commands_of_many_processes_are_all_answered,
+        the_inline_budget_is_exact,
+        the_whole_budget_is_that_of_the_largest_message,
+        an_origin_stands_in_the_frame,
+        a_bad_origin_is_named_by_its_key,
+        an_origin_is_read_from_the_budget_of_its_message,
+        json_text_is_published_as_the_message_it_is,
+        a_slot_is_published_once_and_its_events_together,
+        what_is_no_slot_is_refused,
+        the_events_of_a_slot_share_the_inline_budget,
+        an_event_beyond_the_budget_says_where_it_is,
+        what_a_caller_drops_is_counted,
+        without_a_server_everything_is_dropped,
+        a_boot_never_restarts_nor_resurrects,
+        counts_and_settings_have_their_kinds
+    ]).
 
 -compile([export_all, nowarn_export_all]).
-
-start() ->
-    ok = dev_websocket:stop(),
-    ok = dev_websocket:start(#{}).
-
-stop(_) ->
-    dev_websocket:stop().
 
 %%% Arguments.
 
@@ -180,7 +169,7 @@ the_whole_budget_is_that_of_the_largest_message() ->
 %%% Origins.
 
 an_origin_stands_in_the_frame() ->
-    Client = client("topic=*"),
+    Client = fresh_server:client("topic=*"),
     Process = process(),
     Origin = #{
         process => Process, slot => 7, hashpath => <<"h">>, path => <<"/p">>, assignment => <<"as">>,
@@ -240,7 +229,7 @@ an_origin_is_read_from_the_budget_of_its_message() ->
 
 json_text_is_published_as_the_message_it_is() ->
     ok = dev_websocket:start(#{max_message_bytes => 100}),
-    Client = client("topic=t"),
+    Client = fresh_server:client("topic=t"),
     Body = <<"{\"topic\":\"t\",\"n\":18446744073709551615,\"list\":[1,null]}">>,
     ?assertEqual(ok, hb_websocket_nif:publish_json(Body, #{source => <<"http">>})),
     [Message] = ws_client:messages(Client, 1),
@@ -258,7 +247,7 @@ json_text_is_published_as_the_message_it_is() ->
 
 a_slot_is_published_once_and_its_events_together() ->
     Process = process(),
-    Client = client(["process=", Process]),
+    Client = fresh_server:client(["process=", Process]),
     Repeated = count(<<"dropped_repeated">>),
     ok = dev_websocket:start(#{max_data_bytes => 1000}),
     ?assertEqual({ok, 1000}, hb_websocket_nif:wants_slot(Process, 5)),
@@ -273,7 +262,7 @@ a_slot_is_published_once_and_its_events_together() ->
     ok = dev_websocket:stop(),
     ok = dev_websocket:start(#{}),
     ?assertEqual({dropped, repeated}, hb_websocket_nif:wants_slot(Process, 5)),
-    After = client(["process=", Process]),
+    After = fresh_server:client(["process=", Process]),
     ?assertEqual(ok, hb_websocket_nif:publish_slot_large(Process, 1 bsl 63, [{#{<<"n">> => 3}, #{}}])),
     Told = fun(#{<<"slot">> := Slot, <<"process">> := Of, <<"data">> := #{<<"n">> := N}}) -> {Of, Slot, N} end,
     ?assertEqual([{Process, 5, 1}, {Process, 5, 2}], lists:map(Told, ws_client:messages(Client, 2))),
@@ -318,7 +307,7 @@ the_events_of_a_slot_share_the_inline_budget() ->
 an_event_beyond_the_budget_says_where_it_is() ->
     ok = dev_websocket:start(#{max_message_bytes => 1000}),
     Process = process(),
-    Client = client(["process=", Process]),
+    Client = fresh_server:client(["process=", Process]),
     Origin = #{path => <<"/get">>, topics => named},
     Events = [
         {#{<<"n">> => 1}, #{}},
@@ -413,12 +402,6 @@ process() ->
 
 count(Name) ->
     maps:get(Name, hb_websocket_nif:stats()).
-
-client(Query) ->
-    {ok, #{uri := Uri}} = dev_websocket:info(),
-    {ok, Client} = ws_client:connect(Uri, Query),
-    #{<<"type">> := <<"connection_established">>} = ws_client:recv_json(Client),
-    Client.
 
 answer(Ref) ->
     receive

@@ -33,8 +33,7 @@ listen_test_() ->
 -compile([export_all, nowarn_export_all]).
 
 start() ->
-    ok = dev_websocket:stop(),
-    ok = dev_websocket:start(#{max_inbound_rate => 0}).
+    fresh_server:start(#{max_inbound_rate => 0}).
 
 stop(_) ->
     %% A test that failed may have left another listener.
@@ -47,7 +46,7 @@ stop(_) ->
 
 a_listener_hears_and_answers() ->
     ok = dev_websocket:listen(self()),
-    Client = connect(""),
+    Client = fresh_server:client(""),
     ws_client:send_json(Client, #{<<"type">> => <<"send">>, <<"id">> => 5, <<"data">> => <<"hello">>}),
     {Connection, {text, <<"hello">>}} = heard(),
     ?assert(is_integer(Connection)),
@@ -127,7 +126,7 @@ a_connection_tells_of_itself() ->
 
 connections_are_listed_in_pages() ->
     ?assertEqual({ok, #{connections => [], cursor => done}}, dev_websocket:connections()),
-    Clients = [connect(["topic=", Topic]) || Topic <- ["a", "b", "c"]],
+    Clients = [fresh_server:client(["topic=", Topic]) || Topic <- ["a", "b", "c"]],
     {ok, #{connections := All, cursor := Last}} = dev_websocket:connections(),
     ?assertEqual([[<<"a">>], [<<"b">>], [<<"c">>]], [maps:get(topics, Known) || Known <- All]),
     ?assertEqual([false, false, false], [maps:is_key(headers, Known) || Known <- All]),
@@ -144,7 +143,7 @@ connections_are_listed_in_pages() ->
 
 an_operator_ends_a_connection() ->
     {Client, Connection} = heard_client("topic=a"),
-    Other = connect("topic=a"),
+    Other = fresh_server:client("topic=a"),
     ?assertEqual(ok, dev_websocket:disconnect(Connection)),
     ?assertMatch({close, 1008, <<"disconnected by the operator">>}, ws_client:recv(Client)),
     until(fun() -> dev_websocket:disconnect(Connection) =:= {error, no_connection} end),
@@ -153,7 +152,7 @@ an_operator_ends_a_connection() ->
     ?assertMatch([#{<<"seq">> := 1}], ws_client:messages(Other, 1)).
 
 nobody_hears_before_and_after() ->
-    Client = connect(""),
+    Client = fresh_server:client(""),
     Unheard = fun(Id) ->
         ws_client:send_json(Client, #{<<"type">> => <<"send">>, <<"id">> => Id, <<"data">> => <<"x">>}),
         ?assertMatch(#{<<"id">> := Id, <<"code">> := <<"no_listener">>}, ws_client:recv_json(Client))
@@ -173,7 +172,7 @@ a_second_listener_is_refused() ->
     ?assertEqual({error, {already_listening, Test}}, dev_websocket:listen(Other)),
     ?assertEqual(ok, dev_websocket:listen(Test)),
     ?assertEqual(ok, dev_websocket:unlisten(Other)),
-    Client = connect(""),
+    Client = fresh_server:client(""),
     say(Client, 1),
     {_, {text, <<"1">>}} = heard(),
     ok = dev_websocket:unlisten(Test),
@@ -185,7 +184,7 @@ a_second_listener_is_refused() ->
 a_listener_that_dies_makes_room() ->
     {Listener, Monitor} = spawn_monitor(fun() -> receive stop -> ok end end),
     ok = dev_websocket:listen(Listener),
-    Client = connect(""),
+    Client = fresh_server:client(""),
     [say(Client, N) || N <- lists:seq(1, 10)],
     Listener ! stop,
     receive {'DOWN', Monitor, process, Listener, normal} -> ok end,
@@ -203,7 +202,7 @@ a_proxy_that_is_killed_makes_room() ->
     Monitor = monitor(process, Proxy),
     exit(Proxy, kill),
     receive {'DOWN', Monitor, process, Proxy, killed} -> ok end,
-    Client = connect(""),
+    Client = fresh_server:client(""),
     ws_client:send_json(Client, #{<<"type">> => <<"send">>, <<"data">> => <<"x">>}),
     ?assertMatch(#{<<"code">> := <<"no_listener">>}, ws_client:recv_json(Client)),
     ?assertEqual(ok, dev_websocket:listen(self())),
@@ -242,7 +241,7 @@ a_sleeping_listener_holds_clients_back() ->
 options_can_be_changed() ->
     Listener = spawn_link(fun() -> receive stop -> ok end end),
     ok = dev_websocket:listen(Listener, #{max_queue => 1}),
-    Client = connect(""),
+    Client = fresh_server:client(""),
     [say(Client, N) || N <- lists:seq(1, 100)],
     Length = fun() -> element(2, process_info(Listener, message_queue_len)) end,
     until(fun() -> Length() =:= 1 end),
@@ -277,12 +276,12 @@ a_listener_stays_over_a_restart() ->
     ?assertEqual({error, stopped}, dev_websocket:send(First, <<"x">>)),
     ?assertEqual({error, stopped}, dev_websocket:connection(First)),
     ok = dev_websocket:start(#{}),
-    Client = connect(""),
+    Client = fresh_server:client(""),
     say(Client, 1),
     {Second, {text, <<"1">>}} = heard(),
     ?assert(Second > First),
     ok = dev_websocket:start(#{shards => 3}),
-    Again = connect(""),
+    Again = fresh_server:client(""),
     say(Again, 2),
     {Third, {text, <<"2">>}} = heard(),
     ok = ws_client:abort(Again),
@@ -293,7 +292,7 @@ a_listener_stays_over_a_restart() ->
     ok = dev_websocket:stop(),
     ok = dev_websocket:listen(self()),
     ok = dev_websocket:start(#{}),
-    Last = connect(""),
+    Last = fresh_server:client(""),
     say(Last, 3),
     {_, {text, <<"3">>}} = heard().
 
@@ -303,7 +302,7 @@ copies_of_the_device_share_the_listener() ->
     try
         ok = Copy:listen(self()),
         ?assertEqual(ok, dev_websocket:listen(self())),
-        Client = connect(""),
+        Client = fresh_server:client(""),
         say(Client, 1),
         {Connection, {text, <<"1">>}} = heard(),
         ok = Copy:send(Connection, 7),
@@ -356,15 +355,10 @@ uri() ->
     {ok, #{uri := Uri}} = dev_websocket:info(),
     Uri.
 
-connect(Query) ->
-    {ok, Client} = ws_client:connect(uri(), Query),
-    #{<<"type">> := <<"connection_established">>} = ws_client:recv_json(Client),
-    Client.
-
 %% @doc A client with the number of its connection; the test listens.
 heard_client(Query) ->
     ok = dev_websocket:listen(self()),
-    Client = connect(Query),
+    Client = fresh_server:client(Query),
     say(Client, 0),
     {Connection, {text, <<"0">>}} = heard(),
     {Client, Connection}.

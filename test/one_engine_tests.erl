@@ -1,29 +1,18 @@
-%% @doc There is one engine in a VM, however often and in whatever order its modules
-%% are loaded, and its clients notice nothing.
+%%% @doc There is one engine in a VM, however often and in whatever order its modules
+%%% are loaded, and its clients notice nothing.
 -module(one_engine_tests).
 -include_lib("eunit/include/eunit.hrl").
 
 one_engine_test_() ->
-    {foreach, fun start/0, fun stop/1, [
-        {timeout, 120, {atom_to_list(Name), fun() -> ?MODULE:Name() end}}
-     ||
-        Name <- [
-            a_reload_keeps_the_server_and_its_clients,
-            a_purge_and_a_load_find_the_same_server,
-            the_device_can_be_reloaded,
-            copies_of_the_device_share_one_server,
-            the_application_stops_and_starts_the_server
-        ]
-    ]}.
+    fresh_server:each(?MODULE, 120, #{}, [
+        a_reload_keeps_the_server_and_its_clients,
+        a_purge_and_a_load_find_the_same_server,
+        the_device_can_be_reloaded,
+        copies_of_the_device_share_one_server,
+        the_application_stops_and_starts_the_server
+    ]).
 
 -compile([export_all, nowarn_export_all]).
-
-start() ->
-    ok = dev_websocket:stop(),
-    ok = dev_websocket:start(#{}).
-
-stop(_) ->
-    dev_websocket:stop().
 
 a_reload_keeps_the_server_and_its_clients() ->
     {Info, Client} = serve(),
@@ -97,9 +86,7 @@ the_application_stops_and_starts_the_server() ->
 
 %% @doc The server as `info' tells it, and a client of it.
 serve() ->
-    {ok, #{uri := Uri}} = dev_websocket:info(),
-    {ok, Client} = ws_client:connect(Uri, "topic=t"),
-    #{<<"type">> := <<"connection_established">>} = ws_client:recv_json(Client),
+    Client = fresh_server:client("topic=t"),
     {dev_websocket:info(), Client}.
 
 still_serves(Info, Client) ->
