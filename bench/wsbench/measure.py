@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from .procs import Failure
 from .servers import Load, Server
-from .stats import interval_of_median, median
+from .stats import interval_of_median, median, paired_ratios
 
 MIB = 1 << 20
 MOST_BURSTS = 10
@@ -76,11 +76,12 @@ def measuring(server, load, pairs, count=500, size=200):
         # Which of them comes first changes, as the second may find something warmer.
         for is_on in (True, False) if number % 2 else (False, True):
             server.ask(10, cmd="measure", on=is_on)
-            results[is_on].append(_phase(server, load, count, command))
-    figures = {"pairs": pairs, "deliveries": sum(result["deliveries"] for result in results[True]), **_faults(results[True] + results[False])}
-    for name, of in (("rate", lambda result: result["deliveries"] / result["elapsed_ns"]),
-                     ("cpu", lambda result: result["cpu"] / result["deliveries"])):
-        ratios = [of(on) / of(off) for on, off in zip(results[True], results[False])]
+            result = _phase(server, load, count, command)
+            result["rate"] = result["deliveries"] / result["elapsed_ns"]
+            results[is_on].append(result)
+    figures = {"pairs": pairs, **_faults(results[True] + results[False])}
+    for name in ("rate", "cpu"):
+        ratios = paired_ratios(results[True], results[False], name)
         figures[f"{name}_ratio"] = median(ratios)
         figures[f"{name}_ratio_low"], figures[f"{name}_ratio_high"] = interval_of_median(ratios)
     return figures

@@ -28,7 +28,11 @@ def ratio(a, b):
     return a / b if a is not None and b else None
 
 
+def paired_ratios(ours, theirs, field):
+    """Our figure by theirs in the same round, for each round: drift of the machine cancels out."""
+    return [ratio(a.get(field), b.get(field)) for a, b in zip(ours, theirs) if a and b]
+
+
 def paired_ratio(ours, theirs, field):
-    """The median over rounds of our figure by theirs in the same round: drift of the machine cancels out."""
-    pairs = [ratio(a.get(field), b.get(field)) for a, b in zip(ours, theirs) if a and b]
-    return median(pairs)
+    """The median of the ratios."""
+    return median(paired_ratios(ours, theirs, field))

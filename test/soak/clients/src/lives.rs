@@ -284,11 +284,12 @@ async fn raw(world: &Rc<World>) -> Result<(), String> {
             }
             Some(Ok(Ws::Ping(_) | Ws::Pong(_))) => {}
             Some(Ok(other)) => return Err(format!("an unexpected frame: {other:?}")),
-            // The close frame was read too late to be answered.
-            None | Some(Err(_)) if is_closing => return Ok(()),
-            // Too slow even for its close frame; that so many were too slow is checked in the end.
+            // Its close frame may be read too late to be answered, or by who is too slow not at all; then how many were
+            // too slow is checked.
             None | Some(Err(_)) => {
-                world.tally.closed_with(BROKEN);
+                if !is_closing {
+                    world.tally.closed_with(BROKEN);
+                }
                 return Ok(());
             }
         }
