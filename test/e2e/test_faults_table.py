@@ -52,7 +52,7 @@ class FaultsTable(unittest.TestCase):
         named = {name for row in rows() for name in re.findall(r"`(\w+\.\w+)`", row[3])}
         found = {f"{module}.{name}" for module, names in tests().items() if module.startswith(COMPLETE) for name in names}
         with open(os.path.join(ROOT, f"test/{COMPLETE_IN_ERLANG}.erl"), encoding="utf-8") as source:
-            generated = re.search(r"Name <- \[(.*?)\]", source.read(), re.S).group(1)
-        found |= {f"{COMPLETE_IN_ERLANG}.{name}" for name in re.findall(r"\w+", generated)}
+            listed = re.search(r"fresh_server:each\([^\[]*\[(.*?)\]", source.read(), re.S).group(1)
+        found |= {f"{COMPLETE_IN_ERLANG}.{name}" for name in re.findall(r"\w+", listed)}
         self.assertGreater(len(found), 40)
         self.assertEqual(found - named, set())

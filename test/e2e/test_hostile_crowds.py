@@ -76,9 +76,11 @@ class OutOfDescriptors(unittest.IsolatedAsyncioTestCase):
         with RawClient(uri).upgrade("/ws?topic=healthy") as healthy:
             crowd = Crowd(uri, 2 * self.LIMIT, "/ws?topic=last")
             self.addCleanup(crowd.close)
+            # Some that were accepted are still in their handshake: more than these can be served in the end.
             connected = vm.settle('maps:get(<<"accept_failures">>, S) > 0')["connections"]
-            self.assertLess(connected, self.LIMIT)
-            self.assertEqual(crowd.until([ESTABLISHED], connected - 1), connected - 1)
+            established = crowd.until([ESTABLISHED], connected - 1)
+            self.assertGreaterEqual(established, connected - 1)
+            self.assertLess(established, self.LIMIT)
 
             # The server's pings are the clock. Trying without a pause would give a hundred thousand failures from one to
             # the next, and take a core.
