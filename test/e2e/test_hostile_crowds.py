@@ -5,7 +5,7 @@ import unittest
 from support.clients import PythonClient
 from support.crowd import Crowd, most_connections
 from support.hostile import HostileTest
-from support.process import Process
+from support.process import Process, settle
 from support.raw import PING, PONG, RawClient
 from support.vm import Vm
 
@@ -107,7 +107,7 @@ class OutOfDescriptors(unittest.IsolatedAsyncioTestCase):
                 crowd.leave([ESTABLISHED])
             self.assertEqual(served, 2 * self.LIMIT)
         vm.await_connections(0)
-        self.assertEqual(process.descriptors(), descriptors)
+        self.assertEqual(await settle(process.descriptors, descriptors), descriptors)
         client = await PythonClient.connect(f"{uri}?topic=healthy")
         await client.frame()
         vm.cast('#{<<"topic">> => <<"healthy">>, <<"data">> => <<"after">>}')

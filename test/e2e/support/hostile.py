@@ -6,9 +6,8 @@ import time
 
 from .case import EngineTest
 from .clients import NodeClient, PythonClient
-from .process import Process
+from .process import DEADLINE, Process, settle
 
-DEADLINE = 60
 KIB, MIB = 1024, 1024 * 1024
 
 # What the engine allows itself beside the settings.
@@ -118,10 +117,7 @@ class HostileTest(EngineTest):
 
     async def is_at_rest(self, expected):
         """Waits until everything is as it was before."""
-        deadline = time.monotonic() + DEADLINE
-        while (now := self.rest()) != expected and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
-        self.assertEqual(now, expected)
+        self.assertEqual(await settle(self.rest, expected), expected)
 
     async def attack(self, act, *arguments):
         """Runs what blocks beside the healthy clients."""

@@ -1,9 +1,21 @@
 """What the system knows of a process: its memory, file descriptors, threads and CPU time."""
 
+import asyncio
 import collections
 import os
+import time
 
+DEADLINE = 60
 TICKS = os.sysconf("SC_CLK_TCK")
+
+
+async def settle(look, expected):
+    """Looks until there is what is expected, for a minute at the most. Gives what was seen last: the system does not say
+    when a descriptor is closed, and a connection counts as gone before its writer has let go of it."""
+    deadline = time.monotonic() + DEADLINE
+    while (seen := look()) != expected and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    return seen
 
 
 class Process:
