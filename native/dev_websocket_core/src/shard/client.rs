@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 
 use super::batch::Batch;
 use super::command::{Format, SlowPolicy};
+use super::frames::Frames;
 use super::outbox::{Outbox, Sent};
 use super::registry::{EntryIndex, Seq};
 use super::replay::{Replay, Selection};
@@ -80,12 +81,12 @@ impl Client {
     pub(crate) fn deliver(
         &mut self,
         batch: &Batch,
-        seqs: &[Seq],
+        frames: Frames<'_>,
         limit: usize,
         sent: &mut Sent,
         shared: &Shared,
     ) -> io::Result<()> {
-        let counters = &shared.counters;
+        let (counters, seqs) = (&shared.counters, frames.seqs);
         let matched = batch.messages(seqs);
         sent.matched += matched;
         if self.is_muted {
@@ -104,7 +105,7 @@ impl Client {
         if self.outbox.is_empty() {
             let stream = &self.link.stream;
             self.outbox
-                .send(batch, seqs, sent, |slices| write(stream, slices))?;
+                .send(batch, frames, sent, |slices| write(stream, slices))?;
             if self.outbox.is_blocked() {
                 self.link.block();
             }

@@ -11,12 +11,14 @@ mod batch;
 mod client;
 pub(crate) mod command;
 mod commands;
+mod frames;
 pub(crate) mod mailbox;
 mod outbox;
 mod recovery;
 pub(crate) mod registry;
 mod replay;
 mod replaying;
+mod runs;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use slab::Slab;
 use self::batch::Batch;
 use self::client::Client;
 use self::command::{Command, ConnectionId};
+use self::frames::Frames;
 use self::mailbox::{Mailbox, Rest};
 use self::outbox::Sent;
 use self::registry::{ConnectionIndex, Registry, Seq};
@@ -235,11 +238,14 @@ impl Shard {
         };
         client.is_queued = false;
         fault_point!("shard::serve");
-        let seqs = match client.active.as_slice() {
-            [entry] if client.selection.is_plain() => self.registry.after(*entry, client.served),
+        let frames = match client.active.as_slice() {
+            [entry] if client.selection.is_plain() => {
+                self.registry
+                    .frames_after(*entry, client.served, client.format, &self.batch)
+            }
             active if client.selection.is_plain() => {
                 self.registry.merge(active, client.served, &mut self.merged);
-                &self.merged
+                Frames::scattered(&self.merged)
             }
             active => {
                 let (templates, topics): (Vec<_>, Vec<_>) = active
@@ -253,12 +259,12 @@ impl Shard {
                     self.merged
                         .retain(|seq| of_topics.binary_search(seq).is_ok());
                 }
-                &self.merged
+                Frames::scattered(&self.merged)
             }
         };
         let result = client.deliver(
             &self.batch,
-            seqs,
+            frames,
             self.pending_limit,
             &mut self.sent,
             &self.shared,

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::batch::Batch;
 use super::command::Format;
-use super::registry::Seq;
+use super::frames::{Frames, length, parts, parts_per_frame};
 use crate::event;
 use crate::protocol::{GapReason, Reply};
 use crate::publication::Publication;
@@ -176,17 +176,20 @@ impl Outbox {
     pub(crate) fn send(
         &mut self,
         batch: &Batch,
-        seqs: &[Seq],
+        frames: Frames<'_>,
         sent: &mut Sent,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<()> {
         debug_assert!(self.entries.is_empty());
-        let mut rest = seqs;
+        let mut rest = frames.seqs;
+        let (mut joined, mut chunk) = (frames.joined, frames.joined_count);
         while !rest.is_empty() {
             let mut slices = Slices::new();
-            let mut chunk = 0;
-            let mut bytes = 0;
-            for seq in rest.iter().take(self.per_write()) {
+            let mut bytes = joined.len();
+            if chunk > 0 {
+                slices.push(IoSlice::new(joined));
+            }
+            for seq in rest[chunk..].iter().take(self.per_write()) {
                 bytes += push_slices(&mut slices, batch.get(*seq), self.format);
                 chunk += 1;
             }
@@ -194,6 +197,7 @@ impl Outbox {
             if result.as_ref().is_ok_and(|taken| *taken == bytes) {
                 sent.publications += batch.messages(&rest[..chunk]);
                 rest = &rest[chunk..];
+                (joined, chunk) = (&[], 0);
                 continue;
             }
             // The first frames may be complete; the others wait, the one that is cut at their head.
@@ -411,47 +415,19 @@ impl Outbox {
     }
 
     fn length(&self, publication: &Publication) -> usize {
-        match self.format {
-            Format::Json => publication.json_frame().len(),
-            Format::Raw => {
-                let (header, data) = publication.raw_frame();
-                header.len() + data.len()
-            }
-            Format::Events => publication.event().iter().map(|part| part.len()).sum(),
-        }
+        length(publication, self.format)
     }
 
-    /// Publications that fit into one write.
+    /// Publications that fit into one write beside one slice.
     fn per_write(&self) -> usize {
-        match self.format {
-            Format::Json => MAX_SLICES,
-            Format::Raw => MAX_SLICES / 2,
-            Format::Events => MAX_SLICES / 3,
-        }
+        (MAX_SLICES - 1) / parts_per_frame(self.format)
     }
 }
 
 fn push_slices<'s>(slices: &mut Slices<'s>, publication: &'s Publication, format: Format) -> usize {
-    match format {
-        Format::Json => {
-            let frame = publication.json_frame();
-            slices.push(IoSlice::new(frame));
-            frame.len()
-        }
-        Format::Raw => {
-            let (header, data) = publication.raw_frame();
-            slices.push(IoSlice::new(header));
-            slices.push(IoSlice::new(data));
-            header.len() + data.len()
-        }
-        Format::Events => {
-            let parts = publication.event();
-            parts
-                .iter()
-                .for_each(|part| slices.push(IoSlice::new(part)));
-            parts.iter().map(|part| part.len()).sum()
-        }
-    }
+    let parts = parts(publication, format);
+    slices.extend(parts.iter().map(|part| IoSlice::new(part)));
+    parts.iter().map(|part| part.len()).sum()
 }
 
 /// One write; 0 when the socket takes nothing now.

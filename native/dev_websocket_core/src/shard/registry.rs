@@ -8,6 +8,10 @@ use std::collections::HashMap;
 
 use slab::Slab;
 
+use super::batch::Batch;
+use super::command::Format;
+use super::frames::Frames;
+use super::runs::Runs;
 use crate::directory::Directory;
 use crate::message::template::Template;
 use crate::pattern::Pattern;
@@ -42,6 +46,7 @@ pub(crate) struct Registry {
     patterns: PatternCache<EntryIndex>,
     templates: TemplateIndex<EntryIndex>,
     entries: Slab<Entry>,
+    runs: Runs,
     /// Entries with publications of the batch.
     listed: Vec<EntryIndex>,
     /// Those that got one since the subscribers were last told.
@@ -68,6 +73,14 @@ impl Entry {
             is_touched: false,
         }
     }
+
+    /// Where the publications after `seq` begin.
+    fn place_after(&self, seq: Seq) -> usize {
+        match self.seqs.first() {
+            Some(first) if *first > seq => 0,
+            _ => self.seqs.partition_point(|listed| *listed <= seq),
+        }
+    }
 }
 
 impl Registry {
@@ -81,6 +94,7 @@ impl Registry {
             patterns: PatternCache::new(CACHED_TOPICS),
             templates: TemplateIndex::new(),
             entries,
+            runs: Runs::default(),
             listed: Vec::new(),
             touched: Vec::new(),
             found: Vec::new(),
@@ -139,6 +153,7 @@ impl Registry {
         if !subscribers.is_empty() || index == EVERYTHING {
             return;
         }
+        self.runs.forget(index);
         match self.entries.remove(index as usize).subscription {
             Subscription::Everything => {}
             Subscription::Topic(topic) => {
@@ -242,11 +257,27 @@ impl Registry {
 
     /// The publications of the batch after `seq` that belong there, in order.
     pub(crate) fn after(&self, index: EntryIndex, seq: Seq) -> &[Seq] {
-        let seqs = self.entries[index as usize].seqs.as_slice();
-        match seqs.first() {
-            Some(first) if *first > seq => seqs,
-            _ => &seqs[seqs.partition_point(|listed| *listed <= seq)..],
-        }
+        let entry = &self.entries[index as usize];
+        &entry.seqs[entry.place_after(seq)..]
+    }
+
+    /// The same, with as many of their frames as possible in one piece.
+    pub(crate) fn frames_after(
+        &mut self,
+        index: EntryIndex,
+        seq: Seq,
+        format: Format,
+        batch: &Batch,
+    ) -> Frames<'_> {
+        let entry = &self.entries[index as usize];
+        let start = entry.place_after(seq);
+        self.runs.join(
+            (index, entry.subscribers.len()),
+            &entry.seqs,
+            start,
+            format,
+            batch,
+        )
     }
 
     /// The publications after `seq` that belong to any of these entries, in order.
@@ -267,6 +298,7 @@ impl Registry {
                 entry.seqs.shrink_to(KEPT_SEQS);
             }
         }
+        self.runs.end_batch();
     }
 
     /// Of which kind the subscription there is.

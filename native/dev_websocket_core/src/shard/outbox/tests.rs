@@ -1,5 +1,6 @@
 use super::*;
 use crate::publication::tests::publication;
+use crate::shard::registry::Seq;
 use proptest::prelude::*;
 
 /// A socket that takes a given number of bytes, then blocks until it is given more room.
@@ -64,9 +65,38 @@ fn batch(seqs: impl Iterator<Item = Seq>) -> Batch {
 }
 
 fn send(outbox: &mut Outbox, batch: &Batch, seqs: &[Seq], socket: &mut Socket) -> Sent {
+    send_frames(outbox, batch, Frames::scattered(seqs), socket)
+}
+
+/// The frames of the first of them are in one piece.
+fn send_joined(
+    outbox: &mut Outbox,
+    batch: &Batch,
+    seqs: &[Seq],
+    joined_count: usize,
+    socket: &mut Socket,
+) -> Sent {
+    let joined: Vec<u8> = seqs[..joined_count]
+        .iter()
+        .flat_map(|seq| batch.get(*seq).json_frame().to_vec())
+        .collect();
+    let frames = Frames {
+        seqs,
+        joined: &joined,
+        joined_count,
+    };
+    send_frames(outbox, batch, frames, socket)
+}
+
+fn send_frames(
+    outbox: &mut Outbox,
+    batch: &Batch,
+    frames: Frames<'_>,
+    socket: &mut Socket,
+) -> Sent {
     let mut sent = Sent::default();
     outbox
-        .send(batch, seqs, &mut sent, |slices| socket.write(slices))
+        .send(batch, frames, &mut sent, |slices| socket.write(slices))
         .unwrap();
     sent
 }
@@ -101,6 +131,18 @@ fn an_open_socket_takes_the_batch_in_one_write() {
     assert_eq!((sent.publications, sent.writes), (500, 1));
     assert!(outbox.is_empty() && !outbox.is_blocked());
     assert_eq!(socket.numbers(), (1..=500).collect::<Vec<_>>());
+}
+
+#[test]
+fn more_than_one_write_can_name_follows_in_another() {
+    let batch = batch(1..=5000);
+    for (joined, writes) in [(0, 5), (1, 5), (3000, 2), (4999, 1), (5000, 1)] {
+        let mut socket = Socket::with_room(usize::MAX);
+        let mut outbox = Outbox::new(Format::Json);
+        let sent = send_joined(&mut outbox, &batch, &seqs(1..=5000), joined, &mut socket);
+        assert_eq!((sent.publications, sent.writes), (5000, writes), "{joined}");
+        assert_eq!(socket.numbers(), (1..=5000).collect::<Vec<_>>());
+    }
 }
 
 #[test]
@@ -208,7 +250,12 @@ fn a_broken_socket_is_an_error() {
     let broken = |_: &[IoSlice<'_>]| Err(io::ErrorKind::BrokenPipe.into());
     assert!(
         outbox
-            .send(&batch, &[1, 2], &mut Sent::default(), broken)
+            .send(
+                &batch,
+                Frames::scattered(&[1, 2]),
+                &mut Sent::default(),
+                broken
+            )
             .is_err()
     );
     // Nothing is lost without being counted.
@@ -219,17 +266,18 @@ proptest! {
     /// However the socket cuts the stream, what arrives is whole frames in order, and each publication is
     /// delivered or counted in a gap.
     #[test]
-    fn nothing_is_lost_unseen(steps in prop::collection::vec((0_usize..2000, 0_u64..20, 0_usize..4000), 1..40)) {
+    fn nothing_is_lost_unseen(steps in prop::collection::vec((0_usize..2000, 0_u64..20, 0_usize..20, 0_usize..4000), 1..40)) {
         let mut socket = Socket::default();
         let mut outbox = Outbox::new(Format::Json);
         let (mut next, mut delivered, mut dropped) = (1, 0, 0);
-        for (room, count, limit) in steps {
+        for (room, count, joined, limit) in steps {
             socket.room = room;
             let batch = batch(next..next + count);
             let range = seqs(next..=next + count - 1);
             next += count;
             if outbox.is_empty() {
-                delivered += send(&mut outbox, &batch, &range, &mut socket).publications;
+                let joined = joined.min(range.len());
+                delivered += send_joined(&mut outbox, &batch, &range, joined, &mut socket).publications;
             } else {
                 range.iter().for_each(|seq| outbox.push(batch.get(*seq).clone()));
                 delivered += flush(&mut outbox, &mut socket).publications;
