@@ -13,6 +13,7 @@ use crate::message::template::Template;
 use crate::protocol::regex;
 use crate::publication::{Draft, Publication};
 use crate::shard::registry::{ConnectionIndex, Registry};
+use crate::spares::Spares;
 use crate::subscription::Subscription;
 use crate::topic::Topics;
 
@@ -28,7 +29,15 @@ impl Frame {
     #[must_use]
     pub fn assemble(topics: Topics, message: &Value<'_>, seq: u64) -> Self {
         #[allow(clippy::expect_used, reason = "a benchmark's own messages are small")]
-        let draft = Draft::encode(topics, message, &UNKNOWN, 1 << 20, false).expect("small enough");
+        let draft = Draft::encode(
+            &Spares::default(),
+            topics,
+            message,
+            &UNKNOWN,
+            1 << 20,
+            false,
+        )
+        .expect("small enough");
         Self(draft.number(seq))
     }
 
@@ -44,7 +53,14 @@ impl Frame {
         commitments: bool,
         seq: u64,
     ) -> Result<Self, Rejected> {
-        let draft = Draft::encode(topics, message, origin, limit, commitments)?;
+        let draft = Draft::encode(
+            &Spares::default(),
+            topics,
+            message,
+            origin,
+            limit,
+            commitments,
+        )?;
         Ok(Self(draft.number(seq)))
     }
 

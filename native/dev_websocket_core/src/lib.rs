@@ -55,6 +55,7 @@ mod settings;
 mod shard;
 mod shared;
 mod slots;
+mod spares;
 mod subscription;
 mod sync;
 mod template_index;

@@ -209,10 +209,10 @@ impl Log {
         }
     }
 
-    /// Forgets the oldest publications until the history fits into its bytes.
+    /// Forgets the oldest publications until the history fits into its bytes, and gives those that no reader is at.
     ///
-    /// This is for a reader to do, not for those who publish: freeing a segment takes as long as many casts.
-    pub(crate) fn trim(&self, history_limit: usize) {
+    /// This is for a reader to do, not for those who publish: giving up a segment takes as long as many casts.
+    pub(crate) fn trim(&self, history_limit: usize) -> Vec<Arc<Publication>> {
         let mut forgotten = Vec::new();
         let mut head = self.head.lock();
         while head.history_bytes > history_limit
@@ -222,7 +222,12 @@ impl Log {
             forgotten.push(segment);
         }
         drop(head);
-        drop(forgotten);
+        forgotten
+            .into_iter()
+            .filter_map(Arc::into_inner)
+            .flat_map(|mut segment| std::mem::take(&mut segment.slots))
+            .filter_map(|mut slot| slot.take())
+            .collect()
     }
 
     /// The number of the newest publication, 0 before the first.

@@ -13,6 +13,7 @@ use crate::message::Value;
 use crate::message::json::{JsonWriter, TooLong};
 use crate::message::origin::{Origin, with_origin};
 use crate::protocol::{GapReason, Reply};
+use crate::spares::Spares;
 use crate::topic::{Topic, Topics};
 
 /// Room for the frame header and the fields that are known only once the publication has its number, of 20 digits at the
@@ -37,7 +38,7 @@ const DATA: &str = r#","data":"#;
 pub(crate) struct Draft(Arc<Publication>);
 
 /// A message with its place in the order, ready for the sockets.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Publication {
     seq: u64,
     /// When it was cast, in nanoseconds since 1970.
@@ -65,11 +66,12 @@ struct Loss {
 }
 
 impl Draft {
-    /// Encodes a message with its topics.
+    /// Encodes a message with its topics, in memory that is to spare.
     ///
     /// # Errors
     /// [`Rejected::TooLarge`] when the data is larger than `limit` bytes of JSON.
     pub(crate) fn encode(
+        spares: &Spares,
         topics: Topics,
         message: &Value<'_>,
         origin: &Origin<'_>,
@@ -77,7 +79,9 @@ impl Draft {
         commitments: bool,
     ) -> Result<Self, Rejected> {
         let names: usize = topics.iter().map(|topic| topic.name().len() + 3).sum();
-        let mut buffer = Vec::with_capacity(HEADROOM + 2 * names + FIELDS + message.size_hint());
+        let room = HEADROOM + 2 * names + FIELDS + message.size_hint();
+        let mut spare = spares.take(room);
+        let mut buffer = spare.take_buffer(room);
         buffer.resize(HEADROOM, 0);
         let cast_at = now_nanos();
         let origin_start = write_fields(&mut buffer, cast_at / NANOS, &topics, origin);
@@ -90,18 +94,15 @@ impl Draft {
         let footprint = size_of::<Publication>()
             + buffer.capacity()
             + topics.iter().map(Topic::footprint).sum::<usize>();
-        Ok(Self(Arc::new(Publication {
-            seq: 0,
+        Ok(Self(spare.fill(Publication {
             cast_at,
             topics,
             buffer,
-            frame_start: 0,
             origin_start,
             raw_header: frame::text_header(data.len()),
             data,
             footprint,
-            loss: None,
-            event_end: OnceLock::new(),
+            ..Publication::default()
         })))
     }
 
@@ -135,17 +136,11 @@ impl Draft {
     fn of_loss(topics: Topics, loss: Loss) -> Self {
         let names = topics.iter().map(Topic::footprint).sum::<usize>();
         Self(Arc::new(Publication {
-            seq: 0,
             cast_at: now_nanos(),
             topics,
-            buffer: Vec::new(),
-            frame_start: 0,
-            origin_start: 0,
-            data: 0..0,
-            raw_header: ArrayVec::new(),
             footprint: size_of::<Publication>() + LOSS_FRAME + names,
             loss: Some(loss),
-            event_end: OnceLock::new(),
+            ..Publication::default()
         }))
     }
 
@@ -170,6 +165,25 @@ impl Draft {
 }
 
 impl Publication {
+    /// None yet, with so many bytes of memory that has been touched.
+    pub(crate) fn spare(bytes: usize) -> Self {
+        Self {
+            // Zeros could be had without touching anything.
+            buffer: vec![u8::MAX; bytes],
+            ..Self::default()
+        }
+    }
+
+    /// Takes its memory; nothing is left of it.
+    pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+
+    /// Bytes of its buffer.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Writes what stands before the fields: header, type and number. A loss is written as a whole.
     fn number(&mut self, seq: u64) {
         self.seq = seq;
@@ -318,7 +332,15 @@ pub(crate) mod tests {
             .iter()
             .map(|name| Topic::new(name).unwrap())
             .collect();
-        Draft::encode(topics, &Value::Text(data.into()), &UNKNOWN, 1 << 20, false).unwrap()
+        Draft::encode(
+            &Spares::default(),
+            topics,
+            &Value::Text(data.into()),
+            &UNKNOWN,
+            1 << 20,
+            false,
+        )
+        .unwrap()
     }
 
     fn payload(frame: &[u8]) -> serde_json::Value {
@@ -361,6 +383,7 @@ pub(crate) mod tests {
         let encode = |length: usize| {
             let text = "d".repeat(length);
             Draft::encode(
+                &Spares::default(),
                 Topics::new(),
                 &Value::Text(text.into()),
                 &UNKNOWN,

@@ -159,7 +159,14 @@ impl Server {
             counters.topics_excess.add(set.excess);
             counters.topics_invalid.add(set.invalid);
             let limit = size(settings.max_message_bytes);
-            Draft::encode(set.topics, message, origin, limit, settings.commitments)
+            Draft::encode(
+                &self.shared.spares,
+                set.topics,
+                message,
+                origin,
+                limit,
+                settings.commitments,
+            )
         })
     }
 
@@ -175,7 +182,14 @@ impl Server {
                 let message = message.as_ref().unwrap_or(&Value::Null);
                 let topics = active.topic_rules.topics_with(message, origin).topics;
                 let stub = origin.in_place_of_data();
-                Draft::encode(topics, &stub, origin, usize::MAX, false)
+                Draft::encode(
+                    &self.shared.spares,
+                    topics,
+                    &stub,
+                    origin,
+                    usize::MAX,
+                    false,
+                )
             }
             Some(draft) => draft,
         }

@@ -27,6 +27,7 @@ use crate::settings::Settings;
 use crate::shard::command::ConnectionId;
 use crate::shard::mailbox::Mailbox;
 use crate::slots::Slots;
+use crate::spares::Spares;
 
 /// The path of the WebSocket endpoint.
 pub(crate) const WEBSOCKET_PATH: &str = "/ws";
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) connections: Connections,
     pub(crate) inbound: Arc<Inbound>,
     pub(crate) slots: Arc<Slots>,
+    pub(crate) spares: Spares,
     next_shard: AtomicUsize,
 }
 
@@ -122,6 +124,7 @@ impl Shared {
             connections: Connections::default(),
             inbound,
             slots,
+            spares: Spares::default(),
             next_shard: AtomicUsize::new(0),
         })
     }

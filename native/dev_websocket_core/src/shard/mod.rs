@@ -65,7 +65,7 @@ pub(crate) struct Shard {
     merged: Vec<Seq>,
     /// Connections whose next block of past publications is due. One that is gone, or live by now, is skipped.
     replaying: VecDeque<ConnectionIndex>,
-    /// Only one shard keeps the table of recent topics, and the history short.
+    /// Only one shard keeps the table of recent topics, the history short, and memory in store.
     recent: Option<RecentTopics>,
     /// `pending_bytes` as it was when the batch last grew: reading the settings for each connection would cost more than
     /// serving it.
@@ -288,9 +288,10 @@ impl Shard {
                 self.shared.wake_shards();
             }
             if self.recent.is_some() {
-                self.shared
-                    .log
-                    .trim(size(self.shared.settings().history_bytes));
+                let limit = size(self.shared.settings().history_bytes);
+                let forgotten = self.shared.log.trim(limit);
+                self.shared.spares.put(forgotten);
+                self.shared.spares.restock();
             }
         }
     }
