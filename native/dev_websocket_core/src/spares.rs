@@ -19,7 +19,7 @@ const CLASSES: usize = 5;
 const SMALLEST: usize = 512;
 const LARGEST: usize = SMALLEST << (CLASSES - 1);
 
-/// About so many bytes of buffers are in a bundle.
+/// Bytes of buffers in a bundle, at most.
 const BUNDLE_BYTES: usize = 64 * 1024;
 
 /// Bundles of each class that wait for somebody who publishes: at least, once somebody did, and at most.
@@ -73,7 +73,11 @@ impl Spares {
             if let Some(class) = class(publication.buffer_bytes())
                 && Arc::strong_count(&publication) == 1
             {
-                bundles[class].push(publication);
+                let bundle = &mut bundles[class];
+                bundle.push(publication);
+                if bundle.len() == per_bundle(class) {
+                    self.0[class].put(std::mem::take(bundle));
+                }
             }
         }
         for (class, bundle) in self.0.iter().zip(bundles) {
@@ -85,13 +89,12 @@ impl Spares {
 
     /// Makes new ones where some were wanted and few are left.
     pub(crate) fn restock(&self) {
-        for class in &self.0 {
+        for (number, class) in self.0.iter().enumerate() {
             let bytes = class.wanted.swap(0, Ordering::Relaxed);
             if bytes > 0 {
+                let spare = || Arc::new(Publication::spare(bytes));
                 while class.bundles.lock().len() < FEWEST_BUNDLES {
-                    let spare = || Arc::new(Publication::spare(bytes));
-                    let count = BUNDLE_BYTES.div_ceil(bytes);
-                    class.put(std::iter::repeat_with(spare).take(count).collect());
+                    class.put((0..per_bundle(number)).map(|_| spare()).collect());
                 }
             }
         }
@@ -138,6 +141,11 @@ impl Spare {
         }
         Arc::new(publication)
     }
+}
+
+/// How many are in a bundle of that class, at most.
+fn per_bundle(class: usize) -> usize {
+    BUNDLE_BYTES / (SMALLEST << class)
 }
 
 /// Which class a buffer of that size belongs to.
@@ -236,6 +244,15 @@ mod tests {
             )]);
         }
         assert_eq!(waiting(&spares, 1).len(), MOST_BUNDLES);
+    }
+
+    #[test]
+    fn of_very_many_that_are_forgotten_at_once_few_are_kept() {
+        let spares = Spares::default();
+        let fresh = Spares::default();
+        let forgotten = (0..20_000).map(|seq| publish(&fresh, seq, &[], "x"));
+        spares.put(forgotten.collect());
+        assert_eq!(waiting(&spares, 0), [128; MOST_BUNDLES]);
     }
 
     proptest! {
