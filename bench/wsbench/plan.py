@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from . import measure
 from .measure import Pace
 from .procs import Failure
-from .servers import ALL, ERLANG, Load, Server, available
+from .servers import ALL, ERLANG, RAW, Load, Server, available
 
 
 # How casts are paced when their cost is measured: 10,000 a second. To 10,000 subscribers that would be a hundred million
@@ -43,7 +43,7 @@ class Mode:
 
 
 def modes():
-    goals = ["floor-write", "floor-coalesce", "uws", "cowboy-pg", "cowboy-ets", "device"]
+    goals = ["floor-write", "floor-coalesce", "uws", "cowboy-pg", "cowboy-ets", "device", "device-raw"]
     quick = ["floor-write", "floor-coalesce", "uws", "cowboy-pg", "device"]
     return {
         "quick": Mode("quick", 2.8, 1, 0, quick, 3, 4, 2, 0.3),
@@ -130,7 +130,7 @@ class Run:
         with Server(name, self.ready) as server, Load(server, 1000) as load:
             yield "burst-1000", measure.burst(server, load, 500, seconds=self.mode.burst_seconds)
             # Of the peers only the full run wants to know how they do at a steady pace.
-            if self.mode.name == "full" or name in ("floor-write", "device"):
+            if name != RAW and (self.mode.name == "full" or name in ("floor-write", "device")):
                 for rate in self.mode.rates:
                     yield f"steady-{rate}", measure.steady(server, load, rate, self.mode.steady_seconds)
 
@@ -163,8 +163,8 @@ class Run:
     # --- the rest ----------------------------------------------------------------------------------------------------
 
     def _wide_steps(self):
-        every = self.servers
-        yield "sizes", every, self._sizes
+        yield "sizes", self.servers, self._sizes
+        every = [name for name in self.servers if name != RAW]
         yield "overlapping", ["device"], self._overlapping
         yield "choices", ["device"], self._choices
         yield "measuring", ["device"], self._measuring

@@ -9,6 +9,7 @@ WIDTH, ROW = 720, 26
 COLOURS = {
     "floor-write": "#a3a9b5", "floor-coalesce": "#6b7385", "uws": "#c27c0e", "axum": "#b5518d",
     "cowboy-pg": "#4f9d69", "cowboy-ets": "#2f7f86", "device": "#3b82f6",
+    "device-raw": "#8cb4f8",
 }
 STYLE = """<style>
 text { font: 13px system-ui, sans-serif; fill: #1f2430 }

@@ -125,13 +125,13 @@ def prepare(wanted, say):
         _cargo("load")
     except Missing as error:
         raise SystemExit(f"bench: the load client does not build: {error}") from error
-    erlang = {"device", "cowboy-pg", "cowboy-ets"} & set(wanted)
+    erlang = {"device", "device-raw", "cowboy-pg", "cowboy-ets"} & set(wanted)
     steps = [
         (erlang, "erlang", lambda _: _erlc(BENCH / "servers")),
         ({"uws"}, "uws", _uws),
         ({"axum"}, "axum", _axum),
         ({"cowboy-pg", "cowboy-ets"}, "cowboy", _cowboy),
-        ({"device"}, "device", _device),
+        ({"device", "device-raw"}, "device", _device),
     ]
     for servers, name, step in steps:
         if not servers & set(wanted):

@@ -14,9 +14,12 @@ LABELS = {
     "cowboy-pg": "cowboy + pg, spawn per cast",
     "cowboy-ets": "cowboy + ETS, caller sends",
     "device": "dev_websocket",
+    "device-raw": "dev_websocket (format=raw)",
 }
 ALL = list(LABELS)
 ERLANG = ("cowboy-pg", "cowboy-ets", "device")
+# Its clients get the bare payload, as those of peers and floors do.
+RAW = "device-raw"
 
 
 def _erl(ready, *start):
@@ -37,7 +40,7 @@ def _command(name, ready, channel, settings):
             return [str(prepare.AXUM), str(channel)]
         case "cowboy-pg" | "cowboy-ets":
             return _erl(ready, "-s", "bench_cowboy", "main", name.removeprefix("cowboy-"))
-        case "device":
+        case "device" | "device-raw":
             return _erl(ready, "-s", "bench_device", "main", *(f"{key}={value}" for key, value in settings.items()))
     raise Failure(f"no server {name}")
 
@@ -49,6 +52,7 @@ def available(name, ready):
         "cowboy-pg": bool(ready.cowboy_ebins) and "erlang" not in ready.skipped,
         "cowboy-ets": bool(ready.cowboy_ebins) and "erlang" not in ready.skipped,
         "device": ready.device and "erlang" not in ready.skipped,
+        RAW: ready.device and "erlang" not in ready.skipped,
     }.get(name, True)
 
 
@@ -73,6 +77,10 @@ class Load(Child):
     def __init__(self, server, conns, topic="t", slow=0):
         url = f"ws://127.0.0.1:{server.port}/ws?topic={topic}"
         command = [str(prepare.LOAD), "--url", url, "--conns", str(conns), "--slow", str(slow), "--connect-seconds", "60"]
+        if server.name == RAW:
+            # The server answers the request once the subscription stands; no frame says so.
+            command[2] += "&format=raw"
+            command += ["--welcome", "false"]
         super().__init__("load", command, prepare.LOGS)
         self.conns = conns
         self._stream = 0
