@@ -1,6 +1,7 @@
 //! Faults of the engine itself: a panic ends what it happened in and nothing else, and it is counted and logged.
 
 use std::any::Any;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures::FutureExt;
@@ -23,13 +24,17 @@ pub(crate) fn contain<T>(what: &str, counters: &Counters, run: impl FnOnce() -> 
 }
 
 /// As [`contain`], for a task.
-pub(crate) async fn contain_task<T>(
+///
+/// Made of combinators: an `async` function or block that is given a future keeps room for it twice, once as its argument
+/// and once to wait for it, and every connection has such a task.
+pub(crate) fn contain_task<T>(
     what: &str,
-    counters: &Counters,
+    counters: impl Deref<Target = Counters>,
     task: impl Future<Output = T>,
-) -> Option<T> {
-    let result = AssertUnwindSafe(task).catch_unwind().await;
-    result.map_err(|panic| tell(what, counters, &*panic)).ok()
+) -> impl Future<Output = Option<T>> {
+    AssertUnwindSafe(task)
+        .catch_unwind()
+        .map(move |result| result.map_err(|panic| tell(what, &counters, &*panic)).ok())
 }
 
 fn tell(what: &str, counters: &Counters, panic: &(dyn Any + Send)) {

@@ -39,7 +39,7 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: Can
         // What a fault of it costs is the connection that was being accepted.
         while contain_task(
             "the listener",
-            &shared.counters,
+            &*shared.counters,
             accept_all(&shared, &listener),
         )
         .await

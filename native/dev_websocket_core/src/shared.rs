@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use futures::FutureExt;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -134,11 +135,8 @@ impl Shared {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let task = task(self.clone());
-        let counters = self.counters.clone();
-        self.tasks.spawn(async move {
-            contain_task(what, &counters, task).await;
-        });
+        let task = contain_task(what, self.counters.clone(), task(self.clone()));
+        self.tasks.spawn(task.map(drop));
     }
 
     /// Wakes the shards that sleep, when something has been put into the log.

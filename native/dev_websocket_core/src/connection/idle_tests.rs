@@ -3,13 +3,14 @@
 //! Sockets, shard and client are real; only time is not. Each turn of the clock is followed by real events: a living
 //! client has read its ping, and the server its answer, before the next turn.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -18,6 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 
 use super::peer::Peer;
 use super::serve;
+use crate::fault::contain_task;
 use crate::log::Log;
 use crate::settings::Settings;
 use crate::shard::Shard;
@@ -26,6 +28,9 @@ use crate::shared::{Lasting, Shared};
 
 const HOURS: u64 = 10;
 const EACH: usize = 10;
+
+/// Of the 4 KB that an idle connection may cost; it is easily doubled by who passes futures on.
+const MOST_TASK_BYTES: usize = 1536;
 
 type Client = WebSocketStream<TcpStream>;
 
@@ -57,16 +62,10 @@ impl Connections {
         }
     }
 
-    /// A client past its handshake, and the task that serves it.
-    async fn connect(&self) -> (Client, JoinHandle<()>) {
-        let stream = TcpStream::connect(self.listener.local_addr().unwrap());
-        let (stream, accepted) = tokio::join!(stream, self.listener.accept());
-        let (stream, (accepted, address)) = (stream.unwrap(), accepted.unwrap());
-        stream.set_nodelay(true).unwrap();
-        accepted.set_nodelay(true).unwrap();
+    fn opening(&self, stream: TcpStream, address: SocketAddr) -> Opening {
         let peer = Peer::new(address, Format::Json, &hyper::HeaderMap::new());
-        let opening = Opening {
-            link: self.shared.link(accepted, peer),
+        Opening {
+            link: self.shared.link(stream, peer),
             head: Bytes::new(),
             format: Format::Json,
             slow: Default::default(),
@@ -75,8 +74,28 @@ impl Connections {
             subscriptions: Vec::new(),
             ignored: Vec::new(),
             settings: self.shared.settings(),
-        };
-        let task = tokio::spawn(serve(self.shared.clone(), opening, Vec::new()));
+        }
+    }
+
+    /// A client past its handshake, and the task that serves it, which is small: every idle connection has one.
+    async fn connect(&self) -> (Client, JoinHandle<()>) {
+        let stream = TcpStream::connect(self.listener.local_addr().unwrap());
+        let (stream, accepted) = tokio::join!(stream, self.listener.accept());
+        let (stream, (accepted, address)) = (stream.unwrap(), accepted.unwrap());
+        stream.set_nodelay(true).unwrap();
+        accepted.set_nodelay(true).unwrap();
+        let serving = serve(
+            self.shared.clone(),
+            self.opening(accepted, address),
+            Vec::new(),
+        );
+        let contained = contain_task("a connection", self.shared.counters.clone(), serving);
+        assert!(
+            size_of_val(&contained) <= MOST_TASK_BYTES,
+            "{}",
+            size_of_val(&contained)
+        );
+        let task = tokio::spawn(contained.map(drop));
         let mut client = Client::from_raw_socket(stream, Role::Client, None).await;
         assert!(client.next().await.unwrap().unwrap().is_text());
         (client, task)

@@ -16,6 +16,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
@@ -40,43 +41,55 @@ enum Ending {
 }
 
 /// Serves a connection until its end. `early` is what the client sent together with its request.
-pub(crate) async fn serve(shared: Arc<Shared>, opening: Opening, early: Vec<u8>) {
+pub(crate) fn serve(
+    shared: Arc<Shared>,
+    opening: Opening,
+    early: Vec<u8>,
+) -> impl Future<Output = ()> {
+    // Not within the future, which would keep room for it as long as the connection lives.
     let link = opening.link.clone();
     let format = opening.format;
     let settings = opening.settings.clone();
-    link.tell(Command::Open(Box::new(opening)));
-    let _leaving = Leaving(&link);
-    // From here on it can be sent to; its welcome goes first.
-    let entry = shared.connections.enter(&link);
-    if format == Format::Events {
-        let watched = events::watch(&link, &settings, heartbeat(&settings));
-        let ending = watch(&shared, &link, watched).await;
-        drop(entry);
-        events::end(&link, ending).await;
-    } else {
-        let mut websocket = WebSocket::new(&shared, &link, format, &settings, early).await;
-        let ending = watch(&shared, &link, websocket.read(heartbeat(&settings))).await;
-        drop(entry);
-        websocket.end(ending).await;
+    let open = Command::Open(Box::new(opening));
+    async move {
+        link.tell(open);
+        let _leaving = Leaving(&link);
+        // From here on it can be sent to; its welcome goes first.
+        let entry = shared.connections.enter(&link);
+        if format == Format::Events {
+            let watched = events::watch(&link, &settings, heartbeat(&settings));
+            let ending = watch(&shared, &link, watched).await;
+            drop(entry);
+            events::end(&link, ending).await;
+        } else {
+            let mut websocket = WebSocket::new(&shared, &link, format, &settings, early).await;
+            let ending = watch(&shared, &link, websocket.read(heartbeat(&settings))).await;
+            drop(entry);
+            websocket.end(ending).await;
+        }
     }
 }
 
 /// Waits until a connection ends, and says why.
-async fn watch(shared: &Shared, link: &Link, reading: impl Future<Output = Ending>) -> Ending {
-    let counters = &shared.counters;
-    let ending = contain_task("a connection", counters, reading)
-        .await
-        .unwrap_or(Ending::Close(Disconnect::Fault));
-    let count = match ending {
-        Ending::Closed => &counters.closed_by_client,
-        Ending::Gone => &counters.closed_gone,
-        Ending::Close(reason) => {
-            tell_closed(link, reason);
-            counters.closed(reason)
-        }
-    };
-    count.add(1);
-    ending
+fn watch(
+    shared: &Shared,
+    link: &Link,
+    reading: impl Future<Output = Ending>,
+) -> impl Future<Output = Ending> {
+    let counters = &*shared.counters;
+    contain_task("a connection", counters, reading).map(move |ending| {
+        let ending = ending.unwrap_or(Ending::Close(Disconnect::Fault));
+        let count = match ending {
+            Ending::Closed => &counters.closed_by_client,
+            Ending::Gone => &counters.closed_gone,
+            Ending::Close(reason) => {
+                tell_closed(link, reason);
+                counters.closed(reason)
+            }
+        };
+        count.add(1);
+        ending
+    })
 }
 
 /// Tells the operator of a connection that is closed for what its client does.

@@ -95,7 +95,7 @@ impl<'s> WebSocket<'s> {
     }
 
     /// Says goodbye where there is somebody to say it to.
-    pub(super) async fn end(mut self, ending: Ending) {
+    pub(super) async fn end(&mut self, ending: Ending) {
         let link = self.session.link;
         let blocked = self.session.blocked;
         // It has a place in the line for the listener, before others.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use hyper::Response;
 use hyper::header::HeaderMap;
 use tokio::net::TcpStream;
@@ -63,7 +64,12 @@ impl Accepted {
     }
 
     /// Serves it until its end. `early` is what the client sent behind its request.
-    pub(super) async fn serve(self, shared: Arc<Shared>, stream: TcpStream, early: Vec<u8>) {
+    pub(super) fn serve(
+        self,
+        shared: Arc<Shared>,
+        stream: TcpStream,
+        early: Vec<u8>,
+    ) -> impl Future<Output = ()> {
         let opening = Opening {
             link: shared.link(stream, self.peer),
             head: self.head,
@@ -75,8 +81,8 @@ impl Accepted {
             ignored: self.query.ignored,
             settings: self.settings,
         };
-        connection::serve(shared, opening, early).await;
-        drop(self.permit);
+        let permit = self.permit;
+        connection::serve(shared, opening, early).map(move |()| drop(permit))
     }
 }
 
