@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::registry::Seq;
+use super::place::Seq;
 use crate::publication::Publication;
 
 /// Publications of one batch at the most; what comes later waits in the log.

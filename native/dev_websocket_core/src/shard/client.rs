@@ -13,7 +13,7 @@ use super::batch::Batch;
 use super::command::{Format, SlowPolicy};
 use super::frames::Frames;
 use super::outbox::{Outbox, Sent};
-use super::registry::{EntryIndex, Seq};
+use super::place::{EntryIndex, Seq};
 use super::replay::{Replay, Selection};
 use crate::connection::link::Link;
 use crate::counters::Counters;

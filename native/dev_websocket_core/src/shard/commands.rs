@@ -9,7 +9,7 @@ use super::Shard;
 use super::client::Client;
 use super::command::{Command, ConnectionId, Format, Opening};
 use super::outbox::Sent;
-use super::registry::{ConnectionIndex, Seq};
+use super::place::{ConnectionIndex, Seq};
 use super::replay::Replay;
 use super::replaying::MAX_DEFERRED;
 use crate::cursor::{From, Since};

@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::command::Format;
-use super::registry::Seq;
+use super::place::Seq;
 use crate::publication::Publication;
 
 /// The most that a frame is made of.

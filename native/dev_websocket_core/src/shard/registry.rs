@@ -11,6 +11,7 @@ use slab::Slab;
 use super::batch::Batch;
 use super::command::Format;
 use super::frames::Frames;
+use super::place::{ConnectionIndex, EntryIndex, Seq};
 use super::runs::Runs;
 use crate::directory::Directory;
 use crate::message::template::Template;
@@ -20,13 +21,6 @@ use crate::publication::Publication;
 use crate::subscription::{Kind, Subscription};
 use crate::template_index::TemplateIndex;
 use crate::topic::{PrecomputedHash, Topic};
-
-/// A connection's place in its shard.
-pub(crate) type ConnectionIndex = u32;
-/// A distinct subscription's place in its shard.
-pub(crate) type EntryIndex = u32;
-/// A publication's number.
-pub(crate) type Seq = u64;
 
 /// The subscriptions to everything stand at this place from the start.
 const EVERYTHING: EntryIndex = 0;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::command::Command;
-use super::registry::{EntryIndex, Seq};
+use super::place::{EntryIndex, Seq};
 use crate::cursor::{From, Since};
 use crate::protocol::RequestId;
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::Shard;
 use super::client::Client;
 use super::command::Format;
-use super::registry::{ConnectionIndex, Seq};
+use super::place::{ConnectionIndex, Seq};
 use super::replay::Replay;
 use crate::protocol::{GapReason, Reply};
 use crate::publication::Publication;

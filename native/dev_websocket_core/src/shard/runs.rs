@@ -7,7 +7,7 @@
 use super::batch::Batch;
 use super::command::Format;
 use super::frames::{Frames, length, parts};
-use super::registry::{EntryIndex, Seq};
+use super::place::{EntryIndex, Seq};
 
 /// Runs of one batch. Further subscriptions are served as well, only not as fast.
 const MOST_RUNS: usize = 16;
