@@ -20,7 +20,9 @@ export class Rows {
   #changed
   #rows = new Map()
   #open = new Set()
+  /** The one that Tab and arrows reach: the newest, until another is given the focus. */
   #active = null
+  #isNewest = true
 
   /** `changed` is called when a row was opened or closed. */
   constructor (list, { isChosen, changed }) {
@@ -30,7 +32,7 @@ export class Rows {
     list.addEventListener('click', ({ target }) => {
       if (target.matches('.line')) this.toggle(target.parentNode)
     })
-    list.addEventListener('focusin', ({ target }) => { if (target !== list) this.#activate(target.closest('li')) })
+    list.addEventListener('focusin', ({ target }) => { if (target !== list) this.#activate(target.closest('li'), false) })
     list.addEventListener('keydown', (event) => this.#key(event))
   }
 
@@ -44,7 +46,7 @@ export class Rows {
     for (const [entry, row] of this.#rows) {
       if (wanted.has(entry)) continue
       this.close(row)
-      if (row === this.#active) this.#activate(null)
+      if (row === this.#active) this.#activate(null, true)
       row.remove()
       this.#rows.delete(entry)
     }
@@ -59,7 +61,7 @@ export class Rows {
       if (row === place) place = place.nextSibling
       else this.#list.insertBefore(row, place)
     }
-    if (this.#active === null) this.#activate(this.#list.firstChild)
+    if (this.#isNewest) this.#activate(this.#list.firstChild, true)
   }
 
   toggle (row) {
@@ -94,13 +96,14 @@ export class Rows {
   }
 
   focusNewest () {
-    this.#activate(this.#list.firstChild)
+    this.#activate(this.#list.firstChild, true)
     this.focus()
   }
 
-  #activate (row) {
+  #activate (row, isNewest) {
     if (this.#active !== null) this.#active.firstChild.tabIndex = -1
     this.#active = row
+    this.#isNewest = isNewest
     if (row !== null) row.firstChild.tabIndex = 0
   }
 
