@@ -10,6 +10,7 @@ use crate::direct::Sent;
 use crate::engine::{self, Outcome, Reason};
 use crate::publishing::Answer;
 use crate::settings::BadSettings;
+use crate::terms::{map, text};
 
 impl Encoder for Answer<'_> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
@@ -277,22 +278,4 @@ pub(crate) fn stats<'a>(env: Env<'a>, stats: Vec<(&'static str, u64)>) -> Term<'
             .into_iter()
             .map(|(name, count)| (text(env, name), count.encode(env))),
     )
-}
-
-/// A map of keys that differ.
-pub(crate) fn map<'a, K: Encoder>(
-    env: Env<'a>,
-    entries: impl IntoIterator<Item = (K, Term<'a>)>,
-) -> Term<'a> {
-    let (keys, values): (Vec<_>, Vec<_>) = entries
-        .into_iter()
-        .map(|(key, value)| (key.encode(env), value))
-        .unzip();
-    // Fails only for a key that is given twice, and each name stands once in its table.
-    Term::map_from_term_arrays(env, &keys, &values).unwrap_or_else(|_| Term::map_new(env))
-}
-
-/// Text as a binary.
-pub(crate) fn text<'a>(env: Env<'a>, text: &str) -> Term<'a> {
-    text.encode(env)
 }

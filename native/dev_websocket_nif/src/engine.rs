@@ -169,7 +169,7 @@ impl Engine {
             }
         }
         // From here on there may be something to tell.
-        logging::begin();
+        logging::begin(&self.counters);
         let (sender, jobs) = channel();
         thread::Builder::new()
             .name("ws-control".to_owned())
@@ -190,7 +190,7 @@ impl Engine {
             (Command::Stop, Ok(server)) => {
                 self.enter(Phase::Down(Reason::Stopped));
                 retire(server, Disconnect::Stopping);
-                logging::settle();
+                logging::settle(&self.counters);
                 Ok(())
             }
             (Command::Stop, Err(_)) => {

@@ -5,19 +5,19 @@
 //! bound; the next one gets them.
 
 use std::mem;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use dev_websocket_core::Counters;
 use dev_websocket_core::diagnostics::{self, Event, Events, Value};
 use parking_lot::{Condvar, Mutex};
 use rustler::{Atom, Encoder, Env, LocalPid, OwnedEnv, Term};
 use tracing::Level;
 
 use crate::atoms;
-use crate::encode::{map, text};
-use crate::engine::ENGINE;
+use crate::terms::{map, text};
 
 /// How long a stop waits for its own line.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -38,13 +38,14 @@ struct Reader {
 
 /// Takes the engine's events from now on. Both `tracing` and the hook for panics are this library's alone: another
 /// library in the VM has its own.
-pub(crate) fn begin() {
+pub(crate) fn begin(counters: &Arc<Counters>) {
     static BEGUN: Once = Once::new();
     BEGUN.call_once(|| {
-        let (recorder, events) = diagnostics::channel(ENGINE.counters.clone());
+        let (recorder, events) = diagnostics::channel(counters.clone());
         let thread = thread::Builder::new().name("ws-log".to_owned());
         // Without the thread nobody would read them, and panics better go where they went before.
-        if thread.spawn(|| pass_on(events)).is_ok()
+        let counters = counters.clone();
+        if thread.spawn(move || pass_on(events, &counters)).is_ok()
             && tracing::subscriber::set_global_default(recorder).is_ok()
         {
             diagnostics::watch_panics();
@@ -92,16 +93,16 @@ pub(crate) fn acknowledge(process: LocalPid) {
 }
 
 /// Waits until all is logged that was told: the VM may be about to end. Not for a scheduler thread.
-pub(crate) fn settle() {
+pub(crate) fn settle(counters: &Counters) {
     let deadline = Instant::now() + SETTLED;
     let mut reader = READER.lock();
     while reader.is_some()
-        && READ.load(Ordering::Relaxed) < ENGINE.counters.log_events.get()
+        && READ.load(Ordering::Relaxed) < counters.log_events.get()
         && !ASKED.wait_until(&mut reader, deadline).timed_out()
     {}
 }
 
-fn pass_on(mut events: Events) {
+fn pass_on(mut events: Events, counters: &Counters) {
     let mut mail = OwnedEnv::new();
     let mut sent = 0;
     while let Some(batch) = events.wait() {
@@ -109,7 +110,7 @@ fn pass_on(mut events: Events) {
         loop {
             let (process, follows_a_loss) = next_reader(count);
             if follows_a_loss {
-                ENGINE.counters.log_events_dropped.add(sent);
+                counters.log_events_dropped.add(sent);
                 READ.fetch_add(sent, Ordering::Relaxed);
             }
             sent = 0;

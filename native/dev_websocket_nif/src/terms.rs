@@ -1,7 +1,7 @@
-//! What rustler does not tell of a term, or only at a cost that nothing bounds.
+//! Terms, where rustler has no way of its own to read or make them, or one at a cost that nothing bounds.
 
-use rustler::Term;
 use rustler::sys::enif_get_tuple;
+use rustler::{Encoder, Env, Term};
 
 /// The items of a proper list.
 pub(crate) fn cells<'a>(list: Term<'a>) -> impl Iterator<Item = Term<'a>> {
@@ -73,4 +73,22 @@ pub(crate) fn atom_name(atom: Term<'_>) -> String {
         _ => None,
     };
     name.unwrap_or_default()
+}
+
+/// A map of keys that differ.
+pub(crate) fn map<'a, K: Encoder>(
+    env: Env<'a>,
+    entries: impl IntoIterator<Item = (K, Term<'a>)>,
+) -> Term<'a> {
+    let (keys, values): (Vec<_>, Vec<_>) = entries
+        .into_iter()
+        .map(|(key, value)| (key.encode(env), value))
+        .unzip();
+    // Fails only for a key that is given twice, and each name stands once in its table.
+    Term::map_from_term_arrays(env, &keys, &values).unwrap_or_else(|_| Term::map_new(env))
+}
+
+/// Text as a binary.
+pub(crate) fn text<'a>(env: Env<'a>, text: &str) -> Term<'a> {
+    text.encode(env)
 }
