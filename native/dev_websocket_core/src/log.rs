@@ -10,7 +10,8 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 
 use crate::error::Rejected;
-use crate::publication::{Draft, Publication};
+use crate::publication::Publication;
+use crate::publication::draft::Draft;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, OnceLock};
 

@@ -1,19 +1,17 @@
 //! A message on its way out: encoded once, shared by everybody who gets it.
 
+pub(crate) mod draft;
+
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrayvec::ArrayVec;
 
-use crate::error::Rejected;
 use crate::event;
 use crate::frame;
-use crate::message::Value;
-use crate::message::json::{JsonWriter, TooLong};
-use crate::message::origin::{Origin, with_origin};
+use crate::message::origin::with_origin;
 use crate::protocol::{GapReason, Reply};
-use crate::spares::Spares;
 use crate::topic::{Topic, Topics};
 
 /// Room for the frame header and the fields that are known only once the publication has its number, of 20 digits at the
@@ -21,21 +19,11 @@ use crate::topic::{Topic, Topics};
 const HEADROOM: usize = frame::MAX_HEADER + PREFIX.len() + 20;
 const PREFIX: &[u8] = br#"{"type":"message","seq":"#;
 
-/// The longest gap frame, in bytes.
-const LOSS_FRAME: usize = 160;
-
-/// Names of fields, the timestamp and braces between the headroom and the data.
-const FIELDS: usize = 80;
-
 /// Of one millisecond.
 const NANOS: u64 = 1_000_000;
 
 /// What stands between the fields and the data.
 const DATA: &str = r#","data":"#;
-
-/// A message that is encoded but has no place in the order of publications yet, so nobody else holds it.
-#[derive(Debug)]
-pub(crate) struct Draft(Arc<Publication>);
 
 /// A message with its place in the order, ready for the sockets.
 #[derive(Debug, Default)]
@@ -63,105 +51,6 @@ struct Loss {
     messages: u64,
     /// Their topics are not known any more.
     concerns_everybody: bool,
-}
-
-impl Draft {
-    /// Encodes a message with its topics, in memory that is to spare.
-    ///
-    /// # Errors
-    /// [`Rejected::TooLarge`] when the data is larger than `limit` bytes of JSON.
-    pub(crate) fn encode(
-        spares: &Spares,
-        topics: Topics,
-        message: &Value<'_>,
-        origin: &Origin<'_>,
-        limit: usize,
-        commitments: bool,
-    ) -> Result<Self, Rejected> {
-        let names: usize = topics.iter().map(|topic| topic.name().len() + 3).sum();
-        let room = HEADROOM + 2 * names + FIELDS + message.size_hint();
-        let mut spare = spares.take(room);
-        let mut buffer = spare.take_buffer(room);
-        buffer.resize(HEADROOM, 0);
-        let cast_at = now_nanos();
-        let origin_start = write_fields(&mut buffer, cast_at / NANOS, &topics, origin);
-        let start = buffer.len();
-        JsonWriter::new(&mut buffer, limit, commitments)
-            .write(message)
-            .map_err(|TooLong| Rejected::TooLarge)?;
-        let data = start..buffer.len();
-        buffer.push(b'}');
-        let footprint = size_of::<Publication>()
-            + buffer.capacity()
-            + topics.iter().map(Topic::footprint).sum::<usize>();
-        Ok(Self(spare.fill(Publication {
-            cast_at,
-            topics,
-            buffer,
-            origin_start,
-            raw_header: frame::text_header(data.len()),
-            data,
-            footprint,
-            ..Publication::default()
-        })))
-    }
-
-    /// What tells the subscribers that this message is lost. Takes little memory.
-    pub(crate) fn into_loss(self) -> Self {
-        let topics = match Arc::try_unwrap(self.0) {
-            Ok(publication) => publication.topics,
-            // Nobody else holds a draft.
-            Err(shared) => shared.topics.clone(),
-        };
-        Self::of_loss(
-            topics,
-            Loss {
-                messages: 1,
-                concerns_everybody: false,
-            },
-        )
-    }
-
-    /// What tells every subscriber that so many messages are lost.
-    pub(crate) fn of_lost_messages(messages: u64) -> Self {
-        Self::of_loss(
-            Topics::new(),
-            Loss {
-                messages,
-                concerns_everybody: true,
-            },
-        )
-    }
-
-    fn of_loss(topics: Topics, loss: Loss) -> Self {
-        let names = topics.iter().map(Topic::footprint).sum::<usize>();
-        Self(Arc::new(Publication {
-            cast_at: now_nanos(),
-            topics,
-            footprint: size_of::<Publication>() + LOSS_FRAME + names,
-            loss: Some(loss),
-            ..Publication::default()
-        }))
-    }
-
-    /// Whether only subscribers of everything get it.
-    pub(crate) fn is_without_topic(&self) -> bool {
-        self.0.topics.is_empty()
-    }
-
-    /// See [`Publication::footprint`].
-    pub(crate) fn footprint(&self) -> usize {
-        self.0.footprint
-    }
-
-    /// Gives the message its number. Short: this runs while the order of publications is locked.
-    pub(crate) fn number(mut self, seq: u64) -> Arc<Publication> {
-        // Nobody else holds a draft, so this is always so.
-        if let Some(publication) = Arc::get_mut(&mut self.0) {
-            publication.number(seq);
-        }
-        self.0
-    }
 }
 
 impl Publication {
@@ -280,31 +169,6 @@ impl Publication {
     }
 }
 
-/// Writes all fields between the head and the data, and says where those of the origin start.
-fn write_fields(
-    buffer: &mut Vec<u8>,
-    timestamp: u64,
-    topics: &[Topic],
-    origin: &Origin<'_>,
-) -> usize {
-    let mut writer = JsonWriter::new(buffer, usize::MAX, false);
-    // Without a limit nothing can fail. The topic that a reader shows first is the explicit one, if any.
-    let _ = writer.raw(r#","timestamp":"#);
-    let _ = writer.raw(itoa::Buffer::new().format(timestamp));
-    let _ = writer.raw(r#","topic":"#);
-    let _ = match topics.first() {
-        Some(topic) => writer.text(topic.name()),
-        None => writer.raw("null"),
-    };
-    let _ = writer.raw(r#","topics":"#);
-    let _ = writer.texts(topics.iter().map(Topic::name));
-    let origin_start = buffer.len();
-    let mut writer = JsonWriter::new(buffer, usize::MAX, false);
-    let _ = origin.write(&mut writer);
-    let _ = writer.raw(DATA);
-    origin_start
-}
-
 /// Milliseconds since 1970.
 pub(crate) fn now() -> u64 {
     now_nanos() / NANOS
@@ -319,8 +183,14 @@ pub(crate) fn now_nanos() -> u64 {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::sync::Arc;
+
+    use super::draft::Draft;
     use super::*;
+    use crate::error::Rejected;
+    use crate::message::Value;
     use crate::message::origin::UNKNOWN;
+    use crate::spares::Spares;
 
     /// A publication for tests of queues and matching.
     pub(crate) fn publication(seq: u64, topics: &[&str], data: &str) -> Arc<Publication> {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::error::{BadJson, Rejected};
 use crate::message::Value;
 use crate::message::origin::{self, Origin};
-use crate::publication::Draft;
+use crate::publication::draft::Draft;
 use crate::server::Server;
 use crate::settings::size;
 use crate::shared::Active;

@@ -161,7 +161,7 @@ mod tests {
     use super::*;
     use crate::message::Value;
     use crate::message::origin::UNKNOWN;
-    use crate::publication::Draft;
+    use crate::publication::draft::Draft;
     use crate::topic::{Topic, Topics};
 
     fn publish(spares: &Spares, seq: u64, topics: &[String], data: &str) -> Arc<Publication> {

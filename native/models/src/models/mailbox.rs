@@ -6,7 +6,7 @@ use loom::thread;
 
 use super::mailbox::{Mailbox, Rest};
 use crate::log::Log;
-use crate::publication::Draft;
+use crate::publication::draft::Draft;
 use crate::shard::command::Command;
 
 pub(crate) const ALL: &[(&str, fn())] = &[
