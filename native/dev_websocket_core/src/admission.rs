@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::counters::Counters;
+use crate::delivery::Format;
 use crate::settings::Settings;
-use crate::shard::command::Format;
 
 /// The count of connections. One per server.
 #[derive(Debug)]

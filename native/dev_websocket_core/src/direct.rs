@@ -4,6 +4,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::Data;
 
+use crate::delivery::Format;
 use crate::event;
 use crate::frame;
 use crate::message::Value;
@@ -11,7 +12,7 @@ use crate::message::json::{JsonWriter, TooLong};
 use crate::publication::now;
 use crate::server::Server;
 use crate::settings::{Settings, size};
-use crate::shard::command::{Command, Format};
+use crate::shard::command::Command;
 
 /// What is sent to one connection.
 #[derive(Debug, Clone)]

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
+use crate::delivery::Format;
 use crate::protocol::{Limits, PROTOCOL};
 use crate::settings::size;
-use crate::shard::command::Format;
 use crate::shared::{Shared, WEBSOCKET_PATH};
 
 /// What `info` tells.

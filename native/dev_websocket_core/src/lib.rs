@@ -21,6 +21,7 @@ mod admission;
 mod connection;
 mod counters;
 mod cursor;
+mod delivery;
 mod descriptors;
 pub mod diagnostics;
 mod direct;

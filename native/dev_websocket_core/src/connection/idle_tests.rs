@@ -19,11 +19,12 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 
 use super::peer::Peer;
 use super::serve;
+use crate::delivery::Format;
 use crate::fault::contain_task;
 use crate::log::Log;
 use crate::settings::Settings;
 use crate::shard::Shard;
-use crate::shard::command::{Command, Format, Opening};
+use crate::shard::command::{Command, Opening};
 use crate::shared::{Lasting, Shared};
 
 const HOURS: u64 = 10;

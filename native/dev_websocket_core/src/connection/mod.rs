@@ -22,10 +22,11 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
 use self::link::Link;
 use self::websocket::WebSocket;
+use crate::delivery::Format;
 use crate::disconnect::Disconnect;
 use crate::fault::contain_task;
 use crate::settings::Settings;
-use crate::shard::command::{Command, Format, Opening};
+use crate::shard::command::{Command, Opening};
 use crate::shared::Shared;
 
 /// How long a client has to take its close frame and close its side.

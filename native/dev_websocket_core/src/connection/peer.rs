@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use hyper::header::{CONNECTION, HeaderMap, HeaderName, UPGRADE};
 
-use crate::shard::command::Format;
+use crate::delivery::Format;
 
 /// Bytes of headers that are kept of one request, names included; what does not fit is left out.
 const MAX_HEADER_BYTES: usize = 8 * 1024;

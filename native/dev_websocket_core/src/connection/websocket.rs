@@ -17,13 +17,14 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 use super::link::Link;
 use super::stream::{ClientStream, TOO_MANY_FRAMES};
 use super::{CLOSE_TIMEOUT, Ending, finish, mute};
+use crate::delivery::Format;
 use crate::disconnect::Disconnect;
 use crate::fault::fault_point;
 use crate::fault_code::FaultCode;
 use crate::inbound::Payload;
 use crate::protocol::{Fault, Request, RequestId};
 use crate::settings::{Settings, size};
-use crate::shard::command::{Command, Format};
+use crate::shard::command::Command;
 use crate::shared::Shared;
 use crate::subscription::{Quota, TooMany};
 

@@ -7,11 +7,11 @@ use percent_encoding::percent_decode;
 
 use super::refusal::Refusal;
 use crate::cursor::{From, Since};
+use crate::delivery::{Format, SlowPolicy};
 use crate::fault_code::FaultCode;
 use crate::message::template::Template;
 use crate::protocol::regex;
 use crate::settings::Settings;
-use crate::shard::command::{Format, SlowPolicy};
 use crate::subscription::{Quota, Subscription};
 use crate::topic::TopicError;
 

@@ -5,12 +5,12 @@ use http_body_util::BodyExt;
 use serde_json::Value as Json;
 
 use crate::cursor::From as Start;
+use crate::delivery::{Format, SlowPolicy};
 use crate::http::query;
 use crate::message::template::Template;
 use crate::pattern::Pattern;
 use crate::protocol::{self, Reply};
 use crate::settings::Settings;
-use crate::shard::command::{Format, SlowPolicy};
 use crate::subscription::{Kind, Quota, Subscription};
 use crate::template_index::TemplateIndex;
 

@@ -10,13 +10,13 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::batch::Batch;
-use super::command::{Format, SlowPolicy};
 use super::frames::Frames;
 use super::outbox::{Outbox, Sent};
 use super::place::{EntryIndex, Seq};
 use super::replay::{Replay, Selection};
 use crate::connection::link::Link;
 use crate::counters::Counters;
+use crate::delivery::{Format, SlowPolicy};
 use crate::disconnect::Disconnect;
 use crate::publication::Publication;
 use crate::shared::Shared;

@@ -7,12 +7,13 @@ use bytes::Bytes;
 
 use super::Shard;
 use super::client::Client;
-use super::command::{Command, ConnectionId, Format, Opening};
+use super::command::{Command, ConnectionId, Opening};
 use super::outbox::Sent;
 use super::place::{ConnectionIndex, Seq};
 use super::replay::Replay;
 use super::replaying::MAX_DEFERRED;
 use crate::cursor::{From, Since};
+use crate::delivery::Format;
 use crate::event;
 use crate::fault::fault_point;
 use crate::fault_code::FaultCode;

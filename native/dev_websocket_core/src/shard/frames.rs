@@ -2,8 +2,8 @@
 
 use arrayvec::ArrayVec;
 
-use super::command::Format;
 use super::place::Seq;
+use crate::delivery::Format;
 use crate::publication::Publication;
 
 /// The most that a frame is made of.

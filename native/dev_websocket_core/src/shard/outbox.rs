@@ -12,8 +12,8 @@ use arrayvec::ArrayVec;
 use bytes::Bytes;
 
 use super::batch::Batch;
-use super::command::Format;
 use super::frames::{Frames, length, parts, parts_per_frame};
+use crate::delivery::Format;
 use crate::event;
 use crate::protocol::{GapReason, Reply};
 use crate::publication::Publication;

@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use slab::Slab;
 
 use super::batch::Batch;
-use super::command::Format;
 use super::frames::Frames;
 use super::place::{ConnectionIndex, EntryIndex, Seq};
 use super::runs::Runs;
+use crate::delivery::Format;
 use crate::directory::Directory;
 use crate::message::template::Template;
 use crate::pattern::Pattern;

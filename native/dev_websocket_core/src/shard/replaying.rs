@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::client::Client;
-use super::command::Format;
 use super::place::{ConnectionIndex, Seq};
 use super::replay::Replay;
+use crate::delivery::Format;
 use crate::protocol::{GapReason, Reply};
 use crate::publication::Publication;
 

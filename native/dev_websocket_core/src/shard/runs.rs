@@ -5,9 +5,9 @@
 //! into one run, once, and each of its connections is sent a single slice.
 
 use super::batch::Batch;
-use super::command::Format;
 use super::frames::{Frames, length, parts};
 use super::place::{EntryIndex, Seq};
+use crate::delivery::Format;
 
 /// Runs of one batch. Further subscriptions are served as well, only not as fast.
 const MOST_RUNS: usize = 16;
