@@ -70,6 +70,8 @@ def main():
     say(f"prepared in {time.monotonic() - begun:.0f} s; servers: {', '.join(name for name in chosen if available(name, ready))}")
     if opts.prepare:
         return 0
+    # What is measured is what was there at the start, whatever is committed meanwhile.
+    measured = machine.describe(prepare.ROOT)
     begun, quiet = time.monotonic(), machine.Quietness()
     run = plan.Run(mode, ready, say, set(opts.only.split(",")) if opts.only else None, chosen)
     try:
@@ -78,7 +80,7 @@ def main():
         say("interrupted; what was measured so far:")
     date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     minutes = (time.monotonic() - begun) / 60
-    report = Report(run.results, machine.describe(prepare.ROOT), quiet.summary(), mode, ready, minutes, date)
+    report = Report(run.results, measured, quiet.summary(), mode, ready, minutes, date)
     print(report.text())
     save(report, run, opts.record)
     missed = [goal for goal in report.goals if goal.value is not None and not goal.met]

@@ -221,6 +221,8 @@ def main(out):
     minutes = float(os.environ.get("MINUTES") or 30)
     seed = int(os.environ.get("SEED") or random.randrange(1_000_000))
     print(f"{minutes:g} minutes, seed {seed}", flush=True)
+    # What is tested is what was there at the start, whatever is committed meanwhile.
+    tested = machine.describe(ROOT)
     quietness = machine.Quietness()
     soak = Soak(out, minutes, seed)
     try:
@@ -233,7 +235,7 @@ def main(out):
     report = Report(soak)
     print(f"\n{report.text()}\n")
     if os.environ.get("RECORD"):
-        report.record(quietness)
+        report.record(tested, quietness)
     print(f"soak of {soak.seconds / 60:.1f} minutes: {len(report.failures)} failures")
     return 1 if report.failures else 0
 

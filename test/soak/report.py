@@ -166,9 +166,8 @@ class Report:
             text += "\n\n" + table(("scheduled in at", "out at", "", "longest, ms"), [(f"`{i}`", f"`{o}`", c, ms) for i, o, c, ms in worst[:8]])
         return text + "\n\nA thread that loses its core meanwhile counts as well, so only more than in the control means something."
 
-    def record(self, quietness):
-        """Writes docs/SOAK.md and its plot."""
-        known = machine.describe(ROOT)
+    def record(self, known, quietness):
+        """Writes docs/SOAK.md and its plot; `known` is what the machine said of itself and the code."""
         quiet = quietness.summary()
         minutes_mib = lambda points: [(seconds / 60, size / MIB) for seconds, size in points]
         svg = plot.memory(
