@@ -239,6 +239,24 @@ class LivePage(EngineTest):
         self.assertFalse(await self.tab.eval("document.querySelector('#help').open"))
         self.no_complaints()
 
+    async def test_keys_go_on_from_the_row_that_has_the_focus(self):
+        await self.open("?topic=a")
+        self.cast("a", "one")
+        await self.until_shown("one")
+        # It has the focus already when it is asked for again.
+        await self.tab.press("Home", "Home")
+        self.cast("a", "two")
+        await self.until_shown("two", "one")
+        focused = "document.activeElement.closest('li')?.querySelector('.preview').textContent.includes('two')"
+        self.assertIs(await self.tab.eval(focused), False)
+        await self.tab.press("ArrowUp")
+        self.assertIs(await self.tab.eval(focused), True)
+        await self.tab.press("ArrowDown")
+        self.assertIs(await self.tab.eval(focused), False)
+        await self.tab.press("Home")
+        self.assertIs(await self.tab.eval(focused), True)
+        self.no_complaints()
+
     async def test_hostile_messages_are_text(self):
         hostile = (
             "<img src=x onerror=\"window.hacked=1\">",

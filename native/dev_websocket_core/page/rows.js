@@ -90,14 +90,16 @@ export class Rows {
 
   /** Moves the focus to a neighbour of the row that had it last, or to that row. */
   focus (neighbour) {
-    const row = neighbour === undefined ? this.#active : this.#active?.[neighbour]
-    row?.firstChild.focus()
-    row?.scrollIntoView({ block: 'nearest' })
+    this.#focus(neighbour === undefined ? this.#active : this.#active?.[neighbour])
   }
 
   focusNewest () {
-    this.#activate(this.#list.firstChild, true)
-    this.focus()
+    this.#focus(this.#list.firstChild)
+  }
+
+  #focus (row) {
+    row?.firstChild.focus()
+    row?.scrollIntoView({ block: 'nearest' })
   }
 
   #activate (row, isNewest) {
