@@ -7,14 +7,15 @@ import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "../e2e"))
+sys.path[:0] = [os.path.join(HERE, "../e2e"), os.path.join(HERE, "../../bench")]
 
 from support.vm import ROOT, ErlangError, Vm  # noqa: E402
+from wsbench import machine  # noqa: E402
 
 import process  # noqa: E402
 from accounts import Accounts  # noqa: E402
 from clients import Clients, ClientsError  # noqa: E402
-from report import Empty, Report, Rest, machine  # noqa: E402
+from report import Empty, Report, Rest  # noqa: E402
 
 MIB = 1024 * 1024
 # A cycle ends with everything at rest.

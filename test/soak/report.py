@@ -1,7 +1,6 @@
 """What a run came to, in words and tables: for the terminal, and for docs/SOAK.md."""
 
 import os
-import sys
 import time
 from collections import namedtuple
 
@@ -9,9 +8,6 @@ import memory
 import plot
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
-sys.path.insert(0, os.path.join(ROOT, "bench"))
-
-from wsbench import machine  # noqa: E402
 
 MIB = 1024 * 1024
 WARM_UP = 1
