@@ -14,6 +14,8 @@
 -export([boot/2, start/2, stop/1]).
 -export([cast/1, cast_large/1, publish/2, publish_large/2, publish_json/2]).
 -export([wants_slot/2, publish_slot/3, publish_slot_large/3]).
+-export([slot_mark/1, set_slot_mark/2, publish_slot/5, publish_slot_large/5, publish_slot_gap/4]).
+-export([interest/1, watch_interest/0, count_result/1, set_tails/2]).
 -export([has_audience/0, count_dropped/1]).
 -export([describe/0, info/0, settings/0, stats/0, validate/1]).
 -export([listen/1, unlisten/1, acknowledge/1, send/2, send_large/2]).
@@ -79,6 +81,56 @@ publish_slot(_Process, _Slot, _Events) -> not_loaded().
 %% published with word of where to GET it.
 -spec publish_slot_large(term(), term(), term()) -> ok | {dropped, atom()} | {error, term()}.
 publish_slot_large(_Process, _Slot, _Events) -> not_loaded().
+
+%% @doc The next event of a process, as its slot and its number within it (0 is the
+%% result, n the n-th message), and the ranges of missing slots that may still come.
+-spec slot_mark(term()) -> {ok, Slot, Part, [{From, To}]} | none | {error, term()} when
+    Slot :: non_neg_integer(), Part :: non_neg_integer(),
+    From :: non_neg_integer(), To :: non_neg_integer().
+slot_mark(_Process) -> not_loaded().
+
+%% @doc Begin a process at a slot, unless it has a mark; gives the mark in force.
+-spec set_slot_mark(term(), term()) -> {ok, Slot, Part, [{From, To}]} | {error, term()} when
+    Slot :: non_neg_integer(), Part :: non_neg_integer(),
+    From :: non_neg_integer(), To :: non_neg_integer().
+set_slot_mark(_Process, _Slot) -> not_loaded().
+
+%% @doc Publish events of a slot, a list of at most 256 `{Message, Origin}' and 4 MiB,
+%% from number `Part' on: all of them or none. Those that are published already are
+%% left out, and none may be missing before them. `large' is as with `cast/1'.
+-spec publish_slot(term(), term(), term(), term(), term()) -> ok | large | {dropped, atom()} | {error, term()}.
+publish_slot(_Process, _Slot, _Part, _Events, _IsLast) -> not_loaded().
+
+%% @doc Publish events of a slot on a dirty scheduler. One that is too large is
+%% published with word of where to GET it.
+-spec publish_slot_large(term(), term(), term(), term(), term()) -> ok | {dropped, atom()} | {error, term()}.
+publish_slot_large(_Process, _Slot, _Part, _Events, _IsLast) -> not_loaded().
+
+%% @doc Tell the subscribers of a process that slots are missing, and go on behind
+%% them. A reason is `not_cached' or `withheld', after which they may still come,
+%% `not_followed', or `limit', which has `undefined' for both slots.
+-spec publish_slot_gap(term(), term(), term(), term()) -> ok | {dropped, atom()} | {error, term()}.
+publish_slot_gap(_Process, _From, _To, _Reason) -> not_loaded().
+
+%% @doc Which processes have subscribers: at most `Max' ids, those subscribed to the
+%% longest ago first, how many there are, and whether there are subscriptions that
+%% name no process. The watcher is told of the first change after this.
+-spec interest(term()) -> {ok, [binary()], non_neg_integer(), boolean()} | {error, term()}.
+interest(_Max) -> not_loaded().
+
+%% @doc Make the caller the watcher: it gets `{dev_websocket_interest, changed}' for
+%% the next change, and after each `interest/1' for the first one.
+-spec watch_interest() -> ok | {error, term()}.
+watch_interest() -> not_loaded().
+
+%% @doc Count one of `hints', `hints_dropped', `tail_probes', `tail_read_failures' and
+%% `withheld'.
+-spec count_result(term()) -> ok | {error, term()}.
+count_result(_Name) -> not_loaded().
+
+%% @doc Show how many processes are followed, and how many wait for it.
+-spec set_tails(term(), term()) -> ok | {error, term()}.
+set_tails(_Tails, _Waiting) -> not_loaded().
 
 %% @doc Say whether anybody could receive a message. Nothing is counted.
 -spec has_audience() -> boolean() | {error, term()}.

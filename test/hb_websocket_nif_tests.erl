@@ -35,7 +35,9 @@ every_function_takes_any_term() ->
     Terms = terms(),
     Calls = [
         {cast, 1}, {cast_large, 1}, {publish, 2}, {publish_large, 2}, {publish_json, 2}, {wants_slot, 2},
-        {publish_slot, 3}, {publish_slot_large, 3}, {has_audience, 0}, {count_dropped, 1}, {validate, 1}, {stop, 1}, {boot, 2}, {start, 2}, {describe, 0}, {info, 0}, {settings, 0}, {stats, 0},
+        {publish_slot, 3}, {publish_slot_large, 3}, {publish_slot, 5}, {publish_slot_large, 5}, {publish_slot_gap, 4},
+        {slot_mark, 1}, {set_slot_mark, 2}, {interest, 1}, {watch_interest, 0}, {count_result, 1}, {set_tails, 2},
+        {has_audience, 0}, {count_dropped, 1}, {validate, 1}, {stop, 1}, {boot, 2}, {start, 2}, {describe, 0}, {info, 0}, {settings, 0}, {stats, 0},
         {listen, 1}, {acknowledge, 1}, {unlisten, 1}, {send, 2}, {send_large, 2},
         {connection, 2}, {connections, 3}, {disconnect, 1}, {read_log, 0}, {acknowledge_log, 0}, {is_log_read, 0},
         {metrics, 0}, {register_collector, 0}, {deregister_cleanup, 1}
@@ -59,7 +61,16 @@ every_function_takes_any_term() ->
                 %% Only a process and a slot lead to the events.
                 [hb_websocket_nif:Name(First, Second, []) || First <- Terms, Second <- Terms],
                 Events = Terms ++ [[Term] || Term <- Terms] ++ [[{First, Second}] || First <- Terms, Second <- Terms],
-                [hb_websocket_nif:Name(process(), 1, Term) || Term <- Events]
+                [hb_websocket_nif:Name(process(), 1, Term) || Term <- Events];
+            ({Name, 4}) ->
+                [hb_websocket_nif:Name(First, Second, 1, not_cached) || First <- Terms, Second <- Terms],
+                [hb_websocket_nif:Name(process(), First, 1, Second) || First <- Terms, Second <- Terms],
+                [hb_websocket_nif:Name(process(), First, Second, limit) || First <- Terms, Second <- Terms];
+            ({Name, 5}) ->
+                [hb_websocket_nif:Name(First, Second, 0, [], true) || First <- Terms, Second <- Terms],
+                [hb_websocket_nif:Name(begun(), 1, First, [], Second) || First <- Terms, Second <- Terms],
+                Events = Terms ++ [[Term] || Term <- Terms] ++ [[{First, Second}] || First <- Terms, Second <- Terms],
+                [hb_websocket_nif:Name(begun(), 1, 0, Term, true) || Term <- Events]
         end,
         Calls
     ),
@@ -85,7 +96,9 @@ every_key_of_a_map_takes_any_term() ->
                     is_answer(hb_websocket_nif:publish_large(Term, Origin)),
                     is_answer(hb_websocket_nif:publish_json(<<"{}">>, Origin)),
                     is_answer(hb_websocket_nif:publish_slot(Process, 1, [{#{}, Origin}])),
-                    is_answer(hb_websocket_nif:publish_slot_large(Process, 2, [{Term, #{Term => Key}}]))
+                    is_answer(hb_websocket_nif:publish_slot_large(Process, 2, [{Term, #{Term => Key}}])),
+                    is_answer(hb_websocket_nif:publish_slot(begun(), 1, 0, [{Term, Origin}], true)),
+                    is_answer(hb_websocket_nif:publish_slot_large(begun(), 1, 0, [{#{}, #{Term => Key}}, {Term, Origin}], true))
                 end,
                 [process, slot, hashpath, path, assignment, source, from, topics, topic]
             ),
@@ -399,6 +412,12 @@ counts_and_settings_have_their_kinds() ->
 %% @doc A process that no other test knows: the engine never forgets a slot.
 process() ->
     <<"process-", (integer_to_binary(erlang:unique_integer([positive])))/binary>>.
+
+%% @doc One that begins at its slot 1.
+begun() ->
+    Process = process(),
+    {ok, 1, 0, []} = hb_websocket_nif:set_slot_mark(Process, 1),
+    Process.
 
 count(Name) ->
     maps:get(Name, hb_websocket_nif:stats()).

@@ -12,6 +12,7 @@ macro_rules! counters {
         pub struct Counters {
             $( $(#[doc = $doc])+ pub $name: Counter, )*
             pub(crate) measures: Measures,
+            pub(crate) tails: Tails,
         }
 
         impl Counters {
@@ -45,6 +46,26 @@ counters! {
     dropped_refused,
     /// Messages dropped: a result that cannot be read, or text that is no JSON.
     dropped_malformed,
+    /// Slots of processes that were published whole.
+    results_published,
+    /// Slots told missing: the node's cache did not have them.
+    slot_gaps_not_cached,
+    /// Slots told missing: they did not pass the node's checks.
+    slot_gaps_withheld,
+    /// Slots told missing: nobody was subscribed when they were computed.
+    slot_gaps_not_followed,
+    /// Processes that were not followed because too many were.
+    tails_limit,
+    /// Hints that a process may have a new slot.
+    hints,
+    /// Hints dropped: too many waited.
+    hints_dropped,
+    /// Looks into the cache for a new slot.
+    tail_probes,
+    /// Slots that could not be read from the cache; each is tried again.
+    tail_read_failures,
+    /// Slots held back because they did not pass the node's checks; each is looked at again.
+    withheld,
     /// Topics of messages dropped: beyond `max_topics_per_message`.
     topics_excess,
     /// Topics of messages dropped: reserved for the node.
@@ -114,7 +135,20 @@ counters! {
     log_events_dropped,
 }
 
+/// How many processes are followed. The embedder sets it.
+#[derive(Debug, Default)]
+pub(crate) struct Tails {
+    pub(crate) running: AtomicU64,
+    pub(crate) waiting: AtomicU64,
+}
+
 impl Counters {
+    /// Takes how many processes are followed now, and how many would be if there was room.
+    pub fn set_tails(&self, running: u64, waiting: u64) {
+        self.tails.running.store(running, Ordering::Relaxed);
+        self.tails.waiting.store(waiting, Ordering::Relaxed);
+    }
+
     /// The count of connections that were closed for this reason.
     pub(crate) fn closed(&self, reason: Disconnect) -> &Counter {
         match reason {

@@ -5,16 +5,25 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use lru::LruCache;
 use parking_lot::Mutex;
 
+use crate::interest::{Interest, InterestSignal, Interests};
 use crate::topic::{PrecomputedHash, Topic};
 
-/// The topics that are known. One per server.
+/// The topics that are known, and which processes they name. One per server.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
-    topics: Mutex<HashMap<Topic, Known, PrecomputedHash>>,
+    topics: Mutex<Topics>,
+    signal: Arc<InterestSignal>,
+}
+
+#[derive(Debug, Default)]
+struct Topics {
+    known: HashMap<Topic, Known, PrecomputedHash>,
+    interests: Interests,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -25,36 +34,68 @@ struct Known {
 }
 
 impl Directory {
+    /// An empty one that signals changes of the interest.
+    pub(crate) fn new(signal: Arc<InterestSignal>) -> Self {
+        Self {
+            topics: Mutex::default(),
+            signal,
+        }
+    }
+
     /// A shard has its first subscriber of the topic.
     pub(crate) fn subscribed(&self, topic: &Topic) {
-        self.topics
-            .lock()
-            .entry(topic.clone())
-            .or_default()
-            .subscribed += 1;
+        self.change_interest(|Topics { known, interests }| {
+            let known = known.entry(topic.clone()).or_default();
+            known.subscribed += 1;
+            known.subscribed == 1 && interests.add_topic(topic.name())
+        });
     }
 
     /// A shard has lost its last subscriber of the topic.
     pub(crate) fn unsubscribed(&self, topic: &Topic) {
-        self.update(topic, |known| {
-            known.subscribed = known.subscribed.saturating_sub(1)
+        self.change_interest(|topics| {
+            topics.update(topic, |known| {
+                known.subscribed = known.subscribed.saturating_sub(1)
+            }) == Some(0)
+                && topics.interests.remove_topic(topic.name())
         });
     }
 
-    fn update(&self, topic: &Topic, change: impl FnOnce(&mut Known)) {
-        let mut topics = self.topics.lock();
-        if let Some(known) = topics.get_mut(topic) {
-            change(known);
-            if known.subscribed == 0 && !known.published {
-                topics.remove(topic);
-            }
+    /// A shard has its first subscriber of something that is no topic.
+    pub(crate) fn subscribed_other(&self) {
+        self.change_interest(|topics| topics.interests.add_other());
+    }
+
+    /// A shard has lost its last subscriber of something that is no topic.
+    pub(crate) fn unsubscribed_other(&self) {
+        self.change_interest(|topics| topics.interests.remove_other());
+    }
+
+    /// Signals a change once the lock is given back.
+    fn change_interest(&self, change: impl FnOnce(&mut Topics) -> bool) {
+        let has_changed = change(&mut self.topics.lock());
+        if has_changed {
+            self.signal.changed();
         }
+    }
+
+    /// The topic was published to the longest ago.
+    fn forget(&self, topic: &Topic) {
+        self.topics
+            .lock()
+            .update(topic, |known| known.published = false);
+    }
+
+    /// Which processes have subscribers, with at most so many ids.
+    pub(crate) fn interest(&self, max: usize) -> Interest {
+        self.topics.lock().interests.read(max)
     }
 
     /// The names, sorted, at most `limit`; those with subscribers have precedence.
     pub(crate) fn names(&self, limit: usize) -> Vec<String> {
         let topics = self.topics.lock();
         let mut names: Vec<_> = topics
+            .known
             .iter()
             .map(|(topic, known)| (known.subscribed == 0, topic.name().to_owned()))
             .collect();
@@ -68,7 +109,20 @@ impl Directory {
 
     /// How many topics are known.
     pub(crate) fn len(&self) -> usize {
-        self.topics.lock().len()
+        self.topics.lock().known.len()
+    }
+}
+
+impl Topics {
+    /// Changes what is known of a topic, and gives in how many shards it has subscribers then.
+    fn update(&mut self, topic: &Topic, change: impl FnOnce(&mut Known)) -> Option<u32> {
+        let known = self.known.get_mut(topic)?;
+        change(known);
+        let subscribed = known.subscribed;
+        if subscribed == 0 && !known.published {
+            self.known.remove(topic);
+        }
+        Some(subscribed)
     }
 }
 
@@ -93,11 +147,12 @@ impl RecentTopics {
         directory
             .topics
             .lock()
+            .known
             .entry(topic.clone())
             .or_default()
             .published = true;
         if let Some((forgotten, ())) = self.topics.push(topic.clone(), ()) {
-            directory.update(&forgotten, |known| known.published = false);
+            directory.forget(&forgotten);
         }
     }
 
@@ -107,7 +162,7 @@ impl RecentTopics {
             let Some((forgotten, ())) = self.topics.pop_lru() else {
                 break;
             };
-            directory.update(&forgotten, |known| known.published = false);
+            directory.forget(&forgotten);
         }
         self.topics.resize(at_least_one(limit));
     }

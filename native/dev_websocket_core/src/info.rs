@@ -65,6 +65,11 @@ impl Shared {
             ),
             ("expressions", self.expressions.len() as u64),
             ("topics", self.directory.len() as u64),
+            ("tails", self.counters.tails.running.load(Ordering::Relaxed)),
+            (
+                "tails_waiting",
+                self.counters.tails.waiting.load(Ordering::Relaxed),
+            ),
             ("seq", self.log.last_seq()),
             ("ingress_waiting_bytes", self.log.waiting_bytes()),
             ("pending_bytes", self.connections.pending_bytes()),

@@ -125,6 +125,28 @@ impl Log {
         drafts.into_iter().map(append).collect()
     }
 
+    /// Puts messages behind all others, with nothing between them, or none of them.
+    ///
+    /// # Errors
+    /// [`Rejected::Overload`] when something waits and more than `ingress_limit` bytes would. Nothing is lost then.
+    pub(crate) fn append_or_none(
+        &self,
+        drafts: Vec<Draft>,
+        ingress_limit: u64,
+    ) -> Result<(), Rejected> {
+        let bytes: u64 = drafts.iter().map(|draft| draft.footprint() as u64).sum();
+        let mut head = self.head.lock();
+        let waiting = self.waiting_bytes();
+        if waiting > 0 && waiting + bytes > ingress_limit {
+            return Err(Rejected::Overload);
+        }
+        self.tell_losses(&mut head);
+        for draft in drafts {
+            self.put(&mut head, draft);
+        }
+        Ok(())
+    }
+
     fn append_locked(
         &self,
         head: &mut Head,

@@ -106,6 +106,19 @@ pub(crate) enum Reply<'a> {
         after: u64,
         next: u64,
     },
+    /// Unlike the other gap it is a publication, with a number of its own.
+    #[serde(rename = "gap")]
+    SlotGap {
+        reason: SlotGapReason,
+        process: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        from_slot: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to_slot: Option<u64>,
+        dropped: u64,
+        seq: u64,
+        timestamp: u64,
+    },
     Live {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: &'a RequestId,
@@ -132,6 +145,20 @@ pub(crate) enum GapReason {
     Epoch,
     /// More was cast than could be sent.
     Overload,
+}
+
+/// Why results of a process are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SlotGapReason {
+    /// The node's cache does not have the slots, but later ones.
+    NotCached,
+    /// The node does not vouch for the slots that it has.
+    Withheld,
+    /// Nobody was subscribed when they were computed.
+    NotFollowed,
+    /// The node follows too many processes already.
+    Limit,
 }
 
 /// What a connection is subscribed to, each kind as the client writes it.

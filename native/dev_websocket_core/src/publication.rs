@@ -1,6 +1,7 @@
 //! A message on its way out: encoded once, shared by everybody who gets it.
 
 pub(crate) mod draft;
+pub(crate) mod slot_gap;
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -13,6 +14,8 @@ use crate::frame;
 use crate::message::origin::with_origin;
 use crate::protocol::{GapReason, Reply};
 use crate::topic::{Topic, Topics};
+
+use self::slot_gap::SlotGapNotice;
 
 /// Room for the frame header and the fields that are known only once the publication has its number, of 20 digits at the
 /// most.
@@ -40,9 +43,16 @@ pub(crate) struct Publication {
     data: Range<usize>,
     raw_header: ArrayVec<u8, { frame::MAX_HEADER }>,
     footprint: usize,
-    loss: Option<Loss>,
+    notice: Option<Notice>,
     /// What ends it as an event, made when the first client wants it so.
     event_end: OnceLock<Box<str>>,
+}
+
+/// What is published in place of messages: a `gap` frame.
+#[derive(Debug)]
+enum Notice {
+    Loss(Loss),
+    SlotGap(Box<SlotGapNotice>),
 }
 
 /// Messages that found no room. What is published in their place is the `gap` frame that tells of them.
@@ -73,17 +83,21 @@ impl Publication {
         self.buffer.capacity()
     }
 
-    /// Writes what stands before the fields: header, type and number. A loss is written as a whole.
+    /// Writes what stands before the fields: header, type and number. A notice is written as a whole.
     fn number(&mut self, seq: u64) {
         self.seq = seq;
-        if let Some(loss) = self.loss {
-            let gap = Reply::Gap {
-                reason: GapReason::Overload,
-                dropped: loss.messages,
-                after: seq - 1,
-                next: seq + 1,
+        if let Some(notice) = &self.notice {
+            let frame = match notice {
+                Notice::Loss(loss) => Reply::Gap {
+                    reason: GapReason::Overload,
+                    dropped: loss.messages,
+                    after: seq - 1,
+                    next: seq + 1,
+                }
+                .encode(),
+                Notice::SlotGap(gap) => gap.encode(seq, self.cast_at / NANOS),
             };
-            self.buffer = gap.encode().to_vec();
+            self.buffer = frame.to_vec();
             return;
         }
         let mut digits = itoa::Buffer::new();
@@ -117,7 +131,7 @@ impl Publication {
         &self.buffer[self.frame_start..]
     }
 
-    /// The frame of the raw format, header and data.
+    /// The frame of the raw format, header and data. Both are empty where a `gap` frame stands in place of a message.
     pub(crate) fn raw_frame(&self) -> (&[u8], &[u8]) {
         (&self.raw_header, &self.buffer[self.data.clone()])
     }
@@ -139,23 +153,35 @@ impl Publication {
 
     /// Messages that are lost; 0 for a message that is not.
     pub(crate) fn lost_messages(&self) -> u64 {
-        self.loss.map_or(0, |loss| loss.messages)
+        self.loss().map_or(0, |loss| loss.messages)
     }
 
-    /// Whether it is a message, and not what tells of lost ones.
+    /// Whether it is a message, and not what tells of missing ones.
     pub(crate) fn is_message(&self) -> bool {
-        self.loss.is_none()
+        self.notice.is_none()
+    }
+
+    /// Whether it tells of messages that found no room.
+    pub(crate) fn is_loss(&self) -> bool {
+        self.loss().is_some()
+    }
+
+    fn loss(&self) -> Option<&Loss> {
+        match &self.notice {
+            Some(Notice::Loss(loss)) => Some(loss),
+            Some(Notice::SlotGap(_)) | None => None,
+        }
     }
 
     /// Whether it is for every subscriber, whatever its topics.
     pub(crate) fn concerns_everybody(&self) -> bool {
-        self.loss.is_some_and(|loss| loss.concerns_everybody)
+        self.loss().is_some_and(|loss| loss.concerns_everybody)
     }
 
     /// The message as it is sent and what the node knows of it, for who chooses by more than topics; none if it is
-    /// lost.
+    /// missing.
     pub(crate) fn message(&self) -> Option<serde_json::Value> {
-        if self.loss.is_some() {
+        if self.notice.is_some() {
             return None;
         }
         let message = serde_json::from_slice(&self.buffer[self.data.clone()]).ok()?;

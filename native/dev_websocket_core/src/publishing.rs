@@ -85,7 +85,7 @@ impl Server {
             self.count_dropped(Rejected::Repeated);
             Rejected::Repeated
         };
-        if shared.slots.is_past(process, slot) {
+        if self.is_past(process, slot) {
             return Err(repeated());
         }
         let active = shared.active.load();
@@ -99,7 +99,15 @@ impl Server {
             })
             .collect::<Result<Vec<Draft>, Rejected>>()?;
         let without_topic: Vec<bool> = drafts.iter().map(Draft::is_without_topic).collect();
-        let turn = shared.slots.take_turn(process, slot).ok_or_else(repeated)?;
+        shared.slots.set_mark(process, slot);
+        let mut turn = shared.slots.take_turn();
+        if !turn
+            .mark(process)
+            .is_some_and(|mark| mark.jump_behind(slot))
+        {
+            drop(turn);
+            return Err(repeated());
+        }
         let appended = shared.log.append_all(drafts, active.settings.ingress_bytes);
         drop(turn);
         if !appended.is_empty() {
@@ -117,10 +125,15 @@ impl Server {
     /// [`Rejected::NoAudience`], counted, or [`Rejected::Repeated`], not counted.
     pub fn wants_slot(&self, process: &str, slot: u64) -> Result<(), Rejected> {
         self.has_audience()?;
-        if self.shared.slots.is_past(process, slot) {
+        if self.is_past(process, slot) {
             return Err(Rejected::Repeated);
         }
         Ok(())
+    }
+
+    fn is_past(&self, process: &str, slot: u64) -> bool {
+        let mark = self.shared.slots.mark(process);
+        mark.is_some_and(|mark| slot < mark.next().slot)
     }
 
     /// Whether anybody could receive a message: somebody is connected, or history is kept. Costs two loads, so that a
@@ -171,7 +184,11 @@ impl Server {
     }
 
     /// As [`Self::draft`], but with a stub in place of data that is too large, under the same topics.
-    fn draft_event(&self, active: &Active, event: &Event<'_>) -> Result<Draft, Rejected> {
+    pub(crate) fn draft_event(
+        &self,
+        active: &Active,
+        event: &Event<'_>,
+    ) -> Result<Draft, Rejected> {
         let Event { message, origin } = event;
         let drafted = message
             .as_ref()

@@ -15,6 +15,7 @@ use crate::disconnect::Disconnect;
 use crate::error::StartError;
 use crate::inbound::Inbound;
 use crate::info::Info;
+use crate::interest::InterestSignal;
 use crate::listener;
 use crate::log::Log;
 use crate::metrics::{self, Family};
@@ -58,11 +59,12 @@ impl Server {
     /// # Errors
     /// [`StartError`] when the address cannot be bound or the system gives no threads; nothing is left running.
     pub fn start(settings: Settings, counters: Arc<Counters>) -> Result<Self, StartError> {
-        Self::start_with(settings, counters, Arc::default(), Arc::default())
+        let (inbound, slots, interest) = Default::default();
+        Self::start_with(settings, counters, inbound, slots, interest)
     }
 
-    /// Starts a server whose clients are heard by whoever listens at `inbound`, and that publishes no slot again of
-    /// those that `slots` has seen.
+    /// Starts a server whose clients are heard by whoever listens at `inbound`, that publishes no slot again of those that
+    /// `slots` has seen, and whose subscriptions `interest` is told of.
     ///
     /// # Errors
     /// See [`Self::start`].
@@ -71,6 +73,7 @@ impl Server {
         counters: Arc<Counters>,
         inbound: Arc<Inbound>,
         slots: Arc<Slots>,
+        interest: Arc<InterestSignal>,
     ) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(settings.worker_count())
@@ -91,6 +94,7 @@ impl Server {
                 counters,
                 inbound,
                 slots,
+                interest,
             },
         );
         let mut running = Running {

@@ -21,6 +21,7 @@ use crate::expressions::Expressions;
 use crate::fault::contain_task;
 use crate::handshakes::Handshakes;
 use crate::inbound::Inbound;
+use crate::interest::InterestSignal;
 use crate::log::Log;
 use crate::message::topics::TopicRules;
 use crate::publication::now;
@@ -73,6 +74,7 @@ pub(crate) struct Lasting {
     pub(crate) counters: Arc<Counters>,
     pub(crate) inbound: Arc<Inbound>,
     pub(crate) slots: Arc<Slots>,
+    pub(crate) interest: Arc<InterestSignal>,
 }
 
 /// Settings, and what is made of them for the path of a message.
@@ -107,11 +109,12 @@ impl Shared {
             counters,
             inbound,
             slots,
+            interest,
         } = lasting;
         Arc::new(Self {
             active: ArcSwap::new(Active::new(settings)),
             address: ArcSwap::from_pointee(address),
-            directory: Directory::default(),
+            directory: Directory::new(interest),
             epoch: new_epoch(),
             handshakes: Arc::default(),
             admission: Admission::new(counters.clone()),

@@ -1,27 +1,31 @@
 //! How far the results of each process are published, so that each slot is published once and in order.
 
+mod mark;
+
 use std::sync::Arc;
 
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard};
 
+pub(crate) use self::mark::OutOfOrder;
+pub use self::mark::{MAX_HOLES, MAX_SLOT, Mark, Position};
+
 /// Processes that are remembered; the one published to the longest ago is forgotten.
 const MAX_PROCESSES: usize = 65_536;
 
-/// The last published slot of each process. Shared by all servers of the program, so that a restart repeats nothing.
+/// The mark of each process. Shared by all servers of the program, so that a restart repeats nothing.
 #[derive(Debug)]
 pub struct Slots {
     marks: Mutex<Marks>,
     max_processes: usize,
 }
 
-type Marks = LruCache<Arc<str>, u64>;
+type Marks = LruCache<Arc<str>, Mark>;
 
 /// The order of all slots, held: nobody else publishes one meanwhile.
 #[derive(Debug)]
 pub(crate) struct Turn<'s> {
     marks: MutexGuard<'s, Marks>,
-    max_processes: usize,
 }
 
 impl Default for Slots {
@@ -39,34 +43,48 @@ impl Slots {
         }
     }
 
-    /// Whether the slot was published, or a later one of the process.
-    pub(crate) fn is_past(&self, process: &str, slot: u64) -> bool {
-        let marks = self.marks.lock();
-        marks.peek(process).is_some_and(|last| slot <= *last)
+    /// The mark of a process, if it has one.
+    #[must_use]
+    pub fn mark(&self, process: &str) -> Option<Mark> {
+        self.marks.lock().peek(process).cloned()
     }
 
-    /// Waits for the turn to publish a slot, and marks it as published; none if it is past.
-    pub(crate) fn take_turn(&self, process: &str, slot: u64) -> Option<Turn<'_>> {
-        let mut turn = Turn {
+    /// Sets the mark of a process that has none, and gives the one in force.
+    pub fn set_mark(&self, process: &str, slot: u64) -> Mark {
+        let mut marks = self.marks.lock();
+        if let Some(mark) = marks.get(process) {
+            return mark.clone();
+        }
+        let mark = Mark::at(slot);
+        marks.put(process.into(), mark.clone());
+        if marks.len() > self.max_processes {
+            marks.pop_lru();
+        }
+        mark
+    }
+
+    /// Waits for the turn to publish something of a slot.
+    pub(crate) fn take_turn(&self) -> Turn<'_> {
+        Turn {
             marks: self.marks.lock(),
-            max_processes: self.max_processes,
-        };
-        turn.mark(process, slot).then_some(turn)
+        }
+    }
+
+    /// How many events from this one on are published already; none without a mark.
+    pub(crate) fn published_from(
+        &self,
+        process: &str,
+        event: Position,
+    ) -> Option<Result<u64, OutOfOrder>> {
+        let marks = self.marks.lock();
+        Some(marks.peek(process)?.published_from(event))
     }
 }
 
 impl Turn<'_> {
-    fn mark(&mut self, process: &str, slot: u64) -> bool {
-        if let Some(last) = self.marks.get_mut(process) {
-            let is_new = slot > *last;
-            *last = slot.max(*last);
-            return is_new;
-        }
-        self.marks.put(process.into(), slot);
-        if self.marks.len() > self.max_processes {
-            self.marks.pop_lru();
-        }
-        true
+    /// The mark of a process, which is now the last to be forgotten.
+    pub(crate) fn mark(&mut self, process: &str) -> Option<&mut Mark> {
+        self.marks.get_mut(process)
     }
 }
 
@@ -74,33 +92,39 @@ impl Turn<'_> {
 mod tests {
     use super::*;
 
-    fn publish(slots: &Slots, process: &str, slot: u64) -> bool {
-        slots.take_turn(process, slot).is_some()
+    fn next_slot(slots: &Slots, process: &str) -> Option<u64> {
+        slots.mark(process).map(|mark| mark.next().slot)
     }
 
     #[test]
-    fn a_slot_is_published_once_and_never_after_a_later_one() {
+    fn a_mark_is_set_once_and_stays() {
         let slots = Slots::default();
-        assert!(publish(&slots, "a", 0));
-        assert!(!publish(&slots, "a", 0));
-        assert!(publish(&slots, "a", 5));
-        assert!(!publish(&slots, "a", 4));
-        assert!(publish(&slots, "b", 4));
-        assert!(publish(&slots, "a", 6));
-        assert!(slots.is_past("a", 6) && slots.is_past("a", 0));
-        assert!(!slots.is_past("a", 7) && !slots.is_past("c", 0));
+        assert_eq!(slots.mark("a"), None);
+        assert_eq!(slots.set_mark("a", 5), Mark::at(5));
+        assert_eq!(slots.set_mark("a", 9), Mark::at(5));
+        assert_eq!(slots.set_mark("b", 0), Mark::at(0));
+        slots.take_turn().mark("a").unwrap().complete(5);
+        assert_eq!(slots.set_mark("a", 5), Mark::at(6));
+        assert_eq!(slots.mark("c"), None);
     }
 
     #[test]
     fn the_process_published_to_the_longest_ago_is_forgotten() {
         let slots = Slots::bounded(2);
-        assert!(publish(&slots, "a", 1));
-        assert!(publish(&slots, "b", 1));
-        assert!(publish(&slots, "a", 2));
+        slots.set_mark("a", 1);
+        slots.set_mark("b", 1);
+        slots.take_turn().mark("a").unwrap().complete(1);
         // A question is no use.
-        assert!(slots.is_past("b", 1));
-        assert!(publish(&slots, "c", 1));
-        assert!(!slots.is_past("b", 1));
-        assert!(slots.is_past("a", 2) && slots.is_past("c", 1));
+        assert_eq!(next_slot(&slots, "b"), Some(1));
+        slots.set_mark("c", 1);
+        assert_eq!(slots.mark("b"), None);
+        assert_eq!(next_slot(&slots, "a"), Some(2));
+        assert_eq!(next_slot(&slots, "c"), Some(1));
+        let ahead = Position { slot: 1, part: 1 };
+        assert_eq!(slots.published_from("b", ahead), None);
+        assert_eq!(
+            slots.published_from("c", ahead),
+            Some(Err(OutOfOrder::Ahead(Position { slot: 1, part: 0 })))
+        );
     }
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dev_websocket_core::{
-    Counters, Disconnect, Inbound, Reconfigured, Rejected, Server, Settings, Slots, StartError,
-    panic_text,
+    Counters, Disconnect, Inbound, InterestSignal, Reconfigured, Rejected, Server, Settings, Slots,
+    StartError, panic_text,
 };
 use parking_lot::Mutex;
 
@@ -29,6 +29,7 @@ pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine {
     counters: Arc::default(),
     inbound: Arc::default(),
     slots: Arc::default(),
+    interest: Arc::default(),
     control: Mutex::new(None),
 });
 
@@ -128,7 +129,9 @@ pub(crate) struct Engine {
     /// Likewise, so that a listener stays over a restart.
     pub(crate) inbound: Arc<Inbound>,
     /// Likewise, so that a restart publishes no result again.
-    slots: Arc<Slots>,
+    pub(crate) slots: Arc<Slots>,
+    /// Likewise, so that its watcher stays over a restart.
+    pub(crate) interest: Arc<InterestSignal>,
     /// Held only to hand over a job.
     control: Mutex<Option<Sender<Job>>>,
 }
@@ -147,6 +150,14 @@ impl Engine {
                 self.counters.dropped_not_running.add(1);
                 Err(Outcome::NotRunning)
             }
+        }
+    }
+
+    /// Runs with the server, or says why there is none.
+    pub(crate) fn with_server<T>(&self, run: impl FnOnce(&Running) -> T) -> Result<T> {
+        match &**self.phase.load() {
+            Phase::Running(running) => Ok(run(running)),
+            Phase::Down(reason) => Err(reason.clone()),
         }
     }
 
@@ -206,6 +217,7 @@ impl Engine {
             self.counters.clone(),
             self.inbound.clone(),
             self.slots.clone(),
+            self.interest.clone(),
         );
         match started {
             Ok(server) => {
@@ -237,6 +249,8 @@ impl Engine {
 
     fn enter(&self, phase: Phase) {
         self.phase.store(Arc::new(phase));
+        // Another server has other subscriptions, and without one there are none.
+        self.interest.changed();
     }
 
     /// Tells of a fault on a scheduler thread, whose place only the program's own hook knows.

@@ -12,9 +12,11 @@ mod engine;
 mod inbound;
 mod inspection;
 mod integers;
+mod interest;
 mod logging;
 mod origin;
 mod publishing;
+mod results;
 mod settings;
 mod terms;
 
@@ -107,6 +109,83 @@ fn publish_slot_large<'a>(
     events: Term<'a>,
 ) -> Term<'a> {
     publishing::publish_slot_large(process, slot, events).encode(env)
+}
+
+/// Publishes events of a slot from a part on, or gives up early with `large`.
+#[rustler::nif(name = "publish_slot")]
+fn publish_slot_part<'a>(
+    env: Env<'a>,
+    process: Term<'a>,
+    slot: Term<'a>,
+    part: Term<'a>,
+    events: Term<'a>,
+    is_last: Term<'a>,
+) -> Term<'a> {
+    let (answer, percent) = results::publish_slot(env, [process, slot, part, events], is_last);
+    consume(env, percent);
+    answer
+}
+
+/// As `publish_slot`, for events of any size.
+#[rustler::nif(name = "publish_slot_large", schedule = "DirtyCpu")]
+fn publish_slot_part_large<'a>(
+    env: Env<'a>,
+    process: Term<'a>,
+    slot: Term<'a>,
+    part: Term<'a>,
+    events: Term<'a>,
+    is_last: Term<'a>,
+) -> Term<'a> {
+    results::publish_slot_large(env, [process, slot, part, events], is_last)
+}
+
+/// Tells the subscribers of a process that results are missing.
+#[rustler::nif]
+fn publish_slot_gap<'a>(
+    env: Env<'a>,
+    process: Term<'a>,
+    from: Term<'a>,
+    to: Term<'a>,
+    reason: Term<'a>,
+) -> Term<'a> {
+    results::publish_slot_gap(env, process, (from, to), reason)
+}
+
+/// Which event of a process comes next, and which slots before it may still come.
+#[rustler::nif]
+fn slot_mark<'a>(env: Env<'a>, process: Term<'a>) -> Term<'a> {
+    results::slot_mark(env, process)
+}
+
+/// Begins a process at a slot, unless it has begun.
+#[rustler::nif]
+fn set_slot_mark<'a>(env: Env<'a>, process: Term<'a>, slot: Term<'a>) -> Term<'a> {
+    results::set_slot_mark(env, process, slot)
+}
+
+/// Counts what the caller does itself.
+#[rustler::nif]
+fn count_result<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
+    results::count(env, name)
+}
+
+/// Shows how many processes are followed, and how many wait for it.
+#[rustler::nif]
+fn set_tails<'a>(env: Env<'a>, tails: Term<'a>, waiting: Term<'a>) -> Term<'a> {
+    results::set_tails(env, tails, waiting)
+}
+
+/// Makes the caller the one that is told, once, when other processes have subscribers.
+#[rustler::nif]
+fn watch_interest(env: Env<'_>) -> Term<'_> {
+    interest::watch(env);
+    atoms::ok().encode(env)
+}
+
+/// Which processes have subscribers. On a dirty scheduler, because there can be many.
+#[rustler::nif(name = "interest", schedule = "DirtyCpu")]
+fn read_interest<'a>(env: Env<'a>, max: Term<'a>) -> Term<'a> {
+    interest::read(env, max)
 }
 
 /// Says whether anybody could receive a message.
@@ -223,9 +302,7 @@ fn acknowledge<'a>(env: Env<'a>, cost: Term<'a>) -> Term<'a> {
 #[rustler::nif]
 fn send<'a>(env: Env<'a>, connection: Term<'a>, payload: Term<'a>) -> Term<'a> {
     let (sent, percent) = direct::send(connection, payload, |_| Budget::inline(), Sent::Large);
-    if percent > 0 {
-        rustler::schedule::consume_timeslice(env, percent);
-    }
+    consume(env, percent);
     encode::sent(env, &sent)
 }
 
@@ -310,10 +387,14 @@ fn validate<'a>(env: Env<'a>, settings: Term<'a>) -> Term<'a> {
 
 /// Tells the scheduler what a call took, in percent of a time slice.
 fn spent<'a>(env: Env<'a>, (answer, percent): (Answer<'a>, i32)) -> Term<'a> {
+    consume(env, percent);
+    answer.encode(env)
+}
+
+fn consume(env: Env<'_>, percent: i32) {
     if percent > 0 {
         rustler::schedule::consume_timeslice(env, percent);
     }
-    answer.encode(env)
 }
 
 fn lifecycle_with<'a>(

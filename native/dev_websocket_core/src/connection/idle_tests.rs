@@ -50,6 +50,7 @@ impl Connections {
             counters: Arc::default(),
             inbound: Arc::default(),
             slots: Arc::default(),
+            interest: Arc::default(),
         };
         let address = listener.local_addr().unwrap();
         let shared = Shared::new(Settings::default(), address, 1, log, lasting);

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{DATA, HEADROOM, Loss, NANOS, Publication, now_nanos};
+use super::slot_gap::SlotGapNotice;
+use super::{DATA, HEADROOM, Loss, NANOS, Notice, Publication, now_nanos};
 use crate::error::Rejected;
 use crate::frame;
 use crate::message::Value;
@@ -90,12 +91,22 @@ impl Draft {
     }
 
     fn of_loss(topics: Topics, loss: Loss) -> Self {
+        Self::of_notice(topics, Notice::Loss(loss), LOSS_FRAME)
+    }
+
+    /// What tells the subscribers of a process that slots are missing.
+    pub(crate) fn of_slot_gap(topics: Topics, gap: SlotGapNotice) -> Self {
+        let frame = gap.frame_bytes();
+        Self::of_notice(topics, Notice::SlotGap(Box::new(gap)), frame)
+    }
+
+    fn of_notice(topics: Topics, notice: Notice, frame: usize) -> Self {
         let names = topics.iter().map(Topic::footprint).sum::<usize>();
         Self(Arc::new(Publication {
             cast_at: now_nanos(),
             topics,
-            footprint: size_of::<Publication>() + LOSS_FRAME + names,
-            loss: Some(loss),
+            footprint: size_of::<Publication>() + frame + names,
+            notice: Some(notice),
             ..Publication::default()
         }))
     }
@@ -103,6 +114,11 @@ impl Draft {
     /// Whether only subscribers of everything get it.
     pub(crate) fn is_without_topic(&self) -> bool {
         self.0.topics.is_empty()
+    }
+
+    /// Bytes of its JSON.
+    pub(crate) fn data_bytes(&self) -> usize {
+        self.0.data.len()
     }
 
     /// See [`Publication::footprint`].

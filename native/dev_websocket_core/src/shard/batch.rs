@@ -20,7 +20,8 @@ pub(crate) struct Batch {
     publications: VecDeque<Arc<Publication>>,
     first: Seq,
     bytes: usize,
-    has_losses: bool,
+    /// Some of it tells of missing messages.
+    has_notices: bool,
 }
 
 impl Batch {
@@ -43,7 +44,7 @@ impl Batch {
             publication.seq()
         );
         self.bytes += publication.footprint();
-        self.has_losses |= !publication.is_message();
+        self.has_notices |= !publication.is_message();
         self.publications.push_back(publication);
     }
 
@@ -52,9 +53,9 @@ impl Batch {
         &self.publications[(seq - self.first) as usize]
     }
 
-    /// How many of these are messages, and not what tells of lost ones.
+    /// How many of these are messages, and not what tells of missing ones.
     pub(crate) fn messages(&self, seqs: &[Seq]) -> u64 {
-        if self.has_losses {
+        if self.has_notices {
             let is_message = |seq: &&Seq| self.get(**seq).is_message();
             seqs.iter().filter(is_message).count() as u64
         } else {
@@ -76,7 +77,7 @@ impl Batch {
 
     /// Forgets everything.
     pub(crate) fn end(&mut self) {
-        self.has_losses = false;
+        self.has_notices = false;
         self.publications.clear();
         self.publications.shrink_to(KEPT);
         self.bytes = 0;

@@ -94,9 +94,7 @@ impl Client {
             return Ok(());
         }
         if self.format == Format::Raw && matched < seqs.len() as u64 {
-            self.disconnect_slow(counters);
-            counters.dropped_disconnected.add(matched);
-            return Ok(());
+            return self.deliver_raw_messages(batch, seqs, limit, sent, shared);
         }
         if self.format == Format::Events {
             seqs.iter()
@@ -130,6 +128,37 @@ impl Client {
         }
         self.show_load();
         Ok(())
+    }
+
+    /// Delivers the messages alone: the raw format has no frame for what is missing. A connection that a message was lost
+    /// for is closed; missing results of a process are known from their slots.
+    fn deliver_raw_messages(
+        &mut self,
+        batch: &Batch,
+        seqs: &[Seq],
+        limit: usize,
+        sent: &mut Sent,
+        shared: &Shared,
+    ) -> io::Result<()> {
+        let messages: Vec<Seq> = seqs
+            .iter()
+            .copied()
+            .filter(|seq| batch.get(*seq).is_message())
+            .collect();
+        if seqs.iter().any(|seq| batch.get(*seq).is_loss()) {
+            let counters = &shared.counters;
+            self.disconnect_slow(counters);
+            counters.dropped_disconnected.add(messages.len() as u64);
+            return Ok(());
+        }
+        if messages.is_empty() {
+            return Ok(());
+        }
+        // They are counted already.
+        let matched = sent.matched;
+        let result = self.deliver(batch, Frames::scattered(&messages), limit, sent, shared);
+        sent.matched = matched;
+        result
     }
 
     /// Closes a connection that misses publications and cannot be told, or does not want to go on then.
@@ -175,7 +204,7 @@ impl Client {
     /// When the socket is broken.
     pub(crate) fn deliver_past(
         &mut self,
-        publications: Vec<Arc<Publication>>,
+        mut publications: Vec<Arc<Publication>>,
         sent: &mut Sent,
         shared: &Shared,
     ) -> io::Result<()> {
@@ -188,9 +217,12 @@ impl Client {
             return Ok(());
         }
         if self.format == Format::Raw && matched < publications.len() as u64 {
-            self.disconnect_slow(counters);
-            counters.dropped_disconnected.add(matched);
-            return Ok(());
+            if publications.iter().any(|publication| publication.is_loss()) {
+                self.disconnect_slow(counters);
+                counters.dropped_disconnected.add(matched);
+                return Ok(());
+            }
+            publications.retain(|publication| publication.is_message());
         }
         for publication in publications {
             if self.format == Format::Events {

@@ -360,6 +360,7 @@ mod tests {
             counters: Arc::default(),
             inbound: Arc::default(),
             slots: Arc::default(),
+            interest: Arc::default(),
         };
         let address = ([127, 0, 0, 1], 0).into();
         let shared = Shared::new(Settings::default(), address, 2, log, lasting);

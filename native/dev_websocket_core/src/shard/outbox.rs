@@ -335,7 +335,12 @@ impl Outbox {
             if let Entry::Publication(publication) = entry
                 && let Some(topic) = publication.topics().first()
             {
-                superseded[place] = !newer.insert(topic.clone());
+                // What tells of a missing message is no newer value of its topic.
+                superseded[place] = if publication.is_message() {
+                    !newer.insert(topic.clone())
+                } else {
+                    newer.contains(topic)
+                };
             }
         }
         let mut dropped = 0;

@@ -106,7 +106,11 @@ impl Registry {
             Some(index) => index,
             None => self.add_entry(subscription, directory),
         };
-        self.entries[index as usize].subscribers.push(connection);
+        let subscribers = &mut self.entries[index as usize].subscribers;
+        if index == EVERYTHING && subscribers.is_empty() {
+            directory.subscribed_other();
+        }
+        subscribers.push(connection);
         index
     }
 
@@ -119,10 +123,12 @@ impl Registry {
                 self.by_topic.insert(topic, index);
             }
             Subscription::Pattern(pattern) => {
+                directory.subscribed_other();
                 self.patterns.add(pattern.clone(), index);
                 self.by_pattern.insert(pattern, index);
             }
             Subscription::Template(template) => {
+                directory.subscribed_other();
                 self.templates.add(template.clone(), index);
                 self.by_template.insert(template, index);
             }
@@ -138,14 +144,18 @@ impl Registry {
         directory: &Directory,
     ) {
         let subscribers = &mut self.entries[index as usize].subscribers;
-        if let Some(place) = subscribers
+        let Some(place) = subscribers
             .iter()
             .position(|subscriber| *subscriber == connection)
-        {
-            subscribers.swap_remove(place);
-        }
-        if !subscribers.is_empty() || index == EVERYTHING {
+        else {
             return;
+        };
+        subscribers.swap_remove(place);
+        if !subscribers.is_empty() {
+            return;
+        }
+        if index == EVERYTHING {
+            return directory.unsubscribed_other();
         }
         self.runs.forget(index);
         match self.entries.remove(index as usize).subscription {
@@ -155,10 +165,12 @@ impl Registry {
                 directory.unsubscribed(&topic);
             }
             Subscription::Pattern(pattern) => {
+                directory.unsubscribed_other();
                 self.by_pattern.remove(&pattern);
                 self.patterns.remove(&pattern);
             }
             Subscription::Template(template) => {
+                directory.unsubscribed_other();
                 self.by_template.remove(&template);
                 self.templates.remove(&template);
             }
@@ -170,6 +182,9 @@ impl Registry {
         self.by_topic
             .keys()
             .for_each(|topic| directory.unsubscribed(topic));
+        let has_everything = !self.entries[EVERYTHING as usize].subscribers.is_empty();
+        let others = self.by_pattern.len() + self.by_template.len() + usize::from(has_everything);
+        (0..others).for_each(|_| directory.unsubscribed_other());
     }
 
     /// Where the subscription stands, if anybody has it.

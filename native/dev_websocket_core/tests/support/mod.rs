@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dev_websocket_core::message::Value;
-use dev_websocket_core::{Counters, Disconnect, Inbound, Server, Settings, Slots};
+use dev_websocket_core::{Counters, Disconnect, Inbound, InterestSignal, Server, Settings, Slots};
 
 pub(crate) use self::client::{Client, seqs};
 pub(crate) use self::raw::{
@@ -34,6 +34,7 @@ pub(crate) struct TestServer {
     pub(crate) counters: Arc<Counters>,
     pub(crate) inbound: Arc<Inbound>,
     pub(crate) slots: Arc<Slots>,
+    pub(crate) interest: Arc<InterestSignal>,
 }
 
 impl TestServer {
@@ -46,7 +47,13 @@ impl TestServer {
     pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = settings();
         change(&mut settings);
-        Self::over(settings, Arc::default(), Arc::default(), Arc::default())
+        Self::over(
+            settings,
+            Arc::default(),
+            Arc::default(),
+            Arc::default(),
+            Arc::default(),
+        )
     }
 
     /// The server that comes after this one in the same program.
@@ -55,9 +62,16 @@ impl TestServer {
             counters,
             inbound,
             slots,
+            interest,
             ..
         } = self;
-        Self::over(settings(), counters.clone(), inbound.clone(), slots.clone())
+        Self::over(
+            settings(),
+            counters.clone(),
+            inbound.clone(),
+            slots.clone(),
+            interest.clone(),
+        )
     }
 
     fn over(
@@ -65,14 +79,21 @@ impl TestServer {
         counters: Arc<Counters>,
         inbound: Arc<Inbound>,
         slots: Arc<Slots>,
+        interest: Arc<InterestSignal>,
     ) -> Self {
-        let server =
-            Server::start_with(settings, counters.clone(), inbound.clone(), slots.clone()).unwrap();
+        let server = Server::start_with(
+            settings,
+            counters.clone(),
+            inbound.clone(),
+            slots.clone(),
+            interest.clone(),
+        );
         Self {
-            server,
+            server: server.unwrap(),
             counters,
             inbound,
             slots,
+            interest,
         }
     }
 

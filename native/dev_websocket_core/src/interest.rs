@@ -1,0 +1,163 @@
+//! Which processes have subscribers, for the part of the program that follows processes only while somebody wants it.
+//!
+//! Subscriptions to `process:<id>` and `from:<id>` name a process. Any other subscription may want events of any process,
+//! so of those it is only known whether there are some.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use lru::LruCache;
+use parking_lot::Mutex;
+
+/// Characters of a process's id: 32 bytes as base64url.
+const ID_LENGTH: usize = 43;
+
+/// The id of a process.
+pub type ProcessId = [u8; ID_LENGTH];
+
+/// Which processes have subscribers.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// Processes, those subscribed to the longest ago first. May be a part of all.
+    pub ids: Vec<ProcessId>,
+    /// How many processes there are.
+    pub total: usize,
+    /// Whether there are subscriptions that name no process.
+    pub others: bool,
+}
+
+/// Takes the word that the interest has changed.
+pub trait InterestWatcher: Send + Sync {
+    /// Called on a thread of the server, without any lock held. Gives whether the watcher is still there.
+    fn changed(&self) -> bool;
+}
+
+/// Tells a watcher of the first change since it last looked. Shared by all servers of the program, one after the other.
+#[derive(Default)]
+pub struct InterestSignal {
+    is_armed: AtomicBool,
+    watcher: Mutex<Option<Arc<dyn InterestWatcher>>>,
+}
+
+/// The present interest. Owned by the directory of topics, whose lock covers it.
+#[derive(Debug)]
+pub(crate) struct Interests {
+    /// How many topics with subscribers name the process, in the order in which it was first named.
+    ids: LruCache<ProcessId, u32>,
+    others: u64,
+}
+
+/// The process that a topic names.
+pub(crate) fn process_of(topic: &str) -> Option<ProcessId> {
+    let id = topic
+        .strip_prefix("process:")
+        .or_else(|| topic.strip_prefix("from:"))?;
+    let id: ProcessId = id.as_bytes().try_into().ok()?;
+    let is_base64url = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    id.iter().all(is_base64url).then_some(id)
+}
+
+impl Default for Interests {
+    fn default() -> Self {
+        Self {
+            ids: LruCache::unbounded(),
+            others: 0,
+        }
+    }
+}
+
+impl Interests {
+    /// A topic has its first subscriber. Says whether the interest has changed.
+    pub(crate) fn add_topic(&mut self, topic: &str) -> bool {
+        let Some(id) = process_of(topic) else {
+            return self.add_other();
+        };
+        // Looked at without being used, it keeps its place in the order.
+        if let Some(topics) = self.ids.peek_mut(&id) {
+            *topics += 1;
+            return false;
+        }
+        self.ids.put(id, 1);
+        true
+    }
+
+    /// A topic has lost its last subscriber. Says whether the interest has changed.
+    pub(crate) fn remove_topic(&mut self, topic: &str) -> bool {
+        let Some(id) = process_of(topic) else {
+            return self.remove_other();
+        };
+        let Some(topics) = self.ids.peek_mut(&id) else {
+            return false;
+        };
+        *topics -= 1;
+        let is_last = *topics == 0;
+        if is_last {
+            self.ids.pop(&id);
+        }
+        is_last
+    }
+
+    /// There is one more subscription that names no process. Says whether it is the first.
+    pub(crate) fn add_other(&mut self) -> bool {
+        self.others += 1;
+        self.others == 1
+    }
+
+    /// There is one less. Says whether it was the last.
+    pub(crate) fn remove_other(&mut self) -> bool {
+        let had = self.others;
+        self.others = had.saturating_sub(1);
+        had == 1
+    }
+
+    /// The interest, with at most so many processes.
+    pub(crate) fn read(&self, max: usize) -> Interest {
+        Interest {
+            // The newest come first.
+            ids: self.ids.iter().rev().take(max).map(|(id, _)| *id).collect(),
+            total: self.ids.len(),
+            others: self.others > 0,
+        }
+    }
+}
+
+impl InterestSignal {
+    /// Takes the place of the watcher before, and waits for the next change.
+    pub fn watch(&self, watcher: impl InterestWatcher + 'static) {
+        *self.watcher.lock() = Some(Arc::new(watcher));
+        self.arm();
+    }
+
+    /// Waits for the next change. To be called before the interest is read, so that no change falls between the two.
+    pub fn arm(&self) {
+        self.is_armed.store(true, Ordering::Relaxed);
+        // Whoever changes the interest has a fence as well: either it sees the store, or its change is read.
+        fence(Ordering::SeqCst);
+    }
+
+    /// The interest has changed. To be called on a thread of the server, without any lock held.
+    pub fn changed(&self) {
+        fence(Ordering::SeqCst);
+        if !self.is_armed.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let Some(watcher) = self.watcher.lock().clone() else {
+            return;
+        };
+        if !watcher.changed() {
+            self.watcher
+                .lock()
+                .take_if(|present| Arc::ptr_eq(present, &watcher));
+        }
+    }
+}
+
+impl fmt::Debug for InterestSignal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("InterestSignal")
+    }
+}
+
+#[cfg(test)]
+mod tests;

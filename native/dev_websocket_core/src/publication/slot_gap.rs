@@ -1,0 +1,103 @@
+//! What tells the subscribers of a process that results are missing, in place of them.
+
+use bytes::Bytes;
+
+use crate::protocol::{Reply, SlotGapReason};
+use crate::slots::MAX_SLOT;
+
+/// The longest frame without the name of the process, in bytes.
+const FRAME: usize = 256;
+
+/// Why the results of a process are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotGap {
+    /// SlotRange are not in the node's cache, though later ones are. They may still come.
+    NotCached(SlotRange),
+    /// The node does not vouch for slots in its cache. They may still come.
+    Withheld(SlotRange),
+    /// Nobody was subscribed when these slots were computed.
+    NotFollowed(SlotRange),
+    /// The node follows too many processes already.
+    Limit,
+}
+
+/// The first and the last of some slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotRange {
+    from: u64,
+    to: u64,
+}
+
+impl SlotGap {
+    /// The missing slots; none for a limit.
+    pub(crate) fn slots(self) -> Option<SlotRange> {
+        match self {
+            Self::NotCached(slots) | Self::Withheld(slots) | Self::NotFollowed(slots) => {
+                Some(slots)
+            }
+            Self::Limit => None,
+        }
+    }
+
+    fn reason(self) -> SlotGapReason {
+        match self {
+            Self::NotCached(_) => SlotGapReason::NotCached,
+            Self::Withheld(_) => SlotGapReason::Withheld,
+            Self::NotFollowed(_) => SlotGapReason::NotFollowed,
+            Self::Limit => SlotGapReason::Limit,
+        }
+    }
+}
+
+impl SlotRange {
+    /// The slots from one to another, which must not stand before it.
+    #[must_use]
+    pub fn new(from: u64, to: u64) -> Option<Self> {
+        (from <= to && to <= MAX_SLOT).then_some(Self { from, to })
+    }
+
+    /// The first.
+    pub(crate) fn from(self) -> u64 {
+        self.from
+    }
+
+    /// The last.
+    pub(crate) fn to(self) -> u64 {
+        self.to
+    }
+
+    /// How many slots.
+    pub(crate) fn count(self) -> u64 {
+        self.to - self.from + 1
+    }
+}
+
+/// A gap with its process.
+#[derive(Debug)]
+pub(crate) struct SlotGapNotice {
+    pub(crate) process: Box<str>,
+    pub(crate) gap: SlotGap,
+}
+
+impl SlotGapNotice {
+    /// The whole text frame.
+    pub(super) fn encode(&self, seq: u64, timestamp: u64) -> Bytes {
+        let slots = self.gap.slots();
+        Reply::SlotGap {
+            reason: self.gap.reason(),
+            process: &self.process,
+            from_slot: slots.map(SlotRange::from),
+            to_slot: slots.map(SlotRange::to),
+            dropped: slots.map_or(0, SlotRange::count),
+            seq,
+            timestamp,
+        }
+        .encode()
+    }
+
+    /// Bytes of its frame at the most.
+    pub(super) fn frame_bytes(&self) -> usize {
+        // A control character takes six bytes, and the name stands here as well.
+        FRAME + 7 * self.process.len()
+    }
+}

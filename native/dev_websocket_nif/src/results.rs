@@ -1,0 +1,318 @@
+//! Results of processes: where each process is, and the events of its slots.
+
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use dev_websocket_core::{
+    Event, MAX_PART_BYTES, MAX_PART_EVENTS, MAX_SLOT, Mark, Position, SlotGap, SlotRange,
+    SlotRejected,
+};
+use rustler::{Atom, Binary, Encoder, Env, Term};
+
+use crate::atoms;
+use crate::decode::{self, BeyondBudget, Budget};
+use crate::encode;
+use crate::engine::{ENGINE, Reason, Running};
+use crate::origin::{self, NoOrigin};
+
+/// The longest id of a process, in bytes.
+const MAX_PROCESS_BYTES: usize = 255;
+
+const NO_SLOT: &str = "a slot is an integer from 0 to 2^64 - 2";
+
+/// What a caller is told, unless it is `ok`.
+enum Refusal<'a> {
+    /// `large`: a scheduler thread would be busy for too long.
+    Large,
+    /// Nothing was published.
+    Rejected(SlotRejected),
+    /// `{dropped, fault}`.
+    Fault,
+    /// There is no server.
+    Down(Reason),
+    /// `{error, {bad_origin, Key}}`.
+    BadOrigin(Term<'a>),
+    /// `{error, {bad_argument, Text}}`.
+    BadArgument(&'static str),
+}
+
+type Answer<'a, T = ()> = Result<T, Refusal<'a>>;
+
+impl From<BeyondBudget> for Refusal<'_> {
+    fn from(_: BeyondBudget) -> Self {
+        Self::Large
+    }
+}
+
+impl<'a> From<NoOrigin<'a>> for Refusal<'a> {
+    fn from(error: NoOrigin<'a>) -> Self {
+        match error {
+            NoOrigin::BeyondBudget => Self::Large,
+            NoOrigin::Bad(key) => Self::BadOrigin(key),
+        }
+    }
+}
+
+impl From<SlotRejected> for Refusal<'_> {
+    fn from(rejected: SlotRejected) -> Self {
+        Self::Rejected(rejected)
+    }
+}
+
+impl From<Reason> for Refusal<'_> {
+    fn from(reason: Reason) -> Self {
+        Self::Down(reason)
+    }
+}
+
+/// `{ok, Slot, Part, Holes}` or `none`.
+pub(crate) fn slot_mark<'a>(env: Env<'a>, process: Term<'a>) -> Term<'a> {
+    match read_process(process) {
+        Ok(process) => match ENGINE.slots.mark(&process) {
+            Some(mark) => encode_mark(env, &mark),
+            None => atoms::none().encode(env),
+        },
+        Err(refusal) => encode_refusal(env, refusal),
+    }
+}
+
+/// The mark in force.
+pub(crate) fn set_slot_mark<'a>(env: Env<'a>, process: Term<'a>, slot: Term<'a>) -> Term<'a> {
+    let marked = read_process(process)
+        .and_then(|process| Ok(ENGINE.slots.set_mark(&process, read_slot(slot)?)));
+    match marked {
+        Ok(mark) => encode_mark(env, &mark),
+        Err(refusal) => encode_refusal(env, refusal),
+    }
+}
+
+/// Publishes events of a slot on a scheduler thread, which has one budget for all of them. Says as well how much of a time
+/// slice that took, in percent.
+pub(crate) fn publish_slot<'a>(
+    env: Env<'a>,
+    arguments: [Term<'a>; 4],
+    is_last: Term<'a>,
+) -> (Term<'a>, i32) {
+    let whole = Budget::inline();
+    let mut left = whole;
+    let answer = publish_events(arguments, is_last, |running, (message, origin)| {
+        left.spend_nodes(1)?;
+        let origin = origin::read(origin, &mut left)?;
+        let message = decode::value(message, &mut left, running.commitments)?;
+        Ok(Event {
+            message: Some(message),
+            origin,
+        })
+    });
+    let percent = match answer {
+        Ok(()) => whole.percent_spent(left),
+        Err(_) => 1,
+    };
+    (encode_answer(env, answer), percent)
+}
+
+/// Publishes events of a slot of any size. One that is too large to be read is published without its data.
+pub(crate) fn publish_slot_large<'a>(
+    env: Env<'a>,
+    arguments: [Term<'a>; 4],
+    is_last: Term<'a>,
+) -> Term<'a> {
+    let mut bytes = 0;
+    let answer = publish_events(arguments, is_last, |running, (message, origin)| {
+        let whole = Budget::of_message(running.max_message_bytes);
+        let origin = match origin::read(origin, &mut { whole }) {
+            Err(NoOrigin::BeyondBudget) => return Err(too_much()),
+            origin => origin?,
+        };
+        let mut left = whole;
+        let message = decode::value(message, &mut left, running.commitments).ok();
+        if message.is_some() {
+            // JSON takes no less than the text in it, so there is no need to read on.
+            let is_first = bytes == 0;
+            bytes += whole.text() - left.text();
+            if bytes > MAX_PART_BYTES && !is_first {
+                return Err(too_much());
+            }
+        }
+        Ok(Event { message, origin })
+    });
+    encode_answer(env, answer)
+}
+
+fn publish_events<'a>(
+    [process, slot, part, events]: [Term<'a>; 4],
+    is_last: Term<'a>,
+    read: impl FnMut(&Running, (Term<'a>, Term<'a>)) -> Answer<'a, Event<'a>>,
+) -> Answer<'a> {
+    let process = read_process(process)?;
+    let start = Position {
+        slot: read_slot(slot)?,
+        part: part
+            .decode()
+            .map_err(|_| Refusal::BadArgument("a part is an integer from 0, of 64 bits"))?,
+    };
+    let is_last: bool = is_last
+        .decode()
+        .map_err(|_| Refusal::BadArgument("the last argument is true or false"))?;
+    guarded(|running| {
+        let events = read_events(running, events, read)?;
+        Ok(running
+            .server
+            .publish_part(&process, start, events, is_last)?)
+    })
+}
+
+/// The events of a list, read as far as a part of a slot may be long.
+fn read_events<'a>(
+    running: &Running,
+    events: Term<'a>,
+    mut read: impl FnMut(&Running, (Term<'a>, Term<'a>)) -> Answer<'a, Event<'a>>,
+) -> Answer<'a, Vec<Event<'a>>> {
+    let no_events = || Refusal::BadArgument("events are a list of {Message, Origin}");
+    let mut gathered = Vec::new();
+    let mut rest = events;
+    while let Ok((event, tail)) = rest.list_get_cell() {
+        if gathered.len() == MAX_PART_EVENTS {
+            return Err(too_much());
+        }
+        let event = event.decode().map_err(|_| no_events())?;
+        gathered.push(read(running, event)?);
+        rest = tail;
+    }
+    rest.is_empty_list()
+        .then_some(gathered)
+        .ok_or_else(no_events)
+}
+
+fn too_much<'a>() -> Refusal<'a> {
+    ENGINE.counters.dropped_malformed.add(1);
+    SlotRejected::TooMuch.into()
+}
+
+/// Tells the subscribers of a process that results are missing.
+pub(crate) fn publish_slot_gap<'a>(
+    env: Env<'a>,
+    process: Term<'a>,
+    slots: (Term<'a>, Term<'a>),
+    reason: Term<'a>,
+) -> Term<'a> {
+    let answer = read_process(process).and_then(|process| {
+        let gap = read_gap(slots, reason)?;
+        guarded(|running| Ok(running.server.publish_slot_gap(&process, gap)?))
+    });
+    encode_answer(env, answer)
+}
+
+fn read_gap<'a>((from, to): (Term<'a>, Term<'a>), reason: Term<'a>) -> Answer<'a, SlotGap> {
+    let slots = || {
+        SlotRange::new(read_slot(from)?, read_slot(to)?)
+            .ok_or(Refusal::BadArgument("a gap does not end before it begins"))
+    };
+    if atoms::not_cached() == reason {
+        Ok(SlotGap::NotCached(slots()?))
+    } else if atoms::withheld() == reason {
+        Ok(SlotGap::Withheld(slots()?))
+    } else if atoms::not_followed() == reason {
+        Ok(SlotGap::NotFollowed(slots()?))
+    } else if atoms::limit() != reason {
+        Err(Refusal::BadArgument(
+            "a reason is not_cached, withheld, not_followed or limit",
+        ))
+    } else if atoms::undefined() == from && atoms::undefined() == to {
+        Ok(SlotGap::Limit)
+    } else {
+        Err(Refusal::BadArgument(
+            "the slots of a gap of reason limit are undefined",
+        ))
+    }
+}
+
+/// Counts what the reader of the cache does by itself.
+pub(crate) fn count<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
+    let counters = &ENGINE.counters;
+    let counter = if atoms::hints() == name {
+        &counters.hints
+    } else if atoms::hints_dropped() == name {
+        &counters.hints_dropped
+    } else if atoms::tail_probes() == name {
+        &counters.tail_probes
+    } else if atoms::tail_read_failures() == name {
+        &counters.tail_read_failures
+    } else if atoms::withheld() == name {
+        &counters.withheld
+    } else {
+        let expected =
+            "a name is hints, hints_dropped, tail_probes, tail_read_failures or withheld";
+        return encode::bad_argument(env, expected);
+    };
+    counter.add(1);
+    atoms::ok().encode(env)
+}
+
+/// Takes the numbers of tails that run, and of processes that wait for one.
+pub(crate) fn set_tails<'a>(env: Env<'a>, tails: Term<'a>, waiting: Term<'a>) -> Term<'a> {
+    match (tails.decode(), waiting.decode()) {
+        (Ok(tails), Ok(waiting)) => {
+            ENGINE.counters.set_tails(tails, waiting);
+            atoms::ok().encode(env)
+        }
+        _ => encode::bad_argument(env, "a number of tails is an integer from 0, of 64 bits"),
+    }
+}
+
+fn read_process<'a>(process: Term<'a>) -> Answer<'a, Cow<'a, str>> {
+    Binary::from_term(process)
+        .ok()
+        .filter(|process| (1..=MAX_PROCESS_BYTES).contains(&process.len()))
+        .map(|process| origin::text_of(process.as_slice()))
+        .ok_or(Refusal::BadArgument(
+            "a process is a binary of 1 to 255 bytes",
+        ))
+}
+
+fn read_slot<'a>(slot: Term<'a>) -> Answer<'a, u64> {
+    let slot: Result<u64, _> = slot.decode();
+    slot.ok()
+        .filter(|slot| *slot <= MAX_SLOT)
+        .ok_or(Refusal::BadArgument(NO_SLOT))
+}
+
+/// Runs with the server, if there is one, and contains what goes wrong.
+fn guarded<'a>(run: impl FnOnce(&Running) -> Answer<'a>) -> Answer<'a> {
+    let ran = ENGINE.with_server(|running| catch_unwind(AssertUnwindSafe(|| run(running))))?;
+    ran.unwrap_or_else(|panic| {
+        ENGINE.contained(&*panic);
+        Err(Refusal::Fault)
+    })
+}
+
+fn encode_mark<'a>(env: Env<'a>, mark: &Mark) -> Term<'a> {
+    let Position { slot, part } = mark.next();
+    let holes: Vec<_> = mark.holes().collect();
+    (atoms::ok(), slot, part, holes).encode(env)
+}
+
+fn encode_answer<'a>(env: Env<'a>, answer: Answer<'a>) -> Term<'a> {
+    match answer {
+        Ok(()) => atoms::ok().encode(env),
+        Err(refusal) => encode_refusal(env, refusal),
+    }
+}
+
+fn encode_refusal<'a>(env: Env<'a>, refusal: Refusal<'a>) -> Term<'a> {
+    let dropped = |reason: Atom| (atoms::dropped(), reason).encode(env);
+    match refusal {
+        Refusal::Large => atoms::large().encode(env),
+        Refusal::Rejected(SlotRejected::Repeated) => dropped(atoms::repeated()),
+        Refusal::Rejected(SlotRejected::Overload) => dropped(atoms::overload()),
+        Refusal::Rejected(SlotRejected::TooMuch) => dropped(atoms::malformed()),
+        Refusal::Rejected(SlotRejected::NoMark) => (atoms::error(), atoms::no_mark()).encode(env),
+        Refusal::Rejected(SlotRejected::Expected(Position { slot, part })) => {
+            (atoms::error(), (atoms::expected(), slot, part)).encode(env)
+        }
+        Refusal::Fault => dropped(atoms::fault()),
+        Refusal::Down(reason) => encode::error(env, &reason),
+        Refusal::BadOrigin(key) => (atoms::error(), (atoms::bad_origin(), key)).encode(env),
+        Refusal::BadArgument(expected) => encode::bad_argument(env, expected),
+    }
+}
