@@ -15,7 +15,7 @@
 -export([cast/1, cast_large/1, publish/2, publish_large/2, publish_json/2]).
 -export([wants_slot/2, publish_slot/3, publish_slot_large/3]).
 -export([slot_mark/1, set_slot_mark/2, publish_slot/5, publish_slot_large/5, publish_slot_gap/4]).
--export([interest/1, watch_interest/0, count_result/1, set_tails/2]).
+-export([interest/1, watch_interest/0, count_result/1, set_tails/3]).
 -export([has_audience/0, count_dropped/1]).
 -export([describe/0, info/0, settings/0, stats/0, validate/1]).
 -export([listen/1, unlisten/1, acknowledge/1, send/2, send_large/2]).
@@ -118,7 +118,7 @@ publish_slot_gap(_Process, _From, _To, _Reason) -> not_loaded().
 -spec interest(term()) -> {ok, [binary()], non_neg_integer(), boolean()} | {error, term()}.
 interest(_Max) -> not_loaded().
 
-%% @doc Make the caller the watcher: it gets `{dev_websocket_interest, changed}' for
+%% @doc Make the caller the watcher: it gets `{websocket_interest, changed}' for
 %% the next change, and after each `interest/1' for the first one.
 -spec watch_interest() -> ok | {error, term()}.
 watch_interest() -> not_loaded().
@@ -128,9 +128,10 @@ watch_interest() -> not_loaded().
 -spec count_result(term()) -> ok | {error, term()}.
 count_result(_Name) -> not_loaded().
 
-%% @doc Show how many processes are followed, and how many wait for it.
--spec set_tails(term(), term()) -> ok | {error, term()}.
-set_tails(_Tails, _Waiting) -> not_loaded().
+%% @doc Show how many processes are followed, how many of them wait for a reader, and where
+%% results come from: `cache', `no_local_store' or `no_node'.
+-spec set_tails(term(), term(), term()) -> ok | {error, term()}.
+set_tails(_Tails, _Waiting, _Source) -> not_loaded().
 
 %% @doc Say whether anybody could receive a message. Nothing is counted.
 -spec has_audience() -> boolean() | {error, term()}.

@@ -37,6 +37,7 @@ impl Shared {
             "topics": topics,
             "protocol": PROTOCOL,
             "epoch": self.epoch,
+            "results": self.counters.results_source().name(),
             "limits": Limits::of(&self.settings()),
         })
     }

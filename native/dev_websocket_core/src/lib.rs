@@ -64,7 +64,7 @@ mod sync;
 mod template_index;
 pub mod topic;
 
-pub use counters::{Counter, Counters};
+pub use counters::{Counter, Counters, ResultsSource};
 pub use direct::{Direct, SendError};
 pub use disconnect::Disconnect;
 pub use error::{BadJson, Rejected, SlotRejected, StartError};
@@ -78,5 +78,5 @@ pub use publication::slot_gap::{SlotGap, SlotRange};
 pub use publishing::Event;
 pub use results::{MAX_PART_BYTES, MAX_PART_EVENTS};
 pub use server::{Reconfigured, Server};
-pub use settings::{SettingError, SettingRow, SettingValue, Settings};
+pub use settings::{ProcessIds, SettingError, SettingRow, SettingValue, Settings};
 pub use slots::{MAX_HOLES, MAX_SLOT, Mark, Position, Slots};

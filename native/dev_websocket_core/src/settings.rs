@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 
 use thiserror::Error;
 
+use crate::interest::is_process_id;
 use crate::message::topics::TopicRules;
 
 /// A setting's value, as it comes from outside.
@@ -139,6 +140,26 @@ impl Setting for Vec<String> {
     }
 }
 
+/// Ids of processes, which keep their letter case.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct ProcessIds(pub Vec<String>);
+
+impl Setting for ProcessIds {
+    fn read(value: SettingValue) -> Option<Self> {
+        let items: Vec<String> = match value {
+            SettingValue::List(items) => items,
+            SettingValue::Text(text) => text.split(',').map(str::to_owned).collect(),
+            _ => return None,
+        };
+        let ids = items.iter().map(|id| id.trim()).filter(|id| !id.is_empty());
+        Some(Self(ids.map(str::to_owned).collect()))
+    }
+
+    fn show(&self) -> SettingValue {
+        SettingValue::List(self.0.clone())
+    }
+}
+
 macro_rules! settings {
     ($( $name:ident: $kind:ty = $default:expr, $expected:literal, $check:expr, $unit:literal, $effect:literal; )*) => {
         /// What the server is told. See the table for defaults, units and ranges.
@@ -252,6 +273,12 @@ settings! {
         "bytes of past publications", "The oldest are forgotten; 0 keeps none.";
     max_known_topics: u64 = 10_000, "a number from 1 to 10000000", |n| (1..=10_000_000).contains(n),
         "topics that `info` lists", "The topic published to the longest ago is forgotten, one with subscribers never.";
+    tail: ProcessIds = ProcessIds::default(), "a list of at most 1000 process ids of 43 characters", |ids| ids.0.len() <= 1000 && ids.0.iter().all(|id| is_process_id(id)),
+        "process ids", "Results of these processes are published also while nobody is subscribed to them.";
+    tail_interval: u64 = 250, "a number of milliseconds from 20 to 60000", |n| (20..=60_000).contains(n),
+        "milliseconds between two looks at the node's cache", "A slot is published after this at the latest, or sooner where a hint comes.";
+    max_tails: u64 = 1000, "a number from 0 to 100000", |n| *n <= 100_000,
+        "processes whose results are followed at once", "Subscribers of one more get a `gap` frame of reason `limit`.";
     handshake_timeout: u64 = 10_000, "a number of milliseconds from 100 to 600000", |n| (100..=600_000).contains(n),
         "milliseconds for a client's request", "The connection is closed.";
     ping_interval: u64 = 25_000, "a number of milliseconds from 50 to 3600000", |n| (50..=3_600_000).contains(n),
@@ -276,6 +303,9 @@ fn default_topicless_keys() -> Vec<String> {
         "nonce",
         "reference",
         "random-seed",
+        "results-id",
+        "state-id",
+        "outbox-count",
         "*timestamp",
     ]
     .map(str::to_owned)

@@ -171,8 +171,8 @@ fn count_result<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
 
 /// Shows how many processes are followed, and how many wait for it.
 #[rustler::nif]
-fn set_tails<'a>(env: Env<'a>, tails: Term<'a>, waiting: Term<'a>) -> Term<'a> {
-    results::set_tails(env, tails, waiting)
+fn set_tails<'a>(env: Env<'a>, tails: Term<'a>, waiting: Term<'a>, source: Term<'a>) -> Term<'a> {
+    results::set_tails(env, tails, waiting, source)
 }
 
 /// Makes the caller the one that is told, once, when other processes have subscribers.

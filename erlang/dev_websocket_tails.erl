@@ -1,0 +1,558 @@
+%%% @doc Follows the processes that somebody is interested in: the one server that looks at
+%%% the node's cache, and has what is new there read and published.
+%%%
+%%% A process is followed while a client is subscribed to `process:<id>' or `from:<id>',
+%%% while the setting `tail' names it, and for 60 seconds after. A hint, a bare id that some
+%%% call of the device mentioned, makes an id be looked at now. While clients have other
+%%% subscriptions, to tags or to everything, ids that only a hint named are followed for
+%%% 60 seconds as well.
+%%%
+%%% Every `tail_interval' each tail is probed once, by this one process: a look at one path
+%%% of the store. At most 8 readers work at once. Probes take at most a fifth of the
+%%% interval, whatever the store costs; then the others wait for the next one.
+%%%
+%%% What must not be lost with this process is not kept in it: marks are the engine's, and
+%%% which processes are followed is in a table of the supervisor.
+-module(dev_websocket_tails).
+-behaviour(gen_server).
+-export([start_link/0, new_tables/0, is_wanted/0, hint/1, use_options/1, reload/0]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1, code_change/3]).
+
+%% One for all copies of the device.
+-define(SERVER, hb_websocket_tails).
+-define(HINTS, hb_websocket_hints).
+-define(FOLLOWED, hb_websocket_followed).
+%% Hints that are kept, and processes that only hints named.
+-define(MAX_HINTS, 64).
+%% Subscribed ids of which no slot is known.
+-define(MAX_DORMANT, 10_000).
+%% Those are probed in turn, so many in an interval.
+-define(DORMANT_PROBES, 100).
+-define(MAX_READERS, 8).
+%% How long a tail is kept after the last interest, in milliseconds.
+-define(LINGER, 60_000).
+%% A reader that takes longer is ended, in milliseconds.
+-define(READER_DEADLINE, 60_000).
+%% Probes behind a hint, in milliseconds: the node writes up to half a second later.
+-define(AFTER_HINT, [20, 60, 140, 300, 600]).
+%% Questions for interest take one part in so many of the time.
+-define(INTEREST_SHARE, 10).
+%% Pause between two searches for a node, in milliseconds.
+-define(SEARCH, 1_000).
+%% Options of a node may change: they are asked for again after this, in milliseconds.
+-define(REFRESH, 30_000).
+%% A tail that found no place waits this long, in milliseconds.
+-define(NO_PLACE, 30_000).
+%% Lines about single slots in so many milliseconds.
+-define(MAX_LINES, 10).
+-define(LINES_PERIOD, 5_000).
+
+%% @doc Called by the supervisor.
+-spec start_link() -> {ok, pid()} | {error, term()} | ignore.
+start_link() ->
+    case gen_server:start_link({local, ?SERVER}, ?MODULE, [], []) of
+        {error, {already_started, _}} -> ignore;
+        Started -> Started
+    end.
+
+%% @doc Called by the supervisor, which owns the tables.
+-spec new_tables() -> ok.
+new_tables() ->
+    [
+        ets:info(Table) =:= undefined andalso ets:new(Table, [set, named_table, public])
+     ||
+        Table <- [?HINTS, ?FOLLOWED]
+    ],
+    ok.
+
+%% @doc Whether anybody is interested in processes, so that a hint is of use.
+-spec is_wanted() -> boolean().
+is_wanted() ->
+    try ets:lookup(?HINTS, wanted) =:= [{wanted, true}]
+    catch error:badarg -> false
+    end.
+
+%% @doc There may be something new of a process. Costs a look into a table while nobody is
+%% interested, and never raises or waits. Anything that is no id is ignored.
+-spec hint(term()) -> ok.
+hint(Id) ->
+    _ = try
+        is_wanted() andalso dev_websocket_cache:is_id(Id) andalso keep_hint(Id)
+    catch
+        _:_ -> ok
+    end,
+    ok.
+
+%% @doc Take the options of a node. They hold a private key, and go nowhere else.
+-spec use_options(term()) -> ok.
+use_options(Opts) ->
+    _ = try ?SERVER ! {options, Opts}
+    catch _:_ -> ok
+    end,
+    ok.
+
+%% @doc Settings may have changed.
+-spec reload() -> ok.
+reload() ->
+    _ = try ?SERVER ! reload
+    catch _:_ -> ok
+    end,
+    ok.
+
+init([]) ->
+    process_flag(trap_exit, true),
+    Now = now_ms(),
+    State = #{
+        cache => none,
+        %% Why there is no cache, as `info' tells it.
+        source => no_node,
+        opts => none,
+        searched => Now - ?SEARCH,
+        interval => 250,
+        max_tails => 1000,
+        operator => [],
+        tails => #{},
+        %% Until when each id is followed; `always' while somebody is interested.
+        until => #{},
+        others => false,
+        %% Tails that are probed next in this pass.
+        pass => [],
+        dormant => [],
+        %% Ids that are probed behind a hint.
+        hinted => #{},
+        ready => queue:new(),
+        readers => #{},
+        lines => {Now, 0},
+        %% The next question for interest comes then at the earliest.
+        not_before => Now,
+        tick => none
+    },
+    true = ets:delete(?HINTS, awake),
+    %% Those of a server that crashed go on where they were.
+    Followed = ets:tab2list(?FOLLOWED),
+    Resumed = State#{
+        tails := maps:from_list([{Id, resumed(Id, Next, Now)} || {Id, Next} <- Followed]),
+        until := maps:from_list([{Id, Now + ?LINGER} || {Id, _} <- Followed])
+    },
+    _ = try hb_websocket_nif:watch_interest()
+    catch _:_ -> ok
+    end,
+    {ok, tick(interest(with_settings(Resumed)))}.
+
+handle_call(_Call, _From, State) ->
+    {noreply, State}.
+
+handle_cast(_Cast, State) ->
+    {noreply, State}.
+
+handle_info(tick, State) ->
+    {noreply, tick(State#{tick := none})};
+handle_info({websocket_interest, changed}, #{not_before := NotBefore} = State) ->
+    %% Who subscribes in a loop must not keep this process busy.
+    case NotBefore - now_ms() of
+        Wait when Wait > 0 ->
+            _ = erlang:send_after(Wait, self(), {websocket_interest, changed}),
+            {noreply, State};
+        _ ->
+            {noreply, ticking(start_readers(interest(find_node(State))))}
+    end;
+handle_info(hinted, State) ->
+    {noreply, ticking(start_readers(hinted(State)))};
+handle_info({probe, Id, Later}, State) ->
+    {noreply, start_readers(probe_after(Id, Later, State))};
+handle_info({options, Opts}, State) ->
+    {noreply, ticking(open(Opts, State))};
+handle_info(reload, State) ->
+    {noreply, ticking(interest(with_settings(State)))};
+handle_info({read, Reader, Result}, #{readers := Readers} = State) ->
+    case Readers of
+        #{Reader := Id} -> {noreply, start_readers(turned(Id, Result, State#{readers := maps:remove(Reader, Readers)}))};
+        #{} -> {noreply, State}
+    end;
+handle_info({'EXIT', Reader, Reason}, #{readers := Readers} = State) ->
+    case Readers of
+        #{Reader := Id} ->
+            %% The reason may hold options of the node, and goes nowhere.
+            Result = {{unreadable, process, ended(Reason)}, unknown},
+            {noreply, start_readers(turned(Id, Result, State#{readers := maps:remove(Reader, Readers)}))};
+        #{} ->
+            {noreply, State}
+    end;
+handle_info(_Info, State) ->
+    {noreply, State}.
+
+%% @doc The state holds options of the node, and these a private key: no report shows them.
+format_status(Status) ->
+    maps:map(
+        fun
+            (state, #{tails := Tails, source := Source}) -> #{tails => map_size(Tails), source => Source};
+            (log, _) -> [];
+            (message, _) -> hidden;
+            (reason, _) -> hidden;
+            (_, Value) -> Value
+        end,
+        Status
+    ).
+
+code_change(_Old, State, _Extra) ->
+    {ok, State}.
+
+%%% Private functions.
+
+%%% Hints, in the process of whoever gives one.
+
+keep_hint(Id) ->
+    case ets:info(?HINTS, size) =< ?MAX_HINTS of
+        true ->
+            _ = ets:insert(?HINTS, {Id, hint}),
+            ets:insert_new(?HINTS, {awake, true}) andalso (?SERVER ! hinted);
+        false ->
+            count(hints_dropped)
+    end.
+
+hinted(State) ->
+    true = ets:delete(?HINTS, awake),
+    Ids = [Id || {Id, hint} <- ets:tab2list(?HINTS)],
+    lists:foldl(
+        fun(Id, Acc) ->
+            true = ets:delete(?HINTS, Id),
+            count(hints),
+            follow_hint(Id, Acc)
+        end,
+        State,
+        Ids
+    ).
+
+%% @doc An id that nobody asked for is followed while somebody might hear of it.
+follow_hint(Id, #{tails := Tails, until := Until, others := Others} = State) ->
+    case Tails of
+        #{Id := _} ->
+            probe_after(Id, ?AFTER_HINT, prolonged(Id, State));
+        #{} when Others ->
+            Hinted = [1 || {_, At} <- maps:to_list(Until), At =/= always],
+            case length(Hinted) < ?MAX_HINTS of
+                true -> probe_after(Id, ?AFTER_HINT, prolonged(Id, follow(Id, State)));
+                false -> count(hints_dropped), State
+            end;
+        #{} ->
+            State
+    end.
+
+prolonged(Id, #{until := Until} = State) ->
+    case Until of
+        #{Id := always} -> State;
+        #{} -> State#{until := Until#{Id => now_ms() + ?LINGER}}
+    end.
+
+%% @doc Probe now, and again a little later. A tail has one such row of probes at a time.
+probe_after(Id, Later, #{hinted := Hinted} = State) ->
+    case {Later, Hinted} of
+        {?AFTER_HINT, #{Id := true}} ->
+            State;
+        {[Pause | After], _} ->
+            _ = erlang:send_after(Pause, self(), {probe, Id, After}),
+            probe(Id, State#{hinted := Hinted#{Id => true}});
+        {[], _} ->
+            probe(Id, State#{hinted := maps:remove(Id, Hinted)})
+    end.
+
+%%% Interest.
+
+%% @doc Ask which processes have subscribers.
+interest(#{max_tails := MaxTails, operator := Operator} = State) ->
+    Began = now_ms(),
+    Asked = try hb_websocket_nif:interest(MaxTails + ?MAX_DORMANT)
+    catch _:_ -> error
+    end,
+    Followed = case Asked of
+        {ok, Ids, Total, Others} ->
+            _ = [count(tails_limit) || Total > length(Ids)],
+            followed(Operator ++ Ids, State#{others := Others});
+        _ ->
+            followed(Operator, State#{others := false})
+    end,
+    Ended = now_ms(),
+    Followed#{not_before := Ended + ?INTEREST_SHARE * (Ended - Began)}.
+
+%% @doc These are of interest, and the others are no more.
+followed(Ids, #{until := Before} = State) ->
+    Expiry = now_ms() + ?LINGER,
+    Wanted = maps:from_list([{Id, always} || Id <- Ids]),
+    Left = maps:map(
+        fun
+            (_, always) -> Expiry;
+            (_, At) -> At
+        end,
+        maps:without(Ids, Before)
+    ),
+    Followed = lists:foldl(fun follow/2, State#{until := maps:merge(Left, Wanted)}, Ids),
+    say_wanted(Followed).
+
+say_wanted(#{tails := Tails, others := Others} = State) ->
+    true = ets:insert(?HINTS, {wanted, Others orelse map_size(Tails) > 0}),
+    State.
+
+follow(Id, #{tails := Tails} = State) ->
+    case Tails of
+        #{Id := _} ->
+            State;
+        #{} ->
+            true = ets:insert(?FOLLOWED, {Id, unknown}),
+            Tail = dev_websocket_tail:new(Id, unknown, now_ms()),
+            probe(Id, State#{tails := Tails#{Id => Tail}})
+    end.
+
+%% @doc Let go of tails that nobody has been interested in for a while.
+expire(Now, #{tails := Tails, until := Until} = State) ->
+    Expired = [Id || {Id, At} <- maps:to_list(Until), is_integer(At), At =< Now, is_idle(Id, Tails)],
+    _ = [ets:delete(?FOLLOWED, Id) || Id <- Expired],
+    say_wanted(State#{tails := maps:without(Expired, Tails), until := maps:without(Expired, Until)}).
+
+is_idle(Id, Tails) ->
+    case Tails of
+        #{Id := Tail} -> dev_websocket_tail:busy_since(Tail) =:= idle;
+        #{} -> true
+    end.
+
+%%% Time.
+
+tick(State) ->
+    Now = now_ms(),
+    Current = start_readers(probe_some(Now, end_readers(Now, expire(Now, search(Now, State))))),
+    tell(Current),
+    ticking(Current).
+
+%% @doc See to it that time goes on while somebody is interested, and only then.
+ticking(#{tick := none, cache := none, tails := Tails, others := Others} = State) when
+    map_size(Tails) > 0; Others
+->
+    State#{tick := erlang:send_after(?SEARCH, self(), tick)};
+ticking(#{tick := none, interval := Interval, tails := Tails} = State) when map_size(Tails) > 0 ->
+    State#{tick := erlang:send_after(Interval, self(), tick)};
+ticking(State) ->
+    State.
+
+%% @doc Probe the tails in turn, as many as fit into the time. A pass that takes longer goes
+%% on with the next tick.
+probe_some(_Now, #{cache := none} = State) ->
+    State;
+probe_some(Now, #{interval := Interval, pass := [], dormant := [], tails := Tails} = State) when map_size(Tails) > 0 ->
+    {Active, Dormant} = lists:partition(
+        fun(Id) -> dev_websocket_tail:is_active(maps:get(Id, Tails)) end, maps:keys(Tails)
+    ),
+    probe_until(Now + Interval div 5, ?DORMANT_PROBES, State#{pass := Active, dormant := Dormant});
+probe_some(Now, #{interval := Interval, pass := [], tails := Tails} = State) ->
+    Active = [Id || {Id, Tail} <- maps:to_list(Tails), dev_websocket_tail:is_active(Tail)],
+    probe_until(Now + Interval div 5, ?DORMANT_PROBES, State#{pass := Active});
+probe_some(Now, #{interval := Interval} = State) ->
+    probe_until(Now + Interval div 5, ?DORMANT_PROBES, State).
+
+probe_until(Deadline, Dormant, #{pass := [Id | Rest]} = State) ->
+    case now_ms() < Deadline of
+        true -> probe_until(Deadline, Dormant, probe(Id, State#{pass := Rest}));
+        false -> State
+    end;
+probe_until(Deadline, Dormant, #{dormant := [Id | Rest]} = State) when Dormant > 0 ->
+    case now_ms() < Deadline of
+        true -> probe_until(Deadline, Dormant - 1, probe(Id, State#{dormant := Rest}));
+        false -> State
+    end;
+probe_until(_Deadline, _Dormant, State) ->
+    State.
+
+probe(_Id, #{cache := none} = State) ->
+    State;
+probe(Id, #{tails := Tails, cache := Cache} = State) ->
+    case Tails of
+        #{Id := Tail} ->
+            count(tail_probes),
+            {Action, Probed} = try dev_websocket_tail:probe(Tail, Cache, now_ms())
+            catch _:_ -> count(tail_read_failures), {none, Tail}
+            end,
+            act(Id, Action, with_tail(Id, Probed, State));
+        #{} ->
+            State
+    end.
+
+with_tail(Id, Tail, #{tails := Tails} = State) ->
+    #{Id := Before} = Tails,
+    Next = dev_websocket_tail:next(Tail),
+    _ = Next =:= dev_websocket_tail:next(Before) orelse ets:insert(?FOLLOWED, {Id, Next}),
+    State#{tails := Tails#{Id := Tail}}.
+
+resumed(Id, Next, Now) ->
+    dev_websocket_tail:attached(dev_websocket_tail:new(Id, Next, Now), Now).
+
+act(_Id, none, State) ->
+    State;
+act(Id, {gap, From, To, Reason, Why}, State) ->
+    case hb_websocket_nif:publish_slot_gap(Id, From, To, Reason) of
+        ok ->
+            Told = line(Id, From, To, Reason, Why, State),
+            Tail = dev_websocket_tail:attached(maps:get(Id, maps:get(tails, Told)), now_ms()),
+            with_tail(Id, Tail, Told);
+        _ ->
+            State
+    end;
+act(Id, Action, #{ready := Ready, tails := Tails} = State) when Action =:= attach; Action =:= read ->
+    #{Id := Tail} = Tails,
+    case Action =:= read orelse has_place(Id, State) of
+        true ->
+            Begun = dev_websocket_tail:begun(Tail, now_ms()),
+            State#{ready := queue:in({Action, Id}, Ready), tails := Tails#{Id := Begun}};
+        false ->
+            no_place(Id, State)
+    end.
+
+%% @doc A process with slots takes one of the places.
+has_place(_Id, #{tails := Tails, max_tails := MaxTails}) ->
+    Active = maps:fold(
+        fun(_, Tail, N) ->
+            case dev_websocket_tail:is_active(Tail) orelse dev_websocket_tail:busy_since(Tail) =/= idle of
+                true -> N + 1;
+                false -> N
+            end
+        end,
+        0,
+        Tails
+    ),
+    Active < MaxTails.
+
+no_place(Id, #{tails := Tails} = State) ->
+    #{Id := Tail} = Tails,
+    _ = hb_websocket_nif:publish_slot_gap(Id, undefined, undefined, limit),
+    State#{tails := Tails#{Id := dev_websocket_tail:put_off(Tail, now_ms() + ?NO_PLACE)}}.
+
+%%% Readers.
+
+start_readers(#{ready := Ready, readers := Readers, cache := Cache, tails := Tails} = State) when
+    map_size(Readers) < ?MAX_READERS
+->
+    case queue:out(Ready) of
+        {{value, {Action, Id}}, Rest} when is_map_key(Id, Tails) ->
+            Job = job(Action, Id, State),
+            Server = self(),
+            Reader = spawn_link(fun() -> Server ! {read, self(), Job(Cache)} end),
+            #{Id := Tail} = Tails,
+            start_readers(State#{
+                ready := Rest,
+                readers := Readers#{Reader => Id},
+                tails := Tails#{Id := dev_websocket_tail:begun(Tail, now_ms())}
+            });
+        {{value, _}, Rest} ->
+            start_readers(State#{ready := Rest});
+        {empty, _} ->
+            State
+    end;
+start_readers(State) ->
+    State.
+
+job(read, Id, #{tails := Tails}) ->
+    Process = dev_websocket_tail:process(maps:get(Id, Tails)),
+    fun(Cache) -> dev_websocket_reader:turn(Cache, Id, Process) end;
+job(attach, Id, #{until := Until}) ->
+    Why = case Until of
+        #{Id := always} -> subscribed;
+        #{} -> hinted
+    end,
+    fun(Cache) -> {attached, dev_websocket_reader:attach(Cache, Id, Why)} end.
+
+turned(Id, Result, #{tails := Tails, cache := Cache} = State) ->
+    case {Tails, Result} of
+        {#{Id := Tail}, {attached, _}} ->
+            probe(Id, with_tail(Id, dev_websocket_tail:attached(Tail, now_ms()), State));
+        {#{Id := Tail}, {Outcome, Process}} ->
+            {Action, Turned} = try dev_websocket_tail:turned(Tail, Outcome, Process, Cache, now_ms())
+            catch _:_ -> {none, dev_websocket_tail:attached(Tail, now_ms())}
+            end,
+            _ = [count(tail_read_failures) || {unreadable, _, _} <- [Outcome]],
+            act(Id, Action, with_tail(Id, Turned, State));
+        _ ->
+            State
+    end.
+
+%% @doc A store that hangs must not keep its readers for ever.
+end_readers(Now, #{readers := Readers, tails := Tails} = State) ->
+    _ = [
+        exit(Reader, kill)
+     ||
+        {Reader, Id} <- maps:to_list(Readers),
+        #{Id := Tail} <- [Tails],
+        Since <- [dev_websocket_tail:busy_since(Tail)],
+        is_integer(Since), Now - Since > ?READER_DEADLINE
+    ],
+    State.
+
+ended(killed) -> too_slow;
+ended(_) -> crashed.
+
+%%% The node and its cache.
+
+search(Now, #{cache := none, searched := Searched} = State) when Now - Searched >= ?SEARCH ->
+    find_node(State#{searched := Now});
+search(Now, #{cache := Cache, opts := Opts, searched := Searched} = State) when
+    Cache =/= none, Now - Searched >= ?REFRESH
+->
+    case dev_websocket_node:own_options(Opts) of
+        {node, Own} -> open(Own, State#{searched := Now});
+        {unknown, _} -> State#{searched := Now}
+    end;
+search(_Now, State) ->
+    State.
+
+%% @doc What is computed before a node is found is no news then, so each new subscriber
+%% makes it be looked for.
+find_node(#{cache := none} = State) ->
+    case dev_websocket_node:running_node() of
+        {ok, Opts} -> open(Opts, State);
+        none -> State
+    end;
+find_node(State) ->
+    State.
+
+open(Opts, State) ->
+    case dev_websocket_cache:open(Opts) of
+        {ok, Cache} -> State#{cache := Cache, opts := Opts, source := cache};
+        {error, Reason} -> State#{cache := none, source := Reason}
+    end.
+
+with_settings(State) ->
+    case hb_websocket_nif:settings() of
+        #{tail := Operator, tail_interval := Interval, max_tails := MaxTails} ->
+            State#{operator := [Id || Id <- Operator, dev_websocket_cache:is_id(Id)], interval := Interval, max_tails := MaxTails};
+        _ ->
+            State
+    end.
+
+%%% What is told.
+
+tell(#{tails := Tails, ready := Ready, source := Source}) ->
+    _ = try hb_websocket_nif:set_tails(map_size(Tails), queue:len(Ready), Source)
+    catch _:_ -> ok
+    end,
+    ok.
+
+%% @doc One line for each gap, but few in a while: a stranger can cause some.
+line(Id, From, To, Reason, Why, #{lines := {Since, Count}} = State) ->
+    Now = now_ms(),
+    {Begun, Written} = case Now - Since > ?LINES_PERIOD of
+        true -> {Now, 0};
+        false -> {Since, Count}
+    end,
+    _ = Written < ?MAX_LINES andalso
+        dev_websocket_log:log(
+            warning,
+            #{event => slot_gap, process => Id, from => From, to => To, reason => Reason},
+            "Slots ~b to ~b of process ~ts were not published (~ts): ~0tp.",
+            [From, To, Id, Reason, Why]
+        ),
+    State#{lines := {Begun, Written + 1}}.
+
+count(Name) ->
+    _ = try hb_websocket_nif:count_result(Name)
+    catch _:_ -> ok
+    end,
+    ok.
+
+now_ms() ->
+    erlang:monotonic_time(millisecond).
