@@ -386,6 +386,8 @@ resumed(Id, Next, Now) ->
 act(_Id, none, State) ->
     State;
 act(Id, {gap, From, To, Reason, Why}, State) ->
+    %% A process that was refused from its first slot on has no mark yet.
+    _ = hb_websocket_nif:set_slot_mark(Id, From),
     case hb_websocket_nif:publish_slot_gap(Id, From, To, Reason) of
         ok ->
             Told = line(Id, From, To, Reason, Why, State),

@@ -17,7 +17,7 @@
 ]).
 
 cache_test_() ->
-    [{atom_to_list(Name), fun() -> ?MODULE:Name() end} || Name <- ?ALL].
+    [{timeout, 120, {atom_to_list(Name), fun() -> ?MODULE:Name() end}} || Name <- ?ALL].
 
 -compile([export_all, nowarn_export_all]).
 
@@ -247,13 +247,16 @@ with(Store, Run) ->
     end).
 
 %% @doc The process of a recorded store, and the address of the node that scheduled it.
-facts(Name, #{<<"table">> := Table}) ->
+facts(Name, Store) ->
     #{roots := [<<"computed/", Id:43/binary>> | _]} = recorded:term("slot_store_" ++ Name),
-    Address = case [Value || {_, {value, Value}} <- [hd(ets:lookup(Table, Path) ++ [{none, none}]) || Path <- scheduler_paths(Table, Id)]] of
+    {Id, address(Store, Id), case Name of "september" -> september; _ -> june end}.
+
+%% @doc The address of the node that scheduled the process.
+address(#{<<"table">> := Table}, Id) ->
+    case [Value || {_, {value, Value}} <- [hd(ets:lookup(Table, Path) ++ [{none, none}]) || Path <- scheduler_paths(Table, Id)]] of
         [Found | _] -> Found;
         [] -> <<"unknown">>
-    end,
-    {Id, Address, case Name of "september" -> september; _ -> june end}.
+    end.
 
 scheduler_paths(Table, Id) ->
     Root = case ets:lookup(Table, Id) of

@@ -4,7 +4,7 @@
 %%% Signatures are not computed here. A message is valid when it and the commitment are what
 %%% they were when the test stored them (`sign/2', or a recorded process).
 -module(stand_in).
--export([with/2, recorded/1, empty/0, options/1, fault/2, no_fault/1, calls/1]).
+-export([with/2, beside/2, recorded/1, empty/0, options/1, fault/2, no_fault/1, calls/1]).
 -export([process/2, compute/4, schedule/4, forget/3, overwrite/3, write/2, id/0, id_of/1]).
 -export([verify/3, id/3, get/3, get_opts/1, info/0]).
 
@@ -29,6 +29,17 @@ with({Generation, Opts}, Run) ->
     end;
 with(Opts, Run) ->
     with({june, Opts}, Run).
+
+%% @doc Run with another node for a while, in a test that has one.
+beside(Node, Run) ->
+    Before = ets:tab2list(?NODE),
+    true = ets:delete(?NODE),
+    try with(Node, Run)
+    after
+        ?NODE = ets:new(?NODE, [named_table, public]),
+        true = ets:insert(?NODE, Before),
+        [load(Name, Forms) || {Name, Forms} <- modules(june)]
+    end.
 
 %% @doc Options of a node with this store, as its requests have them.
 options(Store) ->
@@ -64,8 +75,16 @@ substituted(Tuple, Names) when is_tuple(Tuple) -> list_to_tuple(substituted(tupl
 substituted([Head | Tail], Names) -> [substituted(Head, Names) | substituted(Tail, Names)];
 substituted(Other, _Names) -> Other.
 
+%% @doc Compiled once in a VM: a test is not to wait for that.
 load(Name, Forms) ->
-    {ok, Name, Beam} = compile:forms(Forms, [nowarn_unused_function]),
+    Key = {?MODULE, Name, erlang:phash2(Forms)},
+    Beam = case persistent_term:get(Key, none) of
+        none ->
+            {ok, Name, Compiled} = compile:forms(Forms, [nowarn_unused_function]),
+            persistent_term:put(Key, Compiled),
+            Compiled;
+        Known -> Known
+    end,
     {module, Name} = code:load_binary(Name, atom_to_list(Name) ++ ".beam", Beam).
 
 %%% Stores.
