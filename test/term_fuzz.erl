@@ -16,7 +16,9 @@
 -define(CHANGED_BYTES, 2000).
 %% What is larger takes so long that little else happens.
 -define(MESSAGE_BYTES, 50000).
--define(DROPPED, [<<"dropped_too_large">>, <<"dropped_overload">>, <<"dropped_no_audience">>, <<"dropped_repeated">>]).
+-define(DROPPED, [
+    <<"dropped_too_large">>, <<"dropped_overload">>, <<"dropped_no_audience">>, <<"dropped_repeated">>, <<"dropped_malformed">>
+]).
 
 %% @doc Run for so many seconds, from the command line, and end the VM.
 -spec main([string()]) -> no_return().
@@ -122,14 +124,29 @@ forget(File) -> file:delete(File).
 
 random_call(Bases, Connection) ->
     Message = message(Bases),
-    case rand:uniform(8) of
+    case rand:uniform(11) of
         1 -> {publish, Message, origin(Bases)};
         2 -> {publish_slot, process(), slot(), [{message(Bases), origin(Bases)} || _ <- lists:seq(1, rand:uniform(3))]};
         3 -> {publish_slot, process(), slot(), pick([Message, [Message], [{Message, #{}} | Message]])};
         4 -> {send, Connection, Message};
         5 -> {send, Connection, {pick([text, binary, other]), pick([Message, changed(<<"Grüße"/utf8>>)])}};
+        6 -> {publish_part, begun(), slot(), pick([first_hole, last_hole, next, next, next, slot()]), pick([0, 0, 0, 0, 1, 7, slot()]), part(Bases), pick([true, false, true, false, Message])};
+        7 ->
+            {From, To} = pick([{slot(), slot()}, {undefined, undefined}, {slot(), undefined}]),
+            {publish_gap, begun(), slot(), From, To, pick([not_cached, withheld, not_followed, limit, limit, Message])};
+        8 -> {ask, pick([{interest, [Message]}, {slot_mark, [Message]}, {set_slot_mark, [Message, slot()]},
+                         {count_result, [pick([hints, Message])]}, {set_tails, [slot(), pick([slot(), Message])]}])};
         _ -> {cast, Message}
     end.
+
+%% @doc The events of a part of a slot, or what is none.
+part(Bases) ->
+    Message = message(Bases),
+    pick([
+        [{message(Bases), origin(Bases)} || _ <- lists:seq(1, rand:uniform(3))],
+        [{changed(<<"x">>), #{}} || _ <- lists:seq(1, pick([0, 3, 255, 256, 257]))],
+        pick([Message, [Message], [{Message, #{}} | Message]])
+    ]).
 
 %% @doc Make a call; gives how many messages it has to have counted.
 call({cast, Message}) ->
@@ -145,12 +162,71 @@ call({publish_slot, Process, Slot, Events}) ->
         large -> counted(Events, hb_websocket_nif:publish_slot_large(Process, Slot, Events));
         Answer -> counted(Events, Answer)
     end;
+call({publish_part, Process, Begin, Slot, Part, Events, IsLast}) ->
+    Before = hb_websocket_nif:set_slot_mark(Process, Begin),
+    Publications = publications(),
+    %% A random slot is seldom the next one.
+    At = case {Slot, Before} of
+        {first_hole, {ok, _, _, [{From, _} | _]}} -> From;
+        {last_hole, {ok, _, _, [_ | _] = Holes}} -> element(2, lists:last(Holes));
+        {next, {ok, Next, _, _}} -> Next;
+        _ -> Slot
+    end,
+    Answer =
+        case hb_websocket_nif:publish_slot(Process, At, Part, Events, IsLast) of
+            large -> hb_websocket_nif:publish_slot_large(Process, At, Part, Events, IsLast);
+            Inline -> Inline
+        end,
+    Published = publications() - Publications,
+    is_next(Answer, Before, hb_websocket_nif:slot_mark(Process), {At, Part, Events, IsLast, Published}),
+    case Answer of
+        ok -> Published;
+        {dropped, overload} -> 0;
+        {error, no_mark} -> 0;
+        {error, {expected, _, _}} -> 0;
+        _ -> counted(0, Answer)
+    end;
+call({publish_gap, Process, Begin, From, To, Reason}) ->
+    _ = hb_websocket_nif:set_slot_mark(Process, Begin),
+    Before = hb_websocket_nif:slot_mark(Process),
+    Answers = [
+        hb_websocket_nif:publish_slot_gap(Process, From, To, Reason)
+        | [hb_websocket_nif:publish_slot_gap(Process, Next, Next + 2, Reason) || {ok, Next, _, _} <- [Before]]
+    ],
+    0 = lists:sum([gap_counted(Answer) || Answer <- Answers]);
+call({ask, {Name, Arguments}}) ->
+    case apply(hb_websocket_nif, Name, Arguments) of
+        ok -> 0;
+        none -> 0;
+        {ok, List, _, _} when is_list(List) -> 0;
+        {ok, _, _, List} when is_list(List) -> 0;
+        {error, {bad_argument, _}} -> 0
+    end;
 call({send, Connection, Payload}) ->
     case dev_websocket:send(Connection, Payload) of
         ok -> 0;
         {error, Reason} when Reason =:= busy; Reason =:= too_large -> 0;
         {error, {bad_argument, _}} -> 0
     end.
+
+gap_counted(ok) -> 0;
+gap_counted({dropped, overload}) -> 0;
+gap_counted({error, no_mark}) -> 0;
+gap_counted({error, {expected, _, _}}) -> 0;
+gap_counted({error, {bad_argument, _}}) -> 0.
+
+%% @doc The mark moves by what was published, and only then.
+is_next(ok, {ok, Slot, At, _}, {ok, Now, Next, _}, {Slot, Part, Events, IsLast, Published}) ->
+    Published = max(0, Part + length(Events) - At),
+    {Now, Next} = case IsLast of
+        true -> {Slot + 1, 0};
+        false -> {Slot, At + Published}
+    end;
+is_next(ok, {ok, Next, At, _}, {ok, Next, At, _}, {Slot, _, _, _, _}) when Slot < Next -> ok;
+is_next(_, {ok, _, _, _} = Mark, Mark, {_, _, _, _, 0}) -> ok;
+is_next(_, {error, _}, _, {_, _, _, _, 0}) -> ok.
+
+publications() -> maps:get(<<"publications">>, dev_websocket:stats()).
 
 counted(Events, ok) when is_list(Events) -> length(Events);
 counted(Count, ok) -> Count;
@@ -268,6 +344,9 @@ origin(Bases) ->
         2 -> maps:with([pick(maps:keys(Origin)), pick(maps:keys(Origin))], Origin);
         _ -> changed(Origin)
     end.
+
+%% @doc Mostly a process that can have a mark, some of them again and again.
+begun() -> pick([<<"p">>, <<"q">>, <<"r">>, rand:bytes(32), recorded:process(), process()]).
 
 process() -> pick([<<"p">>, rand:bytes(32), recorded:process(), <<>>, p, rand:bytes(300)]).
 

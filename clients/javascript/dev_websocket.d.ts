@@ -48,7 +48,8 @@ export interface Established {
   ignored: string[]
 }
 
-export interface Gap {
+/** Publications are missing: `dropped` of them, with numbers greater than `after` and less than `next`. */
+export interface PublicationGap {
   type: 'gap'
   reason: 'slow' | 'expired' | 'epoch' | 'overload' | 'cursor'
   dropped?: number
@@ -56,6 +57,20 @@ export interface Gap {
   next?: number
   cursor?: string | null
 }
+
+/** Results of a process are missing: `dropped` slots, from `from_slot` to `to_slot`. A `limit` names no slots. */
+export interface SlotGap {
+  type: 'gap'
+  reason: 'not_cached' | 'withheld' | 'not_followed' | 'limit'
+  process: string
+  from_slot?: number
+  to_slot?: number
+  dropped: number
+  seq: number
+  timestamp: number
+}
+
+export type Gap = PublicationGap | SlotGap
 
 export type State = 'connecting' | 'replaying' | 'open' | 'waiting' | 'closed'
 

@@ -174,7 +174,7 @@ export class Client {
       case 'pong': return this.#passed(frame.seq)
       case 'subscription_response':
       case 'unsubscription_response': return this.#reply(frame)
-      case 'gap':
+      case 'gap': return this.#gap(frame)
       case 'direct': return this.#emit(frame.type, frame)
     }
   }
@@ -201,12 +201,23 @@ export class Client {
   }
 
   #message (frame, size) {
-    const [replay] = this.#replays
-    if (replay && replay.upTo !== null && frame.seq <= replay.upTo) replay.since = this.#cursor.at(frame.seq)
-    else if (!this.#cursor.advance(frame.seq)) return
+    if (!this.#isNew(frame.seq)) return
     frame.cursor = this.cursor
     frame.size = size
     this.#emit('message', frame)
+  }
+
+  /** A gap in the slots of a process is a publication with a number of its own, any other has none. */
+  #gap (frame) {
+    if (!Number.isInteger(frame.seq) || this.#isNew(frame.seq)) this.#emit('gap', frame)
+  }
+
+  /** Moves the cursor to a publication, or that of the replay that it belongs to. Says whether it was not there yet. */
+  #isNew (seq) {
+    const [replay] = this.#replays
+    if (!replay || replay.upTo === null || seq > replay.upTo) return this.#cursor.advance(seq)
+    replay.since = this.#cursor.at(seq)
+    return true
   }
 
   #live (frame) {

@@ -170,3 +170,42 @@ test('a selection knows templates by what they say', () => {
   selection.remove({ template: { a: 1 } })
   assert.deepEqual(selection.fields(), { template: ['/path-x'] })
 })
+
+test('a gap in the slots of a process moves the cursor and comes once', () => {
+  const { client, clock, sockets } = disconnected()
+  const gaps = []
+  client.on('gap', (gap) => gaps.push(gap))
+  sockets[0].establish(5)
+  const gap = { type: 'gap', reason: 'not_cached', process: 'p', from_slot: 4, to_slot: 6, dropped: 3, seq: 7, timestamp: 1 }
+  sockets[0].tell(gap)
+  assert.deepEqual([gaps, client.cursor], [[gap], 'e:7'])
+  sockets[0].tell(gap)
+  sockets[0].tell({ ...gap, seq: 6 })
+  assert.equal(gaps.length, 1)
+  sockets[0].tell({ type: 'gap', reason: 'limit', process: 'p', dropped: 0, seq: 8, timestamp: 1 })
+  assert.deepEqual([gaps.length, client.cursor], [2, 'e:8'])
+  // Others have no number, whatever stands in its place.
+  for (const seq of [undefined, null, 'x', 1.5]) sockets[0].tell({ type: 'gap', reason: 'slow', dropped: 1, after: 8, next: 10, seq })
+  assert.deepEqual([gaps.length, client.cursor], [6, 'e:8'])
+  sockets[0].onclose({ code: 1006, reason: '' })
+  clock.step()
+  assert.equal(sockets[1].url.searchParams.get('since'), 'e:8')
+})
+
+test('a gap in the slots of a process belongs to the replay that brings it', () => {
+  const { client, clock, sockets } = disconnected()
+  const gaps = []
+  client.on('gap', ({ seq }) => gaps.push(seq))
+  sockets[0].establish(10)
+  client.subscribe({ topics: ['process:p'], since: 'e:1' })
+  const [{ id }] = sockets[0].sent
+  sockets[0].tell({ type: 'subscription_response', id, seq: 10 })
+  const tell = (seq) => sockets[0].tell({ type: 'gap', reason: 'withheld', process: 'p', from_slot: 4, to_slot: 4, dropped: 1, seq, timestamp: 1 })
+  tell(4)
+  assert.deepEqual([gaps, client.cursor], [[4], 'e:10'])
+  sockets[0].onclose({ code: 1006, reason: '' })
+  clock.step()
+  sockets[1].establish(10)
+  sockets[1].tell({ type: 'live', seq: 10 })
+  assert.equal(sockets[1].sent.at(-1).since, 'e:4')
+})

@@ -369,7 +369,7 @@ class Client:
             self._passed(frame["seq"])
         elif kind in ("subscription_response", "unsubscription_response"):
             self._reply(frame)
-        elif kind in ("gap", "direct"):
+        elif kind == "direct" or kind == "gap" and self._is_due_gap(frame):
             self._emit(kind, frame)
         return False
 
@@ -394,7 +394,12 @@ class Client:
         self._turn("open")
         self._replay_next()
 
+    def _is_due_gap(self, frame):
+        """A gap in the slots of a process is a publication with a number of its own, any other has none."""
+        return not isinstance(frame.get("seq"), int) or self._is_due(frame)
+
     def _is_due(self, frame):
+        """Moves the cursor to a publication, or that of the replay that it belongs to. Says whether it was not there yet."""
         replay = self._replays[0] if self._replays else None
         if replay and replay.up_to is not None and frame["seq"] <= replay.up_to:
             replay.since = self._cursor.at(frame["seq"])

@@ -82,6 +82,22 @@ class Cursors(ScriptedTest):
         self.assertEqual(await client.texts(2), ["6", "8"])
         self.assertTrue(client.none_waits("message"))
 
+    async def test_a_gap_in_the_slots_of_a_process_moves_the_cursor_and_comes_once(self):
+        client = await self.start(topics=["a"], cursor="e:5")
+        peer = await self.server.established(9)
+        slots = {"process": "p", "from_slot": 4, "to_slot": 6, "dropped": 3, "timestamp": 1}
+        for seq in (5, 6, 6):
+            await peer.tell(type="gap", reason="not_cached", seq=seq, **slots)
+        await peer.tell(type="gap", reason="slow", dropped=1, after=6, next=8)
+        await peer.tell(type="gap", reason="limit", process="p", dropped=0, seq=8, timestamp=1)
+        gaps = [await client.next("gap") for _ in range(3)]
+        self.assertEqual(gaps[0], {"type": "gap", "reason": "not_cached", "seq": 6, **slots})
+        self.assertEqual([gap["reason"] for gap in gaps], ["not_cached", "slow", "limit"])
+        self.assertEqual(client.cursor, "e:8")
+        peer.cut()
+        peer = await self.server.accept()
+        self.assertEqual(peer.query["since"], ["e:8"])
+
     async def test_numbers_start_anew_with_an_epoch(self):
         client = await self.start(cursor="old:500")
         peer = await self.server.established(2, epoch="new")

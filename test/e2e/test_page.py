@@ -372,6 +372,29 @@ class LivePage(EngineTest):
         self.assertNotEqual(epoch, cursor.split(":")[0])
         self.no_complaints(*NETWORK)
 
+    async def test_missing_slots_of_a_process_are_shown(self):
+        process = "p" * 42 + "Q"
+        await self.open(f"?process={process}")
+        for call in (
+            f'set_slot_mark(<<"{process}">>, 4)',
+            f'publish_slot_gap(<<"{process}">>, 4, 4, not_cached)',
+            f'publish_slot_gap(<<"{process}">>, 5, 7, withheld)',
+            f'publish_slot_gap(<<"{process}">>, undefined, undefined, limit)',
+        ):
+            await asyncio.to_thread(self.vm.eval, f"hb_websocket_nif:{call}")
+        rows = "[...document.querySelectorAll('#rows .gap')].map((row) => [...row.children].map((part) => part.textContent).join(' | '))"
+        await self.tab.until(f"{rows}.length === 3", "three gaps")
+        self.assertEqual(
+            await self.tab.eval(rows),
+            [
+                " | Not followed: the node follows as many processes as it may | pppppp…pppQ | limit",
+                " | 3 slots missing: withheld, as they did not pass the node's checks | pppppp…pppQ 5–7 | withheld",
+                " | 1 slot missing: not in the node's cache | pppppp…pppQ 4 | not_cached",
+            ],
+        )
+        self.assertEqual(await self.tab.eval(text("#gaps")), "in 3 gaps")
+        self.no_complaints()
+
     async def test_a_burst_leaves_the_newest(self):
         await self.open("?topic=burst")
         await asyncio.to_thread(self.vm.eval, 'e2e_vm:burst(<<"burst">>, 4, 2500, 50)')

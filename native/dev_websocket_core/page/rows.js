@@ -13,6 +13,14 @@ const GAPS = {
   cursor: () => 'The server could not go on where this page was; messages may be missing'
 }
 
+/** What is missing of a process, instead of messages. */
+const SLOT_GAPS = {
+  not_cached: (count) => `${count} missing: not in the node's cache`,
+  withheld: (count) => `${count} missing: withheld, as they did not pass the node's checks`,
+  not_followed: (count) => `${count} missing: computed while nobody was subscribed`,
+  limit: () => 'Not followed: the node follows as many processes as it may'
+}
+
 /** The list of rows: draws entries, opens and closes them, and moves between them. */
 export class Rows {
   #list
@@ -124,10 +132,13 @@ export class Rows {
 
   // ---- Drawing ----
 
-  #gap ({ reason, dropped = 0, after, epoch }) {
-    const count = `${number(dropped)} ${dropped === 1 ? 'message' : 'messages'}`
-    const text = GAPS[reason]?.(count) ?? `${count} missing: ${reason}`
-    const place = reason === 'epoch' ? epoch : `after ${after ?? '?'}`
+  #gap ({ reason, dropped = 0, after, epoch, process, from_slot: from, to_slot: to }) {
+    const isOfProcess = typeof process === 'string'
+    const [texts, what] = isOfProcess ? [SLOT_GAPS, 'slot'] : [GAPS, 'message']
+    const count = `${number(dropped)} ${what}${dropped === 1 ? '' : 's'}`
+    const text = texts[reason]?.(count) ?? `${count} missing: ${reason}`
+    const slots = from === undefined ? '' : ` ${from}${to === from ? '' : `–${to}`}`
+    const place = isOfProcess ? visible(`${short(process)}${slots}`) : reason === 'epoch' ? epoch : `after ${after ?? '?'}`
     return h('li', { class: 'gap' },
       h('button', { class: 'line', tabindex: -1, 'aria-label': text }),
       h('b', {}, text), h('span', {}, place), h('code', {}, reason))

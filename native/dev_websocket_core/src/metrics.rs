@@ -56,6 +56,58 @@ const COUNTERS: &[Row] = &[
         ],
     ),
     (
+        "results_published",
+        "Slots of processes that were published whole",
+        "",
+        &[("results_published", "")],
+    ),
+    (
+        "result_slots_missing",
+        "Slots of processes that subscribers were told are missing",
+        "reason",
+        &[
+            ("slot_gaps_not_cached", "not_cached"),
+            ("slot_gaps_withheld", "withheld"),
+            ("slot_gaps_not_followed", "not_followed"),
+        ],
+    ),
+    (
+        "results_withheld",
+        "Times that a slot did not pass the node's checks and was held back",
+        "",
+        &[("withheld", "")],
+    ),
+    (
+        "tails_refused",
+        "Processes that were not followed because too many were",
+        "",
+        &[("tails_limit", "")],
+    ),
+    (
+        "tail_probes",
+        "Looks into the cache for a new slot",
+        "",
+        &[("tail_probes", "")],
+    ),
+    (
+        "tail_read_failures",
+        "Slots that could not be read from the cache and are tried again",
+        "",
+        &[("tail_read_failures", "")],
+    ),
+    (
+        "hints",
+        "Hints that a process may have a new slot",
+        "",
+        &[("hints", "")],
+    ),
+    (
+        "hints_dropped",
+        "Hints that were dropped because too many waited",
+        "",
+        &[("hints_dropped", "")],
+    ),
+    (
         "message_topics_dropped",
         "Topics that messages did not get",
         "reason",
@@ -203,6 +255,12 @@ const GAUGES: &[Row] = &[
         &[("subscriptions", "")],
     ),
     ("topics", "Topics that are known", "", &[("topics", "")]),
+    (
+        "tails",
+        "Processes that are followed",
+        "state",
+        &[("tails", "running"), ("tails_waiting", "waiting")],
+    ),
     (
         "expressions",
         "Different regular expressions that clients hold",

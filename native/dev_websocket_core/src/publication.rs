@@ -212,6 +212,7 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use super::draft::Draft;
+    use super::slot_gap::{SlotGap, SlotRange};
     use super::*;
     use crate::error::Rejected;
     use crate::message::Value;
@@ -223,14 +224,24 @@ pub(crate) mod tests {
         draft(topics, data).number(seq)
     }
 
+    /// What tells of a missing slot.
+    pub(crate) fn slot_gap(seq: u64, topics: &[&str]) -> Arc<Publication> {
+        let gap = SlotGapNotice {
+            process: "p".into(),
+            gap: SlotGap::NotCached(SlotRange::new(4, 4).unwrap()),
+        };
+        Draft::of_slot_gap(named(topics), gap).number(seq)
+    }
+
+    fn named(topics: &[&str]) -> Topics {
+        let topic = |name: &&str| Topic::new(name).unwrap();
+        topics.iter().map(topic).collect()
+    }
+
     pub(crate) fn draft(topics: &[&str], data: &str) -> Draft {
-        let topics = topics
-            .iter()
-            .map(|name| Topic::new(name).unwrap())
-            .collect();
         Draft::encode(
             &Spares::default(),
-            topics,
+            named(topics),
             &Value::Text(data.into()),
             &UNKNOWN,
             1 << 20,
@@ -262,6 +273,23 @@ pub(crate) mod tests {
             publication.raw_frame(),
             (&[0x81, 6][..], br#""x\"y""#.as_slice())
         );
+    }
+
+    #[test]
+    fn a_slot_gap_is_a_frame_of_its_own() {
+        let publication = slot_gap(1842, &["process:p"]);
+        let json = payload(publication.json_frame());
+        let timestamp = json["timestamp"].as_u64().unwrap();
+        assert!(timestamp > 1_600_000_000_000);
+        assert_eq!(
+            json,
+            serde_json::json!({"type": "gap", "reason": "not_cached", "process": "p", "from_slot": 4, "to_slot": 4, "dropped": 1, "seq": 1842, "timestamp": timestamp})
+        );
+        assert!(!publication.is_message() && !publication.is_loss());
+        assert_eq!(publication.lost_messages(), 0);
+        let (header, data) = publication.raw_frame();
+        assert!(header.is_empty() && data.is_empty());
+        assert!(publication.message().is_none());
     }
 
     #[test]

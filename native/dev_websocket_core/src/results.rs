@@ -173,3 +173,6 @@ fn topics_of(process: &str) -> Topics {
         .filter_map(|key| Topic::of_tag(key, process).ok())
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

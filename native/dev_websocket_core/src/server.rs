@@ -251,6 +251,26 @@ impl Server {
     }
 }
 
+#[cfg(test)]
+impl Server {
+    /// A server without threads, whose log the test reads.
+    pub(crate) fn without_threads(settings: Settings) -> (Self, crate::log::Cursor) {
+        let (log, mut cursors) = Log::new(1);
+        let lasting = Lasting {
+            counters: Arc::default(),
+            inbound: Arc::default(),
+            slots: Arc::default(),
+            interest: Arc::default(),
+        };
+        let address = ([127, 0, 0, 1], 0).into();
+        let server = Self {
+            shared: Shared::new(settings, address, 1, log, lasting),
+            running: Mutex::new(None),
+        };
+        (server, cursors.remove(0))
+    }
+}
+
 impl Running {
     fn listen(&mut self, shared: &Arc<Shared>, listener: TcpListener) {
         self.listening = CancellationToken::new();

@@ -1,6 +1,14 @@
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::directory::Directory;
+use crate::message::template::Template;
+use crate::protocol::regex;
+use crate::shard::registry::Registry;
+use crate::subscription::Subscription;
 
 fn id(letter: char) -> String {
     letter.to_string().repeat(ID_LENGTH)
@@ -161,4 +169,66 @@ fn no_change_falls_between_a_look_and_the_next_word() {
             seen = state.load(Ordering::Relaxed);
         }
     });
+}
+
+/// What clients may ask for: the process that it names, if it does.
+fn choices() -> Vec<(Subscription, Option<char>)> {
+    let topic = |name: &str| Subscription::parse(name).unwrap();
+    vec![
+        (topic(&process('a')), Some('a')),
+        (topic(&from('a')), Some('a')),
+        (topic(&process('b')), Some('b')),
+        (topic(&format!("/{}~process@1.0", id('c'))), Some('c')),
+        (topic("*"), None),
+        (topic("prices"), None),
+        (topic("process:*"), None),
+        (regex("^process:").unwrap(), None),
+        (
+            Subscription::Template(Template::parse(r#"{"process":"x"}"#).unwrap()),
+            None,
+        ),
+    ]
+}
+
+proptest! {
+    /// However connections of several shards come, go, and lose their shard, the interest is what they hold, and each
+    /// change of it is told to who looked before.
+    #[test]
+    fn the_interest_is_what_all_shards_hold(
+        steps in prop::collection::vec((0..3_usize, 0..4_u32, 0..9_usize, 0..20_u8), 1..120),
+    ) {
+        let signal = Arc::new(InterestSignal::default());
+        let watcher = Watcher::default();
+        signal.watch(watcher.clone());
+        let directory = Directory::new(signal.clone());
+        let mut registries: Vec<_> = (0..3).map(|_| Registry::new()).collect();
+        let mut held: Vec<BTreeSet<(u32, usize)>> = vec![BTreeSet::new(); 3];
+        let choices = choices();
+        let mut before = (BTreeSet::new(), false);
+        for (shard, connection, choice, kind) in steps {
+            if kind == 0 {
+                // The shard has a fault.
+                std::mem::replace(&mut registries[shard], Registry::new()).leave(&directory);
+                held[shard].clear();
+            } else if held[shard].remove(&(connection, choice)) {
+                let entry = registries[shard].find(&choices[choice].0).unwrap();
+                registries[shard].unsubscribe(entry, connection, &directory);
+            } else {
+                held[shard].insert((connection, choice));
+                registries[shard].subscribe(choices[choice].0.clone(), connection, &directory);
+            }
+            let named = || held.iter().flatten().map(|(_, choice)| choices[*choice].1);
+            let processes: BTreeSet<String> = named().flatten().map(id).collect();
+            let others = named().any(|process| process.is_none());
+            let interest = directory.interest(9);
+            prop_assert_eq!(ids(&interest).into_iter().collect::<BTreeSet<_>>(), processes.clone());
+            prop_assert_eq!(interest.ids.len(), interest.total);
+            prop_assert_eq!(interest.others, others);
+            let now = (processes, others);
+            let told = watcher.told.swap(0, Ordering::Relaxed) > 0;
+            prop_assert!(told || now == before);
+            before = now;
+            signal.arm();
+        }
+    }
 }

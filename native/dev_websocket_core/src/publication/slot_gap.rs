@@ -101,3 +101,31 @@ impl SlotGapNotice {
         FRAME + 7 * self.process.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_does_not_end_before_it_begins_or_behind_the_last_slot() {
+        let count = |from, to| SlotRange::new(from, to).map(SlotRange::count);
+        assert_eq!(count(4, 3), None);
+        assert_eq!(count(4, 4), Some(1));
+        assert_eq!(count(4, 5), Some(2));
+        assert_eq!(count(0, MAX_SLOT - 1), Some(u64::MAX - 1));
+        assert_eq!(count(0, MAX_SLOT), Some(u64::MAX));
+        assert_eq!(count(0, MAX_SLOT + 1), None);
+    }
+
+    #[test]
+    fn a_frame_stays_within_the_bytes_that_it_is_counted_with() {
+        for process in ["p".to_owned(), "\u{1}".repeat(255), "\"".repeat(255)] {
+            let notice = SlotGapNotice {
+                process: process.as_str().into(),
+                gap: SlotGap::NotFollowed(SlotRange::new(u64::MAX / 2, MAX_SLOT).unwrap()),
+            };
+            let frame = notice.encode(u64::MAX, u64::MAX);
+            assert!(frame.len() <= notice.frame_bytes(), "{}", frame.len());
+        }
+    }
+}

@@ -9,6 +9,7 @@
 )]
 
 mod client;
+mod connection;
 mod raw;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -21,6 +22,7 @@ use dev_websocket_core::message::Value;
 use dev_websocket_core::{Counters, Disconnect, Inbound, InterestSignal, Server, Settings, Slots};
 
 pub(crate) use self::client::{Client, seqs};
+pub(crate) use self::connection::{Connection, FORMATS, connect};
 pub(crate) use self::raw::{
     BINARY, CLOSE, PING, PONG, Raw, Response, TEXT, frame, upgrade_request,
 };

@@ -1,5 +1,5 @@
 use super::*;
-use crate::publication::tests::publication;
+use crate::publication::tests::{publication, slot_gap};
 use crate::shard::place::Seq;
 use proptest::prelude::*;
 
@@ -172,6 +172,32 @@ fn dropped_publications_leave_one_exact_gap() {
     assert_eq!(
         socket.numbers(),
         [&[1, 2][..], &(91..=100).collect::<Vec<_>>()].concat()
+    );
+}
+
+#[test]
+fn a_missing_slot_takes_no_older_message_away() {
+    let mut outbox = Outbox::new(Format::Json);
+    let mut socket = Socket::default();
+    for seq in 1..=2 {
+        outbox.push(publication(seq, &["t"], "x"));
+    }
+    // What it says is known from the next message as well.
+    outbox.push(slot_gap(3, &["t"]));
+    outbox.push(slot_gap(4, &["u"]));
+    outbox.push(publication(5, &["u"], "x"));
+    assert_eq!(outbox.drop_superseded(0), 1);
+    socket.room = usize::MAX;
+    flush(&mut outbox, &mut socket);
+    let told: Vec<_> = socket
+        .frames()
+        .iter()
+        .map(|frame| (frame["seq"].as_u64(), frame["after"].as_u64()))
+        .collect();
+    let (slow_gap, message) = (|after| (None, Some(after)), |seq| (Some(seq), None));
+    assert_eq!(
+        told,
+        [slow_gap(0), message(2), message(3), slow_gap(3), message(5)]
     );
 }
 

@@ -1,0 +1,45 @@
+//! A connection of any format.
+
+use serde_json::Value as Json;
+
+use super::{Client, Raw, TestServer};
+
+/// All formats.
+pub(crate) const FORMATS: [&str; 3] = ["json", "events", "raw"];
+
+/// A connection of each format with a query.
+pub(crate) fn connect(server: &TestServer, format: &str, query: &str) -> Connection {
+    match format {
+        "json" => Connection::Json(Client::connect(server, query)),
+        "events" => {
+            let mut events = Raw::events(server, &format!("/events{query}"), "");
+            assert_eq!(events.event().0["type"], "connection_established");
+            Connection::Events(events)
+        }
+        _ => Connection::Raw(Raw::upgraded(server, &format!("{query}&format=raw"))),
+    }
+}
+
+pub(crate) enum Connection {
+    Json(Client),
+    Events(Raw),
+    Raw(Raw),
+}
+
+impl Connection {
+    /// The next frame, with its data alone where the format has nothing else.
+    pub(crate) fn next(&mut self) -> Json {
+        match self {
+            Self::Json(client) => client.next(),
+            Self::Events(events) => events.event().0,
+            Self::Raw(raw) => raw.json(),
+        }
+    }
+
+    /// Waits until the server has dealt with the connection.
+    pub(crate) fn settle(&mut self) {
+        if let Self::Raw(raw) = self {
+            raw.settle();
+        }
+    }
+}
