@@ -110,7 +110,7 @@ stats() ->
 %% to nothing, never raises, and publishes nothing that the cache does not hold.
 -spec hint(term()) -> ok.
 hint(Process) ->
-    dev_websocket_tails:hint(Process).
+    dev_websocket_hint:give(Process).
 
 %% @doc Make a process the listener: see `listen/2'.
 -spec listen(pid()) -> ok | {error, term()}.

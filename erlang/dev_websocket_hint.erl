@@ -2,22 +2,36 @@
 %%% new slot. Nothing else of a call is used, as everybody can make one with any content.
 %%%
 %%% Hints are cheap: while nobody is interested in any process they cost a look into a
-%%% table, and nothing here raises, waits or loads.
+%%% table, and nothing here raises, waits or loads. At most 64 wait for the server of the
+%%% tails, which is woken by the first.
 -module(dev_websocket_hint).
--export([of_state/2, of_response/2, of_step/0]).
+-export([give/1, of_state/2, of_response/2, of_step/0]).
+-export([new_table/0, want/1, is_wanted/0, take/0]).
 
+%% One for all copies of the device; the server is the one of `dev_websocket_tails'.
+-define(TABLE, hb_websocket_hints).
+-define(SERVER, hb_websocket_tails).
+%% Hints that wait.
+-define(MAX_HINTS, 64).
 %% Bytes of a path that are searched for ids, and ids that are taken from it.
 -define(MAX_PATH, 4096).
 -define(MAX_IDS, 4).
 %% Set once the warning about the hook `step' is written.
 -define(WARNED, {hb_websocket_nif, step_warned}).
 
+%% @doc There may be something new of a process. Anything that is no id is ignored.
+-spec give(term()) -> ok.
+give(Id) ->
+    quietly(fun() ->
+        is_wanted() andalso dev_websocket_cache:is_id(Id) andalso keep(Id)
+    end).
+
 %% @doc A state passes through the device in a stack: the process that it names.
 -spec of_state(term(), term()) -> ok.
 of_state(Base, Opts) ->
     quietly(fun() ->
         _ = dev_websocket_engine:adopt(Opts),
-        dev_websocket_tails:is_wanted() andalso hint(process_ids(Base))
+        is_wanted() andalso hint(process_ids(Base))
     end).
 
 %% @doc The node answers a request: ids that its path names.
@@ -27,7 +41,7 @@ of_response(Response, Opts) ->
         _ = dev_websocket_engine:adopt(Opts),
         case Response of
             #{<<"request">> := #{<<"path">> := Path}} when is_binary(Path) ->
-                dev_websocket_tails:is_wanted() andalso hint(ids(binary:part(Path, 0, min(byte_size(Path), ?MAX_PATH)), ?MAX_IDS));
+                is_wanted() andalso hint(ids(binary:part(Path, 0, min(byte_size(Path), ?MAX_PATH)), ?MAX_IDS));
             _ ->
                 ok
         end
@@ -49,10 +63,46 @@ of_step() ->
             )
     end.
 
+%% @doc Called by the supervisor, which owns the table.
+-spec new_table() -> ok.
+new_table() ->
+    _ = ets:new(?TABLE, [set, named_table, public]),
+    ok.
+
+%% @doc Say whether hints are of use.
+-spec want(boolean()) -> ok.
+want(IsWanted) ->
+    true = ets:insert(?TABLE, {wanted, IsWanted}),
+    ok.
+
+%% @doc Whether anybody is interested in processes, so that a hint is of use.
+-spec is_wanted() -> boolean().
+is_wanted() ->
+    try ets:lookup(?TABLE, wanted) =:= [{wanted, true}]
+    catch error:badarg -> false
+    end.
+
+%% @doc The hints that wait. The next one wakes the server again.
+-spec take() -> [binary()].
+take() ->
+    true = ets:delete(?TABLE, awake),
+    Ids = [Id || {Id, hint} <- ets:tab2list(?TABLE)],
+    lists:foreach(fun(Id) -> true = ets:delete(?TABLE, Id) end, Ids),
+    Ids.
+
 %%% Private functions.
 
+keep(Id) ->
+    case ets:info(?TABLE, size) =< ?MAX_HINTS of
+        true ->
+            _ = ets:insert(?TABLE, {Id, hint}),
+            ets:insert_new(?TABLE, {awake, true}) andalso (?SERVER ! hinted);
+        false ->
+            hb_websocket_nif:count_result(hints_dropped)
+    end.
+
 hint(Ids) ->
-    lists:foreach(fun dev_websocket_tails:hint/1, Ids).
+    lists:foreach(fun give/1, Ids).
 
 %% @doc Runs of 43 characters of base64url, as an id is.
 ids(_Path, 0) ->

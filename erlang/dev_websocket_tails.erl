@@ -15,15 +15,14 @@
 %%% which processes are followed is in a table of the supervisor.
 -module(dev_websocket_tails).
 -behaviour(gen_server).
--export([start_link/0, new_tables/0, is_wanted/0, hint/1, use_options/1, reload/0]).
+-export([start_link/0, new_tables/0, use_options/1, reload/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1, code_change/3]).
 
 %% One for all copies of the device.
 -define(SERVER, hb_websocket_tails).
--define(HINTS, hb_websocket_hints).
 -define(FOLLOWED, hb_websocket_followed).
-%% Hints that are kept, and processes that only hints named.
--define(MAX_HINTS, 64).
+%% Processes that only hints named.
+-define(MAX_HINTED, 64).
 %% Subscribed ids of which no slot is known.
 -define(MAX_DORMANT, 10_000).
 %% Those are probed in turn, so many in an interval.
@@ -58,30 +57,8 @@ start_link() ->
 %% @doc Called by the supervisor, which owns the tables.
 -spec new_tables() -> ok.
 new_tables() ->
-    [
-        ets:info(Table) =:= undefined andalso ets:new(Table, [set, named_table, public])
-     ||
-        Table <- [?HINTS, ?FOLLOWED]
-    ],
-    ok.
-
-%% @doc Whether anybody is interested in processes, so that a hint is of use.
--spec is_wanted() -> boolean().
-is_wanted() ->
-    try ets:lookup(?HINTS, wanted) =:= [{wanted, true}]
-    catch error:badarg -> false
-    end.
-
-%% @doc There may be something new of a process. Costs a look into a table while nobody is
-%% interested, and never raises or waits. Anything that is no id is ignored.
--spec hint(term()) -> ok.
-hint(Id) ->
-    _ = try
-        is_wanted() andalso dev_websocket_cache:is_id(Id) andalso keep_hint(Id)
-    catch
-        _:_ -> ok
-    end,
-    ok.
+    _ = ets:new(?FOLLOWED, [set, named_table, public]),
+    dev_websocket_hint:new_table().
 
 %% @doc Take the options of a node. They hold a private key, and go nowhere else.
 -spec use_options(term()) -> ok.
@@ -127,7 +104,7 @@ init([]) ->
         not_before => Now,
         tick => none
     },
-    true = ets:delete(?HINTS, awake),
+    _ = dev_websocket_hint:take(),
     %% Those of a server that crashed go on where they were.
     Followed = ets:tab2list(?FOLLOWED),
     Resumed = State#{
@@ -199,28 +176,16 @@ code_change(_Old, State, _Extra) ->
 
 %%% Private functions.
 
-%%% Hints, in the process of whoever gives one.
-
-keep_hint(Id) ->
-    case ets:info(?HINTS, size) =< ?MAX_HINTS of
-        true ->
-            _ = ets:insert(?HINTS, {Id, hint}),
-            ets:insert_new(?HINTS, {awake, true}) andalso (?SERVER ! hinted);
-        false ->
-            count(hints_dropped)
-    end.
+%%% Hints.
 
 hinted(State) ->
-    true = ets:delete(?HINTS, awake),
-    Ids = [Id || {Id, hint} <- ets:tab2list(?HINTS)],
     lists:foldl(
         fun(Id, Acc) ->
-            true = ets:delete(?HINTS, Id),
             count(hints),
             follow_hint(Id, Acc)
         end,
         State,
-        Ids
+        dev_websocket_hint:take()
     ).
 
 %% @doc An id that nobody asked for is followed while somebody might hear of it.
@@ -230,7 +195,7 @@ follow_hint(Id, #{tails := Tails, until := Until, others := Others} = State) ->
             probe_after(Id, ?AFTER_HINT, prolonged(Id, State));
         #{} when Others ->
             Hinted = [1 || {_, At} <- maps:to_list(Until), At =/= always],
-            case length(Hinted) < ?MAX_HINTS of
+            case length(Hinted) < ?MAX_HINTED of
                 true -> probe_after(Id, ?AFTER_HINT, prolonged(Id, follow(Id, State)));
                 false -> count(hints_dropped), State
             end;
@@ -289,7 +254,7 @@ followed(Ids, #{until := Before} = State) ->
     say_wanted(Followed).
 
 say_wanted(#{tails := Tails, others := Others} = State) ->
-    true = ets:insert(?HINTS, {wanted, Others orelse map_size(Tails) > 0}),
+    ok = dev_websocket_hint:want(Others orelse map_size(Tails) > 0),
     State.
 
 follow(Id, #{tails := Tails} = State) ->

@@ -127,7 +127,7 @@ hints_make_it_quicker_and_publish_nothing(Store) ->
 subscribers_of_tags_get_what_hints_lead_to(Store) ->
     Client = fresh_server:client("topic=action:Credit-Notice"),
     Id = stand_in:process(Store, #{}),
-    followed:until(fun() -> dev_websocket_tails:is_wanted() end),
+    followed:until(fun() -> dev_websocket_hint:is_wanted() end),
     %% Scheduled a moment ago, and a long time ago.
     _ = stand_in:schedule(Store, Id, 0, #{timestamp => 1000}),
     Notice = #{<<"outbox">> => #{<<"1">> => #{<<"action">> => <<"Credit-Notice">>}}},
@@ -142,7 +142,7 @@ subscribers_of_tags_get_what_hints_lead_to(Store) ->
 
 a_million_hints_are_bounded(_Store) ->
     Client = fresh_server:client("topic=*"),
-    followed:until(fun() -> dev_websocket_tails:is_wanted() end),
+    followed:until(fun() -> dev_websocket_hint:is_wanted() end),
     Server = followed:tails(),
     lists:foreach(
         fun(N) ->
