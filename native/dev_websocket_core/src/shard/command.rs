@@ -78,6 +78,24 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// The connection that the command concerns alone; none for one that is only about to be opened.
+    pub(crate) fn connection(&self) -> Option<ConnectionId> {
+        match self {
+            Self::Subscribe { connection, .. }
+            | Self::Unsubscribe { connection, .. }
+            | Self::Pong { connection, .. }
+            | Self::Fault { connection, .. }
+            | Self::Direct { connection, .. }
+            | Self::Topics { connection, .. }
+            | Self::Control { connection, .. }
+            | Self::Writable { connection }
+            | Self::Mute { connection }
+            | Self::Finish { connection }
+            | Self::Remove { connection } => Some(*connection),
+            Self::Open(_) | Self::CloseAll { .. } | Self::Reconfigure | Self::Stop => None,
+        }
+    }
+
     /// The connection whose client asked for it.
     pub(crate) fn asked_by(&self) -> Option<ConnectionId> {
         match self {

@@ -5,26 +5,40 @@ use std::io;
 
 use bytes::Bytes;
 
-use super::Shard;
 use super::client::Client;
 use super::command::{Command, ConnectionId, Opening};
 use super::outbox::Sent;
 use super::place::{ConnectionIndex, Seq};
-use super::replay::Replay;
+use super::registry::Registry;
+use super::replay::{Replay, Selection};
 use super::replaying::MAX_DEFERRED;
+use super::{Shard, Turn};
 use crate::cursor::{From, Since};
 use crate::delivery::Format;
+use crate::directory::Directory;
 use crate::event;
 use crate::fault::fault_point;
 use crate::fault_code::FaultCode;
 use crate::protocol::{Fault, Limits, Reply, RequestId, Subscribed};
 use crate::publication::now;
 use crate::settings::size;
-use crate::subscription::{Kind, Quota, Subscription, TooMany};
+use crate::subscription::{Quota, Subscription, TooMany};
 
 impl Shard {
+    /// Carries out a command. A panic is the fault of the client that the command concerns.
     pub(super) fn carry_out(&mut self, command: Command) {
+        let index = match &command {
+            Command::Open(opening) => Some(self.enter(opening)),
+            _ => command.connection().and_then(|id| self.clients.find(id)),
+        };
+        let turn = self.turn;
+        self.turn = index.map_or(Turn::Shard, Turn::Client);
         fault_point!("shard::command");
+        self.act(command);
+        self.turn = turn;
+    }
+
+    fn act(&mut self, command: Command) {
         match command {
             Command::Open(opening) => self.open(*opening),
             Command::Subscribe { connection, .. } | Command::Unsubscribe { connection, .. } => {
@@ -75,17 +89,22 @@ impl Shard {
                 shard.resume_replay(index);
             }),
             Command::Mute { connection } => self.with(connection, |shard, index| {
-                shard.clients[index as usize].mute();
+                shard.on_client(index, |client, _| {
+                    client.mute();
+                    Ok(())
+                });
             }),
             Command::Finish { connection } => self.with(connection, |shard, index| {
                 shard.on_client(index, Client::finish);
             }),
-            Command::Remove { connection } => self.with(connection, Self::remove),
+            Command::Remove { connection } => self.with(connection, |shard, index| {
+                shard.clients.mark(index);
+            }),
             Command::CloseAll { reason } => {
                 self.closing = Some(reason);
                 self.clients
                     .iter()
-                    .for_each(|(_, client)| client.link.close(reason));
+                    .for_each(|client| client.link.close(reason));
             }
             Command::Reconfigure => self.reconfigure(),
             Command::Stop => self.is_stopping = true,
@@ -94,31 +113,45 @@ impl Shard {
 
     /// Acts on a connection at the place that it has in the order of publications: those before are sent first.
     fn with(&mut self, connection: ConnectionId, act: impl FnOnce(&mut Self, ConnectionIndex)) {
-        let Some(index) = self.by_id.get(&connection).copied() else {
+        let Some(index) = self.clients.find(connection) else {
             return;
         };
         self.serve(index);
-        // It may have turned out to be broken.
-        if self.by_id.contains_key(&connection) {
+        // Its socket may have turned out to be broken.
+        if let Some(client) = self.clients.get_mut(index) {
             // What was published to a topic before is not for those who subscribe now.
-            self.clients[index as usize].served = self.seq;
+            client.served = self.seq;
             act(self, index);
         }
     }
 
+    /// Takes a connection on, with the answer to its request as the first bytes to be sent.
+    fn enter(&mut self, opening: &Opening) -> ConnectionIndex {
+        let link = opening.link.clone();
+        link.control_made(opening.head.len());
+        let mut client = Client::new(link, opening.format, opening.slow, self.seq);
+        client.push_control(opening.head.clone());
+        self.clients.insert(client)
+    }
+
     fn open(&mut self, opening: Opening) {
-        let id = opening.link.id;
+        let Some(index) = self.clients.find(opening.link.id) else {
+            return;
+        };
         if let Some(reason) = self.closing {
             opening.link.close(reason);
         }
         // What was published before its request is not for it, and the newest are those of the log: not what this shard has
         // come to.
         self.catch_up(opening.published);
-        let client = Client::new(opening.link, opening.format, opening.slow, self.seq);
-        let index = self.clients.insert(client) as ConnectionIndex;
-        self.by_id.insert(id, index);
+        if let Some(client) = self.clients.get_mut(index) {
+            client.served = self.seq;
+        }
         self.add_subscriptions(index, opening.subscriptions);
-        self.begin_answer(index, opening.head);
+        if opening.format == Format::Raw {
+            // No first frame follows.
+            self.on_client(index, Client::flush);
+        }
         let shared = self.shared.clone();
         let reply = Reply::established(
             self.subscribed(index),
@@ -146,28 +179,37 @@ impl Shard {
     ) -> Subscribed {
         let mut added = Subscribed::default();
         for subscription in subscriptions {
-            if !self.is_subscribed(index, &subscription) {
-                added.add(&subscription);
+            if self.clients.get(index).is_none() || self.is_subscribed(index, &subscription) {
+                continue;
+            }
+            added.add(&subscription);
+            let kind = subscription.kind();
+            let entry = self.on_registry(|registry, directory| {
+                registry.subscribe(subscription, index, directory)
+            });
+            if let Some(client) = self.clients.get_mut(index) {
                 self.subscriptions += 1;
-                let kind = subscription.kind();
-                let entry = self
-                    .registry
-                    .subscribe(subscription, index, &self.shared.directory);
-                let selection = &mut self.clients[index as usize].selection;
-                match kind {
-                    Kind::Template => selection.templates.push(entry),
-                    Kind::Topic | Kind::Match => selection.topics.push(entry),
-                }
+                client.selection.of_kind(kind).push(entry);
             }
         }
         added
     }
 
+    /// Changes the subscriptions of the shard. A panic in between leaves none that can be relied on.
+    fn on_registry<T>(&mut self, change: impl FnOnce(&mut Registry, &Directory) -> T) -> T {
+        let turn = std::mem::replace(&mut self.turn, Turn::Shard);
+        let result = change(&mut self.registry, &self.shared.directory);
+        self.turn = turn;
+        result
+    }
+
     fn is_subscribed(&self, index: ConnectionIndex, subscription: &Subscription) -> bool {
-        let selection = &self.clients[index as usize].selection;
+        let Some(client) = self.clients.get(index) else {
+            return false;
+        };
         self.registry
             .find(subscription)
-            .is_some_and(|entry| selection.entries().any(|held| held == entry))
+            .is_some_and(|entry| client.selection.entries().any(|held| held == entry))
     }
 
     fn subscribe(
@@ -182,7 +224,7 @@ impl Shard {
         subscriptions.retain(|subscription| {
             !self.is_subscribed(index, subscription) && distinct.insert(subscription.clone())
         });
-        let had = self.clients[index as usize].selection.clone();
+        let had = self.selection(index);
         let held = had.entries().map(|entry| self.registry.kind(entry));
         let kinds = held.chain(subscriptions.iter().map(Subscription::kind));
         if let Err(TooMany { code, message }) = Quota::of(&shared.settings()).check(kinds) {
@@ -227,16 +269,16 @@ impl Shard {
             let Some(entry) = self.registry.find(subscription) else {
                 continue;
             };
-            let selection = &mut self.clients[index as usize].selection;
-            let held = match subscription.kind() {
-                Kind::Template => &mut selection.templates,
-                Kind::Topic | Kind::Match => &mut selection.topics,
+            let Some(client) = self.clients.get_mut(index) else {
+                break;
             };
+            let held = client.selection.of_kind(subscription.kind());
             if let Some(place) = held.iter().position(|held| *held == entry) {
                 held.remove(place);
                 self.subscriptions -= 1;
-                self.registry
-                    .unsubscribe(entry, index, &self.shared.directory);
+                self.on_registry(|registry, directory| {
+                    registry.unsubscribe(entry, index, directory);
+                });
                 removed.add(subscription);
             }
         }
@@ -261,7 +303,7 @@ impl Shard {
         index: ConnectionIndex,
         subscriptions: &[Subscription],
     ) -> Option<String> {
-        let held = &self.clients[index as usize].selection.topics;
+        let held = self.selection(index).topics;
         let remaining: Vec<&Subscription> = held
             .iter()
             .map(|entry| self.registry.subscription(*entry))
@@ -289,8 +331,9 @@ impl Shard {
 
     /// The topics and globs of a connection, and its regular expressions.
     fn topic_names(&self, index: ConnectionIndex) -> Vec<String> {
-        let topics = self.clients[index as usize].selection.topics.iter();
+        let topics = self.selection(index).topics;
         topics
+            .iter()
             .map(|entry| match self.registry.subscription(*entry).shown() {
                 serde_json::Value::String(name) => name,
                 shown => shown.to_string(),
@@ -300,10 +343,16 @@ impl Shard {
 
     fn subscribed(&self, index: ConnectionIndex) -> Subscribed {
         let mut subscribed = Subscribed::default();
-        for entry in self.clients[index as usize].selection.entries() {
+        for entry in self.selection(index).entries() {
             subscribed.add(self.registry.subscription(entry));
         }
         subscribed
+    }
+
+    /// The subscriptions of a connection; none of one that is gone.
+    fn selection(&self, index: ConnectionIndex) -> Selection {
+        let client = self.clients.get(index);
+        client.map_or_else(Selection::default, |client| client.selection.clone())
     }
 
     fn refuse(&mut self, index: ConnectionIndex, id: &RequestId, code: FaultCode, message: String) {
@@ -320,7 +369,8 @@ impl Shard {
         act: impl FnOnce(&mut Self, ConnectionIndex, Command),
     ) {
         self.with(connection, |shard, index| {
-            match &mut shard.clients[index as usize].replay {
+            let replay = shard.clients.get_mut(index);
+            match replay.and_then(|client| client.replay.as_mut()) {
                 None => act(shard, index, command),
                 Some(replay) if replay.deferred.len() < MAX_DEFERRED => {
                     replay.deferred.push_back(command);
@@ -339,8 +389,9 @@ impl Shard {
 
     /// Up to where a connection has had everything.
     fn position(&self, index: ConnectionIndex) -> Seq {
-        let replay = &self.clients[index as usize].replay;
-        replay.as_ref().map_or(self.seq, |replay| replay.position())
+        let client = self.clients.get(index);
+        let replay = client.and_then(|client| client.replay.as_ref());
+        replay.map_or(self.seq, |replay| replay.position())
     }
 
     fn fault(&mut self, index: ConnectionIndex, fault: &Fault) {
@@ -364,7 +415,7 @@ impl Shard {
     }
 
     fn reply_at(&mut self, index: ConnectionIndex, reply: &Reply<'_>, cursor: Option<Seq>) {
-        let Some(client) = self.clients.get(index as usize) else {
+        let Some(client) = self.clients.get(index) else {
             return;
         };
         if client.is_muted() {
@@ -383,17 +434,6 @@ impl Shard {
         self.send_control(index, frame);
     }
 
-    /// Answers the request of a new connection. What follows goes out with it where something does.
-    fn begin_answer(&mut self, index: ConnectionIndex, head: Bytes) {
-        let client = &mut self.clients[index as usize];
-        client.link.control_made(head.len());
-        if client.format == Format::Raw {
-            self.send_control(index, head);
-        } else {
-            client.push_control(head);
-        }
-    }
-
     fn send_control(&mut self, index: ConnectionIndex, frames: Bytes) {
         self.on_client(index, |client, sent| client.send_control(frames, sent));
     }
@@ -403,11 +443,11 @@ impl Shard {
         index: ConnectionIndex,
         act: impl FnOnce(&mut Client, &mut Sent) -> io::Result<()>,
     ) {
-        let Some(client) = self.clients.get_mut(index as usize) else {
+        let Some(client) = self.clients.get_mut(index) else {
             return;
         };
         if act(client, &mut self.sent).is_err() {
-            self.remove(index);
+            self.clients.mark(index);
         }
     }
 

@@ -9,6 +9,7 @@
 
 mod batch;
 mod client;
+mod clients;
 pub(crate) mod command;
 mod commands;
 mod frames;
@@ -21,15 +22,13 @@ mod replay;
 mod replaying;
 mod runs;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use slab::Slab;
-
 use self::batch::Batch;
-use self::client::Client;
-use self::command::{Command, ConnectionId};
+use self::clients::Clients;
+use self::command::Command;
 use self::frames::Frames;
 use self::mailbox::{Mailbox, Rest};
 use self::outbox::Sent;
@@ -42,13 +41,23 @@ use crate::log::Cursor;
 use crate::publication::now_nanos;
 use crate::settings::size;
 use crate::shared::Shared;
-use crate::topic::PrecomputedHash;
 
 /// Connections served in one round: about a millisecond of writing.
 const ROUND: usize = 256;
 
 /// What part of `ingress_bytes` may wait while a shard without connections dozes.
 const UNNOTED_SHARE: u64 = 8;
+
+/// The part of the work that a panic ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// The shard's own state, such as the subscriptions of all clients.
+    Shard,
+    /// The search for the subscribers of the publication with the number [`Shard::seq`].
+    Matching,
+    /// Everything that concerns one client alone.
+    Client(ConnectionIndex),
+}
 
 /// The state of a shard's thread.
 pub(crate) struct Shard {
@@ -59,8 +68,7 @@ pub(crate) struct Shard {
     seq: Seq,
     batch: Batch,
     registry: Registry,
-    clients: Slab<Client>,
-    by_id: HashMap<ConnectionId, ConnectionIndex, PrecomputedHash>,
+    clients: Clients,
     /// Connections that have publications of the batch to get. One that is gone, or was served meanwhile, is skipped.
     queue: VecDeque<ConnectionIndex>,
     /// The publications of a connection with several subscriptions in the batch.
@@ -76,8 +84,12 @@ pub(crate) struct Shard {
     number: usize,
     /// Subscriptions of its connections.
     subscriptions: u64,
-    /// What is not counted yet.
+    /// Not counted yet.
     sent: Sent,
+    /// Matched publications that are neither sent nor dropped: those that wait for clients.
+    owed: u64,
+    /// Whose fault a panic is.
+    turn: Turn,
     /// Publications of the batch that sockets have taken.
     delivered: u64,
     /// Commands to be carried out, the first one last.
@@ -102,8 +114,7 @@ impl Shard {
             seq: 0,
             batch: Batch::default(),
             registry: Registry::new(),
-            clients: Slab::new(),
-            by_id: HashMap::default(),
+            clients: Clients::default(),
             queue: VecDeque::new(),
             merged: Vec::new(),
             replaying: VecDeque::new(),
@@ -112,6 +123,8 @@ impl Shard {
             number,
             subscriptions: 0,
             sent: Sent::default(),
+            owed: 0,
+            turn: Turn::Shard,
             delivered: 0,
             commands: Vec::new(),
             closing: None,
@@ -119,16 +132,15 @@ impl Shard {
         }
     }
 
-    /// Runs until told to stop. After a fault it goes on without the connections that it had.
+    /// Runs until told to stop. A panic ends a client, or all clients of the shard where it is not a client's.
     pub(crate) fn run(mut self) {
         self.mailbox.attach();
         let counters = self.shared.counters.clone();
         while contain("a writer shard", &counters, || self.work()).is_none() {
-            self.start_over();
+            self.recover();
         }
-        while let Some(index) = self.clients.iter().next().map(|(index, _)| index) {
-            self.remove(index as ConnectionIndex);
-        }
+        self.clients.mark_all();
+        self.remove_marked();
     }
 
     fn work(&mut self) {
@@ -139,6 +151,7 @@ impl Shard {
             self.take_publications(published);
             self.serve_round();
             self.replay_round();
+            self.remove_marked();
             self.count();
             if self.queue.is_empty() && !self.is_stopping {
                 self.end_batch();
@@ -168,14 +181,18 @@ impl Shard {
         while let Some(command) = self.commands.pop() {
             let asked_by = command.asked_by();
             self.carry_out(command);
-            if let Some(index) = asked_by.and_then(|connection| self.by_id.get(&connection)) {
-                self.clients[*index as usize].link.request_done();
+            if let Some(index) = asked_by.and_then(|connection| self.clients.find(connection))
+                && let Some(client) = self.clients.get(index)
+            {
+                client.link.request_done();
             }
+            self.remove_marked();
         }
     }
 
     /// Takes what has been published up to a number, and queues the connections that it concerns.
     fn take_publications(&mut self, last: Seq) {
+        let turn = std::mem::replace(&mut self.turn, Turn::Matching);
         while self.seq < last
             && !self.batch.is_full()
             && let Some(publication) = self.cursor.next()
@@ -191,12 +208,16 @@ impl Shard {
             self.batch.push(publication);
         }
         self.pending_limit = size(self.shared.settings().pending_bytes);
+        self.turn = Turn::Shard;
         self.registry.tell_touched(|index, entry| {
-            let client = &mut self.clients[index as usize];
-            // It will read them by itself.
-            if client.replay.is_some() {
+            // One in a replay reads the log.
+            let Some(client) = self
+                .clients
+                .get_mut(index)
+                .filter(|client| client.replay.is_none())
+            else {
                 return;
-            }
+            };
             if !client.is_queued {
                 client.is_queued = true;
                 self.queue.push_back(index);
@@ -205,6 +226,7 @@ impl Shard {
                 client.active.push(entry);
             }
         });
+        self.turn = turn;
     }
 
     /// Takes all that has been published up to a number; when it is more than a batch, the rest has to be sent first.
@@ -221,19 +243,22 @@ impl Shard {
     }
 
     fn serve_round(&mut self) {
+        let turn = self.turn;
         for _ in 0..ROUND {
             let Some(index) = self.queue.pop_front() else {
-                return;
+                break;
             };
+            self.turn = Turn::Client(index);
             self.serve(index);
         }
+        self.turn = turn;
     }
 
     /// Sends a connection the publications of the batch that are for it.
     fn serve(&mut self, index: ConnectionIndex) {
         let Some(client) = self
             .clients
-            .get_mut(index as usize)
+            .get_mut(index)
             .filter(|client| client.is_queued)
         else {
             return;
@@ -274,7 +299,7 @@ impl Shard {
         client.active.clear();
         client.served = self.seq;
         if result.is_err() {
-            self.remove(index);
+            self.clients.mark(index);
         }
     }
 
@@ -318,29 +343,35 @@ impl Shard {
             .subscriptions
             .store(self.subscriptions, Ordering::Relaxed);
         let sent = std::mem::take(&mut self.sent);
+        self.owed = self
+            .owed
+            .wrapping_add(sent.matched)
+            .wrapping_sub(sent.settled());
         let counters = &self.shared.counters;
         counters.matched.add(sent.matched);
         counters.deliveries.add(sent.publications);
+        counters.dropped_slow.add(sent.dropped_slow);
+        counters.dropped_disconnected.add(sent.dropped_disconnected);
         counters.bytes_sent.add(sent.bytes);
         counters.writes.add(sent.writes);
     }
 
-    /// Ends all there is of a connection here.
-    fn remove(&mut self, index: ConnectionIndex) {
-        let Some(client) = self.clients.try_remove(index as usize) else {
-            return;
-        };
-        self.by_id.remove(&client.link.id);
-        for entry in client.selection.entries() {
-            self.subscriptions -= 1;
-            self.registry
-                .unsubscribe(entry, index, &self.shared.directory);
+    /// Removes the clients that were marked during the last turn.
+    fn remove_marked(&mut self) {
+        while let Some((index, client)) = self.clients.first_marked() {
+            let selection = std::mem::take(&mut client.selection);
+            for entry in selection.entries() {
+                self.subscriptions -= 1;
+                self.registry
+                    .unsubscribe(entry, index, &self.shared.directory);
+            }
+            if let Some(client) = self.clients.remove_marked() {
+                self.sent.dropped_disconnected += client.waiting_publications();
+                // The counts are complete before the connection ends.
+                self.count();
+                client.link.end();
+            }
         }
-        self.shared
-            .counters
-            .dropped_disconnected
-            .add(client.waiting_publications());
-        client.link.end();
     }
 }
 

@@ -102,6 +102,17 @@ pub(crate) struct Sent {
     pub(crate) direct_bytes: usize,
     /// System calls.
     pub(crate) writes: u64,
+    /// Publications dropped for slow clients.
+    pub(crate) dropped_slow: u64,
+    /// Publications dropped for clients that are being closed.
+    pub(crate) dropped_disconnected: u64,
+}
+
+impl Sent {
+    /// Publications that nobody owes to a client any more: sent or dropped.
+    pub(crate) fn settled(&self) -> u64 {
+        self.publications + self.dropped_slow + self.dropped_disconnected
+    }
 }
 
 /// What is dropped of a connection that is being closed.

@@ -6,6 +6,7 @@ use super::command::Command;
 use super::place::{EntryIndex, Seq};
 use crate::cursor::{From, Since};
 use crate::protocol::RequestId;
+use crate::subscription::Kind;
 
 /// The state of one connection's replay.
 #[derive(Debug)]
@@ -38,6 +39,14 @@ impl Selection {
     /// Whether topics alone decide.
     pub(crate) fn is_plain(&self) -> bool {
         self.templates.is_empty()
+    }
+
+    /// Those of a kind.
+    pub(crate) fn of_kind(&mut self, kind: Kind) -> &mut Vec<EntryIndex> {
+        match kind {
+            Kind::Template => &mut self.templates,
+            Kind::Topic | Kind::Match => &mut self.topics,
+        }
     }
 
     /// All of it.

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use super::Shard;
 use super::client::Client;
 use super::place::{ConnectionIndex, Seq};
 use super::replay::Replay;
+use super::{Shard, Turn};
 use crate::delivery::Format;
 use crate::protocol::{GapReason, Reply};
 use crate::publication::Publication;
@@ -53,7 +53,7 @@ impl Shard {
             self.reply(index, &gap);
         }
         // The reply may have shown that the connection is gone.
-        if let Some(client) = self.clients.get_mut(index as usize) {
+        if let Some(client) = self.clients.get_mut(index) {
             client.replay = Some(Box::new(replay));
             self.replaying.push_back(index);
         }
@@ -61,7 +61,7 @@ impl Shard {
 
     /// Goes on with a replay whose socket takes bytes again.
     pub(super) fn resume_replay(&mut self, index: ConnectionIndex) {
-        let client = self.clients.get(index as usize);
+        let client = self.clients.get(index);
         if client.is_some_and(|client| client.replay.is_some() && client.has_taken_everything()) {
             self.replaying.push_back(index);
         }
@@ -69,21 +69,24 @@ impl Shard {
 
     /// The next blocks of some of the replays.
     pub(super) fn replay_round(&mut self) {
+        let turn = self.turn;
         for _ in 0..self.replaying.len().min(BLOCKS_PER_ROUND) {
             let Some(index) = self.replaying.pop_front() else {
-                return;
+                break;
             };
+            self.turn = Turn::Client(index);
             match self.replay_block(index) {
                 None | Some(Step::Waits) => {}
                 Some(Step::Goes) => self.replaying.push_back(index),
                 Some(Step::IsLive) => self.go_live(index),
             }
         }
+        self.turn = turn;
     }
 
     /// None when there is nothing to do: the connection is gone, or was queued twice.
     fn replay_block(&mut self, index: ConnectionIndex) -> Option<Step> {
-        let client = self.clients.get_mut(index as usize)?;
+        let client = self.clients.get_mut(index)?;
         if !client.has_taken_everything() {
             // Its socket was filled by something else meanwhile.
             return client.replay.is_some().then_some(Step::Waits);
@@ -94,7 +97,7 @@ impl Shard {
             None => self.look_forward(index, &mut replay),
         };
         // A broken socket has removed the client, a slow raw one gets no more.
-        let client = self.clients.get_mut(index as usize)?;
+        let client = self.clients.get_mut(index)?;
         if client.is_muted() {
             return None;
         }
@@ -157,11 +160,11 @@ impl Shard {
             }
         }
         let (sent, shared) = (&mut self.sent, &self.shared);
-        let Some(client) = self.clients.get_mut(index as usize) else {
+        let Some(client) = self.clients.get_mut(index) else {
             return Step::Waits;
         };
         if client.deliver_past(chosen, sent, shared).is_err() {
-            self.remove(index);
+            self.clients.mark(index);
             Step::Waits
         } else if client.has_taken_everything() {
             Step::Goes
@@ -172,11 +175,11 @@ impl Shard {
 
     /// What was forgotten before the connection got it. Says whether the connection goes on.
     fn tell_expired(&mut self, index: ConnectionIndex, first: Seq, oldest: Seq) -> bool {
-        let Some(client) = self.clients.get_mut(index as usize) else {
+        let Some(client) = self.clients.get_mut(index) else {
             return false;
         };
         if client.format == Format::Raw {
-            client.disconnect_slow(&self.shared.counters);
+            client.disconnect_slow(&mut self.sent);
             return false;
         }
         let gap = Reply::Gap {
@@ -196,7 +199,7 @@ impl Shard {
         replay: &Replay,
     ) -> bool {
         let entries = self.registry.matching(publication);
-        let Some(client) = self.clients.get(index as usize) else {
+        let Some(client) = self.clients.get(index) else {
             return false;
         };
         let has_had = publication.seq() <= replay.had_until && replay.had.chooses(entries);
@@ -222,7 +225,7 @@ impl Shard {
     }
 
     fn end_replay(&mut self, index: ConnectionIndex) -> Option<Box<Replay>> {
-        let client: &mut Client = self.clients.get_mut(index as usize)?;
+        let client: &mut Client = self.clients.get_mut(index)?;
         client.served = self.seq;
         client.active.clear();
         client.replay.take()
