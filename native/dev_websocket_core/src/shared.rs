@@ -108,6 +108,7 @@ impl Shared {
             inbound,
             slots,
         } = lasting;
+        log.keep(settings.history_bytes);
         Arc::new(Self {
             active: ArcSwap::new(Active::new(settings)),
             address: ArcSwap::from_pointee(address),

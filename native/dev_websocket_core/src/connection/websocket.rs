@@ -188,6 +188,7 @@ impl<'s> Session<'s> {
     /// Deals with one message of the client.
     fn receive(&mut self, message: Message) -> Result<(), Disconnect> {
         fault_point!("connection::receive");
+        let bytes = message.len();
         let request = match message {
             Message::Text(text) if self.format == Format::Raw => {
                 return self.hand_over(None, Payload::Text(text.into()));
@@ -218,29 +219,18 @@ impl<'s> Session<'s> {
         }
         self.count()?;
         self.shared.counters.inbound_messages.add(1);
-        let connection = self.link.id;
-        self.link.ask(match request {
-            Ok(Request::Subscribe {
-                id,
-                subscriptions,
-                since,
-            }) => Command::Subscribe {
-                connection,
-                id,
-                subscriptions,
-                since,
-            },
-            Ok(Request::Unsubscribe { id, subscriptions }) => Command::Unsubscribe {
-                connection,
-                id,
-                subscriptions,
-            },
-            Ok(Request::Ping { id }) => Command::Pong { connection, id },
-            // Dealt with above.
-            Ok(Request::Send { .. }) => return Ok(()),
-            Err(fault) => Command::Fault { connection, fault },
-        });
+        self.ask(bytes, request);
         Ok(())
+    }
+
+    /// Gives the shard a request of so many bytes.
+    fn ask(&self, bytes: usize, request: Result<Request, Fault>) {
+        self.link.request_made(bytes);
+        self.link.tell(Command::Request {
+            connection: self.link.id,
+            bytes,
+            request,
+        });
     }
 
     fn read_request(&self, text: &str) -> Result<Request, Fault> {
@@ -290,10 +280,7 @@ impl<'s> Session<'s> {
             self.count()?;
             if self.format != Format::Raw {
                 let (code, message) = (FaultCode::NoListener, "nobody listens".into());
-                self.link.ask(Command::Fault {
-                    connection: self.link.id,
-                    fault: Fault { id, code, message },
-                });
+                self.ask(0, Err(Fault { id, code, message }));
             }
         } else {
             shared.counters.inbound_delivered.add(1);

@@ -20,7 +20,9 @@ mod recovery;
 pub(crate) mod registry;
 mod replay;
 mod replaying;
+mod requests;
 mod runs;
+mod selection;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,7 +30,7 @@ use std::sync::atomic::Ordering;
 
 use self::batch::Batch;
 use self::clients::Clients;
-use self::command::Command;
+use self::command::{Command, ConnectionId};
 use self::frames::Frames;
 use self::mailbox::{Mailbox, Rest};
 use self::outbox::Sent;
@@ -73,8 +75,8 @@ pub(crate) struct Shard {
     queue: VecDeque<ConnectionIndex>,
     /// The publications of a connection with several subscriptions in the batch.
     merged: Vec<Seq>,
-    /// Connections whose next block of past publications is due. One that is gone, or live by now, is skipped.
-    replaying: VecDeque<ConnectionIndex>,
+    /// Connections whose next block of past publications is due, each once. One that is gone, or live by now, is skipped.
+    replaying: VecDeque<ConnectionId>,
     /// Only one shard keeps the table of recent topics, the history short, and memory in store.
     recent: Option<RecentTopics>,
     /// `pending_bytes` as it was when the batch last grew: reading the settings for each connection would cost more than
@@ -92,6 +94,9 @@ pub(crate) struct Shard {
     turn: Turn,
     /// Publications of the batch that sockets have taken.
     delivered: u64,
+    /// Look-ups and comparisons for requests.
+    #[cfg(test)]
+    steps: usize,
     /// Commands to be carried out, the first one last.
     commands: Vec<Command>,
     /// Connections are being closed, also those that come late.
@@ -126,6 +131,8 @@ impl Shard {
             owed: 0,
             turn: Turn::Shard,
             delivered: 0,
+            #[cfg(test)]
+            steps: 0,
             commands: Vec::new(),
             closing: None,
             is_stopping: false,
@@ -179,13 +186,7 @@ impl Shard {
             self.commands.reverse();
         }
         while let Some(command) = self.commands.pop() {
-            let asked_by = command.asked_by();
             self.carry_out(command);
-            if let Some(index) = asked_by.and_then(|connection| self.clients.find(connection))
-                && let Some(client) = self.clients.get(index)
-            {
-                client.link.request_done();
-            }
             self.remove_marked();
         }
     }
@@ -315,9 +316,7 @@ impl Shard {
                 self.shared.wake_shards();
             }
             if self.recent.is_some() {
-                let limit = size(self.shared.settings().history_bytes);
-                let forgotten = self.shared.log.trim(limit);
-                self.shared.spares.put(forgotten);
+                self.shared.spares.put(self.shared.log.trim());
                 self.shared.spares.restock();
             }
         }

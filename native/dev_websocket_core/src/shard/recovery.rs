@@ -8,7 +8,7 @@
 use super::batch::Batch;
 use super::place::{ConnectionIndex, Seq};
 use super::registry::Registry;
-use super::replay::Selection;
+use super::selection::Selection;
 use super::{Shard, Turn};
 use crate::fault::{contain, fault_point};
 
