@@ -125,10 +125,8 @@ impl Client {
                     self.count_dropped(dropped, sent);
                 }
                 SlowPolicy::Latest => {
-                    // Room for some more, so that not each publication looks for older ones.
-                    let superseded = self.outbox.drop_superseded(limit / 4 * 3);
-                    let oldest = self.outbox.drop_oldest(limit);
-                    self.count_dropped(superseded + oldest, sent);
+                    let dropped = self.outbox.drop_for_latest(limit);
+                    self.count_dropped(dropped, sent);
                 }
                 SlowPolicy::Close => self.disconnect_slow(sent),
             }

@@ -375,36 +375,4 @@ impl Shard {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::Rejected;
-    use crate::log::Log;
-    use crate::publication::tests::draft;
-    use crate::settings::Settings;
-    use crate::shared::Lasting;
-
-    #[test]
-    fn whichever_shard_makes_room_tells_of_losses() {
-        let (log, mut cursors) = Log::new(2);
-        let lasting = Lasting {
-            counters: Arc::default(),
-            inbound: Arc::default(),
-            slots: Arc::default(),
-        };
-        let address = ([127, 0, 0, 1], 0).into();
-        let shared = Shared::new(Settings::default(), address, 2, log, lasting);
-        let message = || draft(&["t"], &"x".repeat(1000));
-        let limit = message().footprint() as u64;
-        assert_eq!(shared.log.append(message(), limit), Ok(1));
-        let lost = shared.log.append(message(), limit);
-        assert_eq!(lost, Err(Rejected::Overload));
-        let mailbox = shared.mailboxes[1].clone();
-        let mut slow = Shard::new(shared.clone(), mailbox, cursors.pop().unwrap(), 1);
-        let mut fast = cursors.pop().unwrap();
-        while fast.next().is_some() {}
-        fast.finish();
-        slow.take_publications(1);
-        slow.end_batch();
-        assert_eq!(fast.next().map(|loss| loss.lost_messages()), Some(1));
-    }
-}
+mod tests;
