@@ -6,6 +6,7 @@
 mod support;
 
 use fail::FailScenario;
+use serde_json::json;
 use support::{Client, Raw, TestServer, upgrade_request};
 
 /// A server with two shards, and four clients of the topic `a`, two on each.
@@ -84,6 +85,64 @@ fn a_fault_of_matching_closes_the_connections_of_its_shard_with_1011_and_no_othe
     }
     assert_eq!(server.counters.faults.get(), 1);
     drop(clients);
+    is_well(&server);
+}
+
+/// A publication whose matching fails is skipped for all who come back for it, and they are told.
+#[test]
+fn a_publication_that_matching_failed_at_is_a_gap_for_those_who_come_back() {
+    let _scenario = FailScenario::setup();
+    let server = TestServer::with(|settings| settings.shards = 1);
+    let mut before = subscriber(&server);
+    server.send("a", "before");
+    assert_eq!(data_or_code(&mut before), Ok("before".into()));
+    panics("shard::take", 1);
+    server.send("a", "poison");
+    assert_eq!(data_or_code(&mut before), Err(1011));
+    server.send("a", "after");
+    for _ in 0..3 {
+        let mut client = Client::connect(&server, "?topic=a&since=1");
+        let gap = client.next();
+        assert_eq!(
+            gap,
+            json!({"type": "gap", "reason": "fault", "dropped": 1, "after": 1, "next": 3})
+        );
+        assert_eq!(client.message()["seq"], 3);
+        assert_eq!(client.next()["type"], "live");
+        // The newest are without it, and nobody asked for its number.
+        let mut client = Client::connect(&server, "?topic=a&last=2");
+        assert_eq!(client.message()["seq"], 1);
+        assert_eq!(client.message()["seq"], 3);
+        assert_eq!(client.next()["type"], "live");
+        let mut raw = Raw::upgraded(&server, "?topic=a&last=2&format=raw");
+        assert!(raw.text().contains("before") && raw.text().contains("after"));
+    }
+    assert_eq!(server.counters.replays_skipped.get(), 3);
+    assert_eq!(server.counters.faults.get(), 1);
+}
+
+/// One that fails for a client's own subscriptions alone is a gap for that client alone.
+#[test]
+fn a_replay_that_panics_goes_on_behind_the_publication_and_harms_no_other() {
+    let _scenario = FailScenario::setup();
+    let (server, mut clients) = two_shards();
+    for data in ["1", "2", "3"] {
+        server.send("a", data);
+        assert_eq!(told_and_served(&mut clients, data), (0, 4));
+    }
+    panics("replay::match", 1);
+    let mut client = Client::connect(&server, "?topic=a&since=0");
+    let gap = client.next();
+    assert_eq!((&gap["reason"], &gap["next"]), (&json!("fault"), &json!(2)));
+    assert_eq!(client.message()["seq"], 2);
+    assert_eq!(client.message()["seq"], 3);
+    assert_eq!(client.next()["type"], "live");
+    let mut next = Client::connect(&server, "?topic=a&since=0");
+    assert_eq!(next.message()["seq"], 1);
+    server.send("a", "4");
+    assert_eq!(told_and_served(&mut clients, "4"), (0, 4));
+    assert_eq!(server.counters.faults.get(), 1);
+    drop((client, next, clients));
     is_well(&server);
 }
 
