@@ -152,14 +152,7 @@ impl Shard {
 
     fn work(&mut self) {
         while !self.is_stopping {
-            // What is published after a command was given must not be sent before it is carried out.
-            let published = self.shared.log.last_seq();
-            self.carry_out_all();
-            self.take_publications(published);
-            self.serve_round();
-            self.replay_round();
-            self.remove_marked();
-            self.count();
+            self.round();
             if self.queue.is_empty() && !self.is_stopping {
                 self.end_batch();
                 self.mailbox.sleep_unless(self.rest(), || {
@@ -167,6 +160,18 @@ impl Shard {
                 });
             }
         }
+    }
+
+    /// One round of everything.
+    fn round(&mut self) {
+        // What is published after a command was given must not be sent before it is carried out.
+        let published = self.shared.log.last_seq();
+        self.carry_out_all();
+        self.take_publications(published);
+        self.serve_round();
+        self.replay_round();
+        self.remove_marked();
+        self.count();
     }
 
     /// Whether somebody waits for the next publication.
@@ -374,5 +379,7 @@ impl Shard {
     }
 }
 
+#[cfg(test)]
+mod seam_tests;
 #[cfg(test)]
 mod tests;

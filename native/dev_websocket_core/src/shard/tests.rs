@@ -14,17 +14,17 @@ use crate::protocol::Request;
 use crate::publication::tests::draft;
 use crate::settings::Settings;
 use crate::shared::Lasting;
-use crate::subscription::Quota;
+use crate::subscription::{Quota, Subscription};
 
 /// A shard that a test carries out commands with, and where its clients connect.
-struct Bench {
-    shared: Arc<Shared>,
-    shard: Shard,
+pub(super) struct Bench {
+    pub(super) shared: Arc<Shared>,
+    pub(super) shard: Shard,
     listener: TcpListener,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let (log, mut cursors) = Log::new(1);
         let lasting = Lasting {
             counters: Arc::default(),
@@ -44,10 +44,11 @@ impl Bench {
     }
 
     /// A client of the shard, and its connection.
-    async fn connect(
+    pub(super) async fn connect(
         &mut self,
         format: Format,
         from: Option<crate::cursor::From>,
+        topics: &[&str],
     ) -> (TcpStream, Arc<Link>) {
         let address = self.listener.local_addr().unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(address), self.listener.accept());
@@ -61,7 +62,10 @@ impl Bench {
             slow: SlowPolicy::default(),
             from,
             published: self.shared.log.last_seq(),
-            subscriptions: Vec::new(),
+            subscriptions: topics
+                .iter()
+                .map(|name| Subscription::parse(name).unwrap())
+                .collect(),
             ignored: Vec::new(),
             settings: self.shared.settings(),
         })));
@@ -69,7 +73,7 @@ impl Bench {
     }
 
     /// What a client asks for, as its task hands it over: refused there, or carried out. Says how many steps that took.
-    fn ask(&mut self, link: &Link, text: &str) -> usize {
+    pub(super) fn ask(&mut self, link: &Link, text: &str) -> usize {
         let before = self.shard.steps;
         let request = Request::parse(text, Quota::of(&self.shared.settings()));
         self.shard.carry_out(Command::Request {
@@ -90,7 +94,7 @@ fn request(kind: &str, topics: impl Iterator<Item = String>) -> String {
 #[tokio::test]
 async fn no_request_takes_more_than_a_stated_number_of_steps() {
     let mut bench = Bench::new().await;
-    let (_client, link) = bench.connect(Format::Json, None).await;
+    let (_client, link) = bench.connect(Format::Json, None, &[]).await;
     let settings = bench.shared.settings();
     let topics = settings.max_topics_per_connection as usize;
     let names = |from: usize, count: usize| (from..from + count).map(|n| format!("g{n}*"));
@@ -137,7 +141,7 @@ async fn a_turn_never_removes_the_client_that_it_acts_on_in_any_format() {
                 .log
                 .append(draft(&["a"], "x"), u64::MAX)
                 .unwrap();
-            let (client, link) = bench.connect(format, from).await;
+            let (client, link) = bench.connect(format, from, &[]).await;
             bench.shard.remove_marked();
             assert!(bench.shard.clients.find(link.id).is_some());
             // A reset, which the next write finds out about.
@@ -177,7 +181,7 @@ async fn a_connection_waits_once_for_its_turn_to_replay() {
         epoch: None,
         seq: 0,
     });
-    let (_client, link) = bench.connect(Format::Json, Some(from)).await;
+    let (_client, link) = bench.connect(Format::Json, Some(from), &[]).await;
     for _ in 0..100 {
         bench.shard.carry_out(Command::Writable {
             connection: link.id,
