@@ -42,10 +42,6 @@ pub(crate) enum FaultCode {
     TooManyTemplates,
     /// More different regular expressions in all than `max_expressions`.
     TooManyExpressions,
-    /// To unsubscribe from what another subscription goes on to bring.
-    Contradictory,
-    /// Too many requests wait for a replay to end.
-    Busy,
     /// Nobody listens to what clients send.
     NoListener,
 }

@@ -74,7 +74,7 @@ impl Shared {
             ("seq", self.log.last_seq()),
             ("ingress_waiting_bytes", self.log.waiting_bytes()),
             ("pending_bytes", self.connections.pending_bytes()),
-            ("history_kept_bytes", self.log.history_bytes() as u64),
+            ("history_kept_bytes", self.log.history_bytes()),
             ("cast_to_socket_p50_ns", latency.percentile(50)),
             ("cast_to_socket_p99_ns", latency.percentile(99)),
             ("encode_p50_ns", encoding.percentile(50)),

@@ -139,6 +139,12 @@ const COUNTERS: &[Row] = &[
         ],
     ),
     (
+        "replays_skipped",
+        "Publications that replays left out because matching failed",
+        "",
+        &[("replays_skipped", "")],
+    ),
+    (
         "sent_bytes",
         "Bytes handed to the system",
         "",

@@ -1,5 +1,7 @@
 //! The control protocol: JSON text frames with a `type`, both ways. docs/PROTOCOL.md describes each.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -145,6 +147,8 @@ pub(crate) enum GapReason {
     Epoch,
     /// More was cast than could be sent.
     Overload,
+    /// The server failed to match the publication.
+    Fault,
 }
 
 /// Why results of a process are missing.
@@ -255,8 +259,8 @@ impl<'a> Reply<'a> {
 }
 
 impl Request {
-    /// Reads a client's text frame. What names more expressions or templates than a connection may have is refused before
-    /// they are read: to compile one can take a large part of a millisecond.
+    /// Reads a client's text frame. A request with more expressions or templates than a connection may have is refused
+    /// before they are read: to compile one can take a large part of a millisecond.
     ///
     /// # Errors
     /// The [`Fault`] to answer with. It names the field, and carries the request's `id` when that could be read.
@@ -343,12 +347,13 @@ impl Request {
 
 type Problem = (FaultCode, String);
 
-/// The fields `topics`, `match` and `template`, of which at least one must name something.
+/// The fields `topics`, `match` and `template`, of which at least one must name something. Each subscription comes once,
+/// and no more of a kind than a connection may have, also to unsubscribe: the shard looks each one up.
 fn subscriptions(
     fields: &mut Map<String, Value>,
     quota: Quota,
 ) -> Result<Vec<Subscription>, Problem> {
-    let mut subscriptions = Vec::new();
+    let (mut subscriptions, mut distinct) = (Vec::new(), HashSet::new());
     let mut is_missing = true;
     for (field, kind, read) in READERS {
         let items = match fields.remove(field) {
@@ -360,14 +365,20 @@ fn subscriptions(
             }
         };
         is_missing = false;
-        // Topics cost little, and those that are held already do not count.
+        let too_many = |TooMany { code, message }: TooMany| (code, message);
+        // Topics cost little to read, so only different ones count.
         if kind != Kind::Topic {
-            quota
-                .check(items.iter().map(|_| kind))
-                .map_err(|TooMany { code, message }| (code, message))?;
+            quota.check_count(kind, items.len()).map_err(too_many)?;
         }
+        let before = subscriptions.len();
         for item in items {
-            subscriptions.push(read(item)?);
+            let subscription = read(item)?;
+            if distinct.insert(subscription.clone()) {
+                subscriptions.push(subscription);
+                quota
+                    .check_count(kind, subscriptions.len() - before)
+                    .map_err(too_many)?;
+            }
         }
     }
     if is_missing {

@@ -5,6 +5,7 @@ pub(crate) mod slot_gap;
 
 use std::ops::Range;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrayvec::ArrayVec;
@@ -44,6 +45,8 @@ pub(crate) struct Publication {
     raw_header: ArrayVec<u8, { frame::MAX_HEADER }>,
     footprint: usize,
     notice: Option<Notice>,
+    /// The search for its subscribers failed.
+    poisoned: AtomicBool,
     /// What ends it as an event, made when the first client wants it so.
     event_end: OnceLock<Box<str>>,
 }
@@ -176,6 +179,16 @@ impl Publication {
     /// Whether it is for every subscriber, whatever its topics.
     pub(crate) fn concerns_everybody(&self) -> bool {
         self.loss().is_some_and(|loss| loss.concerns_everybody)
+    }
+
+    /// Says that the search for its subscribers failed, so that nobody tries again.
+    pub(crate) fn poison(&self) {
+        self.poisoned.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the search for its subscribers failed.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Relaxed)
     }
 
     /// The message as it is sent and what the node knows of it, for who chooses by more than topics; none if it is

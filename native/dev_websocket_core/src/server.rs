@@ -180,6 +180,7 @@ impl Server {
             self.move_listener(running, &settings)?;
         }
         let changed = old.differences(&settings).join(", ");
+        self.shared.log.keep(settings.history_bytes);
         self.shared.active.store(Active::new(settings));
         self.shared
             .mailboxes

@@ -111,6 +111,7 @@ impl Shared {
             slots,
             interest,
         } = lasting;
+        log.keep(settings.history_bytes);
         Arc::new(Self {
             active: ArcSwap::new(Active::new(settings)),
             address: ArcSwap::from_pointee(address),

@@ -135,23 +135,33 @@ impl Quota {
                 Kind::Template => templates += 1,
             }
         }
-        let too_many = |code, name: &str, limit| TooMany {
+        for (kind, count) in [
+            (Kind::Topic, topics),
+            (Kind::Match, matches),
+            (Kind::Template, templates),
+        ] {
+            self.check_count(kind, count)?;
+        }
+        Ok(())
+    }
+
+    /// Checks a number of subscriptions of one kind.
+    ///
+    /// # Errors
+    /// [`TooMany`] names the kind.
+    pub(crate) fn check_count(&self, kind: Kind, count: usize) -> Result<(), TooMany> {
+        let (limit, code, name) = match kind {
+            Kind::Topic => (self.topics, FaultCode::TooManyTopics, "topics"),
+            Kind::Match => (self.matches, FaultCode::TooManyMatches, "match"),
+            Kind::Template => (self.templates, FaultCode::TooManyTemplates, "template"),
+        };
+        if count <= limit {
+            return Ok(());
+        }
+        Err(TooMany {
             code,
             message: format!("{name}: a connection has at most {limit}"),
-        };
-        if topics > self.topics {
-            Err(too_many(FaultCode::TooManyTopics, "topics", self.topics))
-        } else if matches > self.matches {
-            Err(too_many(FaultCode::TooManyMatches, "match", self.matches))
-        } else if templates > self.templates {
-            Err(too_many(
-                FaultCode::TooManyTemplates,
-                "template",
-                self.templates,
-            ))
-        } else {
-            Ok(())
-        }
+        })
     }
 }
 

@@ -359,6 +359,28 @@ fn a_client_that_sends_no_whole_request_in_time_is_closed() {
 }
 
 #[test]
+fn a_client_that_closes_its_side_right_behind_its_request_is_answered_in_every_format() {
+    let server = TestServer::start();
+    for _ in 0..50 {
+        for (request, status) in [
+            (upgrade_request("?topic=a"), 101),
+            (upgrade_request("?topic=a&format=raw"), 101),
+            ("GET /events HTTP/1.1\r\nHost: test\r\n\r\n".to_owned(), 200),
+            ("GET /health HTTP/1.1\r\nHost: test\r\n\r\n".to_owned(), 200),
+            ("GET /w HTTP/1.1\r\nHost: test\r\n\r\n".to_owned(), 404),
+        ] {
+            let mut raw = Raw::connect(server.address());
+            raw.write(&request);
+            raw.half_close();
+            assert_eq!(raw.response().status, status, "{request}");
+            raw.drain();
+        }
+    }
+    server.until_stat("connections", 0);
+    server.until_stat("handshakes", 0);
+}
+
+#[test]
 fn an_upgraded_connection_outlives_the_handshake_timeout() {
     let server = TestServer::with(|settings| {
         settings.handshake_timeout = 100;

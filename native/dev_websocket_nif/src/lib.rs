@@ -262,8 +262,9 @@ fn metrics(env: Env<'_>) -> Term<'_> {
     }
 }
 
-/// Makes the caller the one that gets what clients send, for a listener.
-#[rustler::nif]
+/// Makes the caller the one that gets what clients send, for a listener. Dirty: each connection that waits for the listener
+/// before is told.
+#[rustler::nif(schedule = "DirtyCpu")]
 fn listen<'a>(env: Env<'a>, listener: Term<'a>) -> Term<'a> {
     let Ok(listener) = listener.decode() else {
         return encode::bad_argument(env, "a listener is a process of this node");
@@ -276,8 +277,8 @@ fn listen<'a>(env: Env<'a>, listener: Term<'a>) -> Term<'a> {
     }
 }
 
-/// Ends the listener, and says who got the messages for it.
-#[rustler::nif]
+/// Ends the listener, and says who got the messages for it. Dirty: each connection that waits for it is told.
+#[rustler::nif(schedule = "DirtyCpu")]
 fn unlisten<'a>(env: Env<'a>, listener: Term<'a>) -> Term<'a> {
     match listener.decode().map(inbound::unlisten) {
         Ok(Some(proxy)) => (atoms::ok(), proxy).encode(env),

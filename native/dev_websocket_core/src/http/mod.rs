@@ -79,6 +79,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
         .timer(TokioTimer::new())
         .header_read_timeout(timeout)
         .max_buf_size(MAX_HEAD_BYTES)
+        // A client that closes its side right behind its request is still answered.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     let accepted = tokio::select! {
         Ok(accepted) = handed_over => accepted,

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::connection::link::Link;
-use crate::cursor::{From, Since};
+use crate::cursor::From;
 use crate::delivery::{Format, SlowPolicy};
 use crate::disconnect::Disconnect;
-use crate::protocol::{Fault, RequestId};
+use crate::protocol::{Fault, Request};
 use crate::settings::Settings;
 use crate::subscription::Subscription;
 
@@ -21,29 +21,12 @@ pub(crate) type ConnectionId = u64;
 pub(crate) enum Command {
     /// A new connection, to be welcomed.
     Open(Box<Opening>),
-    /// More subscriptions.
-    Subscribe {
+    /// A request of the client, checked, or why it is refused.
+    Request {
         connection: ConnectionId,
-        id: RequestId,
-        subscriptions: Vec<Subscription>,
-        /// Replays what was published behind this cursor, for what is new.
-        since: Option<Since>,
-    },
-    /// Fewer subscriptions.
-    Unsubscribe {
-        connection: ConnectionId,
-        id: RequestId,
-        subscriptions: Vec<Subscription>,
-    },
-    /// A `pong` frame.
-    Pong {
-        connection: ConnectionId,
-        id: RequestId,
-    },
-    /// An error frame.
-    Fault {
-        connection: ConnectionId,
-        fault: Fault,
+        /// Bytes that it was written in, to be given back when it is carried out.
+        bytes: usize,
+        request: Result<Request, Fault>,
     },
     /// A frame for this connection alone, behind the publications up to the number `after`.
     Direct {
@@ -78,14 +61,18 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// The connection whose client asked for it.
-    pub(crate) fn asked_by(&self) -> Option<ConnectionId> {
+    /// The connection that the command concerns alone; none for one that is only about to be opened.
+    pub(crate) fn connection(&self) -> Option<ConnectionId> {
         match self {
-            Self::Subscribe { connection, .. }
-            | Self::Unsubscribe { connection, .. }
-            | Self::Pong { connection, .. }
-            | Self::Fault { connection, .. } => Some(*connection),
-            _ => None,
+            Self::Request { connection, .. }
+            | Self::Direct { connection, .. }
+            | Self::Topics { connection, .. }
+            | Self::Control { connection, .. }
+            | Self::Writable { connection }
+            | Self::Mute { connection }
+            | Self::Finish { connection }
+            | Self::Remove { connection } => Some(*connection),
+            Self::Open(_) | Self::CloseAll { .. } | Self::Reconfigure | Self::Stop => None,
         }
     }
 }

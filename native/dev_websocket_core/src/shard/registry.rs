@@ -310,6 +310,11 @@ impl Registry {
         self.runs.end_batch();
     }
 
+    /// Forgets the joined frames of the batch: a panic may have left some half copied.
+    pub(crate) fn forget_runs(&mut self) {
+        self.runs.end_batch();
+    }
+
     /// Of which kind the subscription there is.
     pub(crate) fn kind(&self, index: EntryIndex) -> Kind {
         self.subscription(index).kind()
