@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use crate::directory::Directory;
 use crate::error::Rejected;
+use crate::filters::Filters;
 use crate::message::Value;
 use crate::message::origin::{Origin, UNKNOWN};
 use crate::message::template::Template;
 use crate::protocol::regex;
 use crate::publication::Publication;
 use crate::publication::draft::Draft;
+use crate::settings::Settings;
 use crate::shard::place::ConnectionIndex;
 use crate::shard::registry::Registry;
 use crate::spares::Spares;
@@ -99,11 +101,11 @@ pub enum Choice<'c> {
 
 /// The subscriptions of one shard.
 #[derive(Debug)]
-pub struct Matcher(Registry, Directory);
+pub struct Matcher(Registry, Directory, Filters);
 
 impl Default for Matcher {
     fn default() -> Self {
-        Self(Registry::new(), Directory::default())
+        Self(Registry::new(), Directory::default(), Filters::default())
     }
 }
 
@@ -119,9 +121,20 @@ impl Matcher {
             Choice::Template(text) => Template::parse(text).ok().map(Subscription::Template),
         };
         #[allow(clippy::expect_used, reason = "a benchmark's own choices are valid")]
-        let subscription = subscription.expect("a subscription");
-        let Self(registry, directory) = self;
+        let mut subscription = [subscription.expect("a subscription")];
+        let Self(registry, directory, filters) = self;
+        #[allow(clippy::expect_used, reason = "a benchmark keeps within the limits")]
+        filters
+            .hold(&mut subscription, &Settings::default())
+            .expect("room");
+        let [subscription] = subscription;
         registry.subscribe(subscription, connection as ConnectionIndex, directory);
+    }
+
+    /// How often a pattern was compared with a topic, and a template with a message.
+    #[must_use]
+    pub fn compared(&self) -> (u64, u64) {
+        self.0.compared()
     }
 
     /// How many connections are told of a batch.

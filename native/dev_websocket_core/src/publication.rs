@@ -197,7 +197,17 @@ pub(crate) mod tests {
         draft(topics, data).number(seq)
     }
 
+    /// A publication of a message that is given as JSON.
+    pub(crate) fn message(seq: u64, topics: &[&str], json: &str) -> Arc<Publication> {
+        let json: serde_json::Value = serde_json::from_str(json).unwrap();
+        draft_of(topics, &Value::from(&json)).number(seq)
+    }
+
     pub(crate) fn draft(topics: &[&str], data: &str) -> Draft {
+        draft_of(topics, &Value::Text(data.into()))
+    }
+
+    fn draft_of(topics: &[&str], message: &Value<'_>) -> Draft {
         let topics = topics
             .iter()
             .map(|name| Topic::new(name).unwrap())
@@ -205,7 +215,7 @@ pub(crate) mod tests {
         Draft::encode(
             &Spares::default(),
             topics,
-            &Value::Text(data.into()),
+            message,
             &UNKNOWN,
             1 << 20,
             false,

@@ -93,15 +93,6 @@ impl Subscription {
         }
     }
 
-    /// Its regular expression, if it has one. Only of one that has just been read, see [`Template::expression_mut`].
-    pub(crate) fn expression_mut(&mut self) -> Option<&mut Pattern> {
-        match self {
-            Self::Pattern(pattern) if pattern.is_regex() => Some(pattern),
-            Self::Template(template) => template.expression_mut(),
-            Self::Everything | Self::Topic(_) | Self::Pattern(_) => None,
-        }
-    }
-
     /// As the client writes it.
     pub(crate) fn shown(&self) -> serde_json::Value {
         match self {
@@ -127,27 +118,65 @@ impl Quota {
     /// # Errors
     /// [`TooMany`] names the first kind that there are too many of.
     pub(crate) fn check(&self, held: impl Iterator<Item = Kind>) -> Result<(), TooMany> {
-        let (mut topics, mut matches, mut templates) = (0, 0, 0);
+        let mut tally = Tally::new(*self);
         for kind in held {
-            match kind {
-                Kind::Topic => topics += 1,
-                Kind::Match => matches += 1,
-                Kind::Template => templates += 1,
-            }
+            tally.count(kind);
         }
+        tally.check()
+    }
+}
+
+/// How many of each kind there are so far.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    quota: Quota,
+    topics: usize,
+    matches: usize,
+    templates: usize,
+}
+
+impl Tally {
+    pub(crate) fn new(quota: Quota) -> Self {
+        Self {
+            quota,
+            topics: 0,
+            matches: 0,
+            templates: 0,
+        }
+    }
+
+    /// Counts one more.
+    ///
+    /// # Errors
+    /// As [`Quota::check`].
+    pub(crate) fn add(&mut self, kind: Kind) -> Result<(), TooMany> {
+        self.count(kind);
+        self.check()
+    }
+
+    fn count(&mut self, kind: Kind) {
+        match kind {
+            Kind::Topic => self.topics += 1,
+            Kind::Match => self.matches += 1,
+            Kind::Template => self.templates += 1,
+        }
+    }
+
+    fn check(&self) -> Result<(), TooMany> {
         let too_many = |code, name: &str, limit| TooMany {
             code,
             message: format!("{name}: a connection has at most {limit}"),
         };
-        if topics > self.topics {
-            Err(too_many(FaultCode::TooManyTopics, "topics", self.topics))
-        } else if matches > self.matches {
-            Err(too_many(FaultCode::TooManyMatches, "match", self.matches))
-        } else if templates > self.templates {
+        let quota = self.quota;
+        if self.topics > quota.topics {
+            Err(too_many(FaultCode::TooManyTopics, "topics", quota.topics))
+        } else if self.matches > quota.matches {
+            Err(too_many(FaultCode::TooManyMatches, "match", quota.matches))
+        } else if self.templates > quota.templates {
             Err(too_many(
                 FaultCode::TooManyTemplates,
                 "template",
-                self.templates,
+                quota.templates,
             ))
         } else {
             Ok(())

@@ -164,10 +164,9 @@ impl Shard {
     }
 
     fn is_subscribed(&self, index: ConnectionIndex, subscription: &Subscription) -> bool {
-        let selection = &self.clients[index as usize].selection;
         self.registry
             .find(subscription)
-            .is_some_and(|entry| selection.entries().any(|held| held == entry))
+            .is_some_and(|entry| self.registry.has_subscriber(entry, index))
     }
 
     fn subscribe(

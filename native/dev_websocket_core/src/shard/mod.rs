@@ -20,6 +20,7 @@ pub(crate) mod registry;
 mod replay;
 mod replaying;
 mod runs;
+mod subscribers;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -201,9 +202,7 @@ impl Shard {
                 client.is_queued = true;
                 self.queue.push_back(index);
             }
-            if !client.active.contains(&entry) {
-                client.active.push(entry);
-            }
+            client.activate(entry);
         });
     }
 
