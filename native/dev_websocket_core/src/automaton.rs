@@ -45,7 +45,7 @@ pub(crate) struct Automaton {
 enum Search {
     /// The expression is a text, which needs no table.
     Text(Box<str>),
-    Table(Table),
+    Table(Box<Table>),
 }
 
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Automaton {
             regex_syntax::parse(text).map_err(|error| CompileError::Syntax(error.to_string()))?;
         let search = match hir.kind() {
             HirKind::Literal(literal) => Search::Text(characters(&literal.0)?.into()),
-            _ => Search::Table(Table::of(&hir)?),
+            _ => Search::Table(Box::new(Table::of(&hir)?)),
         };
         let properties = hir.properties();
         let literals = |is_anchored: bool, kind: ExtractKind| {

@@ -99,6 +99,18 @@ pub enum Choice<'c> {
     Template(&'c str),
 }
 
+impl Choice<'_> {
+    fn read(self) -> Subscription {
+        let subscription = match self {
+            Self::Topic(name) => Subscription::parse(name).ok(),
+            Self::Match(text) => regex(text).ok(),
+            Self::Template(text) => Template::parse(text).ok().map(Subscription::Template),
+        };
+        #[allow(clippy::expect_used, reason = "a benchmark's own choices are valid")]
+        subscription.expect("a subscription")
+    }
+}
+
 /// The subscriptions of one shard.
 #[derive(Debug)]
 pub struct Matcher(Registry, Directory, Filters);
@@ -113,15 +125,9 @@ impl Matcher {
     /// Subscribes a connection.
     ///
     /// # Panics
-    /// When the choice is none.
+    /// When the choice is none, or beyond the limits for all.
     pub fn subscribe(&mut self, connection: usize, choice: Choice<'_>) {
-        let subscription = match choice {
-            Choice::Topic(name) => Subscription::parse(name).ok(),
-            Choice::Match(text) => regex(text).ok(),
-            Choice::Template(text) => Template::parse(text).ok().map(Subscription::Template),
-        };
-        #[allow(clippy::expect_used, reason = "a benchmark's own choices are valid")]
-        let mut subscription = [subscription.expect("a subscription")];
+        let mut subscription = [choice.read()];
         let Self(registry, directory, filters) = self;
         #[allow(clippy::expect_used, reason = "a benchmark keeps within the limits")]
         filters
@@ -129,6 +135,17 @@ impl Matcher {
             .expect("room");
         let [subscription] = subscription;
         registry.subscribe(subscription, connection as ConnectionIndex, directory);
+    }
+
+    /// Ends a subscription of a connection.
+    ///
+    /// # Panics
+    /// When the choice is none.
+    pub fn unsubscribe(&mut self, connection: usize, choice: Choice<'_>) {
+        let Self(registry, directory, _) = self;
+        if let Some(entry) = registry.find(&choice.read()) {
+            registry.unsubscribe(entry, connection as ConnectionIndex, directory);
+        }
     }
 
     /// How often a pattern was compared with a topic, and a template with a message.

@@ -47,7 +47,7 @@ struct Inner {
 #[derive(Debug)]
 enum Kind {
     Glob,
-    Regex(Automaton),
+    Regex(Box<Automaton>),
 }
 
 /// Why a text is no pattern.
@@ -95,7 +95,7 @@ impl Pattern {
             CompileError::TooBig => PatternError::TooBig,
             CompileError::Syntax(error) => PatternError::Invalid(reason(&error)),
         })?;
-        Ok(Self::new(text, Kind::Regex(automaton)))
+        Ok(Self::new(text, Kind::Regex(Box::new(automaton))))
     }
 
     fn new(text: &str, kind: Kind) -> Self {

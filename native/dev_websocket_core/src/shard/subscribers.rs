@@ -16,7 +16,7 @@ const FEW: usize = 32;
 pub(super) struct Subscribers {
     connections: Vec<ConnectionIndex>,
     /// Where each stands, since there were more than [`FEW`].
-    places: Option<Box<HashMap<u64, u32, PrecomputedHash>>>,
+    places: Option<HashMap<u64, u32, PrecomputedHash>>,
 }
 
 impl Subscribers {
@@ -49,7 +49,7 @@ impl Subscribers {
                 .iter()
                 .map(|there| u64::from(*there))
                 .zip(0..);
-            self.places = Some(Box::new(places.collect()));
+            self.places = Some(places.collect());
         }
     }
 
