@@ -40,8 +40,14 @@ pub(crate) enum FaultCode {
     TooManyMatches,
     /// More templates than `max_templates_per_connection`.
     TooManyTemplates,
+    /// More different globs in all than `max_globs`.
+    TooManyGlobs,
     /// More different regular expressions in all than `max_expressions`.
     TooManyExpressions,
+    /// More different templates in all than `max_templates`.
+    TooManyDistinctTemplates,
+    /// More globs, expressions and templates that no literal finds than `max_unindexed_patterns`.
+    TooManyUnindexedPatterns,
     /// Nobody listens to what clients send.
     NoListener,
 }

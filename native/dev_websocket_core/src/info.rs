@@ -51,6 +51,7 @@ impl Shared {
             measures.cast_to_socket.snapshot(),
             measures.encode.snapshot(),
         );
+        let filters = self.filters.counts();
         let mut stats = self.counters.list();
         stats.extend([
             ("connections", self.admission.connections()),
@@ -64,7 +65,10 @@ impl Shared {
                     .map(|count| count.load(Ordering::Relaxed))
                     .sum(),
             ),
-            ("expressions", self.expressions.len() as u64),
+            ("expressions", filters.expressions as u64),
+            ("globs", filters.globs as u64),
+            ("templates", filters.templates as u64),
+            ("unindexed_patterns", filters.unindexed as u64),
             ("topics", self.directory.len() as u64),
             ("tails", self.counters.tails.running.load(Ordering::Relaxed)),
             (

@@ -18,6 +18,7 @@
 )]
 
 mod admission;
+mod automaton;
 mod connection;
 mod counters;
 mod cursor;
@@ -29,9 +30,9 @@ mod directory;
 mod disconnect;
 mod error;
 mod event;
-mod expressions;
 mod fault;
 mod fault_code;
+mod filters;
 mod frame;
 mod handshakes;
 mod histogram;
@@ -49,6 +50,7 @@ pub mod message;
 mod metrics;
 mod pattern;
 mod pattern_cache;
+mod pattern_index;
 mod protocol;
 mod publication;
 mod publishing;

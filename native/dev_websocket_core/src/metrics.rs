@@ -274,6 +274,24 @@ const GAUGES: &[Row] = &[
         &[("expressions", "")],
     ),
     (
+        "globs",
+        "Different globs that clients hold",
+        "",
+        &[("globs", "")],
+    ),
+    (
+        "templates",
+        "Different templates that clients hold",
+        "",
+        &[("templates", "")],
+    ),
+    (
+        "unindexed_patterns",
+        "Different globs, expressions and templates that no literal finds",
+        "",
+        &[("unindexed_patterns", "")],
+    ),
+    (
         "last_sequence",
         "The number of the newest publication",
         "",

@@ -1,5 +1,6 @@
 //! The control protocol: JSON text frames with a `type`, both ways. docs/PROTOCOL.md describes each.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::cursor::Since;
 use crate::fault_code::FaultCode;
 use crate::frame;
+use crate::message::numbers::large_as_text;
 use crate::message::template::Template;
 use crate::pattern::{Pattern, PatternError};
 use crate::settings::Settings;
@@ -309,6 +311,9 @@ impl Request {
                 });
             }
         };
+        if let Some(template) = fields.get_mut("template") {
+            keep_large_integers(template, text);
+        }
         let result = match kind.as_str() {
             "subscribe" => subscriptions(&mut fields, quota).and_then(|subscriptions| {
                 Ok(Self::Subscribe {
@@ -418,6 +423,20 @@ pub(crate) fn regex(text: &str) -> Result<Subscription, Problem> {
             };
             (code, format!("match: {error}"))
         })
+}
+
+/// Reads templates once more where a number is larger than the parser can hold.
+fn keep_large_integers(template: &mut Value, text: &str) {
+    #[derive(Deserialize)]
+    struct Written {
+        template: Value,
+    }
+    // It fails only where `template` stands twice; the last one counts, as for every field.
+    if let Cow::Owned(text) = large_as_text(text)
+        && let Ok(written) = serde_json::from_str::<Written>(&text)
+    {
+        *template = written.template;
+    }
 }
 
 fn since(fields: &mut Map<String, Value>) -> Result<Option<Since>, Problem> {

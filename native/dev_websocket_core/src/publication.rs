@@ -246,16 +246,26 @@ pub(crate) mod tests {
         Draft::of_slot_gap(named(topics), gap).number(seq)
     }
 
+    /// A publication of a message that is given as JSON.
+    pub(crate) fn message(seq: u64, topics: &[&str], json: &str) -> Arc<Publication> {
+        let json: serde_json::Value = serde_json::from_str(json).unwrap();
+        draft_of(topics, &Value::from(&json)).number(seq)
+    }
+
+    pub(crate) fn draft(topics: &[&str], data: &str) -> Draft {
+        draft_of(topics, &Value::Text(data.into()))
+    }
+
     fn named(topics: &[&str]) -> Topics {
         let topic = |name: &&str| Topic::new(name).unwrap();
         topics.iter().map(topic).collect()
     }
 
-    pub(crate) fn draft(topics: &[&str], data: &str) -> Draft {
+    fn draft_of(topics: &[&str], message: &Value<'_>) -> Draft {
         Draft::encode(
             &Spares::default(),
             named(topics),
-            &Value::Text(data.into()),
+            message,
             &UNKNOWN,
             1 << 20,
             false,

@@ -251,6 +251,12 @@ settings! {
         "different regular expressions of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_expressions`.";
     max_templates_per_connection: u64 = 16, "a number from 0 to 1000", |n| *n <= 1000,
         "templates", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_templates`.";
+    max_globs: u64 = 65_536, "a number from 0 to 10000000", |n| *n <= 10_000_000,
+        "different globs of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_globs`.";
+    max_templates: u64 = 16_384, "a number from 0 to 1000000", |n| *n <= 1_000_000,
+        "different templates of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_distinct_templates`.";
+    max_unindexed_patterns: u64 = 1024, "a number from 0 to 1000000", |n| *n <= 1_000_000,
+        "different globs, expressions and templates of all connections that no literal finds", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_unindexed_patterns`.";
     max_last: u64 = 1000, "a number from 0 to 1000000", |n| *n <= 1_000_000,
         "past publications that `last` may ask for", "A larger number is refused: HTTP 400, `bad_last`.";
     max_topics_per_message: u64 = 64, "a number from 1 to 10000", |n| (1..=10_000).contains(n),

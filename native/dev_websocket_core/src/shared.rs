@@ -17,8 +17,8 @@ use crate::connection::peer::Peer;
 use crate::connection::table::Connections;
 use crate::counters::Counters;
 use crate::directory::Directory;
-use crate::expressions::Expressions;
 use crate::fault::contain_task;
+use crate::filters::Filters;
 use crate::handshakes::Handshakes;
 use crate::inbound::Inbound;
 use crate::interest::InterestSignal;
@@ -48,7 +48,7 @@ pub(crate) struct Shared {
     pub(crate) epoch: String,
     pub(crate) handshakes: Arc<Handshakes>,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) expressions: Expressions,
+    pub(crate) filters: Filters,
     pub(crate) tasks: TaskTracker,
     pub(crate) stopping: CancellationToken,
     pub(crate) log: Log,
@@ -119,7 +119,7 @@ impl Shared {
             epoch: new_epoch(),
             handshakes: Arc::default(),
             admission: Admission::new(counters.clone()),
-            expressions: Expressions::default(),
+            filters: Filters::default(),
             counters,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),

@@ -13,85 +13,9 @@ use dev_websocket_core::{Listener, Payload, Settings};
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
 use support::{
-    BINARY, Client, PATIENCE, PING, PONG, Raw, TEXT, TestServer, message, seqs, until,
-    upgrade_request,
+    BINARY, Client, PATIENCE, PING, PONG, Raw, TEXT, TestServer, asked, message, seqs, three,
+    until, upgrade_request,
 };
-
-/// A server that allows three of something, which has to be there at two, three and four.
-fn three(change: impl FnOnce(&mut Settings, u64)) -> TestServer {
-    TestServer::with(|settings| change(settings, 3))
-}
-
-/// The status of a request, and the code of its refusal.
-fn asked(server: &TestServer, query: &str) -> (u16, String) {
-    let response = Raw::ask(server, upgrade_request(query));
-    let code = match response.status {
-        101 => String::new(),
-        _ => response.refusal().0,
-    };
-    (response.status, code)
-}
-
-fn upgraded() -> (u16, String) {
-    (101, String::new())
-}
-
-/// What the reply to a request says: its type, or its error code.
-fn told(client: &mut Client, request: &Json) -> String {
-    let reply = client.request(request);
-    let field = if reply["type"] == "error" {
-        "code"
-    } else {
-        "type"
-    };
-    reply[field].as_str().unwrap().to_owned()
-}
-
-/// Two and three of something are taken in a URL and on a socket, four are refused whole.
-fn subscriptions_are_refused(
-    server: &TestServer,
-    status: u16,
-    code: &str,
-    url: &str,
-    field: &str,
-    items: [Json; 4],
-) {
-    let query = |count: usize| {
-        let parameters: Vec<_> = items[..count]
-            .iter()
-            .map(|item| format!("{url}={}", percent(item)))
-            .collect();
-        format!("?{}", parameters.join("&"))
-    };
-    assert_eq!(asked(server, &query(2)), upgraded());
-    assert_eq!(asked(server, &query(3)), upgraded());
-    assert_eq!(asked(server, &query(4)), (status, code.to_owned()));
-    server.until_stat("connections", 0);
-    let mut client = Client::connect(server, "");
-    let subscribe = |items: &[Json]| json!({"type": "subscribe", field: items});
-    assert_eq!(
-        told(&mut client, &subscribe(&items[..2])),
-        "subscription_response"
-    );
-    assert_eq!(told(&mut client, &subscribe(&items[2..])), code);
-    assert_eq!(
-        told(&mut client, &subscribe(&items[2..3])),
-        "subscription_response"
-    );
-    assert_eq!(told(&mut client, &subscribe(&items[3..])), code);
-    // What is held already counts once.
-    assert_eq!(
-        told(&mut client, &subscribe(&items[..3])),
-        "subscription_response"
-    );
-}
-
-fn percent(item: &Json) -> String {
-    let text = item
-        .as_str()
-        .map_or_else(|| item.to_string(), str::to_owned);
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
-}
 
 #[test]
 fn at_the_limit_of_max_connections() {
@@ -137,72 +61,6 @@ fn at_the_limit_of_max_handshakes() {
     server.until_stat("handshakes", 2);
     assert_eq!(server.stat("handshakes_dropped"), 1);
     silent.into_iter().next().unwrap().drain();
-}
-
-#[test]
-fn at_the_limit_of_max_topics_per_connection() {
-    let server = three(|settings, n| settings.max_topics_per_connection = n);
-    let topics = ["a", "b*", "c", "d"].map(Json::from);
-    subscriptions_are_refused(&server, 400, "too_many_topics", "topic", "topics", topics);
-}
-
-#[test]
-fn at_the_limit_of_max_matches_per_connection() {
-    let server = three(|settings, n| settings.max_matches_per_connection = n);
-    let expressions = ["a", "b", "c", "d"].map(Json::from);
-    subscriptions_are_refused(
-        &server,
-        400,
-        "too_many_matches",
-        "match",
-        "match",
-        expressions,
-    );
-}
-
-#[test]
-fn at_the_limit_of_max_expressions() {
-    let server = three(|settings, n| settings.max_expressions = n);
-    let expressions = ["a", "b", "c", "d"].map(Json::from);
-    subscriptions_are_refused(
-        &server,
-        503,
-        "too_many_expressions",
-        "match",
-        "match",
-        expressions,
-    );
-    // They are counted over all connections, and the same ones once.
-    server.until_stat("connections", 0);
-    let _first = Client::connect(&server, "?match=a&match=b");
-    let second = Client::connect(&server, "?match=b&template=/c");
-    assert_eq!(server.stat("expressions"), 3);
-    assert_eq!(
-        asked(&server, "?match=d"),
-        (503, "too_many_expressions".into())
-    );
-    drop(second);
-    server.until_stat("connections", 1);
-    Client::connect(&server, "?match=d");
-}
-
-#[test]
-fn at_the_limit_of_max_templates_per_connection() {
-    let server = three(|settings, n| settings.max_templates_per_connection = n);
-    let templates = [
-        json!({"a": 1}),
-        json!({"b": 1}),
-        json!({"c": 1}),
-        json!({"d": 1}),
-    ];
-    subscriptions_are_refused(
-        &server,
-        400,
-        "too_many_templates",
-        "template",
-        "template",
-        templates,
-    );
 }
 
 #[test]
@@ -475,7 +333,10 @@ const ELSEWHERE: [(&str, &str); 4] = [
 
 #[test]
 fn every_limit_of_the_table_has_its_test() {
-    let source = include_str!("limits.rs");
+    let source = concat!(
+        include_str!("limits.rs"),
+        include_str!("limits_of_choice.rs")
+    );
     let numbers = Settings::table()
         .into_iter()
         .filter(|row| matches!(row.default, dev_websocket_core::SettingValue::Integer(_)));

@@ -270,15 +270,13 @@ impl<'s> Session<'s> {
             id, subscriptions, ..
         } = &mut request
         {
-            let limit = size(settings.max_expressions);
-            self.shared
-                .expressions
-                .share(subscriptions, limit)
-                .map_err(|TooMany { code, message }| Fault {
+            self.shared.filters.hold(subscriptions, &settings).map_err(
+                |TooMany { code, message }| Fault {
                     id: id.clone(),
                     code,
                     message,
-                })?;
+                },
+            )?;
         }
         Ok(request)
     }

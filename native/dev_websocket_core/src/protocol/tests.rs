@@ -222,3 +222,18 @@ proptest! {
         let _ = parse(&text);
     }
 }
+
+#[test]
+fn templates_of_a_request_keep_integers_beyond_64_bits() {
+    let text =
+        r#"{"type":"subscribe","id":99999999999999999999,"template":[{"n":99999999999999999999}]}"#;
+    let Ok(Request::Subscribe {
+        id, subscriptions, ..
+    }) = parse(text)
+    else {
+        panic!("{text} is a request");
+    };
+    assert!(id.is_some_and(|id| id.is_number()));
+    let expected = Template::parse(r#"{"n":"99999999999999999999"}"#).unwrap();
+    assert_eq!(subscriptions, [Subscription::Template(expected)]);
+}

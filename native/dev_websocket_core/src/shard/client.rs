@@ -73,6 +73,19 @@ impl Client {
         }
     }
 
+    /// Notes one of its subscriptions that has publications for it. It may stand there twice.
+    pub(crate) fn activate(&mut self, entry: EntryIndex) {
+        if self.active.last() == Some(&entry) {
+            return;
+        }
+        // As many again are new before it is looked through once more.
+        if self.active.len() > 2 * self.selection.len() {
+            self.active.sort_unstable();
+            self.active.dedup();
+        }
+        self.active.push(entry);
+    }
+
     /// Publications that still wait for it.
     pub(crate) fn waiting_publications(&self) -> u64 {
         self.outbox.publications()

@@ -23,6 +23,7 @@ mod replaying;
 mod requests;
 mod runs;
 mod selection;
+mod subscribers;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -228,9 +229,7 @@ impl Shard {
                 client.is_queued = true;
                 self.queue.push_back(index);
             }
-            if !client.active.contains(&entry) {
-                client.active.push(entry);
-            }
+            client.activate(entry);
         });
         self.turn = turn;
     }

@@ -25,6 +25,11 @@ impl Selection {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.topics.len() + self.templates.len()
+    }
+
     /// All of it.
     pub(crate) fn entries(&self) -> impl Iterator<Item = EntryIndex> {
         self.topics.iter().chain(&self.templates).copied()

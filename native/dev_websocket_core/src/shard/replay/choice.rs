@@ -6,14 +6,13 @@
 
 use std::collections::HashSet;
 
+use crate::message::fields::Fields;
 use crate::message::template::Template;
 use crate::pattern::Pattern;
 use crate::publication::Publication;
 use crate::subscription::Subscription;
 use crate::topic::{PrecomputedHash, Topic};
 
-/// Steps of an expression for each byte of a topic, compared with a look-up of the topic.
-const EXPRESSION_STEPS: usize = 4;
 /// Bytes of a message that are read in one step.
 const BYTES_PER_STEP: usize = 64;
 
@@ -122,10 +121,7 @@ impl Choice {
         while scan.0 < pairs {
             let topic = topics[scan.0 / self.patterns.len()].name();
             let pattern = &self.patterns[scan.0 % self.patterns.len()];
-            budget.spend(match pattern.is_regex() {
-                true => EXPRESSION_STEPS * topic.len(),
-                false => 1,
-            });
+            budget.spend(pattern.steps(topic.len()));
             if pattern.is_match(topic) {
                 return Some(true);
             }
@@ -141,11 +137,17 @@ impl Choice {
         let bytes = publication.raw_frame().1.len();
         budget.spend_bytes(bytes);
         // Of one that was lost nobody knows what it held, so everybody is told who could have wanted it.
-        publication.message().is_none_or(|message| {
-            self.templates.iter().any(|template| {
-                budget.spend_bytes(bytes);
-                template.matches(&message)
-            })
+        let Some(message) = publication.message() else {
+            return true;
+        };
+        let Some(fields) = Fields::of(&message) else {
+            return false;
+        };
+        // Once for the indexes of all templates.
+        budget.spend_bytes(bytes);
+        self.templates.iter().any(|template| {
+            budget.spend(template.steps(bytes));
+            template.matches_fields(&fields)
         })
     }
 }

@@ -293,7 +293,7 @@ fn a_step_does_no_more_work_than_its_budget_and_one_evaluation() {
     let subscriptions: Vec<_> = (0..100)
         .map(|number| Subscription::parse(&format!("*y{number}*")).unwrap())
         .chain((0..8).map(|number| {
-            let text = format!("[01]*1[01]{{30}}x{number}");
+            let text = format!("[01]+.*[01]x{number}");
             Subscription::Pattern(Pattern::regex(&text).unwrap())
         }))
         .collect();
@@ -324,15 +324,15 @@ fn a_step_does_no_more_work_than_its_budget_and_one_evaluation() {
             }
             // An expression over a topic of 240 bytes, or the topics of a publication.
             assert!(
-                budget.spent <= 1000 + 4 * 240 + MANY + 4,
+                budget.spent <= 1000 + 240 / 16 + MANY + 4,
                 "{}",
                 budget.spent
             );
             (steps, spent) = (steps + 1, spent + budget.spent);
         }
         // Each pair is evaluated once in each direction, however often it is interrupted.
-        let pairs = 2 * MANY * (100 + 8 * 4 * 240);
-        assert!(steps > 100 && spent >= pairs);
+        let pairs = 2 * MANY * (100 + 8 * (1 + 240 / 16));
+        assert!(steps > 8 && spent >= pairs);
         assert!(spent < 2 * (pairs + steps * (MANY + 10)), "{spent}");
     }
 }
