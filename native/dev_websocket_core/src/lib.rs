@@ -68,7 +68,7 @@ pub use disconnect::Disconnect;
 pub use error::{BadJson, Rejected, StartError};
 pub use fault::panic_text;
 pub use inbound::{Inbound, Listener, Listening, Payload};
-pub use info::Info;
+pub use info::{Description, Info};
 pub use inspection::ConnectionInfo;
 pub use metrics::{Family, Sample, Samples};
 pub use publishing::Event;

@@ -223,6 +223,61 @@ fn connections_are_listed_in_pages() {
 }
 
 #[test]
+fn pages_are_written_on_a_thread_that_serves_no_publications() {
+    let server = TestServer::start();
+    let clients: Vec<_> = (0..130)
+        .map(|_| Client::connect(&server, "?topic=a,b*"))
+        .collect();
+    let numbers = page(&server, 0, 1000).unwrap();
+    assert_eq!(numbers.len(), clients.len());
+    let (sender, answer) = channel();
+    let name = move || {
+        let thread = std::thread::current();
+        sender.send(thread.name().map(str::to_owned)).unwrap();
+    };
+    let on_page = name.clone();
+    server.connections(0, 1000, move |_| on_page()).unwrap();
+    let of_one = numbers[0].connection;
+    server.connection(of_one, move |_| name()).unwrap();
+    for _ in 0..2 {
+        let thread = answer.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(thread.as_deref(), Some("ws-io"));
+    }
+}
+
+#[test]
+fn a_server_that_stops_still_answers_who_asks_for_connections() {
+    let server = TestServer::start();
+    let silent: Vec<_> = (0..100).map(|_| Raw::upgraded(&server, "")).collect();
+    server.until_stat("connections", 100);
+    support::until("all of them", || {
+        page(&server, 0, 1000).is_ok_and(|all| all.len() == 100)
+    });
+    let (sender, answer) = channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            server.shutdown(
+                dev_websocket_core::Disconnect::Stopping,
+                std::time::Duration::ZERO,
+            )
+        });
+        // Each question has one answer, or is refused at once.
+        for _ in 0..100 {
+            let sender = sender.clone();
+            let asked = server.connections(0, 1000, move |found| {
+                sender.send(Some(found.len())).unwrap()
+            });
+            if asked.is_err() {
+                break;
+            }
+            let found = answer.recv_timeout(PATIENCE).unwrap();
+            assert!(found.is_some_and(|count| count <= 100));
+        }
+    });
+    drop(silent);
+}
+
+#[test]
 fn a_slow_connection_is_seen_as_one() {
     let server = TestServer::with(|settings| settings.pending_bytes = 64 * 1024);
     let mut slow = Raw::small(&server, "?topic=a");

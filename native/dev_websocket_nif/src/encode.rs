@@ -128,16 +128,20 @@ pub(crate) fn bad_argument<'a>(env: Env<'a>, expected: &str) -> Term<'a> {
     (atoms::error(), (atoms::bad_argument(), text(env, expected))).encode(env)
 }
 
+/// A binary.
+pub(crate) fn bytes<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    NewBinary::from_slice(env, bytes).into()
+}
+
 /// `{ok, Map}`, or `{error, no_connection}`.
 pub(crate) fn connection(env: Env<'_>, known: Option<ConnectionInfo>) -> Term<'_> {
     let Some(known) = known else {
         return sent(env, &Sent::NoConnection);
     };
-    let bytes = |bytes: &[u8]| Term::from(NewBinary::from_slice(env, bytes));
     let headers = known
         .headers
         .iter()
-        .map(|(name, value)| (bytes(name), bytes(value)));
+        .map(|(name, value)| (bytes(env, name), bytes(env, value)));
     let headers = (atoms::headers(), map(env, headers));
     let known = map(env, summary(env, &known).into_iter().chain([headers]));
     (atoms::ok(), known).encode(env)

@@ -138,7 +138,7 @@ fn count_dropped<'a>(env: Env<'a>, reason: Term<'a>) -> Term<'a> {
 #[rustler::nif(schedule = "DirtyCpu")]
 fn info(env: Env<'_>) -> Term<'_> {
     match ENGINE.server() {
-        Ok(server) => encode::info(env, &server.info()),
+        Ok(server) => encode::info(env, &server.describe().info),
         Err(reason) => encode::error(env, &reason),
     }
 }
@@ -149,8 +149,8 @@ fn describe(env: Env<'_>) -> Term<'_> {
     match ENGINE.server() {
         Ok(server) => {
             let described = server.describe();
-            let document = described.to_string();
-            (atoms::ok(), encode::json(env, &described), document).encode(env)
+            let document = encode::bytes(env, &described.document);
+            (atoms::ok(), encode::json(env, &described.json), document).encode(env)
         }
         Err(reason) => encode::error(env, &reason),
     }

@@ -14,8 +14,7 @@ const JSON: &str = "application/json";
 
 /// What a client needs to know before it connects, the same as the device's key `info`.
 pub(super) fn info(shared: &Shared) -> Answer {
-    let document = shared.describe().to_string();
-    answer_with(StatusCode::OK, JSON, document)
+    answer_with(StatusCode::OK, JSON, shared.describe().document.clone())
 }
 
 /// What Prometheus reads.

@@ -68,7 +68,7 @@ impl Shard {
                 });
             }
             Command::Topics { connection, answer } => self.with(connection, |shard, index| {
-                answer.give(shard.topic_names(index));
+                answer.give(shard.topics(index));
             }),
             Command::Writable { connection } => self.with(connection, |shard, index| {
                 shard.on_client(index, Client::flush);
@@ -287,14 +287,11 @@ impl Shard {
         })
     }
 
-    /// The topics and globs of a connection, and its regular expressions.
-    fn topic_names(&self, index: ConnectionIndex) -> Vec<String> {
+    /// The topics and globs of a connection, and its regular expressions. To write them down is not this thread's work.
+    fn topics(&self, index: ConnectionIndex) -> Vec<Subscription> {
         let topics = self.clients[index as usize].selection.topics.iter();
         topics
-            .map(|entry| match self.registry.subscription(*entry).shown() {
-                serde_json::Value::String(name) => name,
-                shown => shown.to_string(),
-            })
+            .map(|entry| self.registry.subscription(*entry).clone())
             .collect()
     }
 
