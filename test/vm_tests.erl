@@ -345,7 +345,7 @@ halt_ends_a_busy_vm_cleanly() ->
         "[spawn(fun() -> (fun F() -> dev_websocket:cast(#{<<\"topic\">> => <<\"t\">>}, #{}), F() end)() end) || _ <- \"1234\"], "
         "#{port := Port} = uri_string:parse(binary_to_list(Uri)), "
         "{ok, S} = gen_tcp:connect(\"127.0.0.1\", Port, [binary, {active, true}]), "
-        "gen_tcp:send(S, \"GET /ws?topic=t HTTP/1.1\\r\\nHost: a\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n"
+        "gen_tcp:send(S, \"GET /ws?topic=t HTTP/1.1\\r\\nHost: localhost\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n"
         "Sec-WebSocket-Version: 13\\r\\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\n\\r\\n\"), "
         "receive {tcp, S, <<\"HTTP/1.1 101\", _/binary>>} -> ok end, ",
     ?assertEqual({0, <<>>}, run(["-pa", ebin()], Cast ++ "halt().")),

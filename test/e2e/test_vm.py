@@ -65,7 +65,7 @@ class Log(unittest.TestCase):
         lowest_free = next(number for number in itertools.count() if number not in used)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, before[1]))
         with socket.create_connection((address.hostname, address.port), timeout=DEADLINE) as client:
-            client.sendall(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
+            client.sendall(b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n")
             vm.await_line("The WebSocket server cannot accept connections: Too many open files")
             self.assertGreater(vm.stats()["accept_failures"], 0)
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before)

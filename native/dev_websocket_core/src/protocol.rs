@@ -1,6 +1,7 @@
 //! The control protocol: JSON text frames with a `type`, both ways. docs/PROTOCOL.md describes each.
 
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -239,28 +240,15 @@ impl Request {
             code,
             message,
         };
-        let json: Value = serde_json::from_str(text)
-            .map_err(|error| fault(FaultCode::BadJson, format!("not JSON: {error}")))?;
+        let json: Value = serde_json::from_str(text).map_err(|error| unread(text, &error))?;
         let Value::Object(mut fields) = json else {
             return Err(fault(
                 FaultCode::BadMessage,
                 "a message is a JSON object".into(),
             ));
         };
-        let id = match fields.remove("id") {
-            None | Some(Value::Null) => None,
-            Some(id @ (Value::String(_) | Value::Number(_)))
-                if id.to_string().len() <= MAX_ID_BYTES =>
-            {
-                Some(id)
-            }
-            Some(_) => {
-                return Err(fault(
-                    FaultCode::BadId,
-                    format!("id is text or a number of at most {MAX_ID_BYTES} bytes"),
-                ));
-            }
-        };
+        let id =
+            request_id(fields.remove("id")).map_err(|message| fault(FaultCode::BadId, message))?;
         let kind = match fields.remove("type") {
             Some(Value::String(kind)) => kind,
             Some(_) => {
@@ -311,6 +299,47 @@ impl Request {
                 )),
             })
             .map_err(|(code, message)| Fault { id, code, message })
+    }
+}
+
+/// The `id` of a request, from its field.
+fn request_id(field: Option<Value>) -> Result<RequestId, String> {
+    match field {
+        None | Some(Value::Null) => Ok(None),
+        Some(id @ (Value::String(_) | Value::Number(_)))
+            if id.to_string().len() <= MAX_ID_BYTES =>
+        {
+            Ok(Some(id))
+        }
+        Some(_) => Err(format!(
+            "id is text or a number of at most {MAX_ID_BYTES} bytes"
+        )),
+    }
+}
+
+/// What is wrong with a text that was not read: it is no JSON, or JSON that no value can be made of. Then its `id` may
+/// well be one.
+fn unread(text: &str, error: &serde_json::Error) -> Fault {
+    #[derive(Deserialize)]
+    struct Written<'t> {
+        #[serde(borrow)]
+        id: Option<&'t RawValue>,
+    }
+    if serde_json::from_str::<IgnoredAny>(text).is_err() {
+        return Fault {
+            id: None,
+            code: FaultCode::BadJson,
+            message: format!("not JSON: {error}"),
+        };
+    }
+    let id = serde_json::from_str(text).ok().and_then(|Written { id }| {
+        let id = serde_json::from_str(id?.get()).ok();
+        request_id(id).ok().flatten()
+    });
+    Fault {
+        id,
+        code: FaultCode::UnsupportedJson,
+        message: format!("JSON that cannot be held: {error}"),
     }
 }
 

@@ -173,7 +173,7 @@ fn at_the_limit_of_max_expressions() {
         expressions,
     );
     // They are counted over all connections, and the same ones once.
-    server.until_stat("connections", 0);
+    server.until_stat("expressions", 0);
     let _first = Client::connect(&server, "?match=a&match=b");
     let second = Client::connect(&server, "?match=b&template=/c");
     assert_eq!(server.stat("expressions"), 3);
@@ -182,7 +182,7 @@ fn at_the_limit_of_max_expressions() {
         (503, "too_many_expressions".into())
     );
     drop(second);
-    server.until_stat("connections", 1);
+    server.until_stat("expressions", 2);
     Client::connect(&server, "?match=d");
 }
 
@@ -320,6 +320,7 @@ fn at_the_limit_of_max_message_bytes() {
     assert_eq!(server.counters.dropped_too_large.get(), 1);
 }
 
+#[cfg(feature = "internals")]
 #[test]
 fn at_the_limit_of_ingress_bytes() {
     let server = TestServer::start();
@@ -350,6 +351,7 @@ fn at_the_limit_of_ingress_bytes() {
     );
 }
 
+#[cfg(feature = "internals")]
 /// Keeps the shard of a client from working until what this gives is dropped.
 fn hold_up_the_shard(server: &TestServer, client: &mut Client) -> std::sync::mpsc::Sender<()> {
     let heard = Heard::default();
@@ -358,11 +360,9 @@ fn hold_up_the_shard(server: &TestServer, client: &mut Client) -> std::sync::mps
     until("the client to be heard", || heard.connection().is_some());
     let (held, release) = std::sync::mpsc::channel::<()>();
     let connection = heard.connection().unwrap();
-    // The answer is given on the shard's thread.
-    let asked = server.connection(connection, move |_| {
+    dev_websocket_core::internals::on_shard(server, connection, move || {
         let _ = release.recv();
     });
-    asked.unwrap();
     held
 }
 
