@@ -249,3 +249,36 @@ fn a_client_that_ends_its_side_within_its_request_is_no_client() {
     assert_eq!(server.counters.connections_opened.get(), 0);
     server.until_stat("handshakes", 0);
 }
+
+#[cfg(feature = "internals")]
+#[test]
+fn a_server_that_cannot_take_casts_says_when_to_ask_for_its_health_again() {
+    let server = TestServer::start();
+    let _client = Client::connect(&server, "?topic=a");
+    let (sender, answer) = std::sync::mpsc::channel();
+    support::until("the number of the client", || {
+        let sender = sender.clone();
+        let asked = server.connections(0, 1, move |found| sender.send(found).unwrap());
+        asked.is_ok()
+    });
+    let number = answer.recv_timeout(support::PATIENCE).unwrap()[0].connection;
+    let (held, release) = std::sync::mpsc::channel::<()>();
+    dev_websocket_core::internals::on_shard(&server, number, move || {
+        let _ = release.recv();
+    });
+    server.send("a", "x");
+    let mut settings = support::settings();
+    settings.ingress_bytes = server.stat("ingress_waiting_bytes");
+    server.reconfigure(settings).unwrap();
+    let response = ask(&server, "GET /health", ORIGIN);
+    assert_eq!(response.status, 503);
+    assert_eq!(
+        response.json(),
+        json!({"status": "unavailable", "reason": "overload"})
+    );
+    assert_eq!(response.header("retry-after"), Some("5"));
+    assert_eq!(response.header("access-control-allow-origin"), Some("*"));
+    drop(held);
+    server.until_delivered();
+    assert_eq!(ask(&server, "GET /health", "").status, 200);
+}

@@ -57,6 +57,13 @@ pub(crate) fn error<'a>(env: Env<'a>, reason: &Reason) -> Term<'a> {
         Reason::NotStarted => atoms::not_started().encode(env),
         Reason::Restarting => atoms::restarting().encode(env),
         Reason::Stopped => atoms::stopped().encode(env),
+        Reason::Settings(misfits) => {
+            let misfit = |(name, expected): &(&str, String)| {
+                Some((Atom::from_str(env, name).ok()?, text(env, expected)))
+            };
+            let misfits = map(env, misfits.iter().filter_map(misfit));
+            (atoms::settings(), misfits).encode(env)
+        }
         Reason::Start(error) => start_error(env, error),
         Reason::ControlThread(error) => (atoms::threads(), system_error(env, error)).encode(env),
         Reason::Fault(fault) => (atoms::fault(), text(env, fault)).encode(env),
@@ -98,12 +105,14 @@ pub(crate) fn bad_settings<'a>(env: Env<'a>, error: &BadSettings<'a>) -> Term<'a
     let reason = match error {
         BadSettings::NotAMap => atoms::settings_not_a_map().encode(env),
         BadSettings::UnknownName(name) => (atoms::unknown_setting(), name).encode(env),
-        BadSettings::Refused(name, SettingError::Unknown(_)) => {
-            (atoms::unknown_setting(), name).encode(env)
-        }
-        BadSettings::Refused(name, SettingError::Invalid { expected, .. }) => {
-            (atoms::invalid_setting(), name, text(env, expected)).encode(env)
-        }
+        // One is enough to go on with.
+        BadSettings::Refused(refused) => match refused.first() {
+            Some((name, SettingError::Invalid { expected, .. })) => {
+                (atoms::invalid_setting(), name, text(env, expected)).encode(env)
+            }
+            Some((name, SettingError::Unknown(_))) => (atoms::unknown_setting(), name).encode(env),
+            None => atoms::settings().encode(env),
+        },
     };
     (atoms::error(), reason).encode(env)
 }

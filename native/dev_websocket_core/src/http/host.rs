@@ -73,11 +73,16 @@ fn name(authority: &str) -> Option<String> {
 fn is_ours(name: &str, settings: &Settings) -> bool {
     is_address(name)
         || name == "localhost"
-        || !name.is_empty() && name == settings.public_host
+        || !name.is_empty() && is_public(name, &settings.public_host)
         || settings
             .origins
             .iter()
             .any(|origin| is_host_of(origin, name))
+}
+
+fn is_public(name: &str, public_host: &str) -> bool {
+    let public = public_host.strip_suffix('.').unwrap_or(public_host);
+    name.eq_ignore_ascii_case(public)
 }
 
 fn is_address(name: &str) -> bool {
@@ -214,6 +219,7 @@ mod tests {
         ] {
             assert!(!is_known(host, &own), "{host}");
         }
+        assert!(is_known("node.example", &settings(&[], "Node.Example.")));
         assert!(is_known("any.example", &settings(&["*"], "")));
         assert!(is_known("any.example", &settings(&["https://*"], "")));
         assert!(!is_known("", &settings(&["*"], "")));
