@@ -196,7 +196,7 @@ ignored_settings_are_told() ->
     ?assertMatch({warning, _}, told(ignored_setting)),
     ?assertMatch({error, #{setting := public_host}}, told(ignored_setting)),
     ?assertMatch({error, #{setting := ping_interval}}, told(refused_setting)),
-    application:unset_env(dev_websocket, ping_interval),
+    [application:unset_env(dev_websocket, Name) || Name <- [ping_interval, public_host, no_such_setting]],
     nothing_else().
 
 a_lost_listener_is_told() ->
