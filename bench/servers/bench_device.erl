@@ -27,6 +27,7 @@ serve() ->
         <<"multi_burst">> => fun multi_burst/1,
         <<"measure">> => fun measure/1,
         <<"background">> => fun background/1,
+        <<"keep">> => fun keep/1,
         <<"stats">> => fun(_) -> #{stats => dev_websocket:stats()} end
     }).
 
@@ -51,6 +52,20 @@ background(#{<<"rate">> := Rate} = Command) ->
             register(bench_background, spawn(fun() -> background(Rate, Tags, Data, 1, erlang:monotonic_time(millisecond)) end)),
             #{}
     end.
+
+%% Messages for the history, each with a topic of its own: 200 digits of two kinds, which expressions can be made to search
+%% for long.
+keep(#{<<"count">> := Count, <<"size">> := Size}) ->
+    Data = binary:copy(<<"x">>, Size),
+    lists:foreach(
+        fun(Number) ->
+            Bits = crypto:hash(sha256, <<Number:64>>),
+            Topic = << <<($0 + Bit)>> || <<Bit:1>> <= binary:part(Bits, 0, 25) >>,
+            dev_websocket:cast(#{<<"topic">> => Topic, <<"data">> => Data}, #{})
+        end,
+        lists:seq(1, Count)
+    ),
+    #{}.
 
 background(Rate, Tags, Data, Number, Begun) ->
     Text = integer_to_binary(Number),

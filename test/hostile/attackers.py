@@ -331,7 +331,7 @@ async def replays_with_expressions():
     numbers = itertools.count()
 
     async def replay(connection):
-        expressions = [f"[01]*1[01]{{{25 + number % 8}}}x{next(numbers)}" for number in range(8)]
+        expressions = [f"[01]*1[01]{{{25 + number}}}x{next(numbers)}" for number in range(8)]
         await connection.send(head(HOST, f"/ws?since=0&{query('match', expressions)}"))
         received = b""
         while b'"type":"live"' not in received:
