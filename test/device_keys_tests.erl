@@ -167,7 +167,7 @@ who_may_cast_is_the_operators_to_say(Client) ->
 
 the_start_hook_takes_the_nodes_options(_Client) ->
     #{history_bytes := History} = dev_websocket:config(),
-    Node = #{websocket_history_bytes => <<"1048576">>, websocket_port => nonsense, websocket_nothing => 1},
+    Node = #{websocket_history_bytes => <<"1048576">>, websocket_shards => nonsense, websocket_nothing => 1},
     Hook = #{<<"body">> => #{<<"websocket-history-bytes">> => 5, websocket_history_bytes => 6}, <<"path">> => <<"start">>},
     ?assertEqual({ok, Hook}, dev_websocket:start(#{}, Hook, Node)),
     ?assertMatch(#{history_bytes := 1048576}, dev_websocket:config()),
