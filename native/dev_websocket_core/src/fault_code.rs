@@ -10,6 +10,8 @@ pub(crate) enum FaultCode {
     BadFrame,
     /// Text that is no JSON.
     BadJson,
+    /// JSON with a lone surrogate, with more than 127 levels, or with a number beyond all floats.
+    UnsupportedJson,
     /// JSON that is no object with a text `type`.
     BadMessage,
     /// An `id` that is neither text nor number, or too long.

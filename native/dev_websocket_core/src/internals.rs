@@ -14,12 +14,22 @@ use crate::message::template::Template;
 use crate::protocol::regex;
 use crate::publication::Publication;
 use crate::publication::draft::Draft;
+use crate::server::Server;
 use crate::settings::Settings;
+use crate::shard::command::{Answer, Command};
 use crate::shard::place::ConnectionIndex;
 use crate::shard::registry::Registry;
 use crate::spares::Spares;
 use crate::subscription::Subscription;
 use crate::topic::Topics;
+
+/// Runs something on the shard's thread of a connection, if that lives.
+pub fn on_shard(server: &Server, connection: u64, act: impl FnOnce() + Send + 'static) {
+    if let Some(link) = server.shared.connections.find(connection) {
+        let answer = Answer::new(move |_| act());
+        link.tell(Command::Topics { connection, answer });
+    }
+}
 
 /// A frame as the sockets get it.
 #[derive(Debug)]

@@ -72,7 +72,7 @@ pub use disconnect::Disconnect;
 pub use error::{BadJson, Rejected, SlotRejected, StartError};
 pub use fault::panic_text;
 pub use inbound::{Inbound, Listener, Listening, Payload};
-pub use info::Info;
+pub use info::{Description, Info};
 pub use inspection::ConnectionInfo;
 pub use interest::{Interest, InterestSignal, InterestWatcher, ProcessId};
 pub use metrics::{Family, Sample, Samples};

@@ -21,6 +21,7 @@ use crate::fault::contain_task;
 use crate::filters::Filters;
 use crate::handshakes::Handshakes;
 use crate::inbound::Inbound;
+use crate::info::Descriptions;
 use crate::interest::InterestSignal;
 use crate::log::Log;
 use crate::message::topics::TopicRules;
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) address: ArcSwap<SocketAddr>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) directory: Directory,
+    pub(crate) descriptions: Descriptions,
     /// Differs between servers, so that a client knows when numbers start anew.
     pub(crate) epoch: String,
     pub(crate) handshakes: Arc<Handshakes>,
@@ -55,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: Box<[Arc<Mailbox>]>,
     pub(crate) gauges: Box<[ShardGauges]>,
     pub(crate) connections: Connections,
+    /// Bytes of publications that wait for all of them.
+    pub(crate) pending_bytes: Arc<AtomicUsize>,
     pub(crate) inbound: Arc<Inbound>,
     pub(crate) slots: Arc<Slots>,
     pub(crate) spares: Spares,
@@ -127,6 +131,8 @@ impl Shared {
             mailboxes: (0..shards).map(|_| Arc::default()).collect(),
             gauges: (0..shards).map(|_| ShardGauges::default()).collect(),
             connections: Connections::default(),
+            pending_bytes: Arc::default(),
+            descriptions: Descriptions::default(),
             inbound,
             slots,
             spares: Spares::default(),
@@ -160,7 +166,14 @@ impl Shared {
     pub(crate) fn link(&self, stream: TcpStream, peer: Peer) -> Arc<Link> {
         let id: ConnectionId = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
         let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.mailboxes.len();
-        Link::new(id, stream, peer, self.mailboxes[shard].clone())
+        let pending_bytes = self.pending_bytes.clone();
+        Link::new(
+            id,
+            stream,
+            peer,
+            self.mailboxes[shard].clone(),
+            pending_bytes,
+        )
     }
 }
 

@@ -178,6 +178,7 @@ fn at_the_limit_of_max_message_bytes() {
     assert_eq!(server.counters.dropped_too_large.get(), 1);
 }
 
+#[cfg(feature = "internals")]
 #[test]
 fn at_the_limit_of_ingress_bytes() {
     let server = TestServer::start();
@@ -208,6 +209,7 @@ fn at_the_limit_of_ingress_bytes() {
     );
 }
 
+#[cfg(feature = "internals")]
 /// Keeps the shard of a client from working until what this gives is dropped.
 fn hold_up_the_shard(server: &TestServer, client: &mut Client) -> std::sync::mpsc::Sender<()> {
     let heard = Heard::default();
@@ -216,11 +218,9 @@ fn hold_up_the_shard(server: &TestServer, client: &mut Client) -> std::sync::mps
     until("the client to be heard", || heard.connection().is_some());
     let (held, release) = std::sync::mpsc::channel::<()>();
     let connection = heard.connection().unwrap();
-    // The answer is given on the shard's thread.
-    let asked = server.connection(connection, move |_| {
+    dev_websocket_core::internals::on_shard(server, connection, move || {
         let _ = release.recv();
     });
-    asked.unwrap();
     held
 }
 

@@ -99,7 +99,7 @@ fn at_the_limit_of_max_expressions() {
         expressions,
     );
     // They are counted over all connections, and the same ones once.
-    server.until_stat("connections", 0);
+    server.until_stat("expressions", 0);
     let _first = Client::connect(&server, "?match=a&match=b");
     let second = Client::connect(&server, "?match=b&template=/c");
     assert_eq!(server.stat("expressions"), 3);
@@ -108,7 +108,7 @@ fn at_the_limit_of_max_expressions() {
         (503, "too_many_expressions".into())
     );
     drop(second);
-    server.until_stat("connections", 1);
+    server.until_stat("expressions", 2);
     Client::connect(&server, "?match=d");
 }
 

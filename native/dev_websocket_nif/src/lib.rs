@@ -23,11 +23,11 @@ mod terms;
 use std::sync::Arc;
 
 use dev_websocket_core::Settings;
-use rustler::{Encoder, Env, OwnedEnv, Term};
+use rustler::{Atom, Encoder, Env, OwnedEnv, Term};
 
 use crate::decode::Budget;
 use crate::direct::Sent;
-use crate::engine::{Command, ENGINE, Outcome};
+use crate::engine::{Command, ENGINE, Outcome, Reason};
 use crate::publishing::Answer;
 
 rustler::init!("hb_websocket_nif", load = load);
@@ -52,6 +52,17 @@ fn start<'a>(env: Env<'a>, reference: Term<'a>, settings: Term<'a>) -> Term<'a> 
 #[rustler::nif]
 fn stop<'a>(env: Env<'a>, reference: Term<'a>) -> Term<'a> {
     lifecycle(env, reference, Command::Stop)
+}
+
+/// Closes the server, because these settings do not fit, and says so until it is started.
+#[rustler::nif]
+fn shut<'a>(env: Env<'a>, reference: Term<'a>, settings: Term<'a>) -> Term<'a> {
+    let misfits = settings::read(settings).map_or_else(|error| error.misfits(), |_| Vec::new());
+    if misfits.is_empty() {
+        return encode::bad_argument(env, "a map with a setting whose value does not fit");
+    }
+    let reason = Reason::Settings(misfits.into());
+    lifecycle(env, reference, Command::Shut(reason))
 }
 
 /// Publishes a message, or gives up early with `large`: then `cast_large` is the one to call.
@@ -217,7 +228,7 @@ fn count_dropped<'a>(env: Env<'a>, reason: Term<'a>) -> Term<'a> {
 #[rustler::nif(schedule = "DirtyCpu")]
 fn info(env: Env<'_>) -> Term<'_> {
     match ENGINE.server() {
-        Ok(server) => encode::info(env, &server.info()),
+        Ok(server) => encode::info(env, &server.describe().info),
         Err(reason) => encode::error(env, &reason),
     }
 }
@@ -228,8 +239,8 @@ fn describe(env: Env<'_>) -> Term<'_> {
     match ENGINE.server() {
         Ok(server) => {
             let described = server.describe();
-            let document = described.to_string();
-            (atoms::ok(), encode::json(env, &described), document).encode(env)
+            let document = encode::bytes(env, &described.document);
+            (atoms::ok(), encode::json(env, &described.json), document).encode(env)
         }
         Err(reason) => encode::error(env, &reason),
     }
@@ -377,6 +388,16 @@ fn disconnect<'a>(env: Env<'a>, connection: Term<'a>) -> Term<'a> {
     encode::sent(env, &inspection::disconnect(connection))
 }
 
+/// The names of the settings whose default may let in what nobody wanted: without a right value the server stays closed.
+#[rustler::nif]
+fn protective(env: Env<'_>) -> Term<'_> {
+    let rows = Settings::table().into_iter().filter(|row| row.protects);
+    let names: Vec<_> = rows
+        .filter_map(|row| Atom::from_str(env, row.name).ok())
+        .collect();
+    names.encode(env)
+}
+
 /// Says whether the settings would be taken.
 #[rustler::nif]
 fn validate<'a>(env: Env<'a>, settings: Term<'a>) -> Term<'a> {
@@ -406,7 +427,13 @@ fn lifecycle_with<'a>(
 ) -> Term<'a> {
     match settings::read(settings) {
         Ok(settings) => lifecycle(env, reference, command(Box::new(settings))),
-        Err(error) => encode::bad_settings(env, &error),
+        Err(error) => {
+            let misfits = error.misfits();
+            if !misfits.is_empty() {
+                ENGINE.refuse(&Reason::Settings(misfits.into()));
+            }
+            encode::bad_settings(env, &error)
+        }
     }
 }
 

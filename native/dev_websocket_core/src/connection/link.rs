@@ -47,22 +47,46 @@ pub(crate) struct Link {
 }
 
 /// What waits for a connection, and what it has missed. The shard writes it, for operators to read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Load {
     /// Bytes of publications.
     pub(crate) pending_bytes: AtomicU64,
+    /// Those of all connections, so that nobody has to look at each of them.
+    all_pending_bytes: Arc<AtomicUsize>,
     /// Whatever waits.
     pub(crate) pending_frames: AtomicU64,
     /// Publications that were dropped because it was slow.
     pub(crate) dropped: AtomicU64,
 }
 
+impl Load {
+    fn new(all_pending_bytes: Arc<AtomicUsize>) -> Self {
+        Self {
+            pending_bytes: AtomicU64::new(0),
+            all_pending_bytes,
+            pending_frames: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// Shows what waits.
+    pub(crate) fn show(&self, bytes: u64, frames: u64) {
+        let before = self.pending_bytes.swap(bytes, Ordering::Relaxed);
+        // The sum wraps around on the way down, and back.
+        self.all_pending_bytes
+            .fetch_add(bytes.wrapping_sub(before) as usize, Ordering::Relaxed);
+        self.pending_frames.store(frames, Ordering::Relaxed);
+    }
+}
+
 impl Link {
+    /// `pending_bytes` are those of all connections.
     pub(crate) fn new(
         id: ConnectionId,
         stream: TcpStream,
         peer: Peer,
         mailbox: Arc<Mailbox>,
+        pending_bytes: Arc<AtomicUsize>,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
@@ -79,7 +103,7 @@ impl Link {
             request_bytes: AtomicUsize::new(0),
             direct_bytes: AtomicUsize::new(0),
             opened_at: now(),
-            load: Load::default(),
+            load: Load::new(pending_bytes),
         })
     }
 
@@ -99,6 +123,9 @@ impl Link {
 
     /// The shard has nothing more to do with the connection: it is finished, or broken.
     pub(crate) fn end(&self) {
+        if self.load.pending_bytes.load(Ordering::Relaxed) > 0 {
+            self.load.show(0, 0);
+        }
         self.ended.store(true, Ordering::Release);
         self.changed.notify_one();
         self.control_room.wake();

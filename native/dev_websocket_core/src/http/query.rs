@@ -25,9 +25,14 @@ pub(crate) struct Query {
     pub(crate) slow: SlowPolicy,
     /// Where a replay begins; none begins with what is published next.
     pub(crate) from: Option<From>,
+    /// What stands for `Last-Event-ID` in a URL.
+    pub(crate) last_event_id: Option<String>,
     /// Names of parameters without a meaning, at most [`MAX_IGNORED`].
     pub(crate) ignored: Vec<String>,
 }
+
+/// Libraries for server-sent events say so in the URL how far they have come.
+pub(super) const LAST_EVENT_PARAMETER: &str = "lastEventId";
 
 /// Unknown parameters that are told back; beyond that nobody reads them.
 const MAX_IGNORED: usize = 16;
@@ -97,6 +102,7 @@ impl Query {
                         }
                     }
                 }
+                LAST_EVENT_PARAMETER => parsed.last_event_id = Some(value),
                 _ if parsed.ignored.len() < MAX_IGNORED => parsed.ignored.push(name),
                 _ => {}
             }
@@ -122,6 +128,14 @@ impl Query {
             (slow, _) => slow.unwrap_or_default(),
         };
         Ok(parsed)
+    }
+
+    /// What the query asks for when it is answered with frames, where `lastEventId` means nothing.
+    pub(super) fn into_frames(mut self) -> Self {
+        if self.last_event_id.take().is_some() && self.ignored.len() < MAX_IGNORED {
+            self.ignored.push(LAST_EVENT_PARAMETER.to_owned());
+        }
+        self
     }
 
     /// What the same query asks for when it is answered with events.

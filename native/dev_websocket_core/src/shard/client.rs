@@ -194,9 +194,7 @@ impl Client {
         let shown = (self.outbox.waiting(), self.outbox.len());
         if shown != self.shown {
             self.shown = shown;
-            let load = &self.link.load;
-            load.pending_bytes.store(shown.0 as u64, Ordering::Relaxed);
-            load.pending_frames.store(shown.1 as u64, Ordering::Relaxed);
+            self.link.load.show(shown.0 as u64, shown.1 as u64);
         }
     }
 

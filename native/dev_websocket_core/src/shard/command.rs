@@ -77,17 +77,18 @@ impl Command {
     }
 }
 
-type Tell = Box<dyn FnOnce(Option<Vec<String>>) + Send>;
+type Tell = Box<dyn FnOnce(Option<Vec<Subscription>>) + Send>;
 
-/// Who waits for the topics of a connection. Without being given any, it is told that there are none to be had.
+/// Who waits for the subscriptions of a connection to topics. Without being given any, it is told that there are none to
+/// be had.
 pub(crate) struct Answer(Option<Tell>);
 
 impl Answer {
-    pub(crate) fn new(tell: impl FnOnce(Option<Vec<String>>) + Send + 'static) -> Self {
+    pub(crate) fn new(tell: impl FnOnce(Option<Vec<Subscription>>) + Send + 'static) -> Self {
         Self(Some(Box::new(tell)))
     }
 
-    pub(crate) fn give(mut self, topics: Vec<String>) {
+    pub(crate) fn give(mut self, topics: Vec<Subscription>) {
         if let Some(tell) = self.0.take() {
             tell(Some(topics));
         }

@@ -54,7 +54,7 @@ impl Shard {
                 });
             }
             Command::Topics { connection, answer } => self.with(connection, |shard, index| {
-                answer.give(shard.topic_names(index));
+                answer.give(shard.topics(index));
             }),
             Command::Writable { connection } => self.with(connection, |shard, index| {
                 shard.on_client(index, Client::flush);

@@ -190,15 +190,12 @@ impl Shard {
         self.reply(index, &reply);
     }
 
-    /// The topics and globs of a connection, and its regular expressions.
-    pub(super) fn topic_names(&self, index: ConnectionIndex) -> Vec<String> {
+    /// The topics and globs of a connection, and its regular expressions. To write them down is not this thread's work.
+    pub(super) fn topics(&self, index: ConnectionIndex) -> Vec<Subscription> {
         let topics = self.selection(index).topics;
         topics
             .iter()
-            .map(|entry| match self.registry.subscription(*entry).shown() {
-                serde_json::Value::String(name) => name,
-                shown => shown.to_string(),
-            })
+            .map(|entry| self.registry.subscription(*entry).clone())
             .collect()
     }
 

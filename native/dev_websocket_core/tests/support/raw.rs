@@ -198,7 +198,7 @@ impl Raw {
     pub(crate) fn events(server: &TestServer, target: &str, headers: &str) -> Self {
         let mut raw = Self::connect(server.address());
         raw.write(format!(
-            "GET {target} HTTP/1.1\r\nHost: test\r\n{headers}\r\n"
+            "GET {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"
         ));
         let response = raw.response();
         assert_eq!(response.status, 200);
@@ -363,7 +363,7 @@ impl Raw {
 /// A request for an upgrade; `query` is what follows the path.
 pub(crate) fn upgrade_request(query: &str) -> String {
     format!(
-        "GET /ws{query} HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET /ws{query} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
     )
 }
