@@ -267,8 +267,13 @@ impl Server {
             interest: Arc::default(),
         };
         let address = ([127, 0, 0, 1], 0).into();
+        #[allow(clippy::unwrap_used, reason = "a test's own runtime")]
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         let server = Self {
             shared: Shared::new(settings, address, 1, log, lasting),
+            runtime: runtime.handle().clone(),
             running: Mutex::new(None),
         };
         (server, cursors.remove(0))

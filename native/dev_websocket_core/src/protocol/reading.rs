@@ -17,7 +17,7 @@ use crate::pattern::{Pattern, PatternError};
 use crate::subscription::{Kind, Quota, Subscription, TooMany};
 
 /// The longest `id` of a request, in bytes of its JSON.
-const MAX_ID_BYTES: usize = 256;
+pub(super) const MAX_ID_BYTES: usize = 256;
 
 /// The code of an error and its message.
 pub(crate) type Problem = (FaultCode, String);

@@ -1,4 +1,6 @@
+use super::reading::MAX_ID_BYTES;
 use super::*;
+use crate::message::template::Template;
 use proptest::prelude::*;
 use serde_json::json;
 
