@@ -9,23 +9,23 @@
 %%% skipped, and the next weaker source counts. A bad value given to `start/1' is an
 %%% error, because there is somebody to read it.
 -module(dev_websocket_settings).
--export([of_environment/0, of_node/1, merge/2]).
+-export([with_environment/1, of_node/1, merge/2]).
 
 -define(PREFIX, "DEV_WEBSOCKET_").
 %% Characters of a value that are shown in the log.
 -define(MAX_SHOWN, 100).
 
-%% @doc The settings that the environments give. Those that protect are there also
-%% with values that do not fit, which `boot' and `start' of the engine refuse.
--spec of_environment() -> map().
-of_environment() ->
+%% @doc Put given settings over those of the environments. Settings that protect are there
+%% also with values that do not fit, which `boot' and `start' of the engine refuse.
+-spec with_environment(map()) -> map().
+with_environment(Stronger) ->
     Names = names(),
     Given = os_environment() ++ application_environment(),
     log_unknown([Source || {Source, Name, _} <- Given, not lists:member(Name, Names)]),
-    usable(Given, Names).
+    usable(Given, Names, Stronger).
 
 %% @doc The settings that a node's options give: `websocket_port' and the like, with
-%% bad values as `of_environment/0' has them.
+%% bad values as `with_environment/1' has them.
 -spec of_node(term()) -> map().
 of_node(Opts) ->
     Names = names(),
@@ -37,7 +37,7 @@ of_node(Opts) ->
         Value <- [dev_websocket_node:option(Option, undefined, Opts)],
         Value =/= undefined
     ],
-    usable(Given, Names).
+    usable(Given, Names, #{}).
 
 %% @doc Put given settings over others. Names may be atoms or binaries.
 -spec merge(map(), term()) -> term().
@@ -91,8 +91,9 @@ setting_name(Text) ->
     catch error:_ -> Text
     end.
 
-%% @doc The values that count, of sources from the strongest to the weakest.
-usable(Given, Names) ->
+%% @doc The values that count, of sources from the strongest to the weakest, after
+%% settings that are stronger than all of them.
+usable(Given, Names, Stronger) ->
     Protective = hb_websocket_nif:protective(),
     lists:foldl(
         fun({Source, Name, Value}, Settings) ->
@@ -102,7 +103,7 @@ usable(Given, Names) ->
                 false -> Settings
             end
         end,
-        #{},
+        Stronger,
         Given
     ).
 
