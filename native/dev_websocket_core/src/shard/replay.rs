@@ -1,11 +1,14 @@
 //! What a connection that gets past publications has to remember; `replaying` is what happens with it.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use super::command::Command;
 use super::place::{EntryIndex, Seq};
 use crate::cursor::{From, Since};
 use crate::protocol::RequestId;
+
+/// So few entries are looked through.
+const FEW: usize = 16;
 
 /// The state of one connection's replay.
 #[derive(Debug)]
@@ -52,7 +55,16 @@ impl Selection {
 
     /// Whether it chooses a publication that concerns these entries.
     pub(crate) fn chooses(&self, entries: &[EntryIndex]) -> bool {
-        let any = |held: &[EntryIndex]| held.iter().any(|entry| entries.contains(entry));
+        // Both may be many.
+        let found: HashSet<EntryIndex> = match entries.len() {
+            0..=FEW => HashSet::new(),
+            _ => entries.iter().copied().collect(),
+        };
+        let is_found = |entry: &EntryIndex| match entries.len() {
+            0..=FEW => entries.contains(entry),
+            _ => found.contains(entry),
+        };
+        let any = |held: &[EntryIndex]| held.iter().any(is_found);
         match (self.topics.as_slice(), self.templates.as_slice()) {
             ([], []) => false,
             (topics, []) => any(topics),
