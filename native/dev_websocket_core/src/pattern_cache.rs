@@ -242,6 +242,8 @@ impl<H: Copy> Matches<H> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::LazyLock;
+
     use proptest::prelude::*;
 
     fn topic(name: &str) -> Topic {
@@ -307,7 +309,7 @@ mod tests {
     #[test]
     fn a_topic_is_compared_with_those_that_may_match_it_alone() {
         let mut cache = PatternCache::new(10);
-        for handle in 0..10_000 {
+        for handle in 0..2_000 {
             cache.add(glob(&format!("k{handle}:*")), handle);
             cache.add(glob(&format!("*:v{handle}")), handle);
         }
@@ -321,7 +323,7 @@ mod tests {
         }
         cache.matches(&topic("k17:v4"));
         assert_eq!(cache.compared, 2 + MAX_NEW as u64);
-        for handle in 0..10_000 {
+        for handle in 0..2_000 {
             cache.add(glob(&format!("y{handle}:*")), 0);
         }
         assert_eq!(cache.matches(&topic("k17:v4")), [4, 17]);
@@ -331,16 +333,16 @@ mod tests {
     #[test]
     fn patterns_that_come_and_go_cost_a_known_topic_few_steps() {
         let mut cache = PatternCache::new(10);
-        for handle in 0..1000 {
+        for handle in 0..200 {
             cache.add(glob(&format!("k{handle}:*")), handle);
         }
-        for round in 0..1000 {
+        for round in 0..200 {
             cache.add(glob(&format!("x{round}*")), 0);
             assert_eq!(cache.matches(&topic("k1:")), [1]);
             cache.remove(&glob(&format!("x{round}*")));
             assert_eq!(cache.matches(&topic("k1:")), [1]);
         }
-        assert!(cache.compared <= 1001, "{}", cache.compared);
+        assert!(cache.compared <= 201, "{}", cache.compared);
     }
 
     #[test]
@@ -420,11 +422,16 @@ mod tests {
 
     /// Those with a tilde are regular expressions.
     fn pattern(place: usize) -> Pattern {
-        let text = PATTERNS[place];
-        text.strip_prefix('~').map_or_else(
-            || glob(text),
-            |expression| Pattern::regex(expression).unwrap(),
-        )
+        static ALL: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
+            let compiled = |text: &&str| {
+                let expression = text
+                    .strip_prefix('~')
+                    .map(|text| Pattern::regex(text).unwrap());
+                expression.unwrap_or_else(|| glob(text))
+            };
+            PATTERNS.iter().map(compiled).collect()
+        });
+        ALL[place].clone()
     }
 
     proptest! {

@@ -15,7 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::Value;
 use super::json::is_private;
 use super::origin::{self, Origin};
-use crate::topic::{MAX_TOPIC_BYTES, Topic, Topics, is_reserved_key};
+use crate::topic::{MAX_TOPIC_BYTES, Topic, Topics, is_reserved_key, trimmed};
 
 /// The rules that settings can change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl TopicRules {
         let Some(text) = scalar_text(value) else {
             return;
         };
-        let text = text.trim();
+        let text = trimmed(&text);
         if text.is_empty() {
             return;
         }
@@ -114,9 +114,9 @@ fn own_topics(origin: &Origin<'_>, invalid: &mut u64) -> Topics {
     let from = origin.from.iter().map(|from| ("from", from));
     let mut own = Topics::new();
     for (key, value) in process.chain(from) {
-        match Topic::of_tag(key, value.trim()) {
+        match Topic::of_tag(key, trimmed(value)) {
             Ok(topic) if own.contains(&topic) => {}
-            Ok(topic) if !value.trim().is_empty() => own.push(topic),
+            Ok(topic) if !trimmed(value).is_empty() => own.push(topic),
             _ => *invalid += 1,
         }
     }
@@ -179,15 +179,15 @@ fn is_tags_key(key: &str) -> bool {
 /// Calls `visit` with each tag: top-level keys, then those of a `tags` map or list.
 fn each_tag<'v, 'a>(message: &'v Value<'a>, visit: &mut dyn FnMut(&'v str, &'v Value<'a>)) {
     for (key, value) in message.entries() {
-        visit(key.trim(), value);
+        visit(trimmed(key), value);
     }
     for (_, tags) in message.entries().iter().filter(|(key, _)| is_tags_key(key)) {
         for (key, value) in tags.entries() {
-            visit(key.trim(), value);
+            visit(trimmed(key), value);
         }
         if let Value::List(items) = tags {
             for (key, value) in items.iter().filter_map(name_and_value) {
-                visit(key.trim(), value);
+                visit(trimmed(key), value);
             }
         }
     }

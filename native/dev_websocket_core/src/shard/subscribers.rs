@@ -16,8 +16,12 @@ const FEW: usize = 32;
 pub(super) struct Subscribers {
     connections: Vec<ConnectionIndex>,
     /// Where each stands, since there were more than [`FEW`].
-    places: Option<HashMap<u64, u32, PrecomputedHash>>,
+    places: Option<Box<Places>>,
 }
+
+/// By connection. Apart, as an entry should be small: nearly all have few subscribers.
+#[derive(Debug)]
+struct Places(HashMap<u64, u32, PrecomputedHash>);
 
 impl Subscribers {
     /// All of them, in no particular order.
@@ -42,14 +46,14 @@ impl Subscribers {
         let place = self.connections.len() as u32;
         self.connections.push(connection);
         if let Some(places) = &mut self.places {
-            places.insert(connection.into(), place);
+            places.0.insert(connection.into(), place);
         } else if self.connections.len() > FEW {
             let places = self
                 .connections
                 .iter()
                 .map(|there| u64::from(*there))
                 .zip(0..);
-            self.places = Some(places.collect());
+            self.places = Some(Box::new(Places(places.collect())));
         }
     }
 
@@ -60,9 +64,9 @@ impl Subscribers {
         };
         self.connections.swap_remove(place);
         if let Some(places) = &mut self.places {
-            places.remove(&connection.into());
+            places.0.remove(&connection.into());
             if let Some(moved) = self.connections.get(place) {
-                places.insert((*moved).into(), place as u32);
+                places.0.insert((*moved).into(), place as u32);
             }
             if self.connections.len() < FEW / 2 {
                 self.places = None;
@@ -74,7 +78,10 @@ impl Subscribers {
 
     fn place(&self, connection: ConnectionIndex) -> Option<usize> {
         match &self.places {
-            Some(places) => places.get(&connection.into()).map(|place| *place as usize),
+            Some(places) => places
+                .0
+                .get(&connection.into())
+                .map(|place| *place as usize),
             None => self
                 .connections
                 .iter()
@@ -105,6 +112,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn subscribers_are_a_set(steps in prop::collection::vec((any::<bool>(), 0_u32..100), 0..400)) {
             let mut subscribers = Subscribers::default();
