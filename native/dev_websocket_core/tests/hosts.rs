@@ -236,3 +236,46 @@ fn a_refusal_names_the_header() {
     }
     assert_eq!(server.counters.requests_refused.get(), 2);
 }
+
+#[test]
+fn pages_of_other_origins_are_refused_when_origins_are_named() {
+    let server = TestServer::with(|settings| {
+        settings.origins = ["https://app.example", "https://*.node.example:8443", "null"]
+            .map(str::to_owned)
+            .to_vec();
+    });
+    let status = |origin: &str| {
+        let response = Raw::ask(
+            &server,
+            upgrade_request("").replace(
+                "Host: localhost\r\n",
+                &format!("Host: localhost\r\n{origin}"),
+            ),
+        );
+        if response.status == 403 {
+            assert_eq!(response.refusal().0, "bad_origin");
+        }
+        response.status
+    };
+    for (origin, expected) in [
+        ("", 101),
+        ("Origin: https://app.example\r\n", 101),
+        ("Origin: HTTPS://APP.EXAMPLE\r\n", 101),
+        ("Origin: null\r\n", 101),
+        ("Origin: https://a.b.node.example:8443\r\n", 101),
+        ("Origin: https://node.example:8443\r\n", 403),
+        ("Origin: https://a.node.example\r\n", 403),
+        ("Origin: http://app.example\r\n", 403),
+        ("Origin: https://app.example.evil\r\n", 403),
+        ("Origin: \r\n", 403),
+        (
+            "Origin: https://app.example\r\nOrigin: https://evil\r\n",
+            403,
+        ),
+    ] {
+        assert_eq!(status(origin), expected, "{origin:?}");
+    }
+    // By default everybody may.
+    server.reconfigure(support::settings()).unwrap();
+    assert_eq!(status("Origin: https://evil\r\n"), 101);
+}
