@@ -15,7 +15,7 @@
 %%% later are published then.
 -module(dev_websocket_tail).
 -export([new/3, probe/3, begun/2, put_off/2, attached/2, turned/5]).
--export([next/1, process/1, busy_since/1, is_active/1]).
+-export([next/1, process/1, busy_since/1, is_active/1, is_put_off/1]).
 
 %% How long a hole, a refusal and a slot that cannot be read may last, in milliseconds.
 -define(HOLE, 5_000).
@@ -89,6 +89,11 @@ begun(Tail, Now) -> Tail#{busy_since := Now}.
 %% @doc There is no place for it before that time.
 -spec put_off(tail(), integer()) -> tail().
 put_off(Tail, NotBefore) -> Tail#{trouble := {no_place, NotBefore, NotBefore}}.
+
+%% @doc Whether there was no place for it when it was last looked at.
+-spec is_put_off(tail()) -> boolean().
+is_put_off(#{trouble := {no_place, _, _}}) -> true;
+is_put_off(_) -> false.
 
 %% @doc It is found where to begin, or a gap was told.
 -spec attached(tail(), integer()) -> tail().

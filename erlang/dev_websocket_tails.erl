@@ -16,7 +16,7 @@
 -module(dev_websocket_tails).
 -behaviour(gen_server).
 -export([start_link/0, new_tables/0, use_options/1, reload/0]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1, code_change/3]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 %% One for all copies of the device.
 -define(SERVER, hb_websocket_tails).
@@ -42,9 +42,6 @@
 -define(REFRESH, 30_000).
 %% A tail that found no place waits this long, in milliseconds.
 -define(NO_PLACE, 30_000).
-%% Lines about single slots in so many milliseconds.
--define(MAX_LINES, 10).
--define(LINES_PERIOD, 5_000).
 
 %% @doc Called by the supervisor.
 -spec start_link() -> {ok, pid()} | {error, term()} | ignore.
@@ -99,7 +96,7 @@ init([]) ->
         hinted => #{},
         ready => queue:new(),
         readers => #{},
-        lines => {Now, 0},
+        lines => dev_websocket_log:none_yet(),
         %% The next question for interest comes then at the earliest.
         not_before => Now,
         tick => none
@@ -116,11 +113,9 @@ init([]) ->
     end,
     {ok, tick(interest(with_settings(Resumed)))}.
 
-handle_call(_Call, _From, State) ->
-    {noreply, State}.
+handle_call(_Call, _From, State) -> {noreply, State}.
 
-handle_cast(_Cast, State) ->
-    {noreply, State}.
+handle_cast(_Cast, State) -> {noreply, State}.
 
 handle_info(tick, State) ->
     {noreply, tick(State#{tick := none})};
@@ -170,9 +165,6 @@ format_status(Status) ->
         end,
         Status
     ).
-
-code_change(_Old, State, _Extra) ->
-    {ok, State}.
 
 %%% Private functions.
 
@@ -301,16 +293,22 @@ ticking(State) ->
 %% on with the next tick.
 probe_some(_Now, #{cache := none} = State) ->
     State;
-probe_some(Now, #{interval := Interval, pass := [], dormant := [], tails := Tails} = State) when map_size(Tails) > 0 ->
+probe_some(Now, #{interval := Interval} = State) ->
+    probe_until(Now + Interval div 5, ?DORMANT_PROBES, refilled(State)).
+
+refilled(#{pass := [], dormant := Waiting, tails := Tails} = State) ->
     {Active, Dormant} = lists:partition(
         fun(Id) -> dev_websocket_tail:is_active(maps:get(Id, Tails)) end, maps:keys(Tails)
     ),
-    probe_until(Now + Interval div 5, ?DORMANT_PROBES, State#{pass := Active, dormant := Dormant});
-probe_some(Now, #{interval := Interval, pass := [], tails := Tails} = State) ->
-    Active = [Id || {Id, Tail} <- maps:to_list(Tails), dev_websocket_tail:is_active(Tail)],
-    probe_until(Now + Interval div 5, ?DORMANT_PROBES, State#{pass := Active});
-probe_some(Now, #{interval := Interval} = State) ->
-    probe_until(Now + Interval div 5, ?DORMANT_PROBES, State).
+    State#{
+        pass := Active,
+        dormant := case Waiting of
+            [] -> Dormant;
+            _ -> Waiting
+        end
+    };
+refilled(State) ->
+    State.
 
 probe_until(Deadline, Dormant, #{pass := [Id | Rest]} = State) ->
     case now_ms() < Deadline of
@@ -355,6 +353,7 @@ act(Id, {gap, From, To, Reason, Why}, State) ->
     _ = hb_websocket_nif:set_slot_mark(Id, From),
     case hb_websocket_nif:publish_slot_gap(Id, From, To, Reason) of
         ok ->
+            _ = [count(withheld) || Reason =:= withheld],
             Told = line(Id, From, To, Reason, Why, State),
             Tail = dev_websocket_tail:attached(maps:get(Id, maps:get(tails, Told)), now_ms()),
             with_tail(Id, Tail, Told);
@@ -387,7 +386,9 @@ has_place(_Id, #{tails := Tails, max_tails := MaxTails}) ->
 
 no_place(Id, #{tails := Tails} = State) ->
     #{Id := Tail} = Tails,
-    _ = hb_websocket_nif:publish_slot_gap(Id, undefined, undefined, limit),
+    %% Told once.
+    _ = dev_websocket_tail:is_put_off(Tail) orelse
+        hb_websocket_nif:publish_slot_gap(Id, undefined, undefined, limit),
     State#{tails := Tails#{Id := dev_websocket_tail:put_off(Tail, now_ms() + ?NO_PLACE)}}.
 
 %%% Readers.
@@ -478,10 +479,12 @@ find_node(State) ->
     State.
 
 open(Opts, State) ->
-    case dev_websocket_cache:open(Opts) of
+    Opened = case dev_websocket_cache:open(Opts) of
         {ok, Cache} -> State#{cache := Cache, opts := Opts, source := cache};
         {error, Reason} -> State#{cache := none, source := Reason}
-    end.
+    end,
+    tell(Opened),
+    Opened.
 
 with_settings(State) ->
     case hb_websocket_nif:settings() of
@@ -500,20 +503,10 @@ tell(#{tails := Tails, ready := Ready, source := Source}) ->
     ok.
 
 %% @doc One line for each gap, but few in a while: a stranger can cause some.
-line(Id, From, To, Reason, Why, #{lines := {Since, Count}} = State) ->
-    Now = now_ms(),
-    {Begun, Written} = case Now - Since > ?LINES_PERIOD of
-        true -> {Now, 0};
-        false -> {Since, Count}
-    end,
-    _ = Written < ?MAX_LINES andalso
-        dev_websocket_log:log(
-            warning,
-            #{event => slot_gap, process => Id, from => From, to => To, reason => Reason},
-            "Slots ~b to ~b of process ~ts were not published (~ts): ~0tp.",
-            [From, To, Id, Reason, Why]
-        ),
-    State#{lines := {Begun, Written + 1}}.
+line(Id, From, To, Reason, Why, #{lines := Lines} = State) ->
+    Event = #{event => slot_gap, process => Id, from => From, to => To, reason => Reason},
+    Text = "Slots ~b to ~b of process ~ts were not published (~ts): ~0tp.",
+    State#{lines := dev_websocket_log:some(Lines, warning, Event, Text, [From, To, Id, Reason, Why])}.
 
 count(Name) ->
     _ = try hb_websocket_nif:count_result(Name)
