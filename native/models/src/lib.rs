@@ -26,14 +26,6 @@ mod disconnect {
     }
 }
 
-mod slots {
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub struct Position {
-        pub slot: u64,
-        pub part: u64,
-    }
-}
-
 mod peer {
     #[derive(Debug)]
     pub(crate) struct Peer;
