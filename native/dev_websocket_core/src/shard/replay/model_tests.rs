@@ -337,6 +337,23 @@ fn a_step_does_no_more_work_than_its_budget_and_one_evaluation() {
     }
 }
 
+/// It comes from a shard that is ahead of this one.
+#[test]
+fn a_cursor_ahead_of_the_shard_is_live_when_the_shard_is_there() {
+    let (log, cursors) = Log::new(1);
+    drop(cursors);
+    let from = From::Since(Since {
+        epoch: None,
+        seq: 5,
+    });
+    let mut replay = Replay::new(from, 3, Choice::of([Subscription::Everything].iter()));
+    for present in 3..=5 {
+        let block = replay.step(&log, present, &mut Budget::new(9), &Counters::default());
+        assert_eq!((block.is_live, block.is_ahead), (present == 5, present < 5));
+        assert_eq!(replay.position(), 5);
+    }
+}
+
 #[test]
 fn a_publication_that_failed_to_match_is_told_of_where_it_stood() {
     let (log, cursors) = Log::new(1);
