@@ -49,7 +49,11 @@ fn random(state: &mut u64) -> usize {
 #[test]
 fn resets_at_any_byte_end_no_other_connection_and_are_no_faults_in_every_format() {
     let resets: usize = std::env::var("RESETS").map_or(300, |count| count.parse().unwrap());
-    let server = TestServer::with(|settings| settings.shards = 2);
+    let server = TestServer::with(|settings| {
+        settings.shards = 2;
+        // However long it takes, the bystanders hear of messages only.
+        settings.ping_interval = 3_600_000;
+    });
     let mut bystanders = Raw::crowd(&server, 4, "?topic=a");
     let mut state = 1;
     for (name, script) in scripts() {

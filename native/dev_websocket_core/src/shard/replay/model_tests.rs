@@ -236,6 +236,7 @@ proptest! {
         from in 0_u64..220,
         last in prop_oneof![Just(None), (0_usize..30).prop_map(Some)],
         budget in 1_usize..600,
+        lag in 0_u64..20,
     ) {
         let (log, cursors) = Log::new(1);
         drop(cursors);
@@ -247,28 +248,32 @@ proptest! {
             None => Replay::new(From::Since(Since { epoch: None, seq: from }), start, choice(&wanted)),
         };
         let (mut later, mut limits) = (later.into_iter(), limits.into_iter());
-        let mut told = 0;
+        let (mut told, mut present) = (0, start);
         let got = run(&mut replay, &log, budget, |got| {
-            // Ranges that were told of were forgotten before.
+            // Ranges that were told of were forgotten before, and what the shard has not taken yet comes live.
             for (first, next) in &got.missing[told..] {
-                assert!(first < next && *next <= model.oldest.min(model.last() + 1));
+                assert!(first < next && *next <= model.oldest.min(present + 1));
             }
             told = got.missing.len();
-            if let Some(message) = later.next() {
+            let message = later.next();
+            // While messages come, the shard is behind.
+            let lag = if message.is_some() { lag } else { 0 };
+            if let Some(message) = message {
                 model.append(&log, message);
             }
             if let Some(limit) = limits.next() {
                 model.keep(&log, limit);
                 log.trim();
             }
-            model.last()
+            present = present.max(model.last().saturating_sub(lag));
+            present
         });
         prop_assert!(got.seqs.is_sorted_by(|left, right| left < right));
         prop_assert!(got.missing.is_sorted_by(|left, right| left.1 <= right.0));
         let is_told = |seq: Seq| got.missing.iter().any(|(first, next)| (*first..*next).contains(&seq));
         // Of the newest, those count that came after the client.
         let asked_from = if last.is_some() { start } else { from };
-        for seq in 1..=model.last() {
+        for seq in 1..=present {
             let (has, is_told) = (got.seqs.contains(&seq), is_told(seq));
             let is_chosen = chooses(&wanted, model.messages[seq as usize - 1]);
             prop_assert!(!(has && is_told), "{} twice", seq);
@@ -334,6 +339,23 @@ fn a_step_does_no_more_work_than_its_budget_and_one_evaluation() {
         let pairs = 2 * MANY * (100 + 8 * (1 + 240 / 16));
         assert!(steps > 8 && spent >= pairs);
         assert!(spent < 2 * (pairs + steps * (MANY + 10)), "{spent}");
+    }
+}
+
+/// It comes from a shard that is ahead of this one.
+#[test]
+fn a_cursor_ahead_of_the_shard_is_live_when_the_shard_is_there() {
+    let (log, cursors) = Log::new(1);
+    drop(cursors);
+    let from = From::Since(Since {
+        epoch: None,
+        seq: 5,
+    });
+    let mut replay = Replay::new(from, 3, Choice::of([Subscription::Everything].iter()));
+    for present in 3..=5 {
+        let block = replay.step(&log, present, &mut Budget::new(9), &Counters::default());
+        assert_eq!((block.is_live, block.is_ahead), (present == 5, present < 5));
+        assert_eq!(replay.position(), 5);
     }
 }
 
