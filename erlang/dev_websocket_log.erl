@@ -30,11 +30,8 @@ attend() ->
 %% @doc Log a line of the device itself, also when nothing is there to log it yet.
 -spec log(logger:level(), map(), string(), [term()]) -> ok.
 log(Level, Event, Format, Arguments) ->
-    try
-        Application = hb_websocket_nif:application(),
-        logger:log(Level, Format, Arguments, Event#{application => Application, mfa => {Application, start, 1}})
-    catch
-        _:_ -> ok
+    try logger:log(Level, Format, Arguments, maps:merge(Event, application()))
+    catch _:_ -> ok
     end.
 
 %%% The reader.
@@ -64,6 +61,14 @@ read() ->
     wait().
 
 %%% Private functions.
+
+%% @doc The engine knows it, unless it is of another version.
+application() ->
+    try hb_websocket_nif:application() of
+        Application -> #{application => Application, mfa => {Application, start, 1}}
+    catch
+        error:undef -> #{}
+    end.
 
 wait() ->
     proc_lib:hibernate(?MODULE, read, []).
