@@ -47,6 +47,7 @@
 %%% names work side by side on the one engine of the VM.
 -module(dev_websocket).
 -implements(<<"websocket@1.0">>).
+-specification("dev_websocket.md").
 -export([info/0, info/1, cast/2]).
 -export([start/1, stop/0, config/0, stats/0, hint/1]).
 -export([info/3, cast/3, stats/3]).
