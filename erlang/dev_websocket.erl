@@ -47,6 +47,7 @@
 %%% names work side by side on the one engine of the VM.
 -module(dev_websocket).
 -implements(<<"websocket@1.0">>).
+-specification("dev_websocket.md").
 -export([info/0, info/1, cast/2]).
 -export([start/1, stop/0, config/0, stats/0, hint/1]).
 -export([info/3, cast/3, stats/3]).
@@ -264,11 +265,12 @@ json(Keys, Document) ->
     }.
 
 unavailable(Reason) ->
-    {error, #{
-        <<"status">> => 503,
-        <<"content-type">> => <<"text/plain">>,
-        <<"body">> => iolist_to_binary(io_lib:format("the WebSocket server is not running: ~0tp", [Reason]))
-    }}.
+    {error, #{<<"status">> => 503, <<"content-type">> => <<"text/plain">>, <<"body">> => iolist_to_binary(why(Reason))}}.
+
+why({engine_version, #{device := Device, engine := Engine}}) ->
+    io_lib:format("the WebSocket engine has interface ~b, the device ~b: the node must be restarted", [Engine, Device]);
+why(Reason) ->
+    io_lib:format("the WebSocket server is not running: ~0tp", [Reason]).
 
 %% @doc Boot the engine. A device whose `on_load' fails cannot be called at all,
 %% so this succeeds whatever happens; where the helper modules come later than

@@ -4,6 +4,10 @@
 %%% Starting and stopping take time, and no native function may. So those return
 %%% at once and send `{Ref, Result}' later; a process of its own waits for that,
 %%% and an answer after the deadline cannot end up in somebody's mailbox.
+%%%
+%%% An engine of another version (`dev_websocket_version') is asked for nothing: each call
+%%% returns `engine_version'. Casts alone go to it, as far as it knows them, because their
+%%% answer is always the same.
 -module(dev_websocket_engine).
 -export([load/0, boot/0, boot_later/0, resume/0, start/1, stop/0]).
 -export([cast/1, publish/2, publish_json/2, has_audience/0, count_dropped/1]).
@@ -213,11 +217,11 @@ unlisten(Listener) ->
 %% @doc Send to one connection. Never raises.
 -spec send(term(), term()) -> ok | {error, term()}.
 send(Connection, Payload) ->
-    try hb_websocket_nif:send(Connection, Payload) of
+    try dev_websocket_version:fits() andalso hb_websocket_nif:send(Connection, Payload) of
         large -> hb_websocket_nif:send_large(Connection, Payload);
+        false -> with_engine(fun() -> hb_websocket_nif:send_large(Connection, Payload) end);
         Sent -> Sent
     catch
-        error:undef -> with_engine(fun() -> hb_websocket_nif:send_large(Connection, Payload) end);
         _:_ -> {error, fault}
     end.
 
@@ -343,13 +347,20 @@ known_settings(Given) ->
     dev_websocket_settings:with_environment(Stronger).
 
 with_engine(Call) ->
-    case find() of
+    case usable() of
         ok ->
             ok = dev_websocket_log:attend(),
             ok = dev_websocket_sup:ensure(),
             Call();
         {error, Reason} ->
             {error, Reason}
+    end.
+
+%% @doc Find the engine, and see whether this device is made for it.
+usable() ->
+    case find() of
+        ok -> dev_websocket_version:check();
+        {error, Reason} -> {error, Reason}
     end.
 
 %% @doc Find the engine: already loaded, else among the resources of the archive

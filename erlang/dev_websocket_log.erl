@@ -34,11 +34,8 @@ attend() ->
 %% @doc Log a line of the device itself, also when nothing is there to log it yet.
 -spec log(logger:level(), map(), string(), [term()]) -> ok.
 log(Level, Event, Format, Arguments) ->
-    try
-        Application = hb_websocket_nif:application(),
-        logger:log(Level, Format, Arguments, Event#{application => Application, mfa => {Application, start, 1}})
-    catch
-        _:_ -> ok
+    try logger:log(Level, Format, Arguments, maps:merge(Event, application()))
+    catch _:_ -> ok
     end.
 
 %% @doc The account of `some/5' before its first line.
@@ -84,6 +81,14 @@ read() ->
     wait().
 
 %%% Private functions.
+
+%% @doc The engine knows it, unless it is of another version.
+application() ->
+    try hb_websocket_nif:application() of
+        Application -> #{application => Application, mfa => {Application, start, 1}}
+    catch
+        error:undef -> #{}
+    end.
 
 wait() ->
     proc_lib:hibernate(?MODULE, read, []).

@@ -108,7 +108,7 @@ init([]) ->
         tails := maps:from_list([{Id, resumed(Id, Next, Now)} || {Id, Next} <- Followed]),
         until := maps:from_list([{Id, Now + ?LINGER} || {Id, _} <- Followed])
     },
-    _ = try hb_websocket_nif:watch_interest()
+    _ = try dev_websocket_version:fits() andalso hb_websocket_nif:watch_interest()
     catch _:_ -> ok
     end,
     {ok, tick(interest(with_settings(Resumed)))}.
@@ -218,13 +218,16 @@ probe_after(Id, Later, #{hinted := Hinted} = State) ->
 %% @doc Ask which processes have subscribers.
 interest(#{max_tails := MaxTails, operator := Operator} = State) ->
     Began = now_ms(),
-    Asked = try hb_websocket_nif:interest(MaxTails + ?MAX_DORMANT)
+    Asked = try dev_websocket_version:fits() andalso hb_websocket_nif:interest(MaxTails + ?MAX_DORMANT)
     catch _:_ -> error
     end,
     Followed = case Asked of
         {ok, Ids, Total, Others} ->
             _ = [count(tails_limit) || Total > length(Ids)],
             followed(Operator ++ Ids, State#{others := Others});
+        %% An engine of another version is asked for nothing, and gets nothing.
+        false ->
+            followed([], State#{others := false});
         _ ->
             followed(Operator, State#{others := false})
     end,
@@ -487,7 +490,7 @@ open(Opts, State) ->
     Opened.
 
 with_settings(State) ->
-    case hb_websocket_nif:settings() of
+    case dev_websocket_version:fits() andalso hb_websocket_nif:settings() of
         #{tail := Operator, tail_interval := Interval, max_tails := MaxTails} ->
             State#{operator := [Id || Id <- Operator, dev_websocket_cache:is_id(Id)], interval := Interval, max_tails := MaxTails};
         _ ->
@@ -497,7 +500,7 @@ with_settings(State) ->
 %%% What is told.
 
 tell(#{tails := Tails, ready := Ready, source := Source}) ->
-    _ = try hb_websocket_nif:set_tails(map_size(Tails), queue:len(Ready), Source)
+    _ = try dev_websocket_version:fits() andalso hb_websocket_nif:set_tails(map_size(Tails), queue:len(Ready), Source)
     catch _:_ -> ok
     end,
     ok.

@@ -22,7 +22,7 @@
 -export([connection/2, connections/3, disconnect/1]).
 -export([read_log/0, acknowledge_log/0, is_log_read/0]).
 -export([metrics/0, register_collector/0, collect_mf/2, deregister_cleanup/1]).
--export([load/0, application/0]).
+-export([load/0, application/0, interface/0]).
 
 -on_load(on_load/0).
 
@@ -251,6 +251,10 @@ connections(_Ref, _After, _Limit) -> not_loaded().
 %% @doc End a connection.
 -spec disconnect(term()) -> ok | {error, term()}.
 disconnect(_Connection) -> not_loaded().
+
+%% @doc The version of the native functions. A device of another version must not use them.
+-spec interface() -> pos_integer() | {error, term()}.
+interface() -> not_loaded().
 
 %% @doc The application that this module belongs to, for its environment.
 -spec application() -> atom().

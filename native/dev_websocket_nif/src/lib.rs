@@ -36,6 +36,17 @@ fn load(_env: Env<'_>, _info: Term<'_>) -> bool {
     true
 }
 
+/// The version of this interface. The device checks it (`dev_websocket_engine.erl` holds the same number), because a
+/// running VM keeps its library while newer copies of the device come in.
+/// A NIF that is new, gone or answers otherwise makes it another one.
+const INTERFACE: u32 = 1;
+
+/// Answers the version of this interface.
+#[rustler::nif]
+fn interface() -> u32 {
+    INTERFACE
+}
+
 /// Starts the server if nobody ever started or stopped it in this VM; otherwise answers how it is.
 #[rustler::nif]
 fn boot<'a>(env: Env<'a>, reference: Term<'a>, settings: Term<'a>) -> Term<'a> {
