@@ -3,9 +3,8 @@
 -module(websocket_ledger).
 -export([start/3, send/4]).
 
-%% @doc Start a process; its id. With the hook `none' it has the device in its stack,
-%% otherwise the hook sees what it computes.
-start(Node, Hook, Program) ->
+%% @doc Start a process; its id. With the hint `stack' the device stands last in its stack.
+start(Node, Hint, Program) ->
     Opts = hb_http_server:get_opts(#{http_server => hb:address()}),
     {ok, Lua} = file:read_file(Program),
     Process = hb_message:commit(#{
@@ -14,7 +13,7 @@ start(Node, Hook, Program) ->
         <<"scheduler-device">> => <<"scheduler@1.0">>,
         <<"scheduler-location">> => hb:address(),
         <<"execution-device">> => <<"stack@1.0">>,
-        <<"device-stack">> => [<<"lua@5.3a">>] ++ [<<"websocket@1.0">> || Hook =:= none],
+        <<"device-stack">> => [<<"lua@5.3a">>] ++ [<<"websocket@1.0">> || Hint =:= stack],
         <<"module">> => #{<<"content-type">> => <<"application/lua">>, <<"body">> => Lua},
         <<"random-seed">> => rand:uniform(1000000000)
     }, Opts),

@@ -8,19 +8,19 @@
 
 -define(DEVICE, <<"websocket@1.0">>).
 
-%% @doc `main([Hook, Port, Config | Program])', from the command line: start a node with
+%% @doc `main([Hint, Port, Config | Program])', from the command line: start a node with
 %% the options of a config.flat, if there is one, and say where it is. A Lua program is
 %% run as a process.
-main([Hook, Port, Config | Program]) ->
+main([Hint, Port, Config | Program]) ->
     try
         is_list(code:which(hb_opts)) orelse throw("HyperBEAM is not built where HB_LIBS points to"),
-        Node = start(list_to_atom(Hook), port(Port, configured(Config))),
+        Node = start(list_to_atom(Hint), port(Port, configured(Config))),
         io:format("Device: ~ts/~~~ts/info~n", [Node, ?DEVICE]),
         case dev_websocket:info() of
             {ok, #{uri := Uri}} ->
                 io:format("Clients: ~ts~n", [Uri]),
                 [
-                    io:format("Watch:   make watch URI=~ts TOPIC=process:~ts~n", [Uri, websocket_ledger:start(Node, list_to_atom(Hook), File)])
+                    io:format("Watch:   make watch URI=~ts TOPIC=process:~ts~n", [Uri, websocket_ledger:start(Node, list_to_atom(Hint), File)])
                  ||
                     File <- Program
                 ];
@@ -36,14 +36,14 @@ main([Hook, Port, Config | Program]) ->
             halt(1)
     end.
 
-%% @doc Start a node; its address. `Hook' is `response', `step' or `none'.
-start(Hook, Options) ->
+%% @doc Start a node; its address. `Hint' is `none', `response' or `stack'.
+start(Hint, Options) ->
     %% Opens the listener, and closes it in order when the VM stops.
     {ok, _} = application:ensure_all_started(dev_websocket),
-    hb:start_mainnet(options(Hook, Options)).
+    hb:start_mainnet(options(Hint, Options)).
 
-%% @doc Options of a node with the device, and with one of its hooks.
-options(Hook, Options) ->
+%% @doc Options of a node with the device, which opens its listener with the node.
+options(Hint, Options) ->
     Known = maps:merge(hb_opts:default_message(), Options),
     Devices = maps:get(preloaded_devices, Known),
     On = maps:get(on, Options, #{}),
@@ -52,20 +52,18 @@ options(Hook, Options) ->
         %% nobody is its operator.
         priv_wallet => hb:wallet(maps:get(priv_key_location, Known)),
         preloaded_devices => Devices ++ [#{<<"name">> => ?DEVICE, <<"module">> => dev_websocket}],
-        on => hook(Hook, add(<<"start">>, #{<<"device">> => ?DEVICE}, On))
+        on => hint(Hint, add(<<"start">>, #{<<"device">> => ?DEVICE}, On))
     }.
 
 %%% Private functions.
 
-hook(none, On) ->
+%% @doc Results need no hook. With `response' each answer of the node hints at new slots.
+hint(Hint, On) when Hint =:= none; Hint =:= stack ->
     On;
-%% Without a `path', which is the name of the hook then: on nodes of June 2025 a
-%% `step' that names it fails every request over HTTP.
-hook(Hook, On) when Hook =:= response; Hook =:= step ->
-    Handler = #{<<"device">> => ?DEVICE, <<"hook">> => #{<<"result">> => <<"ignore">>}},
-    add(atom_to_binary(Hook, utf8), Handler, On);
-hook(Hook, _On) ->
-    throw(io_lib:format("no such hook: ~ts. There are response, step and none", [Hook])).
+hint(response, On) ->
+    add(<<"response">>, #{<<"device">> => ?DEVICE, <<"hook">> => #{<<"result">> => <<"ignore">>}}, On);
+hint(Hint, _On) ->
+    throw(io_lib:format("no such hint: ~ts. There are none, response and stack", [Hint])).
 
 add(Name, Handler, On) ->
     case On of
