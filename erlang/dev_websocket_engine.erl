@@ -1,5 +1,5 @@
-%%% @doc The engine as the rest of the device sees it: where it is found, how it
-%%% is started, and who waits for its answers.
+%%% @doc The interface to the engine: it finds the engine, starts and stops it, and
+%%% waits for its answers.
 %%%
 %%% Starting and stopping take time, and no native function may. So those return
 %%% at once and send `{Ref, Result}' later; a process of its own waits for that,
@@ -85,7 +85,7 @@ resume() ->
         Booted -> Booted
     end.
 
-%% @doc Start the engine, or give a running one new settings. What a node said holds over
+%% @doc Start the engine, or give a running one new settings. Settings of a node survive
 %% stops and failures.
 -spec start(term()) -> ok | {error, term()}.
 start(Given) ->

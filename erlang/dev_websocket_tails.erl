@@ -1,18 +1,17 @@
-%%% @doc Follows the processes that somebody is interested in: the one server that looks at
-%%% the node's cache, and has what is new there read and published.
+%%% @doc The server that follows processes: it looks at the node's cache for new slots, and
+%%% has readers publish them.
 %%%
 %%% A process is followed while a client is subscribed to `process:<id>' or `from:<id>',
-%%% while the setting `tail' names it, and for 60 seconds after. A hint, a bare id that some
-%%% call of the device mentioned, makes an id be looked at now. While clients have other
-%%% subscriptions, to tags or to everything, ids that only a hint named are followed for
-%%% 60 seconds as well.
+%%% while the setting `tail' names it, and for 60 seconds after. A hint, the bare id from a
+%%% call of the device, causes a look at once. While clients have other subscriptions, to
+%%% tags or to everything, ids that only a hint named are followed for 60 seconds as well.
 %%%
 %%% Every `tail_interval' each tail is probed once, by this one process: a look at one path
 %%% of the store. At most 8 readers work at once. Probes take at most a fifth of the
-%%% interval, whatever the store costs; then the others wait for the next one.
+%%% interval, whatever the store costs; the other tails then wait for the next one.
 %%%
-%%% What must not be lost with this process is not kept in it: marks are the engine's, and
-%%% which processes are followed is in a table of the supervisor.
+%%% State that a crash must not lose is kept elsewhere: marks in the engine, followed
+%%% processes in a table of the supervisor.
 -module(dev_websocket_tails).
 -behaviour(gen_server).
 -export([start_link/0, new_tables/0, use_options/1, reload/0]).
@@ -25,7 +24,7 @@
 -define(MAX_HINTED, 64).
 %% Subscribed ids of which no slot is known.
 -define(MAX_DORMANT, 10_000).
-%% Those are probed in turn, so many in an interval.
+%% Number of these that are probed in an interval, in turn.
 -define(DORMANT_PROBES, 100).
 -define(MAX_READERS, 8).
 %% How long a tail is kept after the last interest, in milliseconds.
@@ -34,7 +33,7 @@
 -define(READER_DEADLINE, 60_000).
 %% Probes behind a hint, in milliseconds: the node writes up to half a second later.
 -define(AFTER_HINT, [20, 60, 140, 300, 600]).
-%% Questions for interest take one part in so many of the time.
+%% Reading the interest takes at most one part in so many of the time.
 -define(INTEREST_SHARE, 10).
 %% Pause between two searches for a node, in milliseconds.
 -define(SEARCH, 1_000).
@@ -57,7 +56,7 @@ new_tables() ->
     _ = ets:new(?FOLLOWED, [set, named_table, public]),
     dev_websocket_hint:new_table().
 
-%% @doc Take the options of a node. They hold a private key, and go nowhere else.
+%% @doc Take the options of a node. They hold a private key, and are not passed on.
 -spec use_options(term()) -> ok.
 use_options(Opts) ->
     _ = try ?SERVER ! {options, Opts}
@@ -78,7 +77,7 @@ init([]) ->
     Now = now_ms(),
     State = #{
         cache => none,
-        %% Why there is no cache, as `info' tells it.
+        %% The source of results, as `info' shows it.
         source => no_node,
         opts => none,
         searched => Now - ?SEARCH,
@@ -102,7 +101,7 @@ init([]) ->
         tick => none
     },
     _ = dev_websocket_hint:take(),
-    %% Those of a server that crashed go on where they were.
+    %% Tails of a server that crashed go on.
     Followed = ets:tab2list(?FOLLOWED),
     Resumed = State#{
         tails := maps:from_list([{Id, resumed(Id, Next, Now)} || {Id, Next} <- Followed]),
@@ -120,7 +119,7 @@ handle_cast(_Cast, State) -> {noreply, State}.
 handle_info(tick, State) ->
     {noreply, tick(State#{tick := none})};
 handle_info({websocket_interest, changed}, #{not_before := NotBefore} = State) ->
-    %% Who subscribes in a loop must not keep this process busy.
+    %% Clients that subscribe in a loop must not keep this process busy.
     case NotBefore - now_ms() of
         Wait when Wait > 0 ->
             _ = erlang:send_after(Wait, self(), {websocket_interest, changed}),
@@ -144,7 +143,7 @@ handle_info({read, Reader, Result}, #{readers := Readers} = State) ->
 handle_info({'EXIT', Reader, Reason}, #{readers := Readers} = State) ->
     case Readers of
         #{Reader := Id} ->
-            %% The reason may hold options of the node, and goes nowhere.
+            %% The reason may hold options of the node, and is not passed on.
             Result = {{unreadable, process, ended(Reason)}, unknown},
             {noreply, start_readers(turned(Id, Result, State#{readers := maps:remove(Reader, Readers)}))};
         #{} ->
@@ -180,7 +179,7 @@ hinted(State) ->
         dev_websocket_hint:take()
     ).
 
-%% @doc An id that nobody asked for is followed while somebody might hear of it.
+%% @doc An id without subscribers is followed while other subscriptions may match its messages.
 follow_hint(Id, #{tails := Tails, until := Until, others := Others} = State) ->
     case Tails of
         #{Id := _} ->
@@ -201,7 +200,7 @@ prolonged(Id, #{until := Until} = State) ->
         #{} -> State#{until := Until#{Id => now_ms() + ?LINGER}}
     end.
 
-%% @doc Probe now, and again a little later. A tail has one such row of probes at a time.
+%% @doc Probe now, and again a little later. A tail has one such series at a time.
 probe_after(Id, Later, #{hinted := Hinted} = State) ->
     case {Later, Hinted} of
         {?AFTER_HINT, #{Id := true}} ->
@@ -234,7 +233,7 @@ interest(#{max_tails := MaxTails, operator := Operator} = State) ->
     Ended = now_ms(),
     Followed#{not_before := Ended + ?INTEREST_SHARE * (Ended - Began)}.
 
-%% @doc These are of interest, and the others are no more.
+%% @doc Follow these ids, and let the others expire.
 followed(Ids, #{until := Before} = State) ->
     Expiry = now_ms() + ?LINGER,
     Wanted = maps:from_list([{Id, always} || Id <- Ids]),
@@ -262,7 +261,7 @@ follow(Id, #{tails := Tails} = State) ->
             probe(Id, State#{tails := Tails#{Id => Tail}})
     end.
 
-%% @doc Let go of tails that nobody has been interested in for a while.
+%% @doc Drop the tails whose last interest has expired.
 expire(Now, #{tails := Tails, until := Until} = State) ->
     Expired = [Id || {Id, At} <- maps:to_list(Until), is_integer(At), At =< Now, is_idle(Id, Tails)],
     _ = [ets:delete(?FOLLOWED, Id) || Id <- Expired],
@@ -282,7 +281,7 @@ tick(State) ->
     tell(Current),
     ticking(Current).
 
-%% @doc See to it that time goes on while somebody is interested, and only then.
+%% @doc Keep the timer running while somebody is interested, and only then.
 ticking(#{tick := none, cache := none, tails := Tails, others := Others} = State) when
     map_size(Tails) > 0; Others
 ->
@@ -471,8 +470,8 @@ search(Now, #{cache := Cache, opts := Opts, searched := Searched} = State) when
 search(_Now, State) ->
     State.
 
-%% @doc What is computed before a node is found is no news then, so each new subscriber
-%% makes it be looked for.
+%% @doc Slots that are computed before a node is found count as old, so each new subscriber
+%% starts a search.
 find_node(#{cache := none} = State) ->
     case dev_websocket_node:running_node() of
         {ok, Opts} -> open(Opts, State);
@@ -497,7 +496,7 @@ with_settings(State) ->
             State
     end.
 
-%%% What is told.
+%%% Gauges and log lines.
 
 tell(#{tails := Tails, ready := Ready, source := Source}) ->
     _ = try dev_websocket_version:fits() andalso hb_websocket_nif:set_tails(map_size(Tails), queue:len(Ready), Source)
@@ -505,7 +504,7 @@ tell(#{tails := Tails, ready := Ready, source := Source}) ->
     end,
     ok.
 
-%% @doc One line for each gap, but few in a while: a stranger can cause some.
+%% @doc One line for each gap, up to a limit, because a stranger can cause gaps.
 line(Id, From, To, Reason, Why, #{lines := Lines} = State) ->
     Event = #{event => slot_gap, process => Id, from => From, to => To, reason => Reason},
     Text = "Slots ~b to ~b of process ~ts were not published (~ts): ~0tp.",
