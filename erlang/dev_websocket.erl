@@ -22,23 +22,30 @@
 %%% | `info' | where clients connect, as JSON and as keys |
 %%% | `cast' | sends the request, or its JSON body, to the subscribers of its topics |
 %%% | `stats' | every count |
-%%% | `init', `compute', `normalize', `snapshot' | as the last device of a process's stack: a hint that the process has a new slot |
+%%% | `compute' | in a process's stack: a hint that the process has a new slot |
+%%% | `init', `normalize', `snapshot' | nothing; a stack calls them on each of its devices |
 %%% | `response' | as a hook of the node: a hint, the id that the request's path names |
 %%% | `start' | as a hook: opens the listener with the node's options, `websocket_port' and the like |
 %%% | `step' | nothing; nodes that were set up for an earlier version still call it |
 %%%
-%%% A process's results are read from the node's cache, slot by slot, while somebody is
-%%% subscribed (`dev_websocket_tails'). Each slot is pushed once and in order, as an event
-%%% of its own and one for each message that the process sends, to the clients of
-%%% `?process=<id>' and of the messages' topics. No call of a key is ever taken for a
-%%% result: strangers reach all of them. A hint makes the cache be looked at sooner.
+%%% Results of processes need no configuration. While a client is subscribed to a process,
+%%% the device reads its slots from the node's own cache (`dev_websocket_tails'). Each slot
+%%% is pushed once and in order: one event for the result, and one for each message that
+%%% the process sends. A slot that is missing is told by a `gap' frame.
+%%%
+%%% No call of a key is ever taken for a result, because strangers reach all keys. A hint
+%%% is a bare id, and only makes the device look at the cache sooner.
+%%%
+%%% Everybody may `cast' over HTTP unless the node's option `websocket_cast' says
+%%% otherwise: `signed', `operator' or `off'.
 %%%
 %%% The other direction is off until a process says `listen/1'. It gets what clients
 %%% send as `{dev_websocket, Connection, {text | binary, Payload}}', and `send/2'
 %%% answers that connection alone.
 %%%
-%%% The server starts when this module is loaded. Its settings come from, the
-%%% strongest first, `start/1' and the node's options, the OS environment (`DEV_WEBSOCKET_PORT'), the
+%%% The server starts when this module is loaded; on a node it first waits up to 5
+%%% seconds for the node's options. Its settings come from, the strongest first,
+%%% `start/1' and the node's options, the OS environment (`DEV_WEBSOCKET_PORT'), the
 %%% application environment (`port') and the defaults. A listener that cannot be
 %%% bound fails neither the load nor the node: one line is logged, `info/0' says
 %%% why, and `start/1' can try again.
@@ -107,8 +114,8 @@ config() ->
 stats() ->
     dev_websocket_engine:stats().
 
-%% @doc Have the cache looked at for a process, because it may have a new slot. Costs next
-%% to nothing, never raises, and publishes nothing that the cache does not hold.
+%% @doc Look at the cache for a process that may have a new slot. Costs next to nothing,
+%% never raises, and publishes only slots that the cache holds.
 -spec hint(term()) -> ok.
 hint(Process) ->
     dev_websocket_hint:give(Process).
@@ -227,8 +234,8 @@ normalize(Base, _Request, _Opts) ->
 snapshot(_Base, _Request, _Opts) ->
     {ok, #{}}.
 
-%% @doc The hook `start': open the listener with the node's own options. What a request
-%% says does not count.
+%% @doc The hook `start': open the listener with the node's own options. A call over HTTP
+%% changes nothing.
 -spec start(map(), map(), map()) -> term().
 start(_Base, Request, Opts) ->
     _ = try dev_websocket_engine:start_hook(Opts)
@@ -251,7 +258,7 @@ response(_Base, Request, Opts) ->
 
 %%% Private functions.
 
-%% @doc Take the node's options, if no node's were taken yet. Never raises.
+%% @doc Take the node's options, unless some were taken before. Never raises.
 adopt(Opts) ->
     try dev_websocket_engine:adopt(Opts)
     catch _:_ -> ok

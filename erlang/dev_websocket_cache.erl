@@ -25,7 +25,7 @@
 -type cache() :: map().
 %% A message: its path in the store, or its lazy values.
 -type root() :: {path, binary()} | {message, map()}.
-%% What stands under a key: a value, the id of a message, or two things at once.
+%% The content of a key: a value, the id of a message, or two contents at once.
 -type ref() :: {value, term()} | {link, binary()} | ambiguous | none.
 -export_type([cache/0, root/0, ref/0]).
 
@@ -95,7 +95,7 @@ state(#{states := Stores} = Cache, Id, Slot) ->
         false -> missing
     end.
 
-%% @doc What the scheduler of this node has assigned to a slot.
+%% @doc The assignment of a slot, by the scheduler of this node.
 -spec assignment(cache(), binary(), non_neg_integer()) -> root() | missing.
 assignment(#{assignments := Stores} = Cache, Id, Slot) ->
     Path = assignment_path(Cache, Id, Slot),
@@ -104,7 +104,7 @@ assignment(#{assignments := Stores} = Cache, Id, Slot) ->
         false -> missing
     end.
 
-%% @doc Newer nodes have the results loaded in the state.
+%% @doc The results of a state. Newer nodes have them loaded in it.
 -spec results(cache(), root()) -> ref().
 results(_Cache, {message, #{<<"results">> := Results}}) when is_map(Results) -> {value, Results};
 results(Cache, Root) -> reference(Cache, Root, <<"results">>).
@@ -122,7 +122,7 @@ read(#{opts := Opts}, Path) ->
 place(#{states := Stores} = Cache, Path) ->
     resolve(Cache, Stores, Path).
 
-%% @doc What stands under a key, not loaded: a `value', or the id of a message.
+%% @doc The content of a key, not loaded: a `value', or the id of a message.
 -spec reference(cache(), root(), binary()) -> ref().
 reference(Cache, {path, Path}, Key) ->
     At = <<Path/binary, "/", Key/binary>>,
@@ -189,18 +189,18 @@ committers(Cache, {path, Path}) ->
         is_binary(Committer)
     ].
 
-%% @doc A value with what it links to, as far as `Budget' bytes go; the bytes left.
-%% What does not fit, or lies too deep, stays a link.
+%% @doc A value with its links loaded, up to `Budget' bytes, and the bytes left. Parts
+%% that do not fit, or lie too deep, stay links.
 -spec load(cache(), term(), integer()) -> {term(), integer()}.
 load(#{opts := Opts}, Value, Budget) ->
     load(Value, Budget, ?MAX_DEPTH, Opts).
 
-%% @doc What a link stands for, its own parts still links.
+%% @doc The value of a link; its own parts stay links.
 -spec ensure(cache(), term()) -> term().
 ensure(#{opts := Opts}, Link) ->
     hb_cache:ensure_loaded(Link, Opts).
 
-%% @doc A value with all that it links to.
+%% @doc A value with all of its links loaded.
 -spec load_all(cache(), term()) -> term().
 load_all(#{opts := Opts}, Value) ->
     hb_cache:ensure_all_loaded(Value, Opts).
@@ -240,7 +240,7 @@ scoped(_, Stores, Opts) -> Opts#{store => Stores}.
 or_else([], Stores) -> Stores;
 or_else(Own, _Stores) -> Own.
 
-%% @doc `hb_store:scope/2' takes a list for what it is, and a map for options.
+%% @doc Stores of this machine. `hb_store:scope/2' takes a list as stores, a map as options.
 local_stores(Name, Opts) ->
     Stores = case dev_websocket_node:option(Name, [], Opts#{only => local, <<"only">> => local}) of
         List when is_list(List) -> List;
@@ -311,7 +311,7 @@ edge(#{opts := Opts}, Id, Slot) ->
         _ -> missing
     end.
 
-%% @doc A message that came loaded, by its content.
+%% @doc The id of a message that came loaded.
 content(Value, Opts) ->
     case dev_websocket_node:id(Value, Opts) of
         {ok, Id} -> {link, Id};
@@ -332,7 +332,7 @@ has(_Cache, Stores, Path) ->
         _ -> false
     end.
 
-%% @doc A binary of the state's stores, or of the assignments' where those are others.
+%% @doc A binary of the state's stores, or of the assignments' where those differ.
 value(#{states := Stores, assignments := Stores} = Cache, Path) ->
     value(Cache, Stores, Path);
 value(#{states := States, assignments := Assignments, opts := Opts} = Cache, Path) ->

@@ -1,5 +1,5 @@
-%%% @doc The engine as the rest of the device sees it: where it is found, how it
-%%% is started, and who waits for its answers.
+%%% @doc The interface to the engine: it finds the engine, starts and stops it, and
+%%% waits for its answers.
 %%%
 %%% Starting and stopping take time, and no native function may. So those return
 %%% at once and send `{Ref, Result}' later; a process of its own waits for that,
@@ -67,10 +67,10 @@ boot() ->
                 ok;
             {error, not_started} ->
                 _ = hb_websocket_nif:register_collector(),
-                log_failure(command(fun(Ref) -> hb_websocket_nif:boot(Ref, known_settings()) end));
+                log_failure(command(fun(Ref) -> hb_websocket_nif:boot(Ref, known_settings(#{})) end));
             {error, Reason} ->
-                case Reason =:= stopped andalso not persistent_term:get(?TOLD, false) of
-                    %% That was before the node started anew.
+                case is_for_an_operator(Reason) andalso not persistent_term:get(?TOLD, false) of
+                    %% That was before the node started anew, maybe with other settings.
                     true -> start(#{});
                     false -> {error, Reason}
                 end
@@ -85,17 +85,17 @@ resume() ->
         Booted -> Booted
     end.
 
-%% @doc Start the engine, or give a running one new settings. What a node said holds over
+%% @doc Start the engine, or give a running one new settings. Settings of a node survive
 %% stops and failures.
 -spec start(term()) -> ok | {error, term()}.
 start(Given) ->
     with_engine(fun() ->
-        Base =
+        Settings =
             case hb_websocket_nif:info() of
-                {ok, _, _} -> hb_websocket_nif:settings();
-                {error, _} -> known_settings()
+                {ok, _, _} -> dev_websocket_settings:merge(hb_websocket_nif:settings(), Given);
+                {error, _} when is_map(Given) -> known_settings(Given);
+                {error, _} -> Given
             end,
-        Settings = dev_websocket_settings:merge(Base, Given),
         _ = hb_websocket_nif:register_collector(),
         Started = log_failure(command(fun(Ref) -> hb_websocket_nif:start(Ref, Settings) end)),
         ok = dev_websocket_tails:reload(),
@@ -315,18 +315,36 @@ apply_options(Opts) ->
         ok = dev_websocket_tails:use_options(Opts),
         case map_size(Settings) of
             0 -> boot();
-            _ -> start(Settings)
+            _ -> start_or_shut(Settings)
         end
     end).
 
-%% @doc The settings of the environment and, stronger, of the node.
-known_settings() ->
-    Node = persistent_term:get(?NODE, unknown),
-    Given = case is_map(Node) of
-        true -> Node;
-        false -> #{}
-    end,
-    dev_websocket_settings:merge(dev_websocket_settings:of_environment(), Given).
+%% @doc Take a node's settings. One that does not fit may be to keep somebody out, so a
+%% server that runs with other settings, or is about to, is closed.
+start_or_shut(Settings) ->
+    case hb_websocket_nif:validate(Settings) of
+        ok ->
+            start(Settings);
+        Misfit ->
+            case command(fun(Ref) -> hb_websocket_nif:shut(Ref, known_settings(#{})) end) of
+                ok -> Misfit;
+                Error -> Error
+            end
+    end.
+
+%% @doc Whether the server is closed until somebody says otherwise.
+is_for_an_operator(stopped) -> true;
+is_for_an_operator({settings, _}) -> true;
+is_for_an_operator(_) -> false.
+
+%% @doc Given settings and, weaker, those of the node and of the environment.
+known_settings(Given) ->
+    Stronger =
+        case persistent_term:get(?NODE, unknown) of
+            Node when is_map(Node) -> dev_websocket_settings:merge(Node, Given);
+            unknown -> dev_websocket_settings:merge(#{}, Given)
+        end,
+    dev_websocket_settings:with_environment(Stronger).
 
 with_engine(Call) ->
     case usable() of

@@ -1,5 +1,5 @@
-%%% @doc What calls of the device's keys are good for: the id of a process that may have a
-%%% new slot. Nothing else of a call is used, as everybody can make one with any content.
+%%% @doc Hints from calls of the device's keys: ids of processes that may have a new slot.
+%%% Nothing else of a call is used, because anybody can make one with any content.
 %%%
 %%% Hints are cheap: while nobody is interested in any process they cost a look into a
 %%% table, and nothing here raises, waits or loads. At most 64 wait for the server of the
@@ -19,14 +19,14 @@
 %% Set once the warning about the hook `step' is written.
 -define(WARNED, {hb_websocket_nif, step_warned}).
 
-%% @doc There may be something new of a process. Anything that is no id is ignored.
+%% @doc A process may have a new slot. Anything that is no id is ignored.
 -spec give(term()) -> ok.
 give(Id) ->
     quietly(fun() ->
         is_wanted() andalso dev_websocket_cache:is_id(Id) andalso keep(Id)
     end).
 
-%% @doc A state passes through the device in a stack: the process that it names.
+%% @doc A state passes through the device in a stack: take the id of its process.
 -spec of_state(term(), term()) -> ok.
 of_state(Base, Opts) ->
     quietly(fun() ->
@@ -34,7 +34,7 @@ of_state(Base, Opts) ->
         is_wanted() andalso hint(process_ids(Base))
     end).
 
-%% @doc The node answers a request: ids that its path names.
+%% @doc The node has answered a request: take the ids in its path.
 -spec of_response(term(), term()) -> ok.
 of_response(Response, Opts) ->
     quietly(fun() ->
@@ -69,7 +69,7 @@ new_table() ->
     _ = ets:new(?TABLE, [set, named_table, public]),
     ok.
 
-%% @doc Say whether hints are of use.
+%% @doc Set whether hints are of use.
 -spec want(boolean()) -> ok.
 want(IsWanted) ->
     true = ets:insert(?TABLE, {wanted, IsWanted}),

@@ -1,10 +1,10 @@
-%%% @doc The only place that calls HyperBEAM. Everything here works without it
-%%% too: then nothing can be loaded or verified, and options are read from the
-%%% map as it is.
+%%% @doc All calls of HyperBEAM but those of its cache (`dev_websocket_cache').
+%%% Everything here works without it too: then nothing can be loaded or verified,
+%%% and options are read from the map as it is.
 %%%
-%%% A call is made only where the function is there (`erlang:function_exported/3'),
-%%% as nodes of different age have different ones, and none of them may end the
-%%% caller: what raises counts as not known.
+%%% A function is called only where it exists (`erlang:function_exported/3'), as
+%%% nodes of different age have different ones. No call may end the caller: one
+%%% that raises counts as not known.
 -module(dev_websocket_node).
 -export([is_present/0, has_module/1, option/3, own_options/1, running_node/0]).
 -export([loaded/2, ensure/2, text/1]).

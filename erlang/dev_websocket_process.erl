@@ -1,5 +1,5 @@
-%%% @doc A process in the node's cache, and whether what lies there as its results can be
-%%% told as such.
+%%% @doc A process in the node's cache, and the checks that a slot must pass before it is
+%%% published.
 %%%
 %%% Strangers can store much on a node of 2025: states under other programs, other content
 %%% under an id. So a slot is compared with the process's own signed message, by content ids
@@ -15,12 +15,12 @@
 %% No signature of a process covers these: they belong to a state.
 -define(STATE_KEYS, [<<"initialized">>, <<"at-slot">>, <<"results">>]).
 
-%% @doc A process, when its message is the one that the id names: the signature of that id
-%% holds. What a state must have in common with it is read once.
+%% @doc Find a process. Its message must have a valid signature of this id. The keys that
+%% a state must share with it are read once.
 %%
 %% On nodes of 2025 one request of a stranger can put other content at the id, with the same
-%% signature beside it. A state of the process holds all that was signed as well, so it is
-%% tried next: what the signature holds for is the process, wherever it lies.
+%% signature beside it. A state of the process holds all signed keys as well, so it is
+%% tried next: the content that the signature covers is the process, wherever it lies.
 -spec find(dev_websocket_cache:cache(), binary()) -> {ok, map()} | missing | {withheld, atom()}.
 find(#{address := Address} = Cache, Id) ->
     case dev_websocket_cache:read(Cache, Id) of
@@ -40,7 +40,7 @@ find(#{address := Address} = Cache, Id) ->
             missing
     end.
 
-%% @doc A slot of a process: where its results are, when the state passes the checks.
+%% @doc A slot of a process with its results, if the state passes the checks.
 -spec slot(dev_websocket_cache:cache(), map(), non_neg_integer()) -> {ok, map()} | missing | {withheld, atom()}.
 slot(Cache, #{id := Id} = Process, Slot) ->
     case dev_websocket_cache:state(Cache, Id, Slot) of
@@ -59,9 +59,9 @@ slot(Cache, #{id := Id} = Process, Slot) ->
             end
     end.
 
-%% @doc What the scheduler's cache knows of a slot: the `assignment', its id, and the
-%% `sender' of its message. A message that another process sent is signed by the node,
-%% which says for whom.
+%% @doc Facts about a slot from the scheduler's cache: the id of its `assignment', and the
+%% `sender' of its message. A message from another process is signed by the node and names
+%% that process.
 -spec facts(dev_websocket_cache:cache(), binary(), non_neg_integer()) -> map().
 facts(#{address := Address} = Cache, Id, Slot) ->
     case dev_websocket_cache:assignment(Cache, Id, Slot) of
@@ -126,7 +126,7 @@ first_signed([Candidate | Rest], Id, Commitment, Cache) ->
         error -> first_signed(Rest, Id, Commitment, Cache)
     end.
 
-%% @doc What the commitment covers of a message, if it holds.
+%% @doc The part of a message that the commitment covers, if the commitment is valid.
 signed(missing, _Id, _Commitment, _Cache) ->
     error;
 signed(Message, Id, none, #{opts := Opts} = Cache) ->

@@ -15,7 +15,7 @@
 %% Parts and bytes of a chunk.
 -define(MAX_PARTS, 100).
 -define(MAX_CHUNK_BYTES, 1024 * 1024).
-%% Bytes of one part that are loaded. What is beyond is named by its place.
+%% Bytes of one part that are loaded. The rest is named by its place.
 -define(MAX_PART_BYTES, 5 * 1024 * 1024).
 %% A slot that was scheduled before that is old, in milliseconds.
 -define(FRESH, 60_000).
@@ -24,22 +24,22 @@
     {unreadable, process | non_neg_integer(), atom()} | {stopped, term()}.
 -export_type([outcome/0]).
 
-%% @doc Find where to begin with a process. Without a mark it is behind the newest slot;
-%% for a process that only a hint named, before those that were scheduled in the last
-%% minute: they are why there was a hint. With a mark, slots between are told as missed.
+%% @doc Find the first slot to publish of a process. Without a mark it is the one behind the
+%% newest. For a process that only a hint named it is the first one that was scheduled in
+%% the last minute, as the hint was about these. With a mark, a gap tells the slots between.
 -spec attach(dev_websocket_cache:cache(), binary(), subscribed | hinted) -> ok | {error, term()}.
 attach(Cache, Id, Why) ->
     try begin_with(Cache, Id, Why)
     catch _:_ -> {error, not_readable}
     end.
 
-%% @doc Publish what is new of a process: first slots that were missing before, then those
+%% @doc Publish the new slots of a process: first those that were missing before, then those
 %% from its mark on.
 -spec turn(dev_websocket_cache:cache(), binary(), map() | unknown) -> {outcome(), map() | unknown}.
 turn(Cache, Id, Process) ->
     try read(Cache, Id, Process)
     catch
-        %% What a store raises may hold options of the node, and goes nowhere.
+        %% An error of a store may hold options of the node, and is not passed on.
         _:_ -> {{unreadable, process, not_readable}, Process}
     end.
 
@@ -101,7 +101,7 @@ fresh(Cache, Id, Slot, First, Since) ->
         false -> Slot + 1
     end.
 
-%% @doc Slots of a hole that are there by now. What fails here is tried again later.
+%% @doc Publish slots of a hole that have appeared. A failure is tried again later.
 late(_Cache, _Id, From, To, _Publish) when From > To ->
     ok;
 late(Cache, Id, From, To, Publish) ->
@@ -135,7 +135,7 @@ publish(Cache, #{id := Id} = Process, Slot, Part, Max) ->
         {withheld, Why} ->
             {withheld, Slot, Why}
     catch
-        %% What a store raises may hold options of the node, and goes nowhere.
+        %% An error of a store may hold options of the node, and is not passed on.
         _:_ -> {unreadable, Slot, not_readable}
     end.
 
@@ -145,7 +145,7 @@ one_layer(_Cache, Value) -> Value.
 publish_parts(Parts, Cache, Facts, Part, Max) when Part < length(Parts) ->
     publish_chunks(lists:nthtail(Part, Parts), Cache, Facts, Part, Max);
 publish_parts(_Parts, _Cache, #{process := Id, slot := Slot}, Part, _Max) ->
-    %% All of it was published, and the last word of that was not heard.
+    %% All parts were published before a crash; only the end of the slot was not.
     published(hb_websocket_nif:publish_slot(Id, Slot, Part, [], true), Slot).
 
 publish_chunks(Parts, Cache, #{process := Id, slot := Slot} = Facts, Part, Max) ->
@@ -176,7 +176,7 @@ chunk([{Key, Lazy} | Rest], Cache, Facts, Max, Parts, Bytes, Events) ->
 published(ok, _Slot) -> ok;
 published({dropped, repeated}, _Slot) -> ok;
 published({dropped, overload}, _Slot) -> busy;
-%% Somebody else was faster: the next turn begins at the mark.
+%% Another reader was faster: the next turn begins at the mark.
 published({error, {expected, _, _}}, _Slot) -> more;
 published({dropped, Reason}, Slot) -> {unreadable, Slot, Reason};
 published({error, Reason}, _Slot) -> {stopped, Reason}.

@@ -1,20 +1,20 @@
 %%% @doc The events of one computed slot: one of the result, and one for each message of
-%%% its outbox. Pure: what the cache holds goes in, what the engine publishes comes out.
+%%% its outbox. Pure: content of the cache goes in, events for the engine come out.
 %%%
 %%% The result's event tells `output', `error' and `data' of the result. `raw' and `json',
-%%% which repeat these in another form, are left out. Its `path' is what a client GETs to
-%%% have the same from the node, signed; `results-id' and `state-id' are content ids.
+%%% which repeat these in another form, are left out. The `path' is the place to GET the
+%%% same from the node, signed; `results-id' and `state-id' are content ids.
 %%%
 %%% The same slot gives the same events in the same order whenever it is read, so that a
 %%% reader that ends in the middle can go on where it was.
 -module(dev_websocket_result).
 -export([outbox/1, wanted/1, result_event/4, message_event/4, path/2]).
 
-%% Parts of a result that its event tells.
+%% Parts of a result that its event has.
 -define(PARTS, [<<"output">>, <<"error">>, <<"data">>]).
 
 %% @doc The messages that a process sends, with their places, in order. The outbox is a
-%% list, or what a list is in the cache.
+%% list, or a map with numbers as keys, as the cache keeps a list.
 -spec outbox(term()) -> [{binary(), term()}].
 outbox(Messages) when is_list(Messages) ->
     numbered(Messages, 1);
@@ -28,7 +28,7 @@ outbox(Messages) when is_map(Messages) ->
 outbox(_) ->
     [].
 
-%% @doc What of a result is told, and so has to be loaded.
+%% @doc The parts of a result that its event needs, and that have to be loaded.
 -spec wanted(map()) -> map().
 wanted(Results) ->
     maps:from_list([
@@ -96,7 +96,7 @@ number(Key) when is_binary(Key) ->
 number(_) ->
     none.
 
-%% @doc What stands under a key, written in any letter case.
+%% @doc The value of a key in any letter case.
 value(Key, Map) ->
     case Map of
         #{Key := Value} ->
@@ -120,7 +120,7 @@ plain(Map, Place, Key, Max) when is_map(Map) ->
     plain_entries(maps:to_list(Map), Map, [Key | Place], Max, []);
 plain([Head | Tail], Place, Key, Max) when is_list(Tail) ->
     [plain(Head, Place, Key, Max) | plain(Tail, Place, Key, Max)];
-%% What was too much to load.
+%% A part that was too large to load.
 plain({link, _, _}, Place, Key, _Max) ->
     #{<<"$get">> => place([Key | Place])};
 plain(Value, _Place, _Key, _Max) ->

@@ -1,9 +1,8 @@
-%%% @doc The supervisor of what the device runs in Erlang: the server of the tails.
+%%% @doc The supervisor of the server that follows processes, and the owner of its tables.
 %%%
 %%% The application starts it. A node that only loads the device has it below
-%%% `kernel_safe_sup', where OTP keeps what may come and go on any node; it is temporary
-%%% there, as its end concerns nobody but the device. There is one for all copies of the
-%%% device.
+%%% `kernel_safe_sup', which OTP has for helpers of any application. It is temporary there,
+%%% so that its end affects only the device. There is one for all copies of the device.
 -module(dev_websocket_sup).
 -behaviour(supervisor).
 -export([start_link/0, ensure/0, take_over/0]).
@@ -17,15 +16,15 @@
 start_link() ->
     supervisor:start_link({local, ?SUPERVISOR}, ?MODULE, []).
 
-%% @doc See to it that it runs. It is not waited for: while an embedded system boots, the
-%% supervisor above waits until all modules have run their `on_load'.
+%% @doc Make sure that it runs. Nobody waits for it, because the supervisor above waits for
+%% all `on_load' functions while an embedded system boots.
 -spec ensure() -> ok.
 ensure() ->
     _ = whereis(?SUPERVISOR) =:= undefined andalso
         spawn(supervisor, start_child, [kernel_safe_sup, child()]),
     ok.
 
-%% @doc The application has it from now on.
+%% @doc The application takes it over.
 -spec take_over() -> {ok, pid()} | {error, term()}.
 take_over() ->
     _ = supervisor:terminate_child(kernel_safe_sup, ?ID),

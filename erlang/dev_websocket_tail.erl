@@ -1,13 +1,12 @@
-%%% @doc One followed process, a tail: how far it is, and what has to be done next. It reads
-%%% the cache and the engine's mark, and changes neither: `dev_websocket_tails' does what
-%%% this decides.
+%%% @doc One followed process, a tail: its next slot, and its next action. This module reads
+%%% the cache and the engine's mark and only decides; `dev_websocket_tails' acts.
 %%%
 %%% | action | meaning |
 %%% |---|---|
 %%% | `none' | Nothing new. |
-%%% | `attach' | The process has slots: find where to begin. |
+%%% | `attach' | The process has slots: find the first one to publish. |
 %%% | `read' | There is a slot to publish. |
-%%% | `{gap, From, To, Reason, Why}' | Tell these slots as missing, and go on behind them. |
+%%% | `{gap, From, To, Reason, Why}' | Publish a gap for these slots, and go on behind them. |
 %%%
 %%% No single "not there" is final, as the node writes asynchronously and in any order. A slot
 %%% that is missing while a later one is there is a hole after 5 seconds. A slot that failed
@@ -15,7 +14,7 @@
 %%% later are published then.
 -module(dev_websocket_tail).
 -export([new/3, probe/3, begun/2, put_off/2, attached/2, turned/5]).
--export([next/1, process/1, busy_since/1, is_active/1]).
+-export([next/1, process/1, busy_since/1, is_active/1, is_put_off/1]).
 
 %% How long a hole, a refusal and a slot that cannot be read may last, in milliseconds.
 -define(HOLE, 5_000).
@@ -39,7 +38,7 @@ new(Id, Next, Now) ->
         id => Id,
         %% The slot that comes next.
         next => Next,
-        %% First slots of the holes that were told.
+        %% First slots of the holes that gaps told.
         holes => [],
         busy_since => idle,
         process => unknown,
@@ -56,7 +55,7 @@ next(#{next := Next}) -> Next.
 -spec process(tail()) -> map() | unknown.
 process(#{process := Process}) -> Process.
 
-%% @doc Since when something is being done for it.
+%% @doc The time since which it waits for a reader or has one.
 -spec busy_since(tail()) -> integer() | idle.
 busy_since(#{busy_since := Since}) -> Since.
 
@@ -64,14 +63,14 @@ busy_since(#{busy_since := Since}) -> Since.
 -spec is_active(tail()) -> boolean().
 is_active(#{next := Next}) -> is_integer(Next) andalso Next > 0.
 
-%% @doc Look whether there is something to do. `Now' is monotonic, in milliseconds.
+%% @doc Decide the next action. `Now' is monotonic, in milliseconds.
 -spec probe(tail(), dev_websocket_cache:cache(), integer()) -> {action(), tail()}.
 probe(#{busy_since := Since} = Tail, _Cache, _Now) when Since =/= idle ->
     {none, Tail};
 probe(#{trouble := {_, _, NotBefore}} = Tail, _Cache, Now) when Now < NotBefore ->
     {none, Tail};
 probe(#{id := Id, next := unknown} = Tail, Cache, _Now) ->
-    %% Nothing was computed yet, so whatever comes is news.
+    %% Nothing was computed yet, so every slot is new.
     case hb_websocket_nif:slot_mark(Id) =:= none andalso not dev_websocket_cache:has_slot(Cache, Id, 0) of
         true -> {none, Tail#{next := 0}};
         false -> {attach, Tail}
@@ -82,15 +81,20 @@ probe(#{id := Id, next := Next} = Tail, Cache, Now) ->
         false -> missing(Tail, Cache, Now)
     end.
 
-%% @doc Something is being done for it.
+%% @doc It waits for a reader or has one.
 -spec begun(tail(), integer()) -> tail().
 begun(Tail, Now) -> Tail#{busy_since := Now}.
 
-%% @doc There is no place for it before that time.
+%% @doc All places are taken: do nothing for it before that time.
 -spec put_off(tail(), integer()) -> tail().
 put_off(Tail, NotBefore) -> Tail#{trouble := {no_place, NotBefore, NotBefore}}.
 
-%% @doc It is found where to begin, or a gap was told.
+%% @doc Whether there was no place for it when it was last looked at.
+-spec is_put_off(tail()) -> boolean().
+is_put_off(#{trouble := {no_place, _, _}}) -> true;
+is_put_off(_) -> false.
+
+%% @doc The first slot to publish is known, or a gap was published.
 -spec attached(tail(), integer()) -> tail().
 attached(Tail, Now) -> marked(Tail#{busy_since := idle, searched := Now, trouble := none}).
 

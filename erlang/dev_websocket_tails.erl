@@ -1,22 +1,21 @@
-%%% @doc Follows the processes that somebody is interested in: the one server that looks at
-%%% the node's cache, and has what is new there read and published.
+%%% @doc The server that follows processes: it looks at the node's cache for new slots, and
+%%% has readers publish them.
 %%%
 %%% A process is followed while a client is subscribed to `process:<id>' or `from:<id>',
-%%% while the setting `tail' names it, and for 60 seconds after. A hint, a bare id that some
-%%% call of the device mentioned, makes an id be looked at now. While clients have other
-%%% subscriptions, to tags or to everything, ids that only a hint named are followed for
-%%% 60 seconds as well.
+%%% while the setting `tail' names it, and for 60 seconds after. A hint, the bare id from a
+%%% call of the device, causes a look at once. While clients have other subscriptions, to
+%%% tags or to everything, ids that only a hint named are followed for 60 seconds as well.
 %%%
 %%% Every `tail_interval' each tail is probed once, by this one process: a look at one path
 %%% of the store. At most 8 readers work at once. Probes take at most a fifth of the
-%%% interval, whatever the store costs; then the others wait for the next one.
+%%% interval, whatever the store costs; the other tails then wait for the next one.
 %%%
-%%% What must not be lost with this process is not kept in it: marks are the engine's, and
-%%% which processes are followed is in a table of the supervisor.
+%%% State that a crash must not lose is kept elsewhere: marks in the engine, followed
+%%% processes in a table of the supervisor.
 -module(dev_websocket_tails).
 -behaviour(gen_server).
 -export([start_link/0, new_tables/0, use_options/1, reload/0]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1, code_change/3]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 %% One for all copies of the device.
 -define(SERVER, hb_websocket_tails).
@@ -25,7 +24,7 @@
 -define(MAX_HINTED, 64).
 %% Subscribed ids of which no slot is known.
 -define(MAX_DORMANT, 10_000).
-%% Those are probed in turn, so many in an interval.
+%% Number of these that are probed in an interval, in turn.
 -define(DORMANT_PROBES, 100).
 -define(MAX_READERS, 8).
 %% How long a tail is kept after the last interest, in milliseconds.
@@ -34,7 +33,7 @@
 -define(READER_DEADLINE, 60_000).
 %% Probes behind a hint, in milliseconds: the node writes up to half a second later.
 -define(AFTER_HINT, [20, 60, 140, 300, 600]).
-%% Questions for interest take one part in so many of the time.
+%% Reading the interest takes at most one part in so many of the time.
 -define(INTEREST_SHARE, 10).
 %% Pause between two searches for a node, in milliseconds.
 -define(SEARCH, 1_000).
@@ -42,9 +41,6 @@
 -define(REFRESH, 30_000).
 %% A tail that found no place waits this long, in milliseconds.
 -define(NO_PLACE, 30_000).
-%% Lines about single slots in so many milliseconds.
--define(MAX_LINES, 10).
--define(LINES_PERIOD, 5_000).
 
 %% @doc Called by the supervisor.
 -spec start_link() -> {ok, pid()} | {error, term()} | ignore.
@@ -60,7 +56,7 @@ new_tables() ->
     _ = ets:new(?FOLLOWED, [set, named_table, public]),
     dev_websocket_hint:new_table().
 
-%% @doc Take the options of a node. They hold a private key, and go nowhere else.
+%% @doc Take the options of a node. They hold a private key, and are not passed on.
 -spec use_options(term()) -> ok.
 use_options(Opts) ->
     _ = try ?SERVER ! {options, Opts}
@@ -81,7 +77,7 @@ init([]) ->
     Now = now_ms(),
     State = #{
         cache => none,
-        %% Why there is no cache, as `info' tells it.
+        %% The source of results, as `info' shows it.
         source => no_node,
         opts => none,
         searched => Now - ?SEARCH,
@@ -99,13 +95,13 @@ init([]) ->
         hinted => #{},
         ready => queue:new(),
         readers => #{},
-        lines => {Now, 0},
+        lines => dev_websocket_log:none_yet(),
         %% The next question for interest comes then at the earliest.
         not_before => Now,
         tick => none
     },
     _ = dev_websocket_hint:take(),
-    %% Those of a server that crashed go on where they were.
+    %% Tails of a server that crashed go on.
     Followed = ets:tab2list(?FOLLOWED),
     Resumed = State#{
         tails := maps:from_list([{Id, resumed(Id, Next, Now)} || {Id, Next} <- Followed]),
@@ -116,16 +112,14 @@ init([]) ->
     end,
     {ok, tick(interest(with_settings(Resumed)))}.
 
-handle_call(_Call, _From, State) ->
-    {noreply, State}.
+handle_call(_Call, _From, State) -> {noreply, State}.
 
-handle_cast(_Cast, State) ->
-    {noreply, State}.
+handle_cast(_Cast, State) -> {noreply, State}.
 
 handle_info(tick, State) ->
     {noreply, tick(State#{tick := none})};
 handle_info({websocket_interest, changed}, #{not_before := NotBefore} = State) ->
-    %% Who subscribes in a loop must not keep this process busy.
+    %% Clients that subscribe in a loop must not keep this process busy.
     case NotBefore - now_ms() of
         Wait when Wait > 0 ->
             _ = erlang:send_after(Wait, self(), {websocket_interest, changed}),
@@ -149,7 +143,7 @@ handle_info({read, Reader, Result}, #{readers := Readers} = State) ->
 handle_info({'EXIT', Reader, Reason}, #{readers := Readers} = State) ->
     case Readers of
         #{Reader := Id} ->
-            %% The reason may hold options of the node, and goes nowhere.
+            %% The reason may hold options of the node, and is not passed on.
             Result = {{unreadable, process, ended(Reason)}, unknown},
             {noreply, start_readers(turned(Id, Result, State#{readers := maps:remove(Reader, Readers)}))};
         #{} ->
@@ -171,9 +165,6 @@ format_status(Status) ->
         Status
     ).
 
-code_change(_Old, State, _Extra) ->
-    {ok, State}.
-
 %%% Private functions.
 
 %%% Hints.
@@ -188,7 +179,7 @@ hinted(State) ->
         dev_websocket_hint:take()
     ).
 
-%% @doc An id that nobody asked for is followed while somebody might hear of it.
+%% @doc An id without subscribers is followed while other subscriptions may match its messages.
 follow_hint(Id, #{tails := Tails, until := Until, others := Others} = State) ->
     case Tails of
         #{Id := _} ->
@@ -209,7 +200,7 @@ prolonged(Id, #{until := Until} = State) ->
         #{} -> State#{until := Until#{Id => now_ms() + ?LINGER}}
     end.
 
-%% @doc Probe now, and again a little later. A tail has one such row of probes at a time.
+%% @doc Probe now, and again a little later. A tail has one such series at a time.
 probe_after(Id, Later, #{hinted := Hinted} = State) ->
     case {Later, Hinted} of
         {?AFTER_HINT, #{Id := true}} ->
@@ -242,7 +233,7 @@ interest(#{max_tails := MaxTails, operator := Operator} = State) ->
     Ended = now_ms(),
     Followed#{not_before := Ended + ?INTEREST_SHARE * (Ended - Began)}.
 
-%% @doc These are of interest, and the others are no more.
+%% @doc Follow these ids, and let the others expire.
 followed(Ids, #{until := Before} = State) ->
     Expiry = now_ms() + ?LINGER,
     Wanted = maps:from_list([{Id, always} || Id <- Ids]),
@@ -270,7 +261,7 @@ follow(Id, #{tails := Tails} = State) ->
             probe(Id, State#{tails := Tails#{Id => Tail}})
     end.
 
-%% @doc Let go of tails that nobody has been interested in for a while.
+%% @doc Drop the tails whose last interest has expired.
 expire(Now, #{tails := Tails, until := Until} = State) ->
     Expired = [Id || {Id, At} <- maps:to_list(Until), is_integer(At), At =< Now, is_idle(Id, Tails)],
     _ = [ets:delete(?FOLLOWED, Id) || Id <- Expired],
@@ -290,7 +281,7 @@ tick(State) ->
     tell(Current),
     ticking(Current).
 
-%% @doc See to it that time goes on while somebody is interested, and only then.
+%% @doc Keep the timer running while somebody is interested, and only then.
 ticking(#{tick := none, cache := none, tails := Tails, others := Others} = State) when
     map_size(Tails) > 0; Others
 ->
@@ -304,16 +295,22 @@ ticking(State) ->
 %% on with the next tick.
 probe_some(_Now, #{cache := none} = State) ->
     State;
-probe_some(Now, #{interval := Interval, pass := [], dormant := [], tails := Tails} = State) when map_size(Tails) > 0 ->
+probe_some(Now, #{interval := Interval} = State) ->
+    probe_until(Now + Interval div 5, ?DORMANT_PROBES, refilled(State)).
+
+refilled(#{pass := [], dormant := Waiting, tails := Tails} = State) ->
     {Active, Dormant} = lists:partition(
         fun(Id) -> dev_websocket_tail:is_active(maps:get(Id, Tails)) end, maps:keys(Tails)
     ),
-    probe_until(Now + Interval div 5, ?DORMANT_PROBES, State#{pass := Active, dormant := Dormant});
-probe_some(Now, #{interval := Interval, pass := [], tails := Tails} = State) ->
-    Active = [Id || {Id, Tail} <- maps:to_list(Tails), dev_websocket_tail:is_active(Tail)],
-    probe_until(Now + Interval div 5, ?DORMANT_PROBES, State#{pass := Active});
-probe_some(Now, #{interval := Interval} = State) ->
-    probe_until(Now + Interval div 5, ?DORMANT_PROBES, State).
+    State#{
+        pass := Active,
+        dormant := case Waiting of
+            [] -> Dormant;
+            _ -> Waiting
+        end
+    };
+refilled(State) ->
+    State.
 
 probe_until(Deadline, Dormant, #{pass := [Id | Rest]} = State) ->
     case now_ms() < Deadline of
@@ -358,6 +355,7 @@ act(Id, {gap, From, To, Reason, Why}, State) ->
     _ = hb_websocket_nif:set_slot_mark(Id, From),
     case hb_websocket_nif:publish_slot_gap(Id, From, To, Reason) of
         ok ->
+            _ = [count(withheld) || Reason =:= withheld],
             Told = line(Id, From, To, Reason, Why, State),
             Tail = dev_websocket_tail:attached(maps:get(Id, maps:get(tails, Told)), now_ms()),
             with_tail(Id, Tail, Told);
@@ -390,7 +388,9 @@ has_place(_Id, #{tails := Tails, max_tails := MaxTails}) ->
 
 no_place(Id, #{tails := Tails} = State) ->
     #{Id := Tail} = Tails,
-    _ = hb_websocket_nif:publish_slot_gap(Id, undefined, undefined, limit),
+    %% Told once.
+    _ = dev_websocket_tail:is_put_off(Tail) orelse
+        hb_websocket_nif:publish_slot_gap(Id, undefined, undefined, limit),
     State#{tails := Tails#{Id := dev_websocket_tail:put_off(Tail, now_ms() + ?NO_PLACE)}}.
 
 %%% Readers.
@@ -470,8 +470,8 @@ search(Now, #{cache := Cache, opts := Opts, searched := Searched} = State) when
 search(_Now, State) ->
     State.
 
-%% @doc What is computed before a node is found is no news then, so each new subscriber
-%% makes it be looked for.
+%% @doc Slots that are computed before a node is found count as old, so each new subscriber
+%% starts a search.
 find_node(#{cache := none} = State) ->
     case dev_websocket_node:running_node() of
         {ok, Opts} -> open(Opts, State);
@@ -481,10 +481,12 @@ find_node(State) ->
     State.
 
 open(Opts, State) ->
-    case dev_websocket_cache:open(Opts) of
+    Opened = case dev_websocket_cache:open(Opts) of
         {ok, Cache} -> State#{cache := Cache, opts := Opts, source := cache};
         {error, Reason} -> State#{cache := none, source := Reason}
-    end.
+    end,
+    tell(Opened),
+    Opened.
 
 with_settings(State) ->
     case dev_websocket_version:fits() andalso hb_websocket_nif:settings() of
@@ -494,7 +496,7 @@ with_settings(State) ->
             State
     end.
 
-%%% What is told.
+%%% Gauges and log lines.
 
 tell(#{tails := Tails, ready := Ready, source := Source}) ->
     _ = try dev_websocket_version:fits() andalso hb_websocket_nif:set_tails(map_size(Tails), queue:len(Ready), Source)
@@ -502,21 +504,11 @@ tell(#{tails := Tails, ready := Ready, source := Source}) ->
     end,
     ok.
 
-%% @doc One line for each gap, but few in a while: a stranger can cause some.
-line(Id, From, To, Reason, Why, #{lines := {Since, Count}} = State) ->
-    Now = now_ms(),
-    {Begun, Written} = case Now - Since > ?LINES_PERIOD of
-        true -> {Now, 0};
-        false -> {Since, Count}
-    end,
-    _ = Written < ?MAX_LINES andalso
-        dev_websocket_log:log(
-            warning,
-            #{event => slot_gap, process => Id, from => From, to => To, reason => Reason},
-            "Slots ~b to ~b of process ~ts were not published (~ts): ~0tp.",
-            [From, To, Id, Reason, Why]
-        ),
-    State#{lines := {Begun, Written + 1}}.
+%% @doc One line for each gap, up to a limit, because a stranger can cause gaps.
+line(Id, From, To, Reason, Why, #{lines := Lines} = State) ->
+    Event = #{event => slot_gap, process => Id, from => From, to => To, reason => Reason},
+    Text = "Slots ~b to ~b of process ~ts were not published (~ts): ~0tp.",
+    State#{lines := dev_websocket_log:some(Lines, warning, Event, Text, [From, To, Id, Reason, Why])}.
 
 count(Name) ->
     _ = try hb_websocket_nif:count_result(Name)

@@ -16,7 +16,10 @@ node_settings_test_() ->
             what_a_node_said_holds_over_a_failed_bind,
             options_of_a_caller_are_not_the_nodes,
             a_running_node_is_asked_when_the_device_is_loaded,
-            a_failed_bind_is_no_error_while_the_options_are_not_known
+            a_failed_bind_is_no_error_while_the_options_are_not_known,
+            a_nodes_value_that_does_not_fit_keeps_the_server_closed,
+            a_nodes_value_that_does_not_fit_closes_a_server_that_runs,
+            a_nodes_right_value_counts_over_a_wrong_one_of_the_environment
         ]
     ]}.
 
@@ -24,7 +27,7 @@ node_settings_test_() ->
 
 the_start_hook_takes_the_options_of_a_node_that_starts() ->
     ok = dev_websocket:start(#{}),
-    Node = #{websocket_history_bytes => <<"1048576">>, websocket_port => nonsense, websocket_nothing => 1},
+    Node = #{websocket_history_bytes => <<"1048576">>, websocket_shards => nonsense, websocket_nothing => 1},
     Hook = #{<<"body">> => #{<<"websocket-history-bytes">> => 5, websocket_history_bytes => 6}, <<"path">> => <<"start">>},
     ?assertEqual({ok, Hook}, dev_websocket:start(#{}, Hook, Node)),
     ?assertMatch(#{history_bytes := 1048576}, dev_websocket:config()).
@@ -106,10 +109,78 @@ a_failed_bind_is_no_error_while_the_options_are_not_known() ->
     end),
     gen_tcp:close(Taken).
 
+a_nodes_value_that_does_not_fit_keeps_the_server_closed() ->
+    [
+        begin
+            forget(),
+            ok = dev_websocket:stop(),
+            on_node(Said#{websocket_port => 0}, fun(Opts) ->
+                [] = lines(fun() -> ?assertMatch({error, #{<<"status">> := 503}}, dev_websocket:info(#{}, #{}, Opts)) end, Name),
+                is_closed_for([Name]),
+                %% Nothing else opens it: neither another call of the node nor other settings.
+                {ok, <<"OK">>} = dev_websocket:cast(#{}, #{<<"topic">> => <<"t">>}, Opts),
+                ?assertMatch({error, {invalid_setting, Name, _}}, quietly(fun() -> dev_websocket:start(#{max_last => 5}) end)),
+                is_closed_for([Name]),
+                [] = lines(fun() -> ok = dev_websocket:start(#{Name => Right}) end, none),
+                ?assertMatch({ok, #{uri := _}}, dev_websocket:info())
+            end)
+        end
+     ||
+        {Name, Said, Right} <- [
+            {host, #{websocket_host => <<"127.0.01">>}, "127.0.0.1"},
+            {origins, #{websocket_origins => [<<"app.example">>]}, ["https://app.example"]},
+            {max_connections_per_ip, #{websocket_max_connections_per_ip => <<"ten">>}, 10}
+        ]
+    ].
+
+a_nodes_value_that_does_not_fit_closes_a_server_that_runs() ->
+    ok = dev_websocket:start(#{}),
+    Client = fresh_server:client("topic=t"),
+    on_node(#{websocket_origins => <<"app.example">>, websocket_max_last => <<"many">>}, fun(Opts) ->
+        quietly(fun() -> {error, #{<<"status">> := 503}} = dev_websocket:info(#{}, #{}, Opts) end),
+        ?assertMatch({close, 1001, _}, ws_client:recv(Client)),
+        is_closed_for([max_last, origins]),
+        %% All that are named have to be right.
+        {error, {invalid_setting, max_last, _}} = quietly(fun() -> dev_websocket:start(#{origins => []}) end),
+        ok = dev_websocket:start(#{origins => [], <<"max_last">> => 5}),
+        ?assertMatch(#{origins := [], max_last := 5}, dev_websocket:config())
+    end).
+
+a_nodes_right_value_counts_over_a_wrong_one_of_the_environment() ->
+    ok = dev_websocket:stop(),
+    os:putenv("DEV_WEBSOCKET_MAX_LAST", "many"),
+    try
+        {error, _} = quietly(fun() -> dev_websocket:start(#{}) end),
+        is_closed_for([max_last]),
+        on_node(#{websocket_max_last => 7}, fun(Opts) ->
+            [] = lines(fun() -> {ok, _} = dev_websocket:info(#{}, #{}, Opts) end, none),
+            ?assertMatch(#{max_last := 7}, dev_websocket:config())
+        end)
+    after
+        os:unsetenv("DEV_WEBSOCKET_MAX_LAST")
+    end.
+
 %%% What the tests are made of.
 
-%% @doc As a handler of the log: tell the test of failed binds.
+is_closed_for(Names) ->
+    {error, {settings, Misfits}} = dev_websocket:info(),
+    ?assertEqual(Names, lists:sort(maps:keys(Misfits))).
+
+%% @doc The settings that are told to be wrong while something runs, but for the first time
+%% that this one is.
+lines(Run, Name) ->
+    ok = logger:add_handler(?MODULE, ?MODULE, #{config => self(), level => all}),
+    try quietly_but(Run) after logger:remove_handler(?MODULE) end,
+    refused() -- [Name].
+
+refused() ->
+    receive {refused, Name} -> [Name | refused()]
+    after 0 -> []
+    end.
+
+%% @doc As a handler of the log: tell the test of failed binds and wrong settings.
 log(#{level := Level, meta := #{event := failed_bind}}, #{config := Test}) -> Test ! {level, Level};
+log(#{meta := #{event := refused_setting, setting := Name}}, #{config := Test}) -> Test ! {refused, Name};
 log(_, _) -> ok.
 
 levels() ->

@@ -14,6 +14,8 @@ vm_test_() ->
             a_library_that_arrives_later_is_found,
             an_archive_folder_is_a_place_for_the_library,
             a_taken_port_fails_neither_the_load_nor_the_vm,
+            a_setting_that_protects_keeps_a_new_vm_closed,
+            the_configuration_of_the_system_is_seen_before_the_application_is_loaded,
             an_embedded_system_boots_the_server,
             halt_ends_a_busy_vm_cleanly,
             a_vm_that_stops_tells_its_clients,
@@ -100,9 +102,44 @@ a_taken_port_fails_neither_the_load_nor_the_vm() ->
         ?assert(ws_client:is_open(Client))
     end).
 
+a_setting_that_protects_keeps_a_new_vm_closed() ->
+    {ok, Listener} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}]),
+    {ok, Port} = inet:port(Listener),
+    ok = gen_tcp:close(Listener),
+    Environment = [{"DEV_WEBSOCKET_HOST", "127.0.01"}, {"DEV_WEBSOCKET_PORT", integer_to_list(Port)}],
+    with_peer(ebin(), Environment, fun(Call) ->
+        ?assertEqual({ok, <<"OK">>}, Call(dev_websocket, cast, [#{}, #{}])),
+        {error, {settings, #{host := Expected}}} = Error = Call(dev_websocket, info, []),
+        ?assertMatch(<<"an IP address ", _/binary>>, Expected),
+        ?assertEqual({error, econnrefused}, gen_tcp:connect("127.0.0.1", Port, [])),
+        %% Neither does the application open it, which starts all the same.
+        ?assertEqual(ok, Call(application, start, [dev_websocket])),
+        ?assertEqual(Error, Call(dev_websocket, info, [])),
+        ?assertEqual({error, econnrefused}, gen_tcp:connect("127.0.0.1", Port, [])),
+        ?assertEqual(ok, Call(dev_websocket, start, [#{host => "127.0.0.1"}])),
+        {ok, #{uri := Uri}} = Call(dev_websocket, info, []),
+        {ok, Client} = ws_client:connect(Uri),
+        ?assert(ws_client:is_open(Client))
+    end).
+
+the_configuration_of_the_system_is_seen_before_the_application_is_loaded() ->
+    in_folder(fun(Folder) ->
+        {0, Output} = run(
+            ["-pa", ebin(), "-config", configuration(Folder)],
+            "undefined = application:get_key(dev_websocket, vsn), {ok, #{uri := Uri}} = dev_websocket:info(), "
+            "io:format(\"~s~n\", [Uri]), false = lists:keymember(dev_websocket, 1, application:which_applications()), init:stop()."
+        ),
+        ?assertMatch({match, _}, re:run(Output, "^ws://configured.example:[0-9]+/ws", [multiline]))
+    end).
+
 an_embedded_system_boots_the_server() ->
     vm:in_folder(fun(Folder) ->
         Boot = boot_script(Folder),
+        {0, Configured} = run(
+            ["-boot", Boot, "-mode", "embedded", "-config", configuration(Folder)],
+            "{ok, #{uri := Uri}} = dev_websocket:info(), io:format(\"~s~n\", [Uri]), init:stop()."
+        ),
+        ?assertMatch({match, _}, re:run(Configured, "^ws://configured.example:[0-9]+/ws", [multiline])),
         {0, Output} = run(
             ["-boot", Boot, "-mode", "embedded"],
             "embedded = code:get_mode(), {ok, #{uri := Uri}} = dev_websocket:info(), {ok, _} = dev_websocket:cast(a, b), "
@@ -117,7 +154,7 @@ halt_ends_a_busy_vm_cleanly() ->
         "[spawn(fun() -> (fun F() -> dev_websocket:cast(#{<<\"topic\">> => <<\"t\">>}, #{}), F() end)() end) || _ <- \"1234\"], "
         "#{port := Port} = uri_string:parse(binary_to_list(Uri)), "
         "{ok, S} = gen_tcp:connect(\"127.0.0.1\", Port, [binary, {active, true}]), "
-        "gen_tcp:send(S, \"GET /ws?topic=t HTTP/1.1\\r\\nHost: a\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n"
+        "gen_tcp:send(S, \"GET /ws?topic=t HTTP/1.1\\r\\nHost: localhost\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n"
         "Sec-WebSocket-Version: 13\\r\\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\n\\r\\n\"), "
         "receive {tcp, S, <<\"HTTP/1.1 101\", _/binary>>} -> ok end, ",
     ?assertEqual({0, <<>>}, run(["-pa", vm:ebin()], Cast ++ "halt().")),
@@ -168,6 +205,13 @@ output(Port, Output) ->
     after ?DEADLINE ->
         error({no_end, Output})
     end.
+
+%% @doc A configuration of a system with a setting of the device.
+configuration(Folder) ->
+    File = filename:join(Folder, "sys.config"),
+    ok = filelib:ensure_dir(File),
+    ok = file:write_file(File, "[{dev_websocket, [{public_host, \"configured.example\"}]}]."),
+    File.
 
 %% @doc A boot script for kernel, stdlib and this application.
 boot_script(Folder) ->

@@ -85,6 +85,8 @@ counters! {
     dropped_slow,
     /// Publications that were still waiting for a connection when it ended, or came while it was being closed.
     dropped_disconnected,
+    /// Publications that replays left out because matching failed, counted for each connection.
+    replays_skipped,
     /// Connections upgraded to WebSocket.
     connections_opened,
     /// Connections that ended after their upgrade. Why is counted below.

@@ -6,8 +6,6 @@ use std::net::SocketAddr;
 
 use thiserror::Error;
 
-use crate::slots::Position;
-
 /// Why a server did not start, or did not take new settings.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -39,26 +37,6 @@ pub enum Rejected {
     /// This slot of the process, or a later one, is published.
     #[error("the slot was published before")]
     Repeated,
-}
-
-/// Why events of a slot, or word of missing ones, were not published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum SlotRejected {
-    /// The whole slot is published.
-    #[error("the slot was published before")]
-    Repeated,
-    /// Something would be left out: this event comes next.
-    #[error("slot {} comes next, from its event {} on", .0.slot, .0.part)]
-    Expected(Position),
-    /// Nobody has said yet where the process begins.
-    #[error("the process has no mark")]
-    NoMark,
-    /// There is no room now, and nothing is lost.
-    #[error("too many publications wait to be sent")]
-    Overload,
-    /// More than [`MAX_PART_EVENTS`](crate::MAX_PART_EVENTS) or [`MAX_PART_BYTES`](crate::MAX_PART_BYTES).
-    #[error("too many events at once")]
-    TooMuch,
 }
 
 /// Why a JSON text was not published.

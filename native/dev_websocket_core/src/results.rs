@@ -5,7 +5,9 @@
 
 use std::borrow::Cow;
 
-use crate::error::{Rejected, SlotRejected};
+use thiserror::Error;
+
+use crate::error::Rejected;
 use crate::interest::Interest;
 use crate::publication::draft::Draft;
 use crate::publication::slot_gap::{SlotGap, SlotGapNotice};
@@ -19,6 +21,26 @@ pub const MAX_PART_EVENTS: usize = 256;
 
 /// Bytes of their JSON at the most, unless it is a single event.
 pub const MAX_PART_BYTES: usize = 4 * 1024 * 1024;
+
+/// Why events of a slot, or word of missing ones, were not published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SlotRejected {
+    /// The whole slot is published.
+    #[error("the slot was published before")]
+    Repeated,
+    /// Something would be left out: this event comes next.
+    #[error("slot {} comes next, from its event {} on", .0.slot, .0.part)]
+    Expected(Position),
+    /// Nobody has said yet where the process begins.
+    #[error("the process has no mark")]
+    NoMark,
+    /// There is no room now, and nothing is lost.
+    #[error("too many publications wait to be sent")]
+    Overload,
+    /// More than [`MAX_PART_EVENTS`] or [`MAX_PART_BYTES`].
+    #[error("too many events at once")]
+    TooMuch,
+}
 
 impl Server {
     /// Which processes have subscribers, with at most so many ids.

@@ -100,6 +100,7 @@ rustler::atoms! {
     start,
     time,
     // What is wrong with settings.
+    settings,
     settings_not_a_map,
     unknown_setting,
     invalid_setting,

@@ -10,7 +10,7 @@ pub(crate) const FORMATS: [&str; 3] = ["json", "events", "raw"];
 /// A connection of each format with a query.
 pub(crate) fn connect(server: &TestServer, format: &str, query: &str) -> Connection {
     match format {
-        "json" => Connection::Json(Client::connect(server, query)),
+        "json" => Connection::Json(Box::new(Client::connect(server, query))),
         "events" => {
             let mut events = Raw::events(server, &format!("/events{query}"), "");
             assert_eq!(events.event().0["type"], "connection_established");
@@ -21,7 +21,7 @@ pub(crate) fn connect(server: &TestServer, format: &str, query: &str) -> Connect
 }
 
 pub(crate) enum Connection {
-    Json(Client),
+    Json(Box<Client>),
     Events(Raw),
     Raw(Raw),
 }
