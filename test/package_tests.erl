@@ -355,7 +355,7 @@ followed_process(Call, Uri) ->
     #{<<"type">> := <<"connection_established">>} = ws_client:recv_json(Client),
     followed:until(fun() ->
         case Call(sys, get_state, [hb_websocket_tails]) of
-            #{tails := #{Id := _}, source := cache} -> true;
+            #{tails := #{Id := #{next := 0}}} -> true;
             #{} -> false
         end
     end),

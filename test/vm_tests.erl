@@ -107,7 +107,7 @@ a_setting_that_protects_keeps_a_new_vm_closed() ->
     {ok, Port} = inet:port(Listener),
     ok = gen_tcp:close(Listener),
     Environment = [{"DEV_WEBSOCKET_HOST", "127.0.01"}, {"DEV_WEBSOCKET_PORT", integer_to_list(Port)}],
-    with_peer(ebin(), Environment, fun(Call) ->
+    vm:with_peer(vm:ebin(), Environment, fun(Call) ->
         ?assertEqual({ok, <<"OK">>}, Call(dev_websocket, cast, [#{}, #{}])),
         {error, {settings, #{host := Expected}}} = Error = Call(dev_websocket, info, []),
         ?assertMatch(<<"an IP address ", _/binary>>, Expected),
@@ -123,9 +123,9 @@ a_setting_that_protects_keeps_a_new_vm_closed() ->
     end).
 
 the_configuration_of_the_system_is_seen_before_the_application_is_loaded() ->
-    in_folder(fun(Folder) ->
+    vm:in_folder(fun(Folder) ->
         {0, Output} = run(
-            ["-pa", ebin(), "-config", configuration(Folder)],
+            ["-pa", vm:ebin(), "-config", configuration(Folder)],
             "undefined = application:get_key(dev_websocket, vsn), {ok, #{uri := Uri}} = dev_websocket:info(), "
             "io:format(\"~s~n\", [Uri]), false = lists:keymember(dev_websocket, 1, application:which_applications()), init:stop()."
         ),
