@@ -13,7 +13,7 @@ build: ## the application, loadable at _build/default/lib/dev_websocket
 	@.ci/requirements build
 	rebar3 compile
 
-package: build ## the device as newer HyperBEAM nodes package it: see docs/HYPERBEAM.md
+package: build ## the device as newer HyperBEAM nodes package it: see docs/PACKAGING.md
 	@native/package.sh
 
 run: build ## a VM with the device and a feed of recorded process results

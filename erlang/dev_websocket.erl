@@ -22,21 +22,30 @@
 %%% | `info' | where clients connect, as JSON and as keys |
 %%% | `cast' | sends the request, or its JSON body, to the subscribers of its topics |
 %%% | `stats' | every count |
-%%% | `init', `compute', `normalize', `snapshot' | as the last device of a process's stack: each result is pushed, and the state goes through unchanged |
-%%% | `response', `step' | as a hook of the node: results that callers ask for, or of all processes |
+%%% | `compute' | in a process's stack: a hint that the process has a new slot |
+%%% | `init', `normalize', `snapshot' | nothing; a stack calls them on each of its devices |
+%%% | `response' | as a hook of the node: a hint, the id that the request's path names |
 %%% | `start' | as a hook: opens the listener with the node's options, `websocket_port' and the like |
+%%% | `step' | nothing; nodes that were set up for an earlier version still call it |
 %%%
-%%% A result is pushed as an event of its own and one for each message that the
-%%% process sends, to the clients of `?process=<id>' and of the messages' topics;
-%%% each slot once. Only calls of the node itself do that, see
-%%% `dev_websocket_origin'.
+%%% Results of processes need no configuration. While a client is subscribed to a process,
+%%% the device reads its slots from the node's own cache (`dev_websocket_tails'). Each slot
+%%% is pushed once and in order: one event for the result, and one for each message that
+%%% the process sends. A slot that is missing is told by a `gap' frame.
+%%%
+%%% No call of a key is ever taken for a result, because strangers reach all keys. A hint
+%%% is a bare id, and only makes the device look at the cache sooner.
+%%%
+%%% Everybody may `cast' over HTTP unless the node's option `websocket_cast' says
+%%% otherwise: `signed', `operator' or `off'.
 %%%
 %%% The other direction is off until a process says `listen/1'. It gets what clients
 %%% send as `{dev_websocket, Connection, {text | binary, Payload}}', and `send/2'
 %%% answers that connection alone.
 %%%
-%%% The server starts when this module is loaded. Its settings come from, the
-%%% strongest first, `start/1' and the node's options, the OS environment (`DEV_WEBSOCKET_PORT'), the
+%%% The server starts when this module is loaded; on a node it first waits up to 5
+%%% seconds for the node's options. Its settings come from, the strongest first,
+%%% `start/1' and the node's options, the OS environment (`DEV_WEBSOCKET_PORT'), the
 %%% application environment (`port') and the defaults. A listener that cannot be
 %%% bound fails neither the load nor the node: one line is logged, `info/0' says
 %%% why, and `start/1' can try again.
@@ -45,8 +54,9 @@
 %%% names work side by side on the one engine of the VM.
 -module(dev_websocket).
 -implements(<<"websocket@1.0">>).
+-specification("dev_websocket.md").
 -export([info/0, info/1, cast/2]).
--export([start/1, stop/0, config/0, stats/0]).
+-export([start/1, stop/0, config/0, stats/0, hint/1]).
 -export([info/3, cast/3, stats/3]).
 -export([init/3, compute/3, normalize/3, snapshot/3]).
 -export([start/3, step/3, response/3]).
@@ -103,6 +113,12 @@ config() ->
 -spec stats() -> map() | {error, term()}.
 stats() ->
     dev_websocket_engine:stats().
+
+%% @doc Look at the cache for a process that may have a new slot. Costs next to nothing,
+%% never raises, and publishes only slots that the cache holds.
+-spec hint(term()) -> ok.
+hint(Process) ->
+    dev_websocket_hint:give(Process).
 
 %% @doc Make a process the listener: see `listen/2'.
 -spec listen(pid()) -> ok | {error, term()}.
@@ -201,11 +217,11 @@ stats(_Base, _Request, Opts) ->
 init(Base, _Request, _Opts) ->
     {ok, Base}.
 
-%% @doc A slot of a process that has the device in its stack, as the last: what the
-%% devices before it have computed is published, and goes on unchanged.
+%% @doc A slot of a process that has the device in its stack is being computed: a hint.
+%% The state goes through unchanged.
 -spec compute(map(), map(), map()) -> term().
-compute(Base, Request, Opts) ->
-    _ = dev_websocket_result:executed(Base, Request, Opts),
+compute(Base, _Request, Opts) ->
+    _ = dev_websocket_hint:of_state(Base, Opts),
     {ok, Base}.
 
 %% @doc The state of a process comes back from the cache.
@@ -218,31 +234,31 @@ normalize(Base, _Request, _Opts) ->
 snapshot(_Base, _Request, _Opts) ->
     {ok, #{}}.
 
-%% @doc The hook `start': open the listener with the node's own options. What a
-%% request says does not count.
+%% @doc The hook `start': open the listener with the node's own options. A call over HTTP
+%% changes nothing.
 -spec start(map(), map(), map()) -> term().
 start(_Base, Request, Opts) ->
-    _ = try dev_websocket_origin:is_caller(Request) orelse dev_websocket_engine:apply_options(Opts)
+    _ = try dev_websocket_engine:start_hook(Opts)
     catch _:_ -> ok
     end,
     {ok, Request}.
 
-%% @doc The hook `step': each slot of each process of the node is published. It is
-%% called for every step of the node, and most are rejected by their shape.
+%% @doc The hook `step' of earlier versions. It costs the node more than all else that the
+%% device does, and results do not need it: remove it from the option `on'.
 -spec step(map(), map(), map()) -> term().
-step(Base, Request, Opts) ->
-    _ = dev_websocket_result:stepped(Base, Request, Opts),
+step(_Base, Request, _Opts) ->
+    ok = dev_websocket_hint:of_step(),
     {ok, Request}.
 
-%% @doc The hook `response': the result that a request asked for is published.
+%% @doc The hook `response': an answer of the node about a process is a hint.
 -spec response(map(), map(), map()) -> term().
-response(Base, Request, Opts) ->
-    _ = dev_websocket_result:responded(Base, Request, Opts),
+response(_Base, Request, Opts) ->
+    _ = dev_websocket_hint:of_response(Request, Opts),
     {ok, Request}.
 
 %%% Private functions.
 
-%% @doc Take the node's options, if no node's were taken yet. Never raises.
+%% @doc Take the node's options, unless some were taken before. Never raises.
 adopt(Opts) ->
     try dev_websocket_engine:adopt(Opts)
     catch _:_ -> ok
@@ -256,17 +272,18 @@ json(Keys, Document) ->
     }.
 
 unavailable(Reason) ->
-    {error, #{
-        <<"status">> => 503,
-        <<"content-type">> => <<"text/plain">>,
-        <<"body">> => iolist_to_binary(io_lib:format("the WebSocket server is not running: ~0tp", [Reason]))
-    }}.
+    {error, #{<<"status">> => 503, <<"content-type">> => <<"text/plain">>, <<"body">> => iolist_to_binary(why(Reason))}}.
+
+why({engine_version, #{device := Device, engine := Engine}}) ->
+    io_lib:format("the WebSocket engine has interface ~b, the device ~b: the node must be restarted", [Engine, Device]);
+why(Reason) ->
+    io_lib:format("the WebSocket server is not running: ~0tp", [Reason]).
 
 %% @doc Boot the engine. A device whose `on_load' fails cannot be called at all,
 %% so this succeeds whatever happens; where the helper modules come later than
 %% this one, the first call boots.
 on_load() ->
-    try dev_websocket_engine:boot()
+    try dev_websocket_engine:load()
     catch _:_ -> ok
     end,
     ok.

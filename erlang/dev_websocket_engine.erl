@@ -1,14 +1,18 @@
-%%% @doc The engine as the rest of the device sees it: where it is found, how it
-%%% is started, and who waits for its answers.
+%%% @doc The interface to the engine: it finds the engine, starts and stops it, and
+%%% waits for its answers.
 %%%
 %%% Starting and stopping take time, and no native function may. So those return
 %%% at once and send `{Ref, Result}' later; a process of its own waits for that,
 %%% and an answer after the deadline cannot end up in somebody's mailbox.
+%%%
+%%% An engine of another version (`dev_websocket_version') is asked for nothing: each call
+%%% returns `engine_version'. Casts alone go to it, as far as it knows them, because their
+%%% answer is always the same.
 -module(dev_websocket_engine).
--export([boot/0, resume/0, start/1, stop/0]).
+-export([load/0, boot/0, boot_later/0, resume/0, start/1, stop/0]).
 -export([cast/1, publish/2, publish_json/2, has_audience/0, count_dropped/1]).
 -export([describe/0, info/0, config/0, stats/0]).
--export([adopt/1, apply_options/1]).
+-export([adopt/1, start_hook/1]).
 -export([listen/2, unlisten/1, send/2]).
 -export([connection/1, connections/1, disconnect/1]).
 
@@ -21,14 +25,40 @@
 %% Set when the search for the engine came to nothing, so that casts do not
 %% search again.
 -define(MISSING, {hb_websocket_nif, missing}).
-%% Set when the options of a node have been taken.
--define(ADOPTED, {hb_websocket_nif, adopted}).
+%% The settings that the options of a node gave, once they have been taken.
+-define(NODE, {hb_websocket_nif, node_settings}).
+%% How long a node that is starting has to say its options before the defaults count.
+-define(PATIENCE, 5000).
 %% Set when the engine has been told to start or to stop. The engine outlives an
 %% `init:restart/0', and this does not.
 -define(TOLD, {hb_websocket_nif, told}).
 
-%% @doc Start the engine with the settings of the environment, if it was never
-%% started or stopped in this VM. Otherwise this says how it is.
+%% @doc Start the engine when the device is loaded. On a node whose options are not known
+%% yet it waits a little for them, so that it never listens where the node does not want it.
+-spec load() -> ok | {error, term()}.
+load() ->
+    case persistent_term:get(?NODE, unknown) =:= unknown andalso dev_websocket_node:is_present() of
+        false ->
+            boot();
+        true ->
+            case dev_websocket_node:running_node() of
+                {ok, Opts} ->
+                    apply_options(Opts);
+                none ->
+                    _ = spawn(?MODULE, boot_later, []),
+                    ok = dev_websocket_sup:ensure()
+            end
+    end.
+
+%% @doc Start the engine if nothing else has, once the time for that is over.
+-spec boot_later() -> ok | {error, term()}.
+boot_later() ->
+    receive
+    after ?PATIENCE -> boot()
+    end.
+
+%% @doc Start the engine with the settings that are known, if it was never started or
+%% stopped in this VM. Otherwise this says how it is.
 -spec boot() -> ok | {error, term()}.
 boot() ->
     with_engine(fun() ->
@@ -36,12 +66,11 @@ boot() ->
             {ok, _, _} ->
                 ok;
             {error, not_started} ->
-                Settings = dev_websocket_settings:of_environment(),
                 _ = hb_websocket_nif:register_collector(),
-                log_failure(command(fun(Ref) -> hb_websocket_nif:boot(Ref, Settings) end));
+                log_failure(command(fun(Ref) -> hb_websocket_nif:boot(Ref, known_settings(#{})) end));
             {error, Reason} ->
-                case Reason =:= stopped andalso not persistent_term:get(?TOLD, false) of
-                    %% That was before the node started anew.
+                case is_for_an_operator(Reason) andalso not persistent_term:get(?TOLD, false) of
+                    %% That was before the node started anew, maybe with other settings.
                     true -> start(#{});
                     false -> {error, Reason}
                 end
@@ -51,23 +80,26 @@ boot() ->
 %% @doc Boot the engine, or start it again after a stop.
 -spec resume() -> ok | {error, term()}.
 resume() ->
-    case boot() of
+    case load() of
         {error, stopped} -> start(#{});
         Booted -> Booted
     end.
 
-%% @doc Start the engine, or give a running one new settings.
+%% @doc Start the engine, or give a running one new settings. Settings of a node survive
+%% stops and failures.
 -spec start(term()) -> ok | {error, term()}.
 start(Given) ->
     with_engine(fun() ->
-        Base =
+        Settings =
             case hb_websocket_nif:info() of
-                {ok, _, _} -> hb_websocket_nif:settings();
-                {error, _} -> dev_websocket_settings:of_environment()
+                {ok, _, _} -> dev_websocket_settings:merge(hb_websocket_nif:settings(), Given);
+                {error, _} when is_map(Given) -> known_settings(Given);
+                {error, _} -> Given
             end,
-        Settings = dev_websocket_settings:merge(Base, Given),
         _ = hb_websocket_nif:register_collector(),
-        log_failure(command(fun(Ref) -> hb_websocket_nif:start(Ref, Settings) end))
+        Started = log_failure(command(fun(Ref) -> hb_websocket_nif:start(Ref, Settings) end)),
+        ok = dev_websocket_tails:reload(),
+        Started
     end).
 
 %% @doc Stop the engine.
@@ -120,28 +152,33 @@ count_dropped(Reason) ->
     end,
     ok.
 
-%% @doc Take the settings of a node's options, once in a VM: the first node that
-%% calls the device decides.
+%% @doc Take the settings of a node's options, once in a VM: the first node that calls
+%% the device decides. They are the node's own, whatever the caller's are.
 -spec adopt(term()) -> ok | {error, term()}.
 adopt(Opts) ->
-    case persistent_term:get(?ADOPTED, false) of
-        true -> ok;
-        false -> apply_options(Opts)
+    case persistent_term:get(?NODE, unknown) of
+        unknown ->
+            case dev_websocket_node:own_options(Opts) of
+                {node, Own} ->
+                    apply_options(Own);
+                {unknown, _} ->
+                    case dev_websocket_node:running_node() of
+                        {ok, Own} -> apply_options(Own);
+                        none -> apply_options(Opts)
+                    end
+            end;
+        _ ->
+            ok
     end.
 
-%% @doc Take the settings of a node's options.
--spec apply_options(term()) -> ok | {error, term()}.
-apply_options(Opts) ->
-    with_engine(fun() ->
-        persistent_term:put(?ADOPTED, true),
-        %% A node starts its metrics before its devices are called, but may load them earlier.
-        _ = hb_websocket_nif:register_collector(),
-        Settings = dev_websocket_settings:of_node(Opts),
-        case map_size(Settings) of
-            0 -> boot();
-            _ -> start(Settings)
-        end
-    end).
+%% @doc A node starts, with these options. A call of the hook's key by anybody else comes
+%% through a server of the node, and says nothing new.
+-spec start_hook(term()) -> ok | {error, term()}.
+start_hook(Opts) ->
+    case dev_websocket_node:own_options(Opts) of
+        {node, _} -> adopt(Opts);
+        {unknown, _} -> apply_options(Opts)
+    end.
 
 %% @doc What a client needs to know, as terms and as a JSON document.
 -spec describe() -> {ok, map(), binary()} | {error, term()}.
@@ -180,11 +217,11 @@ unlisten(Listener) ->
 %% @doc Send to one connection. Never raises.
 -spec send(term(), term()) -> ok | {error, term()}.
 send(Connection, Payload) ->
-    try hb_websocket_nif:send(Connection, Payload) of
+    try dev_websocket_version:fits() andalso hb_websocket_nif:send(Connection, Payload) of
         large -> hb_websocket_nif:send_large(Connection, Payload);
+        false -> with_engine(fun() -> hb_websocket_nif:send_large(Connection, Payload) end);
         Sent -> Sent
     catch
-        error:undef -> with_engine(fun() -> hb_websocket_nif:send_large(Connection, Payload) end);
         _:_ -> {error, fault}
     end.
 
@@ -269,13 +306,61 @@ booted(Ask) ->
         end
     end).
 
+apply_options(Opts) ->
+    with_engine(fun() ->
+        %% A node starts its metrics before its devices are called, but may load them earlier.
+        _ = hb_websocket_nif:register_collector(),
+        Settings = dev_websocket_settings:of_node(Opts),
+        persistent_term:put(?NODE, Settings),
+        ok = dev_websocket_tails:use_options(Opts),
+        case map_size(Settings) of
+            0 -> boot();
+            _ -> start_or_shut(Settings)
+        end
+    end).
+
+%% @doc Take a node's settings. One that does not fit may be to keep somebody out, so a
+%% server that runs with other settings, or is about to, is closed.
+start_or_shut(Settings) ->
+    case hb_websocket_nif:validate(Settings) of
+        ok ->
+            start(Settings);
+        Misfit ->
+            case command(fun(Ref) -> hb_websocket_nif:shut(Ref, known_settings(#{})) end) of
+                ok -> Misfit;
+                Error -> Error
+            end
+    end.
+
+%% @doc Whether the server is closed until somebody says otherwise.
+is_for_an_operator(stopped) -> true;
+is_for_an_operator({settings, _}) -> true;
+is_for_an_operator(_) -> false.
+
+%% @doc Given settings and, weaker, those of the node and of the environment.
+known_settings(Given) ->
+    Stronger =
+        case persistent_term:get(?NODE, unknown) of
+            Node when is_map(Node) -> dev_websocket_settings:merge(Node, Given);
+            unknown -> dev_websocket_settings:merge(#{}, Given)
+        end,
+    dev_websocket_settings:with_environment(Stronger).
+
 with_engine(Call) ->
-    case find() of
+    case usable() of
         ok ->
             ok = dev_websocket_log:attend(),
+            ok = dev_websocket_sup:ensure(),
             Call();
         {error, Reason} ->
             {error, Reason}
+    end.
+
+%% @doc Find the engine, and see whether this device is made for it.
+usable() ->
+    case find() of
+        ok -> dev_websocket_version:check();
+        {error, Reason} -> {error, Reason}
     end.
 
 %% @doc Find the engine: already loaded, else among the resources of the archive
@@ -296,16 +381,22 @@ find() ->
     end.
 
 %% @doc Newer nodes unpack a device's resources into a folder of its own. The name
-%% of this module is not its own there, and it is the one to ask with.
+%% of this module is not its own there, and it is the one to ask with. The module that
+%% knows the folder has had two names.
 load_from_archive() ->
-    try hb_device_archive:implementation_dir(?MODULE) of
-        Dir ->
-            File = filename:join([Dir, "ebin", "hb_websocket_nif"]),
-            filelib:is_regular(File ++ ".beam") andalso
-                element(1, code:load_abs(File)) =:= module
-    catch
-        _:_ -> false
-    end.
+    lists:any(
+        fun(Archive) ->
+            try Archive:implementation_dir(?MODULE) of
+                Dir ->
+                    File = filename:join([Dir, "ebin", "hb_websocket_nif"]),
+                    filelib:is_regular(File ++ ".beam") andalso
+                        element(1, code:load_abs(File)) =:= module
+            catch
+                _:_ -> false
+            end
+        end,
+        [hb_device_archive, hb_ao_device]
+    ).
 
 load_from_path() ->
     element(1, code:ensure_loaded(hb_websocket_nif)) =:= module.
@@ -346,7 +437,7 @@ log_failure({error, {Kind, _} = Reason} = Error) when Kind =:= listen; Kind =:= 
             dev_websocket_log:log(error, Event, "The WebSocket server stays at ~ts: ~ts.", [Uri, Text]);
         {error, _} ->
             dev_websocket_log:log(
-                error,
+                failure_level(),
                 Event,
                 "The WebSocket server is not running: ~ts. start/1 of the device tries again.",
                 [Text]
@@ -358,6 +449,13 @@ log_failure({error, timeout} = Error) ->
     Error;
 log_failure(Other) ->
     Other.
+
+%% @doc As long as a node has not said its options, the default address means little.
+failure_level() ->
+    case persistent_term:get(?NODE, unknown) =:= unknown andalso dev_websocket_node:is_present() of
+        true -> notice;
+        false -> error
+    end.
 
 failure({listen, #{address := Address, reason := Reason}}) when is_atom(Reason) ->
     {

@@ -14,8 +14,12 @@
 %%% domains but its own. Levels go by the module `dev_websocket', whatever the
 %%% modules are called on this node.
 -module(dev_websocket_log).
--export([attend/0, log/4]).
+-export([attend/0, log/4, none_yet/0, some/5]).
 -export([init/0, read/0]).
+
+%% Lines of one kind in so many milliseconds.
+-define(MAX_LINES, 10).
+-define(PERIOD, 5000).
 
 %% @doc See to it that somebody reads what the engine tells. Never raises.
 -spec attend() -> ok.
@@ -30,12 +34,25 @@ attend() ->
 %% @doc Log a line of the device itself, also when nothing is there to log it yet.
 -spec log(logger:level(), map(), string(), [term()]) -> ok.
 log(Level, Event, Format, Arguments) ->
-    try
-        Application = hb_websocket_nif:application(),
-        logger:log(Level, Format, Arguments, Event#{application => Application, mfa => {Application, start, 1}})
-    catch
-        _:_ -> ok
+    try logger:log(Level, Format, Arguments, maps:merge(Event, application()))
+    catch _:_ -> ok
     end.
+
+%% @doc The account of `some/5' before its first line.
+-spec none_yet() -> {integer(), non_neg_integer()}.
+none_yet() -> {erlang:monotonic_time(millisecond), 0}.
+
+%% @doc Log a line that may come often: ten in five seconds, as the engine does. The account
+%% of the lines is the caller's to keep.
+-spec some({integer(), non_neg_integer()}, logger:level(), map(), string(), [term()]) -> {integer(), non_neg_integer()}.
+some({Since, Count}, Level, Event, Format, Arguments) ->
+    Now = erlang:monotonic_time(millisecond),
+    {Begun, Written} = case Now - Since > ?PERIOD of
+        true -> {Now, 0};
+        false -> {Since, Count}
+    end,
+    _ = Written < ?MAX_LINES andalso log(Level, Event, Format, Arguments),
+    {Begun, Written + 1}.
 
 %%% The reader.
 
@@ -64,6 +81,14 @@ read() ->
     wait().
 
 %%% Private functions.
+
+%% @doc The engine knows it, unless it is of another version.
+application() ->
+    try hb_websocket_nif:application() of
+        Application -> #{application => Application, mfa => {Application, start, 1}}
+    catch
+        error:undef -> #{}
+    end.
 
 wait() ->
     proc_lib:hibernate(?MODULE, read, []).

@@ -100,7 +100,7 @@ body_origin(Request, Signers, Origin, Opts) ->
 
 send_message(Request, Signers, Origin, Opts) ->
     {Covered, Signed} = covered(Request, Signers, Origin, Opts),
-    Message = without_empty_body(maps:without(dev_websocket_origin:transport_keys(), Covered)),
+    Message = without_empty_body(maps:without(transport_keys(), Covered)),
     case map_size(maps:remove(<<"commitments">>, Message)) of
         0 ->
             _ = dev_websocket_engine:count_dropped(malformed),
@@ -178,3 +178,15 @@ escape($") -> <<"\\\"">>;
 escape($\\) -> <<"\\\\">>;
 escape(Character) when Character < 32 -> <<" ">>;
 escape(Character) -> <<Character>>.
+
+%% @doc Keys of a request that tell how it came, not what it says.
+transport_keys() ->
+    [
+        <<"accept">>, <<"accept-bundle">>, <<"accept-codec">>, <<"accept-encoding">>, <<"accept-language">>,
+        <<"authorization">>, <<"cache-control">>, <<"codec-device">>, <<"connection">>, <<"content-digest">>,
+        <<"content-encoding">>, <<"content-length">>, <<"content-type">>, <<"cookie">>, <<"device">>, <<"dnt">>,
+        <<"expect">>, <<"forwarded">>, <<"host">>, <<"if-match">>, <<"if-modified-since">>, <<"if-none-match">>,
+        <<"keep-alive">>, <<"method">>, <<"origin">>, <<"path">>, <<"pragma">>, <<"priority">>, <<"proxy-authorization">>,
+        <<"referer">>, <<"require-codec">>, <<"signature">>, <<"signature-input">>, <<"te">>, <<"transfer-encoding">>,
+        <<"upgrade">>, <<"upgrade-insecure-requests">>, <<"user-agent">>, <<"via">>
+    ].

@@ -2,29 +2,30 @@
 %%% the node message holds (`websocket_port'), the OS environment
 %%% (`DEV_WEBSOCKET_PORT'), the application environment (`port'), the defaults.
 %%%
-%%% Names, kinds and ranges are the engine's: this module asks it for them. A bad
-%%% value in an environment must not keep a node from starting, nor may it go
-%%% unnoticed or take its neighbours with it: it is named in the log and skipped,
-%%% so that the next weaker source counts. A bad value given to `start/1' is an
+%%% Names, kinds and ranges are the engine's: this module asks it for them. A value
+%%% in an environment that does not fit goes nowhere unnoticed. Of a setting that
+%%% protects it is handed on as it is, so that the engine refuses to open: its default
+%%% may let in what somebody wanted to keep out. Of another it is named in the log and
+%%% skipped, and the next weaker source counts. A bad value given to `start/1' is an
 %%% error, because there is somebody to read it.
 -module(dev_websocket_settings).
--export([of_environment/0, of_node/1, merge/2]).
+-export([with_environment/1, of_node/1, merge/2]).
 
 -define(PREFIX, "DEV_WEBSOCKET_").
 %% Characters of a value that are shown in the log.
 -define(MAX_SHOWN, 100).
 
-%% @doc The settings that the environments give.
--spec of_environment() -> map().
-of_environment() ->
+%% @doc Put given settings over those of the environments. Settings that protect are there
+%% also with values that do not fit, which `boot' and `start' of the engine refuse.
+-spec with_environment(map()) -> map().
+with_environment(Stronger) ->
     Names = names(),
-    Os = os_environment(),
-    Application = application_environment(),
-    log_unknown([Variable || {Variable, Name, _} <- Os, not lists:member(Name, Names)]),
-    log_unknown([Source || {Source, Name, _} <- Application, not lists:member(Name, Names)]),
-    maps:merge(valid(Application, Names), valid(Os, Names)).
+    Given = os_environment() ++ application_environment(),
+    log_unknown([Source || {Source, Name, _} <- Given, not lists:member(Name, Names)]),
+    usable(Given, Names, Stronger).
 
-%% @doc The settings that a node's options give: `websocket_port' and the like.
+%% @doc The settings that a node's options give: `websocket_port' and the like, with
+%% bad values as `with_environment/1' has them.
 -spec of_node(term()) -> map().
 of_node(Opts) ->
     Names = names(),
@@ -36,7 +37,7 @@ of_node(Opts) ->
         Value <- [dev_websocket_node:option(Option, undefined, Opts)],
         Value =/= undefined
     ],
-    valid(Given, Names).
+    usable(Given, Names, #{}).
 
 %% @doc Put given settings over others. Names may be atoms or binaries.
 -spec merge(map(), term()) -> term().
@@ -68,11 +69,21 @@ os_environment() ->
 
 application_environment() ->
     Application = hb_websocket_nif:application(),
+    ok = load(Application),
     [
         {io_lib:format("~ts of the application environment", [Name]), Name, Value}
      ||
         {Name, Value} <- application:get_all_env(Application)
     ].
+
+%% @doc The device may be called before anybody has loaded the application, which
+%% starts nothing; without it nobody sees what the system's configuration says. Early
+%% in the boot of a node there is no controller yet to ask.
+load(Application) ->
+    _ = try application:load(Application)
+    catch exit:_ -> ok
+    end,
+    ok.
 
 %% @doc The setting of that name; a variable of another name makes no atom.
 setting_name(Text) ->
@@ -80,26 +91,47 @@ setting_name(Text) ->
     catch error:_ -> Text
     end.
 
-valid(Sources, Names) ->
-    maps:from_list([
-        {Name, Value}
-     ||
-        {Source, Name, Value} <- Sources, lists:member(Name, Names), is_valid(Source, Name, Value)
-    ]).
+%% @doc The values that count, of sources from the strongest to the weakest, after
+%% settings that are stronger than all of them.
+usable(Given, Names, Stronger) ->
+    Protective = hb_websocket_nif:protective(),
+    lists:foldl(
+        fun({Source, Name, Value}, Settings) ->
+            IsWanted = lists:member(Name, Names) andalso not is_map_key(Name, Settings),
+            case IsWanted andalso check(Source, Name, Value, lists:member(Name, Protective)) of
+                true -> Settings#{Name => Value};
+                false -> Settings
+            end
+        end,
+        Stronger,
+        Given
+    ).
 
-is_valid(Source, Name, Value) ->
+%% @doc Whether a value counts. One that does not fit is logged.
+check(Source, Name, Value, IsProtective) ->
     case hb_websocket_nif:validate(#{Name => Value}) of
         ok ->
             true;
         {error, {invalid_setting, _, Expected}} ->
-            dev_websocket_log:log(
-                error,
-                #{event => ignored_setting, setting => Name},
-                "~ts is ignored: it is ~ts, but must be ~ts.",
-                [Source, io_lib:format("~0tp", [Value], [{chars_limit, ?MAX_SHOWN}]), Expected]
-            ),
-            false
+            Shown = io_lib:format("~0tp", [Value], [{chars_limit, ?MAX_SHOWN}]),
+            log_misfit(Source, Name, Shown, Expected, IsProtective),
+            IsProtective
     end.
+
+log_misfit(Source, Name, Shown, Expected, true) ->
+    dev_websocket_log:log(
+        error,
+        #{event => refused_setting, setting => Name},
+        "The WebSocket server stays closed until ~ts is corrected: it is ~ts, but must be ~ts.",
+        [Source, Shown, Expected]
+    );
+log_misfit(Source, Name, Shown, Expected, false) ->
+    dev_websocket_log:log(
+        error,
+        #{event => ignored_setting, setting => Name},
+        "~ts is ignored: it is ~ts, but must be ~ts.",
+        [Source, Shown, Expected]
+    ).
 
 log_unknown(Sources) ->
     lists:foreach(

@@ -11,18 +11,18 @@
 %%% Calls that take a `Ref' return `ok' at once and send `{Ref, Result}' to the
 %%% caller later; `dev_websocket_engine' is who waits for that.
 -module(hb_websocket_nif).
--export([boot/2, start/2, stop/1]).
+-export([boot/2, start/2, stop/1, shut/2]).
 -export([cast/1, cast_large/1, publish/2, publish_large/2, publish_json/2]).
 -export([wants_slot/2, publish_slot/3, publish_slot_large/3]).
 -export([slot_mark/1, set_slot_mark/2, publish_slot/5, publish_slot_large/5, publish_slot_gap/4]).
--export([interest/1, watch_interest/0, count_result/1, set_tails/2]).
+-export([interest/1, watch_interest/0, count_result/1, set_tails/3]).
 -export([has_audience/0, count_dropped/1]).
--export([describe/0, info/0, settings/0, stats/0, validate/1]).
+-export([describe/0, info/0, settings/0, protective/0, stats/0, validate/1]).
 -export([listen/1, unlisten/1, acknowledge/1, send/2, send_large/2]).
 -export([connection/2, connections/3, disconnect/1]).
 -export([read_log/0, acknowledge_log/0, is_log_read/0]).
 -export([metrics/0, register_collector/0, collect_mf/2, deregister_cleanup/1]).
--export([load/0, application/0]).
+-export([load/0, application/0, interface/0]).
 
 -on_load(on_load/0).
 
@@ -42,6 +42,11 @@ start(_Ref, _Settings) -> not_loaded().
 %% @doc Stop the server.
 -spec stop(term()) -> ok | {error, term()}.
 stop(_Ref) -> not_loaded().
+
+%% @doc Close the server, because these settings have values that do not fit. It says
+%% so until it is started.
+-spec shut(term(), term()) -> ok | {error, term()}.
+shut(_Ref, _Settings) -> not_loaded().
 
 %% @doc Publish a message. `large' means that nothing is decided yet: the message
 %% takes longer than a scheduler thread should be busy, `cast_large/1' has time.
@@ -118,7 +123,7 @@ publish_slot_gap(_Process, _From, _To, _Reason) -> not_loaded().
 -spec interest(term()) -> {ok, [binary()], non_neg_integer(), boolean()} | {error, term()}.
 interest(_Max) -> not_loaded().
 
-%% @doc Make the caller the watcher: it gets `{dev_websocket_interest, changed}' for
+%% @doc Make the caller the watcher: it gets `{websocket_interest, changed}' for
 %% the next change, and after each `interest/1' for the first one.
 -spec watch_interest() -> ok | {error, term()}.
 watch_interest() -> not_loaded().
@@ -128,9 +133,10 @@ watch_interest() -> not_loaded().
 -spec count_result(term()) -> ok | {error, term()}.
 count_result(_Name) -> not_loaded().
 
-%% @doc Show how many processes are followed, and how many wait for it.
--spec set_tails(term(), term()) -> ok | {error, term()}.
-set_tails(_Tails, _Waiting) -> not_loaded().
+%% @doc Show how many processes are followed, how many of them wait for a reader, and where
+%% results come from: `cache', `no_local_store' or `no_node'.
+-spec set_tails(term(), term(), term()) -> ok | {error, term()}.
+set_tails(_Tails, _Waiting, _Source) -> not_loaded().
 
 %% @doc Say whether anybody could receive a message. Nothing is counted.
 -spec has_audience() -> boolean() | {error, term()}.
@@ -152,6 +158,11 @@ describe() -> not_loaded().
 %% @doc Every setting with its present value, or its default without a server.
 -spec settings() -> #{atom() => term()} | {error, term()}.
 settings() -> not_loaded().
+
+%% @doc The settings that protect: one of these with a value that does not fit keeps
+%% the server closed.
+-spec protective() -> [atom()] | {error, term()}.
+protective() -> not_loaded().
 
 %% @doc Every count by its name.
 -spec stats() -> #{binary() => non_neg_integer()} | {error, term()}.
@@ -240,6 +251,10 @@ connections(_Ref, _After, _Limit) -> not_loaded().
 %% @doc End a connection.
 -spec disconnect(term()) -> ok | {error, term()}.
 disconnect(_Connection) -> not_loaded().
+
+%% @doc The version of the native functions. A device of another version must not use them.
+-spec interface() -> pos_integer() | {error, term()}.
+interface() -> not_loaded().
 
 %% @doc The application that this module belongs to, for its environment.
 -spec application() -> atom().

@@ -25,7 +25,10 @@ device_test_() ->
         settings_may_be_named_by_binaries,
         config_tells_every_setting,
         stronger_sources_win,
-        a_bad_value_in_an_environment_is_logged_and_skipped
+        a_bad_value_in_an_environment_is_logged_and_skipped,
+        a_bad_value_of_a_setting_that_protects_keeps_the_server_closed,
+        every_bad_setting_is_named_at_once_and_a_right_one_of_a_stronger_source_counts,
+        a_server_that_runs_can_be_closed_for_its_settings
     ]).
 
 -compile([export_all, nowarn_export_all]).
@@ -318,28 +321,100 @@ a_bad_value_in_an_environment_is_logged_and_skipped() ->
     ok = dev_websocket:stop(),
     with_environment(
         [
-            {"DEV_WEBSOCKET_MAX_TOPICS_PER_MESSAGE", "many"},
+            {"DEV_WEBSOCKET_SHARDS", "many"},
             {"DEV_WEBSOCKET_MAX_INBOUND_RATE", "9"},
             {"DEV_WEBSOCKET_NO_SUCH_SETTING", "1"},
             {"DEV_WEBSOCKET_COMMITMENTS", ""}
         ],
-        [{max_topics_per_message, 3}, {pending_bytes, 1}, {no_such_key, 1}],
+        [{shards, 2}, {public_host, "node.example:443"}, {max_inbound_rate, many}, {no_such_key, 1}],
         fun() ->
             Lines = logged(fun() -> ?assertEqual(ok, dev_websocket:start(#{})) end),
             ?assertMatch(
-                #{max_topics_per_message := 3, max_inbound_rate := 9, pending_bytes := 1048576, commitments := false},
+                #{shards := 2, max_inbound_rate := 9, public_host := <<>>, commitments := false},
                 dev_websocket:config()
             ),
             Names = [
-                <<"DEV_WEBSOCKET_MAX_TOPICS_PER_MESSAGE is ignored: it is \"many\", but must be ">>,
+                <<"DEV_WEBSOCKET_SHARDS is ignored: it is \"many\", but must be ">>,
                 <<"DEV_WEBSOCKET_NO_SUCH_SETTING is ignored: there is no such ">>,
                 <<"no_such_key of the application environment is ignored">>,
-                <<"pending_bytes of the application environment is ignored: it is 1, but must be ">>
+                <<"public_host of the application environment is ignored: it is \"node.example:443\", but must be ">>
             ],
             [?assertMatch([_], [Line || Line <- Lines, string:prefix(Line, Name) =/= nomatch]) || Name <- Names],
             ?assertEqual(length(Names), length(Lines))
         end
     ).
+
+a_bad_value_of_a_setting_that_protects_keeps_the_server_closed() ->
+    %% A weaker source has a host that fits, and it does not count.
+    {ok, {127, 0, 0, 1}} = application:get_env(dev_websocket, host),
+    lists:foreach(
+        fun({Name, Value, Right}) ->
+            ok = dev_websocket:stop(),
+            Variable = "DEV_WEBSOCKET_" ++ string:uppercase(atom_to_list(Name)),
+            with_environment([{Variable, Value}], [], fun() ->
+                [Line] = logged(fun() -> ?assertMatch({error, {invalid_setting, Name, _}}, dev_websocket:start(#{})) end),
+                ?assertEqual(
+                    [<<"The WebSocket server stays closed until ">>, list_to_binary(Variable)],
+                    [binary:part(Line, 0, 40), binary:part(Line, 40, length(Variable))]
+                ),
+                {error, {settings, Misfits}} = dev_websocket:info(),
+                ?assertEqual([Name], maps:keys(Misfits)),
+                ?assertEqual({ok, <<"OK">>}, dev_websocket:cast(#{<<"topic">> => <<"t">>}, #{})),
+                ?assertMatch({error, #{<<"status">> := 503}}, dev_websocket:info(#{}, #{}, #{})),
+                %% What is right for another setting does not open it.
+                ?assertMatch({error, {invalid_setting, Name, _}}, quietly(fun() -> dev_websocket:start(#{max_last => 5}) end)),
+                ?assertEqual({error, {settings, Misfits}}, dev_websocket:info()),
+                ?assertEqual(ok, quietly(fun() -> dev_websocket:start(#{Name => Right}) end)),
+                ?assertMatch({ok, #{uri := _}}, dev_websocket:info())
+            end)
+        end,
+        [
+            {host, "127.0.01", "127.0.0.1"},
+            {host, "127.0.0.1:80", "[::1]"},
+            {host, "*", {127, 0, 0, 1}},
+            {port, "http", 0},
+            {origins, "app.example", "https://app.example"},
+            {origins, "https://app.example:443", ["https://app.example"]},
+            {origins, ",", []},
+            {endpoints, "infos", [info]},
+            {max_connections_per_ip, "ten", 10},
+            {max_connections, "0", 1},
+            {pending_bytes, "1", 1024},
+            {history_bytes, "-1", 0},
+            {handshake_timeout, "5 s", 5000}
+        ]
+    ).
+
+every_bad_setting_is_named_at_once_and_a_right_one_of_a_stronger_source_counts() ->
+    ok = dev_websocket:stop(),
+    with_environment(
+        [{"DEV_WEBSOCKET_MAX_CONNECTIONS", "none"}, {"DEV_WEBSOCKET_MAX_LAST", "7"}],
+        [{origins, "app.example"}, {max_last, many}, {max_inbound_rate, fast}],
+        fun() ->
+            Lines = logged(fun() -> ?assertMatch({error, {invalid_setting, _, _}}, dev_websocket:start(#{})) end),
+            ?assertEqual(3, length(Lines)),
+            {error, {settings, Misfits}} = dev_websocket:info(),
+            ?assertEqual([max_connections, max_inbound_rate, origins], lists:sort(maps:keys(Misfits)))
+        end
+    ),
+    ?assertEqual(ok, dev_websocket:start(#{})).
+
+a_server_that_runs_can_be_closed_for_its_settings() ->
+    Client = fresh_server:client("topic=t"),
+    Shut = fun(Settings) ->
+        Ref = make_ref(),
+        case hb_websocket_nif:shut(Ref, Settings) of
+            ok -> receive {Ref, Answer} -> Answer after 20000 -> error(no_answer) end;
+            Error -> Error
+        end
+    end,
+    [?assertMatch({error, {bad_argument, _}}, Shut(Right)) || Right <- [#{}, #{port => 0}, #{no_such => 1}, garbage]],
+    ?assert(ws_client:is_open(Client)),
+    ?assertEqual(ok, Shut(#{host => "127.0.01", port => 0})),
+    ?assertMatch({close, 1001, _}, ws_client:recv(Client)),
+    ?assertMatch({error, {settings, #{host := _}}}, dev_websocket:info()),
+    ?assertEqual(ok, dev_websocket:start(#{})),
+    ?assertMatch({ok, _}, dev_websocket:info()).
 
 %%% What the tests are made of.
 
@@ -375,6 +450,13 @@ logged(Run) ->
     after
         ok = logger:set_handler_config(default, level, all),
         ok = logger:remove_handler(?MODULE)
+    end.
+
+%% @doc Run with the log off.
+quietly(Run) ->
+    ok = logger:set_handler_config(default, level, none),
+    try Run()
+    after ok = logger:set_handler_config(default, level, all)
     end.
 
 %% @doc The handler; it runs in the process that logs.

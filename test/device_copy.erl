@@ -1,6 +1,6 @@
 %%% @doc The device's modules under generated names, as newer nodes load them.
 -module(device_copy).
--export([group/0, forms/1, modules/0, package/1, parse_transform/2]).
+-export([group/0, forms/1, modules/0, modules/1, package/1, parse_transform/2]).
 
 -define(ROOT, "_hb_device_websocket_1_0_").
 
@@ -19,8 +19,17 @@ forms(Module) ->
 %% @doc Copies of them, the root first: module, file and beam of each.
 -spec modules() -> [{module(), string(), binary()}].
 modules() ->
+    modules(fun(_Module, Forms) -> Forms end).
+
+%% @doc Copies of a device that differs.
+-spec modules(fun((module(), [term()]) -> [term()])) -> [{module(), string(), binary()}].
+modules(Change) ->
     Group = group(),
-    [loadable(compile:forms(renamed(forms(Module), names(Group, "copy")), [debug_info])) || Module <- Group].
+    [
+        loadable(compile:forms(renamed(Change(Module, forms(Module)), names(Group, "copy")), [debug_info]))
+     ||
+        Module <- Group
+    ].
 
 %% @doc What a packager makes of a folder: the modules, compiled from their sources
 %% with no options of this project, and the resources, with their paths in the folder

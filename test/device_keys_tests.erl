@@ -16,7 +16,7 @@ device_keys_test_() ->
         odd_requests_are_told_what_is_wrong,
         a_cast_over_http_makes_no_reserved_topics,
         who_may_cast_is_the_operators_to_say,
-        the_start_hook_takes_the_nodes_options
+        the_step_hook_of_earlier_versions_changes_nothing
     ]).
 
 the_exports_are_constant_and_every_key_can_be_called(_Client) ->
@@ -165,17 +165,11 @@ who_may_cast_is_the_operators_to_say(Client) ->
     end),
     node_calls:nothing_comes(Client).
 
-the_start_hook_takes_the_nodes_options(_Client) ->
-    #{history_bytes := History} = dev_websocket:config(),
-    Node = #{websocket_history_bytes => <<"1048576">>, websocket_port => nonsense, websocket_nothing => 1},
-    Hook = #{<<"body">> => #{<<"websocket-history-bytes">> => 5, websocket_history_bytes => 6}, <<"path">> => <<"start">>},
-    ?assertEqual({ok, Hook}, dev_websocket:start(#{}, Hook, Node)),
-    ?assertMatch(#{history_bytes := 1048576}, dev_websocket:config()),
-    %% A caller's request is not the hook, and says nothing about settings.
-    Forged = Hook#{<<"host">> => <<"node">>, <<"websocket_history_bytes">> => <<"7">>},
-    ?assertEqual({ok, Forged}, dev_websocket:start(#{}, Forged, #{websocket_history_bytes => 8})),
-    ?assertMatch(#{history_bytes := 1048576}, dev_websocket:config()),
-    ok = dev_websocket:start(#{history_bytes => History}).
+the_step_hook_of_earlier_versions_changes_nothing(Client) ->
+    Steps = [recorded:call(Name) || "step_hook" ++ _ = Name <- recorded:names(), lists:prefix("step_hook_compute", Name)],
+    ?assertEqual(2, length(Steps)),
+    [?assertEqual({ok, Step}, dev_websocket:step(Handler, Step, Opts)) || {Handler, Step, Opts} <- Steps],
+    node_calls:nothing_comes(Client).
 
 %%% What the tests are made of.
 

@@ -181,14 +181,22 @@ a_taken_port_is_told_once() ->
 ignored_settings_are_told() ->
     ok = dev_websocket:stop(),
     _ = told(stopped),
-    application:set_env(dev_websocket, ping_interval, lists:duplicate(10000, {[10, 13]})),
+    application:set_env(dev_websocket, public_host, lists:duplicate(10000, {[10, 13]})),
     application:set_env(dev_websocket, no_such_setting, ?SECRET),
     application:set_env(dev_websocket, port, 0),
     application:set_env(dev_websocket, host, {127, 0, 0, 1}),
     ok = dev_websocket:start(#{}),
     ?assertMatch({warning, _}, told(ignored_setting)),
-    ?assertMatch({error, #{setting := ping_interval}}, told(ignored_setting)),
+    ?assertMatch({error, #{setting := public_host}}, told(ignored_setting)),
     ?assertMatch({info, _}, told(started)),
+    ok = dev_websocket:stop(),
+    _ = told(stopped),
+    application:set_env(dev_websocket, ping_interval, lists:duplicate(10000, {[10, 13]})),
+    {error, _} = dev_websocket:start(#{}),
+    ?assertMatch({warning, _}, told(ignored_setting)),
+    ?assertMatch({error, #{setting := public_host}}, told(ignored_setting)),
+    ?assertMatch({error, #{setting := ping_interval}}, told(refused_setting)),
+    [application:unset_env(dev_websocket, Name) || Name <- [ping_interval, public_host, no_such_setting]],
     nothing_else().
 
 a_lost_listener_is_told() ->

@@ -81,12 +81,12 @@ interest_is_signalled_before_the_client_is_told() ->
         fun(Topic) ->
             {ok, _, _, _} = hb_websocket_nif:interest(1),
             Client = fresh_server:client(["topic=", Topic]),
-            receive {dev_websocket_interest, changed} -> ok after 0 -> error({late, Topic}) end,
+            receive {websocket_interest, changed} -> ok after 0 -> error({late, Topic}) end,
             {ok, _, _, _} = hb_websocket_nif:interest(1),
             More = iolist_to_binary(["process:", process()]),
             ws_client:send_json(Client, #{<<"type">> => <<"subscribe">>, <<"topics">> => [More]}),
             #{<<"type">> := <<"subscription_response">>} = ws_client:recv_json(Client),
-            receive {dev_websocket_interest, changed} -> ok after 0 -> error({late, More}) end
+            receive {websocket_interest, changed} -> ok after 0 -> error({late, More}) end
         end,
         [["process:", process()] || _ <- lists:seq(1, 50)]
     ).
@@ -114,7 +114,7 @@ interest_goes_to_the_last_watcher() ->
     {Other, Monitor} = spawn_monitor(fun() ->
         ok = hb_websocket_nif:watch_interest(),
         Test ! watching,
-        receive {dev_websocket_interest, changed} -> Test ! other_told end,
+        receive {websocket_interest, changed} -> Test ! other_told end,
         receive stop -> ok end
     end),
     receive watching -> ok end,
@@ -417,14 +417,14 @@ counts_are_those_of_their_names() ->
         [hints, hints_dropped, tail_probes, tail_read_failures, withheld]
     ),
     [?assertMatch({error, {bad_argument, _}}, hb_websocket_nif:count_result(Bad)) || Bad <- [tails, <<"hints">>, 1]],
-    ?assertEqual(ok, hb_websocket_nif:set_tails(1000, 7)),
+    ?assertEqual(ok, hb_websocket_nif:set_tails(1000, 7, cache)),
     ?assertEqual({1000, 7}, {count(<<"tails">>), count(<<"tails_waiting">>)}),
     [
-        ?assertMatch({error, {bad_argument, _}}, hb_websocket_nif:set_tails(Tails, Waiting))
+        ?assertMatch({error, {bad_argument, _}}, hb_websocket_nif:set_tails(Tails, Waiting, cache))
      || {Tails, Waiting} <- [{-1, 0}, {0, -1}, {a, 0}, {0, 1.0}, {1 bsl 64, 0}]
     ],
     ?assertEqual({1000, 7}, {count(<<"tails">>), count(<<"tails_waiting">>)}),
-    ok = hb_websocket_nif:set_tails(0, 0).
+    ok = hb_websocket_nif:set_tails(0, 0, cache).
 
 %%% What the tests are made of.
 
@@ -451,14 +451,14 @@ told(#{<<"slot">> := Slot, <<"process">> := Id, <<"data">> := #{<<"n">> := N}}) 
     {Id, Slot, N}.
 
 changed() ->
-    receive {dev_websocket_interest, changed} -> ok after ?DEADLINE -> error(not_told) end.
+    receive {websocket_interest, changed} -> ok after ?DEADLINE -> error(not_told) end.
 
 %% @doc Nothing is on its way: what the tests do is answered after the word is sent.
 not_changed() ->
-    receive {dev_websocket_interest, changed} -> error(told) after 0 -> ok end.
+    receive {websocket_interest, changed} -> error(told) after 0 -> ok end.
 
 flush() ->
-    receive {dev_websocket_interest, changed} -> flush() after 0 -> ok end.
+    receive {websocket_interest, changed} -> flush() after 0 -> ok end.
 
 %% @doc The interest, once it is in these processes. It changes at least once until then.
 until_interest(Ids) ->

@@ -15,11 +15,14 @@ vm_test_() ->
             an_archive_folder_is_a_place_for_the_library,
             a_packaged_device_brings_its_engine,
             the_package_works_where_nothing_else_is,
+            a_package_has_its_specification_and_options_of_a_node,
             a_package_does_not_replace_another_folder,
             copies_publish_a_result_once,
             nothing_in_the_device_depends_on_its_names,
             keys_are_as_newer_nodes_want_them,
             a_taken_port_fails_neither_the_load_nor_the_vm,
+            a_setting_that_protects_keeps_a_new_vm_closed,
+            the_configuration_of_the_system_is_seen_before_the_application_is_loaded,
             an_embedded_system_boots_the_server,
             halt_ends_a_busy_vm_cleanly,
             a_vm_that_stops_tells_its_clients,
@@ -39,7 +42,7 @@ without_the_library_every_call_says_so() ->
                 {hb_websocket_nif, listen, [self()]}, {hb_websocket_nif, unlisten, [self()]},
                 {hb_websocket_nif, acknowledge, [1]}, {hb_websocket_nif, send, [1, a]},
                 {hb_websocket_nif, send_large, [1, a]}, {hb_websocket_nif, connection, [1, 1]},
-                {hb_websocket_nif, read_log, []}, {hb_websocket_nif, acknowledge_log, []}, {hb_websocket_nif, is_log_read, []},
+                {hb_websocket_nif, read_log, []}, {hb_websocket_nif, interface, []}, {hb_websocket_nif, acknowledge_log, []}, {hb_websocket_nif, is_log_read, []},
                 {dev_websocket, listen, [self()]}, {dev_websocket, unlisten, [self()]},
                 {dev_websocket, send, [1, a]}, {dev_websocket, connection, [1]},
                 {hb_websocket_nif, start, [1, #{}]}, {hb_websocket_nif, boot, [1, #{}]}, {hb_websocket_nif, load, []},
@@ -121,14 +124,19 @@ the_package_works_where_nothing_else_is() ->
         Listed = package(Package),
         {Modules, Resources} = device_copy:package(Package),
         ?assertEqual(length(device_copy:group()), length(Modules)),
-        ?assertEqual(
-            ["crates/dev_websocket_nif/dev_websocket_nif.so", "ebin/hb_websocket_nif.beam"],
-            lists:sort([Name || {Name, _} <- Resources])
-        ),
+        Library = "crates/dev_websocket_nif/dev_websocket_nif.so",
+        ?assertEqual([Library, "ebin/hb_websocket_nif.beam"], lists:sort([Name || {Name, _} <- Resources])),
         [
             ?assertMatch({Name, {_, _}}, {Name, binary:match(unicode:characters_to_binary(Listed), list_to_binary(Name))})
          ||
-            Name <- [atom_to_list(Module) ++ ".erl" || Module <- device_copy:group()] ++ [Name || {Name, _} <- Resources]
+            Name <- [atom_to_list(Module) ++ ".erl" || Module <- device_copy:group()] ++
+                [Name || {Name, _} <- Resources] ++ ["dev_websocket.md", "websocket-fragment.json"]
+        ],
+        %% Nothing that only a debugger needs.
+        [
+            ?assertEqual(nomatch, binary:match(proplists:get_value(Library, Resources), <<".symtab">>))
+         ||
+            os:find_executable("strip") =/= false
         ],
         Unpacked = filename:join(Folder, "unpacked"),
         [
@@ -145,6 +153,7 @@ the_package_works_where_nothing_else_is() ->
         Empty = filename:join(Folder, "empty"),
         ok = file:make_dir(Empty),
         with_peer(Empty, [], fun(Call) ->
+            ok = stand_in_vm:load(Call),
             load(Call, archive_module(Modules, Unpacked)),
             [load(Call, Module) || Module <- Modules],
             [{Root, _, _} | _] = Modules,
@@ -152,12 +161,15 @@ the_package_works_where_nothing_else_is() ->
             {ok, #{<<"uri">> := Uri}} = Call(Root, info, [#{}, #{}, #{}]),
             {ok, Client} = ws_client:connect(Uri, "topic=*"),
             #{<<"type">> := <<"connection_established">>} = ws_client:recv_json(Client),
+            {Id, Follower} = followed_process(Call, Uri),
             {Base, Request, Opts} = recorded:call("compute_stack_slot1_loaded"),
             ?assertEqual({ok, Base}, Call(Root, compute, [Base, Request, Opts])),
-            ?assertEqual(
-                [{result, 1}, {message, 1}, {message, 1}],
-                [event(Frame) || Frame <- ws_client:messages(Client, 3)]
-            ),
+            computed(Call, Id, 0),
+            [
+                ?assertEqual([{result, 0}, {message, 0}], [event(Frame) || Frame <- ws_client:messages(Who, 2)])
+             ||
+                Who <- [Follower, Client]
+            ],
             ?assertEqual({ok, <<"OK">>}, Call(Root, cast, [#{}, #{<<"topic">> => <<"t">>, <<"body">> => <<"b">>}, #{}])),
             ?assertMatch([#{<<"data">> := #{<<"body">> := <<"b">>}}], ws_client:messages(Client, 1)),
             %% All that there is comes from the package.
@@ -170,6 +182,30 @@ the_package_works_where_nothing_else_is() ->
         end)
     end).
 
+a_package_has_its_specification_and_options_of_a_node() ->
+    in_folder(fun(Folder) ->
+        Package = filename:join(Folder, "websocket@1.0"),
+        _ = package(Package),
+        %% The packager looks for it beside the source, once the folder that it runs in has no
+        %% such file: so it has a name of its own.
+        Name = proplists:get_value(specification, dev_websocket:module_info(attributes)),
+        ?assertMatch("dev_websocket" ++ _, Name),
+        {ok, Specification} = file:read_file(filename:join(Package, Name)),
+        #{exports := Keys} = dev_websocket:info(#{}),
+        [?assertMatch({Key, {_, _}}, {Key, binary:match(Specification, <<"`", Key/binary, "`">>)}) || Key <- Keys],
+        %% A node takes everything behind the first dot of a path as its kind.
+        {ok, Json} = file:read_file(filename:join(Package, "websocket-fragment.json")),
+        #{<<"on">> := #{<<"request">> := Default} = On} = json_reader:decode(Json),
+        ?assertMatch([_ | _], Default),
+        ?assertEqual([], [Handler || #{<<"device">> := <<"websocket@1.0">>} = Handler <- Default]),
+        [
+            ?assertEqual({Hook, [#{<<"device">> => <<"websocket@1.0">>, <<"hook">> => #{<<"result">> => <<"ignore">>}}]}, {Hook, Handlers})
+         ||
+            {Hook, Handlers} <- maps:to_list(maps:remove(<<"request">>, On))
+        ],
+        ?assertEqual([<<"request">>, <<"response">>, <<"start">>], lists:sort(maps:keys(On)))
+    end).
+
 a_package_does_not_replace_another_folder() ->
     in_folder(fun(Folder) ->
         Mine = filename:join([Folder, "mine", "file"]),
@@ -179,10 +215,11 @@ a_package_does_not_replace_another_folder() ->
         ?assertEqual({ok, <<"mine">>}, file:read_file(Mine))
     end).
 
-%% A copy beside the original: one engine, one listener, one memory of what was
-%% published.
+%% A copy beside the original: one engine, one listener, one server of tails, one memory
+%% of what was published.
 copies_publish_a_result_once() ->
     with_peer(ebin(), [], fun(Call) ->
+        ok = stand_in_vm:load(Call),
         Copies = [{Copy, _, _} | _] = device_copy:modules(),
         ?assertEqual(lists:sort(Copies), lists:ukeysort(1, Copies)),
         ?assertEqual(length(device_copy:group()), length(Copies)),
@@ -194,21 +231,51 @@ copies_publish_a_result_once() ->
         #{<<"type">> := <<"connection_established">>} = ws_client:recv_json(Client),
         ?assertEqual({ok, <<"OK">>}, Call(Copy, cast, [#{<<"n">> => 1}, #{}])),
         ?assertMatch([#{<<"data">> := #{<<"n">> := 1}}], ws_client:messages(Client, 1)),
-        {Base, Request, Opts} = recorded:call("compute_stack_slot1_loaded"),
-        ?assertEqual({ok, Base}, Call(dev_websocket, compute, [Base, Request, Opts])),
-        ?assertEqual({ok, Base}, Call(Copy, compute, [Base, Request, Opts])),
-        ?assertEqual({ok, <<"OK">>}, Call(dev_websocket, cast, [#{<<"n">> => 2}, #{}])),
-        ?assertEqual(
-            [{result, 1}, {message, 1}, {message, 1}, #{<<"n">> => 2}],
-            [event(Frame) || Frame <- ws_client:messages(Client, 4)]
+        %% Both see each slot, with their stack keys, hooks and hints.
+        Server = Call(erlang, whereis, [hb_websocket_tails]),
+        ?assert(is_pid(Server)),
+        {Id, Follower} = followed_process(Call, Uri),
+        Path = <<"/", Id/binary, "~process@1.0/compute">>,
+        Response = #{<<"request">> => #{<<"path">> => Path}, <<"body">> => #{}},
+        lists:foreach(
+            fun(Slot) ->
+                computed(Call, Id, Slot),
+                lists:foreach(
+                    fun(Module) ->
+                        Base = #{<<"process">> => {link, Id, #{}}, <<"at-slot">> => Slot - 1},
+                        ?assertEqual({ok, Base}, Call(Module, compute, [Base, #{<<"slot">> => Slot}, #{}])),
+                        ?assertEqual({ok, Response}, Call(Module, response, [#{}, Response, #{}])),
+                        ?assertEqual(ok, Call(Module, hint, [Id])),
+                        ?assertMatch({ok, #{<<"uri">> := Uri}}, Call(Module, info, [#{}, #{}, #{}]))
+                    end,
+                    [dev_websocket, Copy]
+                ),
+                [
+                    ?assertEqual([{result, Slot}, {message, Slot}], [event(Frame) || Frame <- ws_client:messages(Who, 2)])
+                 ||
+                    Who <- [Follower, Client]
+                ]
+            end,
+            [0, 1, 2]
         ),
-        ?assertMatch(#{<<"dropped_repeated">> := 1, <<"dropped_untrusted">> := 0}, Call(Copy, stats, [])),
-        ?assertEqual(Call(dev_websocket, stats, []), Call(Copy, stats, []))
+        ?assertEqual({ok, <<"OK">>}, Call(dev_websocket, cast, [#{<<"n">> => 2}, #{}])),
+        ?assertMatch([#{<<"data">> := #{<<"n">> := 2}}], ws_client:messages(Client, 1)),
+        followed:nothing_comes(Follower),
+        ?assertEqual(Server, Call(erlang, whereis, [hb_websocket_tails])),
+        ?assertMatch(
+            [_],
+            [Name || {{hb_websocket_nif, supervisor} = Name, _, _, _} <- Call(supervisor, which_children, [kernel_safe_sup])]
+        ),
+        %% The server tells the number of tails with its next tick.
+        followed:until(fun() -> maps:get(<<"tails">>, Call(Copy, stats, [])) > 0 end),
+        Counts = #{<<"results_published">> => 3, <<"tails">> => 1, <<"connections">> => 2, <<"faults">> => 0},
+        ?assertEqual(Counts, maps:with(maps:keys(Counts), Call(Copy, stats, []))),
+        ?assertEqual(Counts, maps:with(maps:keys(Counts), Call(dev_websocket, stats, [])))
     end).
 
 %% Names of the group stand where a packager renames them to no harm: as the module of
-%% a call, or as the caller itself in a call that asks for a module, or that is called
-%% later. As data they would differ between copies. Modules of other devices have other
+%% a call, also of one that comes later, or as the caller itself in a call that asks for a
+%% module. As data they would differ between copies. Modules of other devices have other
 %% names there.
 nothing_in_the_device_depends_on_its_names() ->
     Group = device_copy:group(),
@@ -228,10 +295,18 @@ nothing_in_the_device_depends_on_its_names() ->
             {"a() -> persistent_term:put(dev_websocket, b).", [dev_websocket]},
             {"a() -> gen_server:start(dev_websocket, [], []).", []},
             {"a() -> gen_server:start({local, dev_websocket}, dev_websocket, [], []).", [dev_websocket, dev_websocket]},
+            {"a() -> gen_server:start_link({local, dev_websocket}, dev_websocket, [], []).", [dev_websocket]},
+            {"a() -> supervisor:start_link({local, b}, dev_websocket, []).", []},
+            {"a() -> supervisor:start_link({local, b}, dev_websocket_node, []).", [dev_websocket_node]},
+            {"a() -> spawn(dev_websocket, b, []).", []},
+            {"a(X) -> X:implementation_dir(dev_websocket).", []},
+            {"a(X) -> X:implementation_dir(dev_websocket_node).", [dev_websocket_node]},
+            {"a() -> spawn(dev_websocket_node, b, []).", [dev_websocket_node]},
             {"a() -> gen_server:start(dev_websocket_node, [], []).", [dev_websocket_node]},
             {"a() -> {dev_websocket, a, []}.", []},
             {"a() -> {dev_websocket, a, dev_websocket}.", [dev_websocket, dev_websocket]},
-            {"a() -> {dev_websocket_node, a, []}.", [dev_websocket_node]},
+            {"a() -> {dev_websocket_node, a, []}.", []},
+            {"a() -> {dev_websocket_other, a, []}.", [dev_websocket_other]},
             {"a() -> dev_websocket_other:a().", [dev_websocket_other]},
             {"a(X) -> dev_message:id(X).", [dev_message]},
             {"a(X) -> fun dev_message:id/1.", [dev_message]}
@@ -244,15 +319,20 @@ device_names({attribute, _, Name, Value}, Self, Group) when Name =/= spec, Name 
     %% Attributes hold plain terms, which nobody renames.
     [Atom || Atom <- atoms(Value), is_device(Atom)] ++ device_names(Value, Self, Group);
 device_names({call, _, {remote, _, {atom, _, Module}, {atom, _, Function}}, [{atom, _, Self} | Rest]}, Self, Group) when
-    {Module, Function} =:= {hb_device_archive, implementation_dir};
     {Module, Function} =:= {gen_server, start};
     {Module, Function} =:= {gen_server, start_link};
+    {Module, Function} =:= {supervisor, start_link};
     {Module, Function} =:= {proc_lib, start};
     {Module, Function} =:= {proc_lib, hibernate}
 ->
     device_names(Rest, Self, Group);
-device_names({tuple, _, [{atom, _, Self}, {atom, _, _}, {nil, _}]}, Self, _Group) ->
-    [];
+%% The module that knows the folder has several names.
+device_names({call, _, {remote, _, Archive, {atom, _, implementation_dir}}, [{atom, _, Self}]}, Self, Group) ->
+    device_names(Archive, Self, Group);
+device_names({tuple, _, [{atom, _, Module}, {atom, _, _}, {nil, _}]}, _Self, Group) ->
+    [Module || is_device(Module), not lists:member(Module, Group)];
+device_names({call, _, {atom, _, spawn}, [{atom, _, Self} | Rest]}, Self, Group) ->
+    device_names(Rest, Self, Group);
 device_names({Kind, _, {atom, _, Module}, Function}, Self, Group) when Kind =:= remote ->
     [Module || is_device(Module), not lists:member(Module, Group)] ++ device_names(Function, Self, Group);
 device_names({'fun', _, {function, {atom, _, Module}, _, _}}, _Self, Group) ->
@@ -261,6 +341,11 @@ device_names({remote_type, _, [{atom, _, Module} | Rest]}, Self, Group) ->
     [Module || is_device(Module), not lists:member(Module, Group)] ++ device_names(Rest, Self, Group);
 device_names({atom, _, Name}, _Self, _Group) ->
     [Name || is_device(Name)];
+device_names({call, Anno, {remote, _, {atom, _, Module}, {atom, _, start_link}} = Call, [{tuple, _, _} = Name | Rest]}, Self, Group) when
+    Module =:= gen_server; Module =:= supervisor
+->
+    %% A name of its own comes before the module.
+    device_names(Name, Self, Group) ++ device_names({call, Anno, Call, Rest}, Self, Group);
 device_names(Tuple, Self, Group) when is_tuple(Tuple) ->
     device_names(tuple_to_list(Tuple), Self, Group);
 device_names([Head | Tail], Self, Group) ->
@@ -328,9 +413,44 @@ a_taken_port_fails_neither_the_load_nor_the_vm() ->
         ?assert(ws_client:is_open(Client))
     end).
 
+a_setting_that_protects_keeps_a_new_vm_closed() ->
+    {ok, Listener} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}]),
+    {ok, Port} = inet:port(Listener),
+    ok = gen_tcp:close(Listener),
+    Environment = [{"DEV_WEBSOCKET_HOST", "127.0.01"}, {"DEV_WEBSOCKET_PORT", integer_to_list(Port)}],
+    with_peer(ebin(), Environment, fun(Call) ->
+        ?assertEqual({ok, <<"OK">>}, Call(dev_websocket, cast, [#{}, #{}])),
+        {error, {settings, #{host := Expected}}} = Error = Call(dev_websocket, info, []),
+        ?assertMatch(<<"an IP address ", _/binary>>, Expected),
+        ?assertEqual({error, econnrefused}, gen_tcp:connect("127.0.0.1", Port, [])),
+        %% Neither does the application open it, which starts all the same.
+        ?assertEqual(ok, Call(application, start, [dev_websocket])),
+        ?assertEqual(Error, Call(dev_websocket, info, [])),
+        ?assertEqual({error, econnrefused}, gen_tcp:connect("127.0.0.1", Port, [])),
+        ?assertEqual(ok, Call(dev_websocket, start, [#{host => "127.0.0.1"}])),
+        {ok, #{uri := Uri}} = Call(dev_websocket, info, []),
+        {ok, Client} = ws_client:connect(Uri),
+        ?assert(ws_client:is_open(Client))
+    end).
+
+the_configuration_of_the_system_is_seen_before_the_application_is_loaded() ->
+    in_folder(fun(Folder) ->
+        {0, Output} = run(
+            ["-pa", ebin(), "-config", configuration(Folder)],
+            "undefined = application:get_key(dev_websocket, vsn), {ok, #{uri := Uri}} = dev_websocket:info(), "
+            "io:format(\"~s~n\", [Uri]), false = lists:keymember(dev_websocket, 1, application:which_applications()), init:stop()."
+        ),
+        ?assertMatch({match, _}, re:run(Output, "^ws://configured.example:[0-9]+/ws", [multiline]))
+    end).
+
 an_embedded_system_boots_the_server() ->
     in_folder(fun(Folder) ->
         Boot = boot_script(Folder),
+        {0, Configured} = run(
+            ["-boot", Boot, "-mode", "embedded", "-config", configuration(Folder)],
+            "{ok, #{uri := Uri}} = dev_websocket:info(), io:format(\"~s~n\", [Uri]), init:stop()."
+        ),
+        ?assertMatch({match, _}, re:run(Configured, "^ws://configured.example:[0-9]+/ws", [multiline])),
         {0, Output} = run(
             ["-boot", Boot, "-mode", "embedded"],
             "embedded = code:get_mode(), {ok, #{uri := Uri}} = dev_websocket:info(), {ok, _} = dev_websocket:cast(a, b), "
@@ -345,7 +465,7 @@ halt_ends_a_busy_vm_cleanly() ->
         "[spawn(fun() -> (fun F() -> dev_websocket:cast(#{<<\"topic\">> => <<\"t\">>}, #{}), F() end)() end) || _ <- \"1234\"], "
         "#{port := Port} = uri_string:parse(binary_to_list(Uri)), "
         "{ok, S} = gen_tcp:connect(\"127.0.0.1\", Port, [binary, {active, true}]), "
-        "gen_tcp:send(S, \"GET /ws?topic=t HTTP/1.1\\r\\nHost: a\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n"
+        "gen_tcp:send(S, \"GET /ws?topic=t HTTP/1.1\\r\\nHost: localhost\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n"
         "Sec-WebSocket-Version: 13\\r\\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\n\\r\\n\"), "
         "receive {tcp, S, <<\"HTTP/1.1 101\", _/binary>>} -> ok end, ",
     ?assertEqual({0, <<>>}, run(["-pa", ebin()], Cast ++ "halt().")),
@@ -399,6 +519,25 @@ load(Call, {Module, File, Beam}) ->
 package(Folder) ->
     Root = filename:dirname(filename:dirname(proplists:get_value(source, ?MODULE:module_info(compile)))),
     os:cmd(lists:flatten(io_lib:format("sh '~ts/native/package.sh' '~ts' 2>&1", [Root, Folder]))).
+
+%% @doc A process of the node that stands in, a client of it, and the tail that waits for
+%% slot 0.
+followed_process(Call, Uri) ->
+    Id = Call(stand_in_vm, ask, [process, [#{}]]),
+    {ok, Client} = ws_client:connect(Uri, "process=" ++ binary_to_list(Id)),
+    #{<<"type">> := <<"connection_established">>} = ws_client:recv_json(Client),
+    followed:until(fun() ->
+        case Call(sys, get_state, [hb_websocket_tails]) of
+            #{tails := #{Id := _}, source := cache} -> true;
+            #{} -> false
+        end
+    end),
+    {Id, Client}.
+
+%% @doc The node has computed a slot, with a message.
+computed(Call, Id, Slot) ->
+    _ = Call(stand_in_vm, ask, [compute, [Id, Slot, #{<<"outbox">> => #{<<"1">> => #{<<"action">> => <<"Ping">>}}}]]),
+    ok.
 
 %% @doc What an event of a process is, with its slot; of anything else the message.
 event(#{<<"slot">> := Slot, <<"data">> := #{<<"type">> := <<"result">>}}) -> {result, Slot};
@@ -468,6 +607,13 @@ output(Port, Output) ->
     after ?DEADLINE ->
         error({no_end, Output})
     end.
+
+%% @doc A configuration of a system with a setting of the device.
+configuration(Folder) ->
+    File = filename:join(Folder, "sys.config"),
+    ok = filelib:ensure_dir(File),
+    ok = file:write_file(File, "[{dev_websocket, [{public_host, \"configured.example\"}]}]."),
+    File.
 
 %% @doc A boot script for kernel, stdlib and this application.
 boot_script(Folder) ->

@@ -26,6 +26,8 @@ serve() ->
     bench_feed:serve(binary_to_integer(Port), Publish, #{
         <<"multi_burst">> => fun multi_burst/1,
         <<"measure">> => fun measure/1,
+        <<"background">> => fun background/1,
+        <<"keep">> => fun keep/1,
         <<"stats">> => fun(_) -> #{stats => dev_websocket:stats()} end
     }).
 
@@ -33,6 +35,46 @@ serve() ->
 measure(#{<<"on">> := IsOn}) ->
     ok = dev_websocket:start(#{endpoints => case IsOn of true -> <<"page,metrics">>; false -> <<"page">> end}),
     #{}.
+
+%% Other messages beside what is measured: so many a second, each with so many tags whose values are new, a tag that all
+%% have, and a topic of its own. A rate of 0 ends that.
+background(#{<<"rate">> := Rate} = Command) ->
+    case whereis(bench_background) of
+        undefined -> ok;
+        Old -> unregister(bench_background), exit(Old, kill)
+    end,
+    case Rate of
+        0 ->
+            #{};
+        _ ->
+            #{<<"tags">> := Tags, <<"size">> := Size} = Command,
+            Data = binary:copy(<<"x">>, Size),
+            register(bench_background, spawn(fun() -> background(Rate, Tags, Data, 1, erlang:monotonic_time(millisecond)) end)),
+            #{}
+    end.
+
+%% Messages for the history, each with a topic of its own: 200 digits of two kinds, which expressions can be made to search
+%% for long.
+keep(#{<<"count">> := Count, <<"size">> := Size}) ->
+    Data = binary:copy(<<"x">>, Size),
+    lists:foreach(
+        fun(Number) ->
+            Bits = crypto:hash(sha256, <<Number:64>>),
+            Topic = << <<($0 + Bit)>> || <<Bit:1>> <= binary:part(Bits, 0, 25) >>,
+            dev_websocket:cast(#{<<"topic">> => Topic, <<"data">> => Data}, #{})
+        end,
+        lists:seq(1, Count)
+    ),
+    #{}.
+
+background(Rate, Tags, Data, Number, Begun) ->
+    Text = integer_to_binary(Number),
+    Fresh = maps:from_list([{<<"fresh-", (integer_to_binary(Tag))/binary>>, Text} || Tag <- lists:seq(1, Tags)]),
+    Message = Fresh#{<<"topic">> => <<"noise-", Text/binary>>, <<"kind">> => <<"noise">>, <<"data">> => Data},
+    dev_websocket:cast(Message, #{}),
+    Due = Begun + Number * 1000 div Rate,
+    receive after max(0, Due - erlang:monotonic_time(millisecond)) -> ok end,
+    background(Rate, Tags, Data, Number + 1, Begun).
 
 %% Each message goes to the topics t0 .. t(N-1) at once.
 multi_burst(#{<<"topics">> := Topics, <<"count">> := Count, <<"size">> := Size} = Command) ->

@@ -9,29 +9,20 @@ main() ->
     ok = dev_websocket:start(#{host => <<"127.0.0.1">>, port => 0}),
     row("", "median us", "p99 us"),
     each("info/1", fun(_) -> dev_websocket:info(#{}) end),
-    {Handler, Steps, Opts} = recorded:call("step_hook_noise"),
-    Noise = list_to_tuple(Steps),
-    each("step of no concern", fun(N) -> dev_websocket:step(Handler, element(N rem tuple_size(Noise) + 1, Noise), Opts) end),
-    {Hook, Response, Node} = recorded:call("response_hook_meta"),
-    each("response of no concern", fun(_) -> dev_websocket:response(Hook, Response, Node) end),
-    compute("compute, published (3 frames)", 1),
-    compute("compute, published before", 0),
-    ok = dev_websocket:start(#{history_bytes => 0}),
-    compute("compute, nobody listens", 1),
+    hints("nobody is interested"),
+    %% As while a client is subscribed to something.
+    ok = dev_websocket_hint:want(true),
+    hints("somebody is"),
     halt().
 
-%% @doc Each call is another slot, or always the same.
-compute(What, Step) ->
-    {_, {Base, Request, Opts}} = recorded:fresh(recorded:call("compute_stack_slot1_loaded")),
-    Calls = list_to_tuple([
-        {Base#{<<"at-slot">> => N * Step}, Request#{<<"slot">> => N * Step + 1}}
-     ||
-        N <- lists:seq(0, ?CALLS)
-    ]),
-    each(What, fun(N) ->
-        {Before, Assignment} = element(N + 1, Calls),
-        dev_websocket:compute(Before, Assignment, Opts)
-    end).
+%% @doc What calls of the node cost it. A process of the node is one of many.
+hints(When) ->
+    {Base, Request, Opts} = recorded:call("compute_stack_slot1_loaded"),
+    {Hook, Answer, Node} = recorded:call("response_hook_compute"),
+    {_, Other, _} = recorded:call("response_hook_meta"),
+    each("compute, " ++ When, fun(_) -> dev_websocket:compute(Base, Request, Opts) end),
+    each("response of a process, " ++ When, fun(_) -> dev_websocket:response(Hook, Answer, Node) end),
+    each("response of no process, " ++ When, fun(_) -> dev_websocket:response(Hook, Other, Node) end).
 
 each(What, Call) ->
     erlang:garbage_collect(),
@@ -45,4 +36,4 @@ time(Call, N) ->
     erlang:monotonic_time(nanosecond) - Start.
 
 row(What, Median, P99) ->
-    io:format("~-32s~12s~12s~n", [What, Median, P99]).
+    io:format("~-48s~12s~12s~n", [What, Median, P99]).

@@ -1,11 +1,11 @@
 %%% @doc A process on the node of this VM, and transfers for it: one every two
 %%% seconds, each computed because a client asks for its slot over HTTP.
 -module(websocket_ledger).
--export([start/3, send/4]).
+-export([start/2, send/4]).
 
-%% @doc Start a process; its id. With the hook `none' it has the device in its stack,
-%% otherwise the hook sees what it computes.
-start(Node, Hook, Program) ->
+%% @doc Start a process; its id. It needs nothing of the device: whoever subscribes to it
+%% gets what the node computes.
+start(Node, Program) ->
     Opts = hb_http_server:get_opts(#{http_server => hb:address()}),
     {ok, Lua} = file:read_file(Program),
     Process = hb_message:commit(#{
@@ -14,7 +14,7 @@ start(Node, Hook, Program) ->
         <<"scheduler-device">> => <<"scheduler@1.0">>,
         <<"scheduler-location">> => hb:address(),
         <<"execution-device">> => <<"stack@1.0">>,
-        <<"device-stack">> => [<<"lua@5.3a">>] ++ [<<"websocket@1.0">> || Hook =:= none],
+        <<"device-stack">> => [<<"lua@5.3a">>],
         <<"module">> => #{<<"content-type">> => <<"application/lua">>, <<"body">> => Lua},
         <<"random-seed">> => rand:uniform(1000000000)
     }, Opts),

@@ -19,11 +19,7 @@ main([Hook, Port, Config | Program]) ->
         case dev_websocket:info() of
             {ok, #{uri := Uri}} ->
                 io:format("Clients: ~ts~n", [Uri]),
-                [
-                    io:format("Watch:   make watch URI=~ts TOPIC=process:~ts~n", [Uri, websocket_ledger:start(Node, list_to_atom(Hook), File)])
-                 ||
-                    File <- Program
-                ];
+                [watch(Uri, websocket_ledger:start(Node, File)) || File <- Program];
             {error, Reason} ->
                 io:format("Clients: none, the server does not run: ~0tp~n", [Reason])
         end
@@ -36,13 +32,14 @@ main([Hook, Port, Config | Program]) ->
             halt(1)
     end.
 
-%% @doc Start a node; its address. `Hook' is `response', `step' or `none'.
+%% @doc Start a node; its address. `Hook' is `response' or `none'.
 start(Hook, Options) ->
     %% Opens the listener, and closes it in order when the VM stops.
     {ok, _} = application:ensure_all_started(dev_websocket),
     hb:start_mainnet(options(Hook, Options)).
 
-%% @doc Options of a node with the device, and with one of its hooks.
+%% @doc Options of a node with the device. Results come without a hook too; with `response'
+%% the device looks at a process as soon as the node has answered about it.
 options(Hook, Options) ->
     Known = maps:merge(hb_opts:default_message(), Options),
     Devices = maps:get(preloaded_devices, Known),
@@ -52,20 +49,21 @@ options(Hook, Options) ->
         %% nobody is its operator.
         priv_wallet => hb:wallet(maps:get(priv_key_location, Known)),
         preloaded_devices => Devices ++ [#{<<"name">> => ?DEVICE, <<"module">> => dev_websocket}],
-        on => hook(Hook, add(<<"start">>, #{<<"device">> => ?DEVICE}, On))
+        on => hook(Hook, add(<<"start">>, handler(), On))
     }.
 
 %%% Private functions.
 
-hook(none, On) ->
-    On;
-%% Without a `path', which is the name of the hook then: on nodes of June 2025 a
-%% `step' that names it fails every request over HTTP.
-hook(Hook, On) when Hook =:= response; Hook =:= step ->
-    Handler = #{<<"device">> => ?DEVICE, <<"hook">> => #{<<"result">> => <<"ignore">>}},
-    add(atom_to_binary(Hook, utf8), Handler, On);
-hook(Hook, _On) ->
-    throw(io_lib:format("no such hook: ~ts. There are response, step and none", [Hook])).
+watch(Uri, Process) ->
+    io:format("Watch:   make watch URI=~ts TOPIC=process:~ts~n", [Uri, Process]).
+
+hook(none, On) -> On;
+hook(response, On) -> add(<<"response">>, handler(), On);
+hook(Hook, _On) -> throw(io_lib:format("no such hook: ~ts. There are response and none", [Hook])).
+
+%% @doc The device changes nothing, so what it answers is ignored.
+handler() ->
+    #{<<"device">> => ?DEVICE, <<"hook">> => #{<<"result">> => <<"ignore">>}}.
 
 add(Name, Handler, On) ->
     case On of

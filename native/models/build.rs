@@ -67,7 +67,10 @@ const PARTS: [Part; 5] = [
                         "let size = draft.footprint();",
                         "let size = draft.footprint(); let early = Segment::new(); if size > 128 * 1024 - 10 { let _ = head.segment.next.set(early.clone()); }",
                     ),
-                    ("head.seal();", "let _ = early; head.seal();"),
+                    (
+                        "head.seal(appended);",
+                        "let _ = early; head.seal(appended);",
+                    ),
                 ],
             ),
             (

@@ -67,7 +67,7 @@ class BadRequests(EngineTest):
 
     async def test_another_method_is_refused(self):
         self.assertEqual(self.refusal("/ws", method="POST", Content_Length="0"), (405, "bad_method"))
-        self.assertEqual(self.headers["allow"], "GET")
+        self.assertEqual(self.headers["allow"], "GET, OPTIONS")
 
     async def test_another_websocket_version_is_refused(self):
         self.assertEqual(self.refusal("/ws", Sec_WebSocket_Version="8"), (426, "bad_version"))

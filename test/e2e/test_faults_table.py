@@ -11,7 +11,7 @@ from support.vm import ROOT
 DOCUMENT = os.path.join(ROOT, "docs/FAULTS.md")
 SOURCES = (
     ("test/**/*.py", r"^\s+(?:async )?def (test_\w+)\("),
-    ("test/*_tests.erl", r"^(\w+)\(\) ->"),
+    ("test/*_tests.erl", r"^(\w+)\(\w*\) ->"),
     ("native/**/*.rs", r"^\s*(?:async )?fn (\w+)\("),
 )
 # Whoever adds a test to these says in the document what it showed.

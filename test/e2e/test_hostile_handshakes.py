@@ -205,3 +205,21 @@ class HostileRequests(Besieged):
             with self.assertRaises(Refused) as refused:
                 await PythonClient.connect(self.uri, origin=evil[0])
             self.assertEqual((refused.exception.status, refused.exception.body["error"]), (403, "bad_origin"))
+
+    async def test_a_page_on_a_rebound_name_is_refused_everywhere(self):
+        evil = "evil.example:8735"
+        targets = ("/ws", "/ws?format=raw", "/events", "/info", "/metrics", "/health", "/", "/nowhere")
+
+        def rebound(target, **headers):
+            return lambda client: client.head(target, Host=evil, **headers)
+
+        # The VM listens on this machine only.
+        await self.check_answers(
+            (
+                (403, "unknown_host"),
+                *(rebound(target) for target in targets),
+                *(rebound(target, Upgrade=None, Connection=None, Accept="text/event-stream") for target in targets),
+                *(rebound(target, Sec_Fetch_Site="same-origin") for target in targets),
+            ),
+            ((403, "cross_site"), *(lambda client, target=target: client.head(target, Sec_Fetch_Site="cross-site") for target in targets)),
+        )

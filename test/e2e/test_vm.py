@@ -38,10 +38,20 @@ class Loading(unittest.TestCase):
         self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "", ""))
 
     def test_a_setting_that_does_not_fit_is_named_in_the_log_and_the_rest_holds(self):
-        result = erl('{ok,#{uri := U}}=dev_websocket:info(), io:format("~ts~n",[U]), init:stop().', ping_interval="soon")
+        result = erl('{ok,#{uri := U}}=dev_websocket:info(), io:format("~ts~n",[U]), init:stop().', shards="many")
         self.assertEqual(result.returncode, 0)
-        self.assertIn("DEV_WEBSOCKET_PING_INTERVAL", result.stdout + result.stderr)
+        self.assertIn("DEV_WEBSOCKET_SHARDS is ignored", result.stdout + result.stderr)
         self.assertRegex(result.stdout, r"ws://127\.0\.0\.1:\d+/ws")
+
+    def test_a_setting_that_protects_and_does_not_fit_keeps_the_vm_closed_and_says_so_in_one_line(self):
+        for name, value in (("host", "127.0.01"), ("origins", "app.example"), ("max_connections_per_ip", "ten")):
+            with self.subTest(name):
+                result = erl('{error,Reason}=dev_websocket:info(), io:format("~0tp~n",[Reason]), init:stop().', **{name: value})
+                self.assertEqual(result.returncode, 0)
+                self.assertRegex(result.stdout, rf"(?m)^\{{settings,#\{{{name} => ")
+                lines = [line for line in (result.stdout + result.stderr).splitlines() if "stays closed until" in line]
+                self.assertEqual(len(lines), 1, result)
+                self.assertIn(f"DEV_WEBSOCKET_{name.upper()} is corrected: it is \"{value}\", but must be ", lines[0])
 
 
 class Log(unittest.TestCase):
@@ -65,7 +75,7 @@ class Log(unittest.TestCase):
         lowest_free = next(number for number in itertools.count() if number not in used)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, before[1]))
         with socket.create_connection((address.hostname, address.port), timeout=DEADLINE) as client:
-            client.sendall(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
+            client.sendall(b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n")
             vm.await_line("The WebSocket server cannot accept connections: Too many open files")
             self.assertGreater(vm.stats()["accept_failures"], 0)
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before)

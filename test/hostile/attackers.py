@@ -1,7 +1,7 @@
 """A process of hostile clients: they do one thing to a server, again and again at a bounded pace, until its input ends.
 
 usage: attackers.py PORT ATTACK
-Says `ready` when it is under way, and at the end how often it did what.
+Says `ready` when it is under way, and at the end how often it did what. A server may refuse any of it.
 """
 
 import asyncio
@@ -14,12 +14,17 @@ import random
 import socket
 import struct
 import sys
+from urllib.parse import quote
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
 
 from support.crowd import SOURCES, most_connections  # noqa: E402
 from support.raw import CONTINUATION, PING, TEXT, frame, head  # noqa: E402
 
+# Those that hold something, and how much of it: what an attack with 51,200 topics or globs, or 12,800 templates, needs.
+HOLDERS, TOPICS, TEMPLATES = 400, 128, 16
+# Those that do not read what is sent to them, in vain or slowly.
+LATEST, PUTTING_OFF, SLOW_READING, REPLAYING = 20, 50, 20, 4
 # So many connections at a time, and so many of anything in a second, are for none of these much work to make.
 SILENT, DRIPPING, NEVER_READING, FLOODING, CROWD = 2000, 500, 50, 20, 3000
 PACE = 200
@@ -27,6 +32,7 @@ TOPIC = "t"
 RESET = struct.pack("ii", 1, 0)
 
 counts = collections.Counter()
+under_way = asyncio.Event()
 sources = itertools.cycle(SOURCES)
 
 
@@ -221,24 +227,178 @@ async def garbage():
     await paced(send)
 
 
+def query(name, values):
+    return "&".join(f"{name}={quote(value, safe='')}" for value in values)
+
+
+def subscribed(target):
+    """An act that subscribes, reads what comes, and goes on for ever."""
+
+    async def hold(connection):
+        await connection.upgrade(target)
+        counts["held"] += 1
+        await connection.end()
+
+    return hold
+
+
+async def holders(targets, then=None):
+    """Connections that stay. It is under way once each of them is held or refused."""
+    done = [asyncio.create_task(once(subscribed(target))) for target in targets]
+    while counts["held"] + sum(task.done() for task in done) < len(done):
+        await asyncio.sleep(0.01)
+    counts["refused"] = sum(task.done() for task in done)
+    under_way.set()
+    await asyncio.gather(*done, *([then] if then else []))
+
+
+async def resets_behind_requests():
+    """Right behind the request, in each format: the answer meets a socket that is gone."""
+    plain = f"GET /events?topic={TOPIC} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+    requests = (head(HOST, f"/ws?topic={TOPIC}"), head(HOST, f"/ws?topic={TOPIC}&format=raw"), plain)
+
+    async def cut(connection):
+        await connection.send(random.choice(requests))
+        connection.reset()
+
+    await paced(cut)
+
+
+async def unsubscribing_of_12000_names():
+    """Names that are not held, on a connection with as many patterns as it may have."""
+    patterns = query("topic", [f"g{number}-*" for number in range(127)])
+    patterns += "&" + query("match", [f"[{number}]x+y+z+$" for number in range(8)])
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+    names = ["".join(pair) for pair in itertools.product(letters, repeat=2)]
+    request = json.dumps({"type": "unsubscribe", "topics": (names * 4)[:12_000]}, separators=(",", ":")).encode()
+
+    async def unsubscribe(connection):
+        await connection.upgrade(f"/ws?{patterns}")
+        while True:
+            await connection.send(frame(TEXT, request))
+            await connection.receive()
+            counts["requests"] += 1
+            await asyncio.sleep(0.05)
+
+    await many(2, unsubscribe)
+
+
+async def globs():
+    await holders(f"/ws?{query('topic', [f'g{holder}-{number}-*' for number in range(TOPICS)])}" for holder in range(HOLDERS))
+
+
+async def templates():
+    """Of each connection half with a tag that all messages have, half with none that is a scalar."""
+
+    def target(holder):
+        common = [{"kind": "noise", "n": f"{holder}-{number}"} for number in range(TEMPLATES // 2)]
+        nested = [{"deep": {"n": f"{holder}-{number}"}} for number in range(TEMPLATES // 2)]
+        return f"/ws?{query('template', map(json.dumps, common + nested))}"
+
+    await holders(map(target, range(2 * HOLDERS)))
+
+
+async def latest_of_many_topics():
+    """Clients with `slow=latest` that do not read, while each message has another topic."""
+
+    async def sleep(connection):
+        await connection.send(head(HOST, "/ws?topic=*&slow=latest"))
+        counts["held"] += 1
+        await asyncio.sleep(3600)
+
+    await many(LATEST, sleep, receive_buffer=4096)
+
+
+async def infos():
+    """One client asks for `/info` as fast as it is answered, while there are 51,200 topics."""
+
+    async def ask(connection):
+        await connection.send(f"GET /info HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        with contextlib.suppress(ConnectionError):
+            await connection.end()
+        counts["requests"] += 1
+
+    async def forever():
+        while True:
+            await once(ask)
+
+    targets = [f"/ws?{query('topic', [f'info-{holder}-{number}' for number in range(TOPICS)])}" for holder in range(HOLDERS)]
+    await holders(targets, forever())
+
+
+async def replays_with_expressions():
+    """Everything that is kept, against expressions whose automata are large."""
+    numbers = itertools.count()
+
+    async def replay(connection):
+        expressions = [f"[01]*1[01]{{{25 + number}}}x{next(numbers)}" for number in range(8)]
+        await connection.send(head(HOST, f"/ws?since=0&{query('match', expressions)}"))
+        received = b""
+        while b'"type":"live"' not in received:
+            received = received[-100:] + await connection.receive()
+        counts["replays"] += 1
+
+    await many(REPLAYING, replay)
+
+
+async def requests_put_off():
+    """Large requests within a replay that is not read."""
+
+    async def ask(connection):
+        await connection.send(head(HOST, "/ws?topic=*&since=0"))
+        for number in range(63):
+            names = [f"{number}-{name:0250}" for name in range(250)]
+            await connection.send(frame(TEXT, json.dumps({"type": "subscribe", "topics": names}).encode()))
+            counts["requests"] += 1
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(3600)
+
+    await many(PUTTING_OFF, ask, receive_buffer=4096)
+
+
+async def slow_readers():
+    """20 KB a second of more than that, and an answer to every ping that it comes to. Many connections, at the end, are
+    those that the server has cut off."""
+    ping, pong = bytes([0x80 | PING, 0]), frame(10)
+
+    async def read(connection):
+        await connection.send(head(HOST, "/ws?topic=*"))
+        while True:
+            data = await asyncio.get_running_loop().sock_recv(connection.socket, 1000)
+            if not data:
+                raise ConnectionError("the server has closed it")
+            if ping in data:
+                await connection.send(pong)
+            await asyncio.sleep(0.05)
+
+    await many(SLOW_READING, read, receive_buffer=4096)
+
+
 ATTACKS = {
     attack.__name__: attack
     for attack in (
         silent_sockets, slow_requests, never_reading, resets, ping_floods, frames_of_one_byte, frames_of_no_bytes,
-        subscription_storms, crowds, garbage,
+        subscription_storms, crowds, garbage, resets_behind_requests, unsubscribing_of_12000_names, globs, templates,
+        latest_of_many_topics, infos, replays_with_expressions, requests_put_off, slow_readers,
     )
 }
+# These say themselves when they are under way: what they hold takes a while to make.
+PREPARED = {globs, templates, infos}
 
 
 async def main(attack):
-    under_way = asyncio.create_task(ATTACKS[attack]())
+    act = ATTACKS[attack]
+    task = asyncio.create_task(act())
+    if act in PREPARED:
+        ready = asyncio.create_task(under_way.wait())
+        await asyncio.wait([ready, task], return_when=asyncio.FIRST_COMPLETED)
     print("ready", flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    if under_way.done():
-        under_way.result()
-    under_way.cancel()
+    if task.done():
+        task.result()
+    task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await under_way
+        await task
     print(json.dumps(counts), flush=True)
 
 

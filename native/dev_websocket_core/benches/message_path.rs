@@ -170,3 +170,61 @@ fn match_hostile(bencher: Bencher<'_, '_>) {
             matcher
         });
 }
+
+/// What 51,200 globs are like: told apart by their beginnings, by their ends, or only by what comes behind `id:`.
+const CROWDS: [&str; 3] = ["beginnings", "endings", "one beginning"];
+
+/// A message with five tags that were never seen, against the globs and templates of 400 connections, 128 and 16 each.
+/// The figure is for ten messages.
+#[divan::bench(args = CROWDS)]
+fn match_fresh(bencher: Bencher<'_, '_>, crowd: &str) {
+    let mut matcher = Matcher::default();
+    for connection in 0..400 {
+        for n in 0..128 {
+            let number = connection * 128 + n;
+            let glob = match crowd {
+                "beginnings" => format!("id{}:{number}*", number % 5),
+                "endings" => format!("*:{number}"),
+                _ => format!("id:*{number}"),
+            };
+            matcher.subscribe(connection, Choice::Topic(&glob));
+        }
+        for n in 0..16 {
+            let number = connection * 16 + n;
+            let template = format!(r#"{{"action":"Mint","id0":"{number}"}}"#);
+            matcher.subscribe(connection, Choice::Template(&template));
+        }
+    }
+    let mut next = 1_000_000;
+    bencher
+        .with_inputs(|| {
+            let frames: Vec<_> = (0..10)
+                .map(|_| {
+                    let mut entries = vec![("action".into(), Value::Text("Mint".into()))];
+                    for tag in 0..5 {
+                        next += 7_919;
+                        entries.push((format!("id{tag}").into(), Value::Integer(next)));
+                    }
+                    let message = Value::Map(entries);
+                    Frame::assemble(RULES.topics_of(&message).topics, &message, next as u64)
+                })
+                .collect();
+            frames
+        })
+        .bench_local_values(|frames| matcher.matches(frames.iter()));
+}
+
+/// 1,000 connections come to a topic with 100,000 and leave it.
+#[divan::bench]
+fn leave(bencher: Bencher<'_, '_>) {
+    let mut matcher = Matcher::default();
+    for connection in 0..100_000 {
+        matcher.subscribe(connection, Choice::Topic("all"));
+    }
+    bencher.bench_local(|| {
+        for connection in 0..1_000 {
+            matcher.unsubscribe(connection * 97, Choice::Topic("all"));
+            matcher.subscribe(connection * 97, Choice::Topic("all"));
+        }
+    });
+}

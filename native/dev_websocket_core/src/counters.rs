@@ -1,6 +1,6 @@
 //! What happened since the program started, counted. Shared by all servers of the program, so a restart loses nothing.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use crate::disconnect::Disconnect;
 use crate::measures::Measures;
@@ -85,6 +85,8 @@ counters! {
     dropped_slow,
     /// Publications that were still waiting for a connection when it ended, or came while it was being closed.
     dropped_disconnected,
+    /// Publications that replays left out because matching failed, counted for each connection.
+    replays_skipped,
     /// Connections upgraded to WebSocket.
     connections_opened,
     /// Connections that ended after their upgrade. Why is counted below.
@@ -140,13 +142,48 @@ counters! {
 pub(crate) struct Tails {
     pub(crate) running: AtomicU64,
     pub(crate) waiting: AtomicU64,
+    source: AtomicU8,
+}
+
+/// Where results of processes come from.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum ResultsSource {
+    /// The program is no node, or none has been found yet.
+    #[default]
+    NoNode,
+    /// The node keeps nothing on this machine.
+    NoLocalStore,
+    /// The node's own cache.
+    Cache,
+}
+
+impl ResultsSource {
+    /// Its name, as `info` tells it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoNode => "no_node",
+            Self::NoLocalStore => "no_local_store",
+            Self::Cache => "cache",
+        }
+    }
 }
 
 impl Counters {
-    /// Takes how many processes are followed now, and how many would be if there was room.
-    pub fn set_tails(&self, running: u64, waiting: u64) {
+    /// Takes how many processes are followed now, how many of them wait for a reader, and where their results come from.
+    pub fn set_tails(&self, running: u64, waiting: u64, source: ResultsSource) {
         self.tails.running.store(running, Ordering::Relaxed);
         self.tails.waiting.store(waiting, Ordering::Relaxed);
+        self.tails.source.store(source as u8, Ordering::Relaxed);
+    }
+
+    /// Where results come from.
+    pub(crate) fn results_source(&self) -> ResultsSource {
+        let source = self.tails.source.load(Ordering::Relaxed);
+        [ResultsSource::NoLocalStore, ResultsSource::Cache]
+            .into_iter()
+            .find(|known| *known as u8 == source)
+            .unwrap_or_default()
     }
 
     /// The count of connections that were closed for this reason.

@@ -2,27 +2,43 @@
 //!
 //! The shards keep it up to date when a topic gains its first or loses its last subscriber, so it costs a publication
 //! nothing but a look at one shard's own table of recent topics.
+//!
+//! The topics lie side by side, those with subscribers first. So a reader takes the first so many, a part at a time, and
+//! nobody waits for it longer than for one part, however many topics there are.
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+#[cfg(test)]
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use indexmap::IndexMap;
 use lru::LruCache;
 use parking_lot::Mutex;
 
 use crate::interest::{Interest, InterestSignal, Interests};
 use crate::topic::{PrecomputedHash, Topic};
 
+/// Topics that are read under one hold of the lock.
+const PART: usize = 256;
+
 /// The topics that are known, and which processes they name. One per server.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     topics: Mutex<Topics>,
     signal: Arc<InterestSignal>,
+    /// Grows with each change of what is listed.
+    generation: AtomicU64,
+    /// Topics that readers have looked at.
+    #[cfg(test)]
+    pub(crate) visited: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct Topics {
-    known: HashMap<Topic, Known, PrecomputedHash>,
+    known: IndexMap<Topic, Known, PrecomputedHash>,
+    /// How many topics, at the beginning, have subscribers.
+    subscribed: usize,
     interests: Interests,
 }
 
@@ -37,27 +53,50 @@ impl Directory {
     /// An empty one that signals changes of the interest.
     pub(crate) fn new(signal: Arc<InterestSignal>) -> Self {
         Self {
-            topics: Mutex::default(),
             signal,
+            ..Self::default()
         }
     }
 
     /// A shard has its first subscriber of the topic.
     pub(crate) fn subscribed(&self, topic: &Topic) {
-        self.change_interest(|Topics { known, interests }| {
-            let known = known.entry(topic.clone()).or_default();
+        self.change_interest(|topics| {
+            let entry = topics.known.entry(topic.clone());
+            let place = entry.index();
+            let known = entry.or_default();
             known.subscribed += 1;
-            known.subscribed == 1 && interests.add_topic(topic.name())
+            if known.subscribed > 1 {
+                return false;
+            }
+            topics.known.swap_indices(place, topics.subscribed);
+            topics.subscribed += 1;
+            self.changed();
+            topics.interests.add_topic(topic.name())
         });
     }
 
     /// A shard has lost its last subscriber of the topic.
     pub(crate) fn unsubscribed(&self, topic: &Topic) {
         self.change_interest(|topics| {
-            topics.update(topic, |known| {
-                known.subscribed = known.subscribed.saturating_sub(1)
-            }) == Some(0)
-                && topics.interests.remove_topic(topic.name())
+            let Some((place, _, known)) = topics.known.get_full_mut(topic) else {
+                return false;
+            };
+            if known.subscribed == 0 {
+                return false;
+            }
+            known.subscribed -= 1;
+            if known.subscribed > 0 {
+                return false;
+            }
+            let is_published = known.published;
+            topics.subscribed -= 1;
+            let last = topics.subscribed;
+            topics.known.swap_indices(place, last);
+            if !is_published {
+                topics.known.swap_remove_index(last);
+            }
+            self.changed();
+            topics.interests.remove_topic(topic.name())
         });
     }
 
@@ -79,50 +118,70 @@ impl Directory {
         }
     }
 
-    /// The topic was published to the longest ago.
-    fn forget(&self, topic: &Topic) {
-        self.topics
-            .lock()
-            .update(topic, |known| known.published = false);
-    }
-
     /// Which processes have subscribers, with at most so many ids.
     pub(crate) fn interest(&self, max: usize) -> Interest {
         self.topics.lock().interests.read(max)
     }
 
-    /// The names, sorted, at most `limit`; those with subscribers have precedence.
+    fn published(&self, topic: &Topic) {
+        let mut topics = self.topics.lock();
+        let known = topics.known.entry(topic.clone()).or_default();
+        known.published = true;
+        if known.subscribed == 0 {
+            self.changed();
+        }
+    }
+
+    fn forget(&self, topic: &Topic) {
+        let mut topics = self.topics.lock();
+        let Some((place, _, known)) = topics.known.get_full_mut(topic) else {
+            return;
+        };
+        known.published = false;
+        if known.subscribed == 0 {
+            topics.known.swap_remove_index(place);
+            self.changed();
+        }
+    }
+
+    fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Says whether something has changed: it differs from what it was before.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The names, sorted, at most `limit`; those with subscribers have precedence. A topic that gains its first subscriber,
+    /// or loses its last one, while this reads may be listed or not, and so may the one that it changes places with.
     pub(crate) fn names(&self, limit: usize) -> Vec<String> {
-        let topics = self.topics.lock();
-        let mut names: Vec<_> = topics
-            .known
-            .iter()
-            .map(|(topic, known)| (known.subscribed == 0, topic.name().to_owned()))
-            .collect();
-        drop(topics);
+        let mut end = self.len().min(limit);
+        let mut names = Vec::with_capacity(end);
+        // Backwards: a topic that is removed meanwhile has its place taken by the last one.
+        while end > 0 {
+            let part: Vec<Topic> = {
+                let topics = self.topics.lock();
+                end = end.min(topics.known.len());
+                let start = end.saturating_sub(PART);
+                let part = topics.known.get_range(start..end);
+                end = start;
+                part.into_iter()
+                    .flat_map(|part| part.keys().cloned())
+                    .collect()
+            };
+            #[cfg(test)]
+            self.visited.fetch_add(part.len(), Ordering::Relaxed);
+            names.extend(part.iter().map(|topic| topic.name().to_owned()));
+        }
         names.sort_unstable();
-        names.truncate(limit);
-        let mut names: Vec<_> = names.into_iter().map(|(_, name)| name).collect();
-        names.sort_unstable();
+        names.dedup();
         names
     }
 
     /// How many topics are known.
     pub(crate) fn len(&self) -> usize {
         self.topics.lock().known.len()
-    }
-}
-
-impl Topics {
-    /// Changes what is known of a topic, and gives in how many shards it has subscribers then.
-    fn update(&mut self, topic: &Topic, change: impl FnOnce(&mut Known)) -> Option<u32> {
-        let known = self.known.get_mut(topic)?;
-        change(known);
-        let subscribed = known.subscribed;
-        if subscribed == 0 && !known.published {
-            self.known.remove(topic);
-        }
-        Some(subscribed)
     }
 }
 
@@ -134,9 +193,10 @@ pub(crate) struct RecentTopics {
 
 impl RecentTopics {
     pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            topics: LruCache::with_hasher(at_least_one(limit), PrecomputedHash::default()),
-        }
+        // A limit from the start would take memory for all of them at once.
+        let mut topics = LruCache::unbounded_with_hasher(PrecomputedHash::default());
+        topics.resize(at_least_one(limit));
+        Self { topics }
     }
 
     /// A publication has the topic.
@@ -144,13 +204,7 @@ impl RecentTopics {
         if self.topics.get(topic).is_some() {
             return;
         }
-        directory
-            .topics
-            .lock()
-            .known
-            .entry(topic.clone())
-            .or_default()
-            .published = true;
+        directory.published(topic);
         if let Some((forgotten, ())) = self.topics.push(topic.clone(), ()) {
             directory.forget(&forgotten);
         }
@@ -175,6 +229,7 @@ fn at_least_one(limit: usize) -> NonZeroUsize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn topic(name: &str) -> Topic {
         Topic::new(name).unwrap()
@@ -207,5 +262,90 @@ mod tests {
         assert_eq!(directory.len(), 2);
         directory.unsubscribed(&topic("z"));
         assert_eq!(directory.names(10), ["b"]);
+    }
+
+    #[test]
+    fn readers_visit_no_more_topics_than_they_list() {
+        let directory = Directory::default();
+        let mut recent = RecentTopics::new(5 * PART);
+        for number in 0..5 * PART {
+            recent.published(&topic(&format!("p{number}")), &directory);
+        }
+        for number in 0..3 {
+            directory.subscribed(&topic(&format!("s{number}")));
+        }
+        for limit in [1, 3, PART - 1, PART, PART + 1, 5 * PART, 100 * PART] {
+            directory.visited.store(0, Ordering::Relaxed);
+            let names = directory.names(limit);
+            let expected = limit.min(5 * PART + 3);
+            assert_eq!(names.len(), expected);
+            assert_eq!(directory.visited.load(Ordering::Relaxed), expected);
+            assert!(names.is_sorted());
+            let subscribed = names.iter().filter(|name| name.starts_with('s'));
+            assert_eq!(subscribed.count(), limit.min(3), "{limit}");
+        }
+    }
+
+    #[test]
+    fn the_generation_tells_of_what_is_listed_only() {
+        let directory = Directory::default();
+        let mut recent = RecentTopics::new(1);
+        let mut last = directory.generation();
+        let mut has_changed = || std::mem::replace(&mut last, directory.generation()) != last;
+        assert!(!has_changed());
+        directory.subscribed(&topic("a"));
+        assert!(has_changed());
+        // A second shard, or a publication, changes nothing of it.
+        directory.subscribed(&topic("a"));
+        recent.published(&topic("a"), &directory);
+        recent.published(&topic("a"), &directory);
+        directory.unsubscribed(&topic("a"));
+        directory.unsubscribed(&topic("unknown"));
+        assert!(!has_changed());
+        directory.unsubscribed(&topic("a"));
+        assert!(has_changed());
+        recent.published(&topic("b"), &directory);
+        assert!(has_changed());
+        assert_eq!(directory.names(9), ["b"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_changes_leave_the_topics_that_a_plain_model_has(
+            changes in proptest::collection::vec((0..4_u8, 0..6_u8), 0..200),
+            limit in 0..8_usize,
+        ) {
+            let directory = Directory::default();
+            let mut counts = [(0_u32, false); 6];
+            for (change, number) in changes {
+                let (name, count) = (topic(&format!("t{number}")), &mut counts[usize::from(number)]);
+                match change {
+                    0 => {
+                        directory.subscribed(&name);
+                        count.0 += 1;
+                    }
+                    1 => {
+                        directory.unsubscribed(&name);
+                        count.0 = count.0.saturating_sub(1);
+                    }
+                    2 => {
+                        directory.published(&name);
+                        count.1 = true;
+                    }
+                    _ => {
+                        directory.forget(&name);
+                        count.1 = false;
+                    }
+                }
+            }
+            let all = (0..6).filter(|number| counts[*number] != (0, false));
+            let all: Vec<_> = all.map(|number| (format!("t{number}"), counts[number].0 > 0)).collect();
+            let names = directory.names(limit);
+            prop_assert_eq!(directory.names(10), all.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>());
+            prop_assert_eq!(names.len(), limit.min(all.len()));
+            let of_subscribers = all.iter().filter(|(name, is_subscribed)| *is_subscribed && names.contains(name)).count();
+            let subscribed = all.iter().filter(|(_, is_subscribed)| *is_subscribed).count();
+            prop_assert_eq!(of_subscribers, subscribed.min(limit));
+        }
     }
 }

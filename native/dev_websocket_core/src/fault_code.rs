@@ -10,6 +10,8 @@ pub(crate) enum FaultCode {
     BadFrame,
     /// Text that is no JSON.
     BadJson,
+    /// JSON with a lone surrogate, with more than 127 levels, or with a number beyond all floats.
+    UnsupportedJson,
     /// JSON that is no object with a text `type`.
     BadMessage,
     /// An `id` that is neither text nor number, or too long.
@@ -40,12 +42,14 @@ pub(crate) enum FaultCode {
     TooManyMatches,
     /// More templates than `max_templates_per_connection`.
     TooManyTemplates,
+    /// More different globs in all than `max_globs`.
+    TooManyGlobs,
     /// More different regular expressions in all than `max_expressions`.
     TooManyExpressions,
-    /// To unsubscribe from what another subscription goes on to bring.
-    Contradictory,
-    /// Too many requests wait for a replay to end.
-    Busy,
+    /// More different templates in all than `max_templates`.
+    TooManyDistinctTemplates,
+    /// More globs, expressions and templates that no literal finds than `max_unindexed_patterns`.
+    TooManyUnindexedPatterns,
     /// Nobody listens to what clients send.
     NoListener,
 }

@@ -1,10 +1,9 @@
 //! Who is connected: for an operator who wants to see it, or to end it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::connection::link::Link;
 use crate::direct::SendError;
@@ -12,6 +11,10 @@ use crate::disconnect::Disconnect;
 use crate::publication::now;
 use crate::server::Server;
 use crate::shard::command::{Answer, Command};
+use crate::subscription::Subscription;
+
+/// Connections of a page that the shards are asked for together.
+const ASKED_AT_ONCE: usize = 64;
 
 /// What is known of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +40,7 @@ pub struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
-    fn of(link: &Link, topics: Vec<String>) -> Self {
+    fn of(link: &Link) -> Self {
         Self {
             connection: link.id,
             peer: link.peer.address,
@@ -47,21 +50,58 @@ impl ConnectionInfo {
             pending_frames: link.load.pending_frames.load(Ordering::Relaxed),
             dropped: link.load.dropped.load(Ordering::Relaxed),
             headers: Vec::new(),
-            topics,
+            topics: Vec::new(),
         }
     }
 }
 
-/// A list that its parts come into, and who waits for all of it. Whoever lets go of it last makes it complete.
-struct Gathering<F: FnOnce(Vec<ConnectionInfo>)>(Mutex<(Vec<ConnectionInfo>, Option<F>)>);
+/// What whoever asked gets, once this is dropped: however the work on it ends, there is one answer.
+struct Promise<T, F: FnOnce(T)> {
+    found: Option<T>,
+    answer: Option<F>,
+}
 
-impl<F: FnOnce(Vec<ConnectionInfo>)> Drop for Gathering<F> {
-    fn drop(&mut self) {
-        let (found, answer) = self.0.get_mut();
-        found.sort_unstable_by_key(|known| known.connection);
-        if let Some(answer) = answer.take() {
-            answer(std::mem::take(found));
+impl<T, F: FnOnce(T)> Promise<T, F> {
+    fn new(found: T, answer: F) -> Self {
+        Self {
+            found: Some(found),
+            answer: Some(answer),
         }
+    }
+
+    /// Adds to what is told.
+    fn add(&mut self, change: impl FnOnce(&mut T)) {
+        self.found.as_mut().map(change);
+    }
+}
+
+impl<T, F: FnOnce(T)> Drop for Promise<T, F> {
+    fn drop(&mut self) {
+        if let (Some(found), Some(answer)) = (self.found.take(), self.answer.take()) {
+            answer(found);
+        }
+    }
+}
+
+/// Asks the shard of a connection what that is subscribed to: none when it has ended meanwhile.
+fn ask(link: &Link) -> impl Future<Output = Option<ConnectionInfo>> + Send + use<> {
+    let (sender, topics) = oneshot::channel();
+    link.tell(Command::Topics {
+        connection: link.id,
+        // Who asked may be gone.
+        answer: Answer::new(|topics| drop(sender.send(topics))),
+    });
+    let known = ConnectionInfo::of(link);
+    async move {
+        let topics = topics.await.ok().flatten()?;
+        let name = |topic: &Subscription| match topic.shown() {
+            serde_json::Value::String(name) => name,
+            shown => shown.to_string(),
+        };
+        Some(ConnectionInfo {
+            topics: topics.iter().map(name).collect(),
+            ..known
+        })
     }
 }
 
@@ -79,25 +119,22 @@ impl Server {
         let Some(link) = self.shared.connections.find(connection) else {
             return Err(SendError::NoConnection);
         };
-        let known = link.clone();
-        let answer = Answer::new(move |topics: Option<Vec<String>>| {
-            answer(topics.map(|topics| {
-                ConnectionInfo {
-                    headers: known
-                        .peer
-                        .headers()
-                        .map(|(name, value)| (name.to_vec(), value.to_vec()))
-                        .collect(),
-                    ..ConnectionInfo::of(&known, topics)
-                }
-            }));
+        let mut promise = Promise::new(None, answer);
+        self.runtime.spawn(async move {
+            let headers = link.peer.headers();
+            let headers = headers.map(|(name, value)| (name.to_vec(), value.to_vec()));
+            let known = ask(&link).await.map(|known| ConnectionInfo {
+                headers: headers.collect(),
+                ..known
+            });
+            promise.add(|found| *found = known);
         });
-        link.tell(Command::Topics { connection, answer });
         Ok(())
     }
 
     /// Asks for a page of the connections: at most `limit` with numbers greater than `after`, in order. The answer comes on
-    /// another thread, without those that have ended meanwhile. It takes time for each connection that there is.
+    /// another thread, without those that have ended meanwhile. It takes work for the connections of the page alone, a few
+    /// at a time, so that their shards do not keep others waiting for it.
     ///
     /// # Errors
     /// [`SendError::NoConnection`] at once when there are none; there is no other answer then.
@@ -107,25 +144,20 @@ impl Server {
         limit: usize,
         answer: impl FnOnce(Vec<ConnectionInfo>) + Send + 'static,
     ) -> Result<(), SendError> {
-        let mut links = self.shared.connections.page(after, limit);
-        let last = links.pop().ok_or(SendError::NoConnection)?;
-        let gathering = Arc::new(Gathering(Mutex::new((Vec::new(), Some(answer)))));
-        let ask = |link: Arc<Link>, gathering: Arc<Gathering<_>>| {
-            let known = link.clone();
-            let answer = Answer::new(move |topics| {
-                if let Some(topics) = topics {
-                    let known = ConnectionInfo::of(&known, topics);
-                    gathering.0.lock().0.push(known);
-                }
-            });
-            let connection = link.id;
-            link.tell(Command::Topics { connection, answer });
-        };
-        for link in links {
-            ask(link, gathering.clone());
+        let links = self.shared.connections.page(after, limit);
+        if links.is_empty() {
+            return Err(SendError::NoConnection);
         }
-        // The last one takes our own hold of it along, so that it is never completed on this thread.
-        ask(last, gathering);
+        let mut promise = Promise::new(Vec::with_capacity(links.len()), answer);
+        self.runtime.spawn(async move {
+            for links in links.chunks(ASKED_AT_ONCE) {
+                let asked: Vec<_> = links.iter().map(|link| ask(link)).collect();
+                for known in asked {
+                    let known = known.await;
+                    promise.add(|found| found.extend(known));
+                }
+            }
+        });
         Ok(())
     }
 

@@ -34,14 +34,18 @@ pub(crate) struct Interests {
     others: u64,
 }
 
+/// Whether a text has the form of a process's id.
+pub(crate) fn is_process_id(text: &str) -> bool {
+    let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    text.len() == ID_LENGTH && text.bytes().all(is_base64url)
+}
+
 /// The process that a topic names.
 pub(crate) fn process_of(topic: &str) -> Option<ProcessId> {
     let id = topic
         .strip_prefix("process:")
         .or_else(|| topic.strip_prefix("from:"))?;
-    let id: ProcessId = id.as_bytes().try_into().ok()?;
-    let is_base64url = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    id.iter().all(is_base64url).then_some(id)
+    is_process_id(id).then(|| id.as_bytes().try_into().ok())?
 }
 
 impl Default for Interests {

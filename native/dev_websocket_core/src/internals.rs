@@ -7,17 +7,29 @@ use std::sync::Arc;
 
 use crate::directory::Directory;
 use crate::error::Rejected;
+use crate::filters::Filters;
 use crate::message::Value;
 use crate::message::origin::{Origin, UNKNOWN};
 use crate::message::template::Template;
 use crate::protocol::regex;
 use crate::publication::Publication;
 use crate::publication::draft::Draft;
+use crate::server::Server;
+use crate::settings::Settings;
+use crate::shard::command::{Answer, Command};
 use crate::shard::place::ConnectionIndex;
 use crate::shard::registry::Registry;
 use crate::spares::Spares;
 use crate::subscription::Subscription;
 use crate::topic::Topics;
+
+/// Runs something on the shard's thread of a connection, if that lives.
+pub fn on_shard(server: &Server, connection: u64, act: impl FnOnce() + Send + 'static) {
+    if let Some(link) = server.shared.connections.find(connection) {
+        let answer = Answer::new(move |_| act());
+        link.tell(Command::Topics { connection, answer });
+    }
+}
 
 /// A frame as the sockets get it.
 #[derive(Debug)]
@@ -97,13 +109,25 @@ pub enum Choice<'c> {
     Template(&'c str),
 }
 
+impl Choice<'_> {
+    fn read(self) -> Subscription {
+        let subscription = match self {
+            Self::Topic(name) => Subscription::parse(name).ok(),
+            Self::Match(text) => regex(text).ok(),
+            Self::Template(text) => Template::parse(text).ok().map(Subscription::Template),
+        };
+        #[allow(clippy::expect_used, reason = "a benchmark's own choices are valid")]
+        subscription.expect("a subscription")
+    }
+}
+
 /// The subscriptions of one shard.
 #[derive(Debug)]
-pub struct Matcher(Registry, Directory);
+pub struct Matcher(Registry, Directory, Filters);
 
 impl Default for Matcher {
     fn default() -> Self {
-        Self(Registry::new(), Directory::default())
+        Self(Registry::new(), Directory::default(), Filters::default())
     }
 }
 
@@ -111,17 +135,33 @@ impl Matcher {
     /// Subscribes a connection.
     ///
     /// # Panics
-    /// When the choice is none.
+    /// When the choice is none, or beyond the limits for all.
     pub fn subscribe(&mut self, connection: usize, choice: Choice<'_>) {
-        let subscription = match choice {
-            Choice::Topic(name) => Subscription::parse(name).ok(),
-            Choice::Match(text) => regex(text).ok(),
-            Choice::Template(text) => Template::parse(text).ok().map(Subscription::Template),
-        };
-        #[allow(clippy::expect_used, reason = "a benchmark's own choices are valid")]
-        let subscription = subscription.expect("a subscription");
-        let Self(registry, directory) = self;
+        let mut subscription = [choice.read()];
+        let Self(registry, directory, filters) = self;
+        #[allow(clippy::expect_used, reason = "a benchmark keeps within the limits")]
+        filters
+            .hold(&mut subscription, &Settings::default())
+            .expect("room");
+        let [subscription] = subscription;
         registry.subscribe(subscription, connection as ConnectionIndex, directory);
+    }
+
+    /// Ends a subscription of a connection.
+    ///
+    /// # Panics
+    /// When the choice is none.
+    pub fn unsubscribe(&mut self, connection: usize, choice: Choice<'_>) {
+        let Self(registry, directory, _) = self;
+        if let Some(entry) = registry.find(&choice.read()) {
+            registry.unsubscribe(entry, connection as ConnectionIndex, directory);
+        }
+    }
+
+    /// How often a pattern was compared with a topic, and a template with a message.
+    #[must_use]
+    pub fn compared(&self) -> (u64, u64) {
+        self.0.compared()
     }
 
     /// How many connections are told of a batch.

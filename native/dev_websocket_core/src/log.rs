@@ -1,8 +1,8 @@
 //! The log of publications: where casts are put in order, and what every reader reads from.
 //!
 //! One lock gives each publication its number and its place; readers take no lock. The log is a chain of segments, and
-//! a writer shard is a [`Cursor`] that walks it. What lies behind the slowest shard lives on as history while it fits
-//! into its bytes. So the ingress queue, the fan-out to shards and the history are one structure and one copy.
+//! a writer shard is a [`Cursor`] that walks it. The newest publications are the history, as many as fit into its bytes.
+//! So the ingress queue, the fan-out to shards and the history are one structure and one copy.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,7 +19,10 @@ use crate::sync::{Mutex, OnceLock};
 const SEGMENT_SLOTS: usize = 128;
 
 /// Bytes after which a segment takes no more, so that history is cut finely.
-const SEGMENT_BYTES: usize = 128 * 1024;
+const SEGMENT_BYTES: u64 = 128 * 1024;
+
+/// Segments that are read at once. The oldest may hold nothing that is kept, and the next one does.
+const READ_SEGMENTS: usize = 4;
 
 /// What part of the ingress limit may be taken on top of it by what tells of lost messages.
 const LOSS_SHARE: u64 = 8;
@@ -38,28 +41,57 @@ pub(crate) struct Log {
 #[derive(Debug)]
 struct Head {
     next_seq: u64,
+    /// The segment that is written to, and how many of its slots are used.
     segment: Arc<Segment>,
     used: usize,
-    segment_bytes: usize,
-    history: VecDeque<(Arc<Segment>, usize)>,
-    history_bytes: usize,
+    /// Bytes of all publications before the segment.
+    segment_start: u64,
+    /// The next segment, made ahead by a reader.
+    next_segment: Option<Arc<Segment>>,
+    history: VecDeque<Sealed>,
+    /// Bytes that the history may take.
+    history_limit: u64,
+    /// Publications that begin before so many bytes since the start are forgotten for good.
+    cut: u64,
     /// Messages that found no room, and for which there was no room to say so either.
     untold_losses: u64,
 }
 
-/// What a reader of past publications finds.
+/// A full segment. A search by number or by bytes touches nothing else.
+#[derive(Debug)]
+struct Sealed {
+    first_seq: u64,
+    /// Bytes of all publications before it.
+    start: u64,
+    segment: Arc<Segment>,
+}
+
+/// Past publications, in the order in which they were asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Past {
-    /// Publications one after the other.
     pub(crate) publications: Vec<Arc<Publication>>,
-    /// The number of the oldest that is kept; that of the next one when none is.
-    pub(crate) oldest: u64,
+    /// The number that was asked for, or that of the oldest publication when that is greater: those between are forgotten.
+    pub(crate) first: u64,
+}
+
+/// The part of the log that is read at once.
+struct Window {
+    segments: ArrayVec<Arc<Segment>, READ_SEGMENTS>,
+    cut: u64,
+    next_seq: u64,
 }
 
 #[derive(Debug)]
 struct Segment {
-    slots: Box<[OnceLock<Arc<Publication>>]>,
+    slots: Box<[OnceLock<Slot>]>,
     next: OnceLock<Arc<Segment>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// Bytes of all publications before it.
+    start: u64,
+    publication: Arc<Publication>,
 }
 
 /// A reader's place in the log.
@@ -89,9 +121,11 @@ impl Log {
             next_seq: 1,
             segment,
             used: 0,
-            segment_bytes: 0,
+            segment_start: 0,
+            next_segment: None,
             history: VecDeque::new(),
-            history_bytes: 0,
+            history_limit: u64::MAX,
+            cut: 0,
             untold_losses: 0,
         };
         (
@@ -186,15 +220,16 @@ impl Log {
         let size = draft.footprint();
         let seq = head.next_seq;
         head.next_seq += 1;
-        head.segment_bytes += size;
+        let start = self.appended_bytes();
+        let publication = draft.number(seq);
         // Only this place sets slots, under the lock, so the slot is free.
-        let _ = head.segment.slots[head.used].set(draft.number(seq));
+        let _ = head.segment.slots[head.used].set(Slot { start, publication });
         head.used += 1;
-        let appended = self.appended_bytes() + size as u64;
+        let appended = start + size as u64;
         self.appended_bytes.store(appended, Ordering::Relaxed);
         self.last_seq.store(seq, Ordering::Release);
-        if head.used == SEGMENT_SLOTS || head.segment_bytes >= SEGMENT_BYTES {
-            head.seal();
+        if head.used == SEGMENT_SLOTS || appended - head.segment_start >= SEGMENT_BYTES {
+            head.seal(appended);
         }
         seq
     }
@@ -203,53 +238,78 @@ impl Log {
     ///
     /// The reader comes again for more, rather than hold on to its place: a segment keeps all later ones alive.
     pub(crate) fn read(&self, from: u64, count: usize) -> Past {
-        let head = self.head.lock();
-        let oldest = head.oldest();
-        let from = from.max(oldest);
-        let place = head
-            .history
-            .partition_point(|(segment, _)| segment.first_seq().is_some_and(|seq| seq <= from));
-        let segments: ArrayVec<Arc<Segment>, 4> = head
-            .history
-            .iter()
-            .skip(place.saturating_sub(1))
-            .map(|(segment, _)| segment)
-            .chain([&head.segment])
-            .take(4)
-            .cloned()
-            .collect();
-        drop(head);
-        let publications = segments
-            .iter()
-            .flat_map(|segment| segment.slots.iter().map_while(OnceLock::get))
-            .skip_while(|publication| publication.seq() < from)
-            .take(count)
-            .cloned()
-            .collect();
+        let window = self.head.lock().window_from(from, self.appended_bytes());
+        let mut kept = window
+            .slots()
+            .skip_while(|slot| slot.publication.seq() < from)
+            .peekable();
+        let oldest = kept
+            .peek()
+            .map_or(window.next_seq, |slot| slot.publication.seq());
         Past {
-            publications,
-            oldest,
+            first: from.max(oldest),
+            publications: kept
+                .take(count)
+                .map(|slot| slot.publication.clone())
+                .collect(),
         }
     }
 
-    /// Forgets the oldest publications until the history fits into its bytes, and gives those that no reader is at.
+    /// Reads up to `count` publications before number `before`, the newest first. None when all of those are forgotten.
+    pub(crate) fn read_back(&self, before: u64, count: usize) -> Vec<Arc<Publication>> {
+        let window = self
+            .head
+            .lock()
+            .window_before(before, self.appended_bytes());
+        let kept: Vec<_> = window
+            .slots()
+            .map(|slot| &slot.publication)
+            .take_while(|publication| publication.seq() < before)
+            .collect();
+        kept.into_iter().rev().take(count).cloned().collect()
+    }
+
+    /// Sets how many bytes the history may take. What does not fit is forgotten at once and for good.
+    pub(crate) fn keep(&self, history_limit: u64) {
+        let appended = self.appended_bytes();
+        let mut head = self.head.lock();
+        head.update_cut(appended);
+        head.history_limit = history_limit;
+        head.update_cut(appended);
+    }
+
+    /// Gives up the memory of forgotten publications, and gives those that no reader is at. A segment goes as a whole, so
+    /// the memory of one may stay.
     ///
     /// This is for a reader to do, not for those who publish: giving up a segment takes as long as many casts.
-    pub(crate) fn trim(&self, history_limit: usize) -> Vec<Arc<Publication>> {
+    pub(crate) fn trim(&self) -> Vec<Arc<Publication>> {
         let mut forgotten = Vec::new();
         let mut head = self.head.lock();
-        while head.history_bytes > history_limit
-            && let Some((segment, bytes)) = head.history.pop_front()
-        {
-            head.history_bytes -= bytes;
-            forgotten.push(segment);
+        let appended = self.appended_bytes();
+        let cut = head.update_cut(appended);
+        if head.used > 0 && appended <= cut {
+            head.seal_early(appended);
         }
+        let end = |head: &Head| {
+            head.history
+                .get(1)
+                .map_or(head.segment_start, |next| next.start)
+        };
+        while !head.history.is_empty() && end(&head) <= cut {
+            forgotten.extend(head.history.pop_front());
+        }
+        let is_wanted = head.next_segment.is_none();
         drop(head);
+        if is_wanted {
+            let next = Segment::new();
+            self.head.lock().next_segment = Some(next);
+        }
         forgotten
             .into_iter()
-            .filter_map(Arc::into_inner)
+            .filter_map(|sealed| Arc::into_inner(sealed.segment))
             .flat_map(|mut segment| std::mem::take(&mut segment.slots))
             .filter_map(|mut slot| slot.take())
+            .map(|slot| slot.publication)
             .collect()
     }
 
@@ -275,29 +335,89 @@ impl Log {
         bytes.min().unwrap_or(0)
     }
 
-    /// Bytes of history kept.
-    pub(crate) fn history_bytes(&self) -> usize {
-        self.head.lock().history_bytes
+    /// Bytes of the publications that are kept.
+    pub(crate) fn history_bytes(&self) -> u64 {
+        let mut head = self.head.lock();
+        let appended = self.appended_bytes();
+        let window = head.window_from(0, appended);
+        drop(head);
+        window
+            .slots()
+            .next()
+            .map_or(0, |oldest| appended - oldest.start)
     }
 }
 
 impl Head {
-    /// The number of the oldest publication that is kept.
-    fn oldest(&self) -> u64 {
-        let oldest = self.history.front().map(|(segment, _)| segment);
-        let first = oldest.unwrap_or(&self.segment).first_seq();
-        first.unwrap_or(self.next_seq)
+    /// Up to where publications are forgotten, in bytes since the start.
+    fn update_cut(&mut self, appended: u64) -> u64 {
+        self.cut = self.cut.max(appended.saturating_sub(self.history_limit));
+        self.cut
+    }
+
+    /// The segments from that of a publication on, or from the first one that may hold any that are kept.
+    fn window_from(&mut self, from: u64, appended: u64) -> Window {
+        let cut = self.update_cut(appended);
+        let oldest = self.place(|sealed| sealed.start <= cut);
+        let first = oldest.max(self.place(|sealed| sealed.first_seq <= from));
+        self.window(first, cut)
+    }
+
+    /// The segments up to that of the publication before a number, without those that hold none that are kept.
+    fn window_before(&mut self, before: u64, appended: u64) -> Window {
+        let cut = self.update_cut(appended);
+        let oldest = self.place(|sealed| sealed.start <= cut);
+        let is_open = before > self.next_seq - self.used as u64;
+        let last = if is_open {
+            self.history.len()
+        } else {
+            self.place(|sealed| sealed.first_seq < before)
+        };
+        self.window(oldest.max((last + 1).saturating_sub(READ_SEGMENTS)), cut)
+    }
+
+    /// The last sealed segment for which something holds that holds up to some segment; 0 if for none.
+    fn place(&self, holds: impl FnMut(&Sealed) -> bool) -> usize {
+        self.history.partition_point(holds).saturating_sub(1)
+    }
+
+    fn window(&self, first: usize, cut: u64) -> Window {
+        let sealed = self.history.iter().skip(first);
+        let segments = sealed.map(|sealed| &sealed.segment).chain([&self.segment]);
+        Window {
+            segments: segments.take(READ_SEGMENTS).cloned().collect(),
+            cut,
+            next_seq: self.next_seq,
+        }
     }
 
     /// Ends the segment and opens the next one.
-    fn seal(&mut self) {
-        let next = Segment::new();
+    fn seal(&mut self, appended: u64) {
+        let next = self.next_segment.take().unwrap_or_else(Segment::new);
         let _ = self.segment.next.set(next.clone());
-        let full = std::mem::replace(&mut self.segment, next);
-        let bytes = std::mem::take(&mut self.segment_bytes);
+        let segment = std::mem::replace(&mut self.segment, next);
+        self.history.push_back(Sealed {
+            first_seq: self.next_seq - self.used as u64,
+            start: self.segment_start,
+            segment,
+        });
         self.used = 0;
-        self.history.push_back((full, bytes));
-        self.history_bytes += bytes;
+        self.segment_start = appended;
+    }
+
+    /// The same for a segment that is not full, but holds nothing that is kept.
+    fn seal_early(&mut self, appended: u64) {
+        self.seal(appended);
+    }
+}
+
+impl Window {
+    /// The slots that are kept.
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.segments
+            .iter()
+            .flat_map(|segment| segment.slots.iter().map_while(OnceLock::get))
+            .skip_while(|slot| slot.start < self.cut)
     }
 }
 
@@ -307,13 +427,6 @@ impl Segment {
             slots: (0..SEGMENT_SLOTS).map(|_| OnceLock::new()).collect(),
             next: OnceLock::new(),
         })
-    }
-}
-
-impl Segment {
-    fn first_seq(&self) -> Option<u64> {
-        let first = self.slots.first().and_then(OnceLock::get);
-        first.map(|publication| publication.seq())
     }
 }
 
@@ -331,10 +444,10 @@ impl Cursor {
     /// The next publication, if there is one yet. Never waits.
     pub(crate) fn next(&mut self) -> Option<Arc<Publication>> {
         loop {
-            if let Some(publication) = self.segment.slots.get(self.index).and_then(OnceLock::get) {
+            if let Some(slot) = self.segment.slots.get(self.index).and_then(OnceLock::get) {
                 self.index += 1;
-                self.taken_bytes += publication.footprint() as u64;
-                return Some(publication.clone());
+                self.taken_bytes += slot.publication.footprint() as u64;
+                return Some(slot.publication.clone());
             }
             let next = self.segment.next.get()?;
             // The segment was ended early, or between the two looks: slots are set before the link is.
@@ -372,164 +485,4 @@ impl Cursor {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::publication::tests::draft;
-
-    const NO_LIMIT: u64 = u64::MAX;
-
-    #[test]
-    fn each_reader_sees_every_publication_in_order() {
-        let (log, mut cursors) = Log::new(3);
-        for n in 1..=1000 {
-            assert_eq!(log.append(draft(&["t"], &n.to_string()), NO_LIMIT), Ok(n));
-        }
-        for cursor in &mut cursors {
-            for n in 1..=1000 {
-                assert_eq!(cursor.next().unwrap().seq(), n);
-            }
-            assert!(!cursor.has_next());
-            assert!(cursor.next().is_none());
-        }
-    }
-
-    #[test]
-    fn concurrent_writers_lose_nothing_and_keep_their_own_order() {
-        let (log, mut cursors) = Log::new(1);
-        let (writers, each) = (4, 5_000_u64);
-        let mut cursor = cursors.pop().unwrap();
-        std::thread::scope(|scope| {
-            for writer in 0..writers {
-                let log = &log;
-                scope.spawn(move || {
-                    for n in 0..each {
-                        log.append(draft(&[], &format!("{writer} {n}")), NO_LIMIT)
-                            .unwrap();
-                    }
-                });
-            }
-            let mut next = vec![0; writers];
-            let mut seen = 0;
-            while seen < each * writers as u64 {
-                let Some(publication) = cursor.next() else {
-                    std::thread::yield_now();
-                    continue;
-                };
-                seen += 1;
-                assert_eq!(publication.seq(), seen);
-                let (_, data) = publication.raw_frame();
-                let text: String = serde_json::from_slice(data).unwrap();
-                let (writer, n) = text.split_once(' ').unwrap();
-                let writer: usize = writer.parse().unwrap();
-                assert_eq!(n.parse::<u64>().unwrap(), next[writer]);
-                next[writer] += 1;
-            }
-        });
-    }
-
-    #[test]
-    fn what_waits_is_bounded_in_bytes_until_the_slowest_reader_is_done() {
-        let (log, mut cursors) = Log::new(2);
-        let message = || draft(&["t"], &"x".repeat(1000));
-        let size = message().footprint() as u64;
-        let loss = message().into_loss().footprint() as u64;
-        let limit = size * 8;
-        let append = || log.append(message(), limit);
-        for n in 1..=8 {
-            assert_eq!(append(), Ok(n));
-        }
-        // An eighth more may wait for those who are told of losses.
-        let told = limit / LOSS_SHARE / loss;
-        assert!(told > 1);
-        for _ in 0..told + 5 {
-            assert_eq!(append(), Err(Rejected::Overload));
-        }
-        assert_eq!(log.waiting_bytes(), limit + told * loss);
-        let mut slow = cursors.pop().unwrap();
-        let mut fast = cursors.pop().unwrap();
-        while fast.next().is_some() {}
-        fast.finish();
-        assert_eq!(append(), Err(Rejected::Overload));
-        for _ in 0..3 {
-            slow.next().unwrap();
-        }
-        slow.finish();
-        // The others are told of before anything else is said.
-        assert_eq!(append(), Ok(8 + told + 2));
-        let seen: Vec<_> = std::iter::from_fn(|| fast.next()).collect();
-        assert_eq!(seen[0].lost_messages(), 6);
-        assert!(seen[0].concerns_everybody());
-        assert_eq!(seen[1].lost_messages(), 0);
-        assert!(!log.settle());
-    }
-
-    #[test]
-    fn losses_are_told_when_nobody_publishes_any_more() {
-        let (log, mut cursors) = Log::new(1);
-        assert_eq!(log.append(draft(&["t"], "x"), 1), Err(Rejected::Overload));
-        assert!(cursors[0].next().is_none());
-        assert!(log.settle());
-        assert!(!log.settle());
-        let loss = cursors[0].next().unwrap();
-        assert_eq!((loss.seq(), loss.lost_messages()), (1, 1));
-        let json: serde_json::Value = serde_json::from_slice(&loss.json_frame()[2..]).unwrap();
-        let expected = serde_json::json!(
-            {"type": "gap", "reason": "overload", "dropped": 1, "after": 0, "next": 2});
-        assert_eq!(json, expected);
-    }
-
-    #[test]
-    fn past_publications_are_read_by_number() {
-        let (log, cursors) = Log::new(1);
-        drop(cursors);
-        let seqs =
-            |past: &Past| -> Vec<u64> { past.publications.iter().map(|p| p.seq()).collect() };
-        assert_eq!(log.read(1, 9).oldest, 1);
-        for _ in 0..1000 {
-            log.append(draft(&["t"], &"x".repeat(1000)), NO_LIMIT)
-                .unwrap();
-        }
-        for from in [1, 2, 100, 128, 129, 130, 500, 999, 1000] {
-            let expected: Vec<u64> = (from..=1000).take(7).collect();
-            assert_eq!(seqs(&log.read(from, 7)), expected);
-        }
-        assert!(log.read(1001, 7).publications.is_empty());
-        let mut from = 1;
-        while from <= 1000 {
-            let past = log.read(from, 300);
-            assert_eq!(past.publications[0].seq(), from);
-            from = past.publications.last().unwrap().seq() + 1;
-        }
-        log.trim(256 * 1024);
-        let past = log.read(1, 5);
-        assert!(past.oldest > 1);
-        assert_eq!(seqs(&past), (past.oldest..).take(5).collect::<Vec<_>>());
-        log.trim(0);
-        let past = log.read(1, 5000);
-        assert_eq!(seqs(&past), (past.oldest..=1000).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn history_keeps_to_its_bytes() {
-        let (log, cursors) = Log::new(1);
-        drop(cursors);
-        for _ in 0..2000 {
-            log.append(draft(&["t"], &"x".repeat(1000)), NO_LIMIT)
-                .unwrap();
-            log.trim(1 << 20);
-            assert!(log.history_bytes() <= 1 << 20);
-        }
-        assert!(log.history_bytes() > (1 << 20) - 2 * SEGMENT_BYTES);
-    }
-
-    #[test]
-    fn a_long_chain_is_dropped_without_a_deep_stack() {
-        let (log, cursors) = Log::new(1);
-        for _ in 0..SEGMENT_SLOTS * 20_000 / 128 {
-            log.append(draft(&[], ""), NO_LIMIT).unwrap();
-            log.head.lock().seal();
-        }
-        drop(log);
-        drop(cursors);
-    }
-}
+mod tests;

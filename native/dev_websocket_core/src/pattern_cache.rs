@@ -3,24 +3,31 @@
 use std::collections::{BTreeMap, HashMap};
 
 use lru::LruCache;
+use slab::Slab;
 
 use crate::pattern::Pattern;
+use crate::pattern_index::PatternIndex;
 use crate::topic::{PrecomputedHash, Topic};
 
 /// How many matches are remembered, those of all topics together. A topic alone may have more.
 const MAX_MATCHES: usize = 1 << 20;
 
-/// Which patterns a topic matches. Each pair of pattern and topic is evaluated once, as long as the topic is
-/// remembered.
+/// New patterns that a known topic is compared with one by one. Beyond that the index is asked again.
+const MAX_NEW: usize = 8;
+
+/// Which patterns a topic matches. A topic is compared with the patterns that its index finds, once as long as it is
+/// remembered, and later with those that are new.
 ///
 /// Patterns carry serial numbers that are never used again. A topic knows up to which it was checked, so that a new
 /// pattern costs nothing until the topic comes up, and by its serial number a removed pattern is told from a newer one
-/// with the same handle.
+/// with the same key.
 #[derive(Debug)]
 pub(crate) struct PatternCache<H> {
-    /// By serial number, and so in order of addition.
-    live: BTreeMap<u64, (Pattern, H)>,
-    serials: HashMap<Pattern, u64>,
+    held: Slab<Held<H>>,
+    keys: HashMap<Pattern, u32>,
+    /// In order of addition.
+    by_serial: BTreeMap<u64, u32>,
+    index: PatternIndex,
     next_serial: u64,
     /// How many patterns were removed so far.
     removals: u64,
@@ -29,13 +36,25 @@ pub(crate) struct PatternCache<H> {
     stored: usize,
     max_topics: usize,
     max_matches: usize,
+    /// How often a pattern was compared with a topic.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) compared: u64,
+}
+
+#[derive(Debug)]
+struct Held<H> {
+    pattern: Pattern,
+    handle: H,
+    serial: u64,
+    /// Where it stands in the index.
+    position: usize,
 }
 
 /// What is known of a topic.
 #[derive(Debug)]
 struct Matches<H> {
-    /// The patterns that match, and their handles in the same order.
-    serials: Vec<u64>,
+    /// The patterns that match, by serial number and key, and their handles in the same order.
+    patterns: Vec<(u64, u32)>,
     handles: Vec<H>,
     /// Patterns from this serial number on are not yet checked.
     checked: u64,
@@ -47,63 +66,92 @@ impl<H: Copy> PatternCache<H> {
     /// A cache of at most `max_topics` topics.
     pub(crate) fn new(max_topics: usize) -> Self {
         Self {
-            live: BTreeMap::new(),
-            serials: HashMap::new(),
+            held: Slab::new(),
+            keys: HashMap::new(),
+            by_serial: BTreeMap::new(),
+            index: PatternIndex::new(),
             next_serial: 0,
             removals: 0,
             topics: LruCache::unbounded_with_hasher(PrecomputedHash::default()),
             stored: 0,
             max_topics,
             max_matches: MAX_MATCHES,
+            #[cfg(any(test, feature = "internals"))]
+            compared: 0,
         }
     }
 
     /// Adds a pattern. One that is there already gets the new handle, and counts as added now.
     pub(crate) fn add(&mut self, pattern: Pattern, handle: H) {
+        self.remove(&pattern);
         let serial = self.next_serial;
         self.next_serial += 1;
-        if let Some(replaced) = self.serials.insert(pattern.clone(), serial) {
-            self.live.remove(&replaced);
-            self.removals += 1;
-        }
-        self.live.insert(serial, (pattern, handle));
+        let key = self.held.vacant_key() as u32;
+        let position = self.index.add(&pattern, key);
+        self.by_serial.insert(serial, key);
+        self.keys.insert(pattern.clone(), key);
+        self.held.insert(Held {
+            pattern,
+            handle,
+            serial,
+            position,
+        });
     }
 
     /// Removes a pattern; its handle is in no answer any more.
     pub(crate) fn remove(&mut self, pattern: &Pattern) {
-        let Some(serial) = self.serials.remove(pattern) else {
+        let Some(key) = self.keys.remove(pattern) else {
             return;
         };
-        self.live.remove(&serial);
+        let held = self.held.remove(key as usize);
+        self.by_serial.remove(&held.serial);
+        if let Some(moved) = self.index.remove(&held.pattern, held.position) {
+            self.held[moved as usize].position = held.position;
+        }
         self.removals += 1;
-        if self.live.is_empty() {
+        if self.held.is_empty() {
             // Nobody will ask, so nobody would clean up.
             self.topics = LruCache::unbounded_with_hasher(PrecomputedHash::default());
             self.stored = 0;
         }
     }
 
+    /// The handle of a pattern, if it is there.
+    pub(crate) fn get(&self, pattern: &Pattern) -> Option<H> {
+        let key = self.keys.get(pattern)?;
+        Some(self.held[*key as usize].handle)
+    }
+
     /// Whether there are no patterns.
     pub(crate) fn is_empty(&self) -> bool {
-        self.live.is_empty()
+        self.held.is_empty()
     }
 
     /// The handles of the patterns that match, in order of addition.
     pub(crate) fn matches(&mut self, topic: &Topic) -> &[H] {
-        if self.live.is_empty() {
+        if self.held.is_empty() {
             return &[];
         }
         let known = self.topics.get_or_insert_mut_ref(topic, Matches::new);
-        let before = known.serials.len();
+        let before = known.patterns.len();
         if known.removals != self.removals {
-            known.forget_removed(&self.live);
+            known.forget_removed(&self.held);
             known.removals = self.removals;
         }
         if known.checked != self.next_serial {
-            known.check(topic, &self.live);
+            let is_few = self.by_serial.range(known.checked..).nth(MAX_NEW).is_none();
+            let _compared = if is_few {
+                known.check_new(topic, &self.by_serial, &self.held)
+            } else {
+                known.check_all(topic, &self.index, &self.held)
+            };
+            #[cfg(any(test, feature = "internals"))]
+            {
+                self.compared += _compared;
+            }
             known.checked = self.next_serial;
         }
-        self.stored = self.stored - before + known.serials.len();
+        self.stored = self.stored - before + known.patterns.len();
         self.evict();
         match self.topics.peek(topic) {
             Some(known) => &known.handles,
@@ -117,7 +165,7 @@ impl<H: Copy> PatternCache<H> {
             && (self.topics.len() > self.max_topics || self.stored > self.max_matches)
         {
             if let Some((_, forgotten)) = self.topics.pop_lru() {
-                self.stored -= forgotten.serials.len();
+                self.stored -= forgotten.patterns.len();
             }
         }
     }
@@ -126,37 +174,76 @@ impl<H: Copy> PatternCache<H> {
 impl<H: Copy> Matches<H> {
     fn new() -> Self {
         Self {
-            serials: Vec::new(),
+            patterns: Vec::new(),
             handles: Vec::new(),
             checked: 0,
             removals: 0,
         }
     }
 
-    fn forget_removed(&mut self, live: &BTreeMap<u64, (Pattern, H)>) {
-        let before = self.serials.len();
-        let mut kept = self.serials.iter().map(|serial| live.contains_key(serial));
+    fn forget_removed(&mut self, held: &Slab<Held<H>>) {
+        let before = self.patterns.len();
+        let is_held = |(serial, key): &(u64, u32)| {
+            held.get(*key as usize)
+                .is_some_and(|there| there.serial == *serial)
+        };
+        let mut kept = self.patterns.iter().map(is_held);
         self.handles.retain(|_| kept.next().unwrap_or(false));
-        self.serials.retain(|serial| live.contains_key(serial));
-        if self.serials.len() < before {
-            self.serials.shrink_to_fit();
+        self.patterns.retain(is_held);
+        if self.patterns.len() < before {
+            self.patterns.shrink_to_fit();
             self.handles.shrink_to_fit();
         }
     }
 
-    fn check(&mut self, topic: &Topic, live: &BTreeMap<u64, (Pattern, H)>) {
-        for (serial, (pattern, handle)) in live.range(self.checked..) {
-            if pattern.is_match(topic.name()) {
-                self.serials.push(*serial);
-                self.handles.push(*handle);
+    /// Compares the topic with the patterns that are new, and says how many there were.
+    fn check_new(
+        &mut self,
+        topic: &Topic,
+        by_serial: &BTreeMap<u64, u32>,
+        held: &Slab<Held<H>>,
+    ) -> u64 {
+        let mut compared = 0;
+        for (serial, key) in by_serial.range(self.checked..) {
+            compared += 1;
+            let there = &held[*key as usize];
+            if there.pattern.is_match(topic.name()) {
+                self.patterns.push((*serial, *key));
+                self.handles.push(there.handle);
             }
         }
+        compared
+    }
+
+    /// Compares the topic with all that may match it, and says how many there were.
+    fn check_all(&mut self, topic: &Topic, index: &PatternIndex, held: &Slab<Held<H>>) -> u64 {
+        let mut compared = 0;
+        self.patterns.clear();
+        index.candidates(topic.name(), |key| {
+            compared += 1;
+            let there = &held[key as usize];
+            if there.pattern.is_match(topic.name()) {
+                self.patterns.push((there.serial, key));
+            }
+        });
+        self.patterns.sort_unstable();
+        self.patterns.shrink_to_fit();
+        self.handles.clear();
+        let handles = self
+            .patterns
+            .iter()
+            .map(|(_, key)| held[*key as usize].handle);
+        self.handles.extend(handles);
+        self.handles.shrink_to_fit();
+        compared
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::LazyLock;
+
     use proptest::prelude::*;
 
     fn topic(name: &str) -> Topic {
@@ -217,6 +304,45 @@ mod tests {
         assert_eq!(checked(&cache), 1);
         assert_eq!(cache.matches(&topic("a")), [1, 2]);
         assert_eq!(checked(&cache), 2);
+    }
+
+    #[test]
+    fn a_topic_is_compared_with_those_that_may_match_it_alone() {
+        let mut cache = PatternCache::new(10);
+        for handle in 0..2_000 {
+            cache.add(glob(&format!("k{handle}:*")), handle);
+            cache.add(glob(&format!("*:v{handle}")), handle);
+        }
+        assert_eq!(cache.matches(&topic("k17:v4")), [4, 17]);
+        assert_eq!(cache.compared, 2);
+        assert_eq!(cache.matches(&topic("k17:v4")), [4, 17]);
+        assert_eq!(cache.compared, 2);
+        // Few that are new are compared one by one, many found again.
+        for handle in 0..MAX_NEW {
+            cache.add(glob(&format!("x{handle}:*")), 0);
+        }
+        cache.matches(&topic("k17:v4"));
+        assert_eq!(cache.compared, 2 + MAX_NEW as u64);
+        for handle in 0..2_000 {
+            cache.add(glob(&format!("y{handle}:*")), 0);
+        }
+        assert_eq!(cache.matches(&topic("k17:v4")), [4, 17]);
+        assert_eq!(cache.compared, 4 + MAX_NEW as u64);
+    }
+
+    #[test]
+    fn patterns_that_come_and_go_cost_a_known_topic_few_steps() {
+        let mut cache = PatternCache::new(10);
+        for handle in 0..200 {
+            cache.add(glob(&format!("k{handle}:*")), handle);
+        }
+        for round in 0..200 {
+            cache.add(glob(&format!("x{round}*")), 0);
+            assert_eq!(cache.matches(&topic("k1:")), [1]);
+            cache.remove(&glob(&format!("x{round}*")));
+            assert_eq!(cache.matches(&topic("k1:")), [1]);
+        }
+        assert!(cache.compared <= 201, "{}", cache.compared);
     }
 
     #[test]
@@ -284,20 +410,28 @@ mod tests {
                 (0..NAMES.len()).prop_map(Step::Ask),
                 (0..NAMES.len()).prop_map(Step::Ask),
             ],
-            0..60,
+            0..120,
         )
     }
 
-    const PATTERNS: [&str; 8] = ["*", "a*", "*a", "b*", "*b*", "~b", "~^a", "~[ab]c"];
+    const PATTERNS: [&str; 20] = [
+        "*", "a*", "*a", "b*", "*b*", "~b", "~^a", "~[ab]c", "**", "ab*", "*b", "*c", "a*c", "b*c",
+        "~b$", "~^ab", "~^a.*c$", "~^b|^a", "*bc", "abc*",
+    ];
     const NAMES: [&str; 6] = ["a", "b", "ab", "ba", "bc", "abc"];
 
     /// Those with a tilde are regular expressions.
     fn pattern(place: usize) -> Pattern {
-        let text = PATTERNS[place];
-        text.strip_prefix('~').map_or_else(
-            || glob(text),
-            |expression| Pattern::regex(expression).unwrap(),
-        )
+        static ALL: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
+            let compiled = |text: &&str| {
+                let expression = text
+                    .strip_prefix('~')
+                    .map(|text| Pattern::regex(text).unwrap());
+                expression.unwrap_or_else(|| glob(text))
+            };
+            PATTERNS.iter().map(compiled).collect()
+        });
+        ALL[place].clone()
     }
 
     proptest! {

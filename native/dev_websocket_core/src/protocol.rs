@@ -1,23 +1,21 @@
 //! The control protocol: JSON text frames with a `type`, both ways. docs/PROTOCOL.md describes each.
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+mod reading;
 
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::Value;
+
+pub(crate) use self::reading::regex;
+use self::reading::{data, keep_large_integers, request_id, since, subscriptions, unread};
 use crate::cursor::Since;
 use crate::fault_code::FaultCode;
 use crate::frame;
-use crate::message::template::Template;
-use crate::pattern::{Pattern, PatternError};
 use crate::settings::Settings;
-use crate::subscription::{Kind, Quota, Subscription, TooMany};
+use crate::subscription::{Kind, Quota, Subscription};
 
 /// The version of the protocol that `connection_established` tells.
 pub(crate) const PROTOCOL: u32 = 1;
-
-/// The longest `id` of a request, in bytes of its JSON.
-const MAX_ID_BYTES: usize = 256;
 
 /// A request's `id`, given back in its reply.
 pub(crate) type RequestId = Option<Value>;
@@ -145,6 +143,8 @@ pub(crate) enum GapReason {
     Epoch,
     /// More was cast than could be sent.
     Overload,
+    /// The server failed to match the publication.
+    Fault,
 }
 
 /// Why results of a process are missing.
@@ -255,8 +255,8 @@ impl<'a> Reply<'a> {
 }
 
 impl Request {
-    /// Reads a client's text frame. What names more expressions or templates than a connection may have is refused before
-    /// they are read: to compile one can take a large part of a millisecond.
+    /// Reads a client's text frame. A request with more expressions or templates than a connection may have is refused
+    /// before they are read: to compile one can take a large part of a millisecond.
     ///
     /// # Errors
     /// The [`Fault`] to answer with. It names the field, and carries the request's `id` when that could be read.
@@ -266,28 +266,15 @@ impl Request {
             code,
             message,
         };
-        let json: Value = serde_json::from_str(text)
-            .map_err(|error| fault(FaultCode::BadJson, format!("not JSON: {error}")))?;
+        let json: Value = serde_json::from_str(text).map_err(|error| unread(text, &error))?;
         let Value::Object(mut fields) = json else {
             return Err(fault(
                 FaultCode::BadMessage,
                 "a message is a JSON object".into(),
             ));
         };
-        let id = match fields.remove("id") {
-            None | Some(Value::Null) => None,
-            Some(id @ (Value::String(_) | Value::Number(_)))
-                if id.to_string().len() <= MAX_ID_BYTES =>
-            {
-                Some(id)
-            }
-            Some(_) => {
-                return Err(fault(
-                    FaultCode::BadId,
-                    format!("id is text or a number of at most {MAX_ID_BYTES} bytes"),
-                ));
-            }
-        };
+        let id =
+            request_id(fields.remove("id")).map_err(|message| fault(FaultCode::BadId, message))?;
         let kind = match fields.remove("type") {
             Some(Value::String(kind)) => kind,
             Some(_) => {
@@ -305,6 +292,9 @@ impl Request {
                 });
             }
         };
+        if let Some(template) = fields.get_mut("template") {
+            keep_large_integers(template, text);
+        }
         let result = match kind.as_str() {
             "subscribe" => subscriptions(&mut fields, quota).and_then(|subscriptions| {
                 Ok(Self::Subscribe {
@@ -338,107 +328,6 @@ impl Request {
                 )),
             })
             .map_err(|(code, message)| Fault { id, code, message })
-    }
-}
-
-type Problem = (FaultCode, String);
-
-/// The fields `topics`, `match` and `template`, of which at least one must name something.
-fn subscriptions(
-    fields: &mut Map<String, Value>,
-    quota: Quota,
-) -> Result<Vec<Subscription>, Problem> {
-    let mut subscriptions = Vec::new();
-    let mut is_missing = true;
-    for (field, kind, read) in READERS {
-        let items = match fields.remove(field) {
-            None => continue,
-            Some(Value::Array(items)) if !items.is_empty() => items,
-            Some(_) => {
-                let message = format!("{field} is a list of at least one item");
-                return Err((FaultCode::BadField, message));
-            }
-        };
-        is_missing = false;
-        // Topics cost little, and those that are held already do not count.
-        if kind != Kind::Topic {
-            quota
-                .check(items.iter().map(|_| kind))
-                .map_err(|TooMany { code, message }| (code, message))?;
-        }
-        for item in items {
-            subscriptions.push(read(item)?);
-        }
-    }
-    if is_missing {
-        return Err((FaultCode::BadField, "topics is missing".into()));
-    }
-    Ok(subscriptions)
-}
-
-type Reader = fn(Value) -> Result<Subscription, Problem>;
-
-const READERS: [(&str, Kind, Reader); 3] = [
-    ("topics", Kind::Topic, |item| match item {
-        Value::String(name) => {
-            Subscription::parse(&name).map_err(|error| (FaultCode::BadTopic, error.to_string()))
-        }
-        _ => Err((FaultCode::BadField, "topics is a list of texts".into())),
-    }),
-    ("match", Kind::Match, |item| match item {
-        Value::String(text) => regex(&text),
-        _ => Err((FaultCode::BadField, "match is a list of texts".into())),
-    }),
-    ("template", Kind::Template, |item| {
-        Template::from_json(item)
-            .map(Subscription::Template)
-            .map_err(|error| (FaultCode::BadTemplate, format!("template: {error}")))
-    }),
-];
-
-/// A regular expression over topics, as a client writes it.
-pub(crate) fn regex(text: &str) -> Result<Subscription, Problem> {
-    Pattern::regex(text)
-        .map(Subscription::Pattern)
-        .map_err(|error| {
-            let code = match error {
-                PatternError::TooBig => FaultCode::RegexTooBig,
-                _ => FaultCode::BadRegex,
-            };
-            (code, format!("match: {error}"))
-        })
-}
-
-fn since(fields: &mut Map<String, Value>) -> Result<Option<Since>, Problem> {
-    let text = match fields.remove("since") {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::String(text)) => text,
-        Some(Value::Number(number)) => number.to_string(),
-        Some(_) => {
-            let message = "since is a text or a number".into();
-            return Err((FaultCode::BadField, message));
-        }
-    };
-    Since::parse(&text)
-        .map(Some)
-        .map_err(|error| (FaultCode::BadSince, error.to_string()))
-}
-
-/// The data of a request: a text itself, anything else as it is written in the request.
-fn data(fields: &mut Map<String, Value>, text: &str) -> Result<String, (FaultCode, String)> {
-    #[derive(Deserialize)]
-    struct Written<'t> {
-        #[serde(borrow)]
-        data: &'t RawValue,
-    }
-    match fields.remove("data") {
-        Some(Value::String(data)) => Ok(data),
-        // It fails only where `data` stands twice; the last one counts, as for every field.
-        Some(data) => Ok(serde_json::from_str(text).map_or_else(
-            |_| data.to_string(),
-            |Written { data }| data.get().to_owned(),
-        )),
-        None => Err((FaultCode::BadField, "data is missing".into())),
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod slot_gap;
 
 use std::ops::Range;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrayvec::ArrayVec;
@@ -44,6 +45,8 @@ pub(crate) struct Publication {
     raw_header: ArrayVec<u8, { frame::MAX_HEADER }>,
     footprint: usize,
     notice: Option<Notice>,
+    /// The search for its subscribers failed.
+    poisoned: AtomicBool,
     /// What ends it as an event, made when the first client wants it so.
     event_end: OnceLock<Box<str>>,
 }
@@ -178,6 +181,16 @@ impl Publication {
         self.loss().is_some_and(|loss| loss.concerns_everybody)
     }
 
+    /// Says that the search for its subscribers failed, so that nobody tries again.
+    pub(crate) fn poison(&self) {
+        self.poisoned.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the search for its subscribers failed.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Relaxed)
+    }
+
     /// The message as it is sent and what the node knows of it, for who chooses by more than topics; none if it is
     /// missing.
     pub(crate) fn message(&self) -> Option<serde_json::Value> {
@@ -233,16 +246,26 @@ pub(crate) mod tests {
         Draft::of_slot_gap(named(topics), gap).number(seq)
     }
 
+    /// A publication of a message that is given as JSON.
+    pub(crate) fn message(seq: u64, topics: &[&str], json: &str) -> Arc<Publication> {
+        let json: serde_json::Value = serde_json::from_str(json).unwrap();
+        draft_of(topics, &Value::from(&json)).number(seq)
+    }
+
+    pub(crate) fn draft(topics: &[&str], data: &str) -> Draft {
+        draft_of(topics, &Value::Text(data.into()))
+    }
+
     fn named(topics: &[&str]) -> Topics {
         let topic = |name: &&str| Topic::new(name).unwrap();
         topics.iter().map(topic).collect()
     }
 
-    pub(crate) fn draft(topics: &[&str], data: &str) -> Draft {
+    fn draft_of(topics: &[&str], message: &Value<'_>) -> Draft {
         Draft::encode(
             &Spares::default(),
             named(topics),
-            &Value::Text(data.into()),
+            message,
             &UNKNOWN,
             1 << 20,
             false,

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::counters::Counters;
 use crate::disconnect::Disconnect;
 use crate::error::StartError;
 use crate::inbound::Inbound;
-use crate::info::Info;
+use crate::info::{Description, Info};
 use crate::interest::InterestSignal;
 use crate::listener;
 use crate::log::Log;
@@ -30,6 +30,8 @@ use crate::slots::Slots;
 #[derive(Debug)]
 pub struct Server {
     pub(crate) shared: Arc<Shared>,
+    /// For work that must keep neither a caller nor a shard. It takes nothing more once the server is shut down.
+    pub(crate) runtime: Handle,
     running: Mutex<Option<Running>>,
 }
 
@@ -128,6 +130,7 @@ impl Server {
         );
         Ok(Self {
             shared,
+            runtime: running.runtime.handle().clone(),
             running: Mutex::new(Some(running)),
         })
     }
@@ -135,13 +138,13 @@ impl Server {
     /// Where clients connect, and what they can subscribe to.
     #[must_use]
     pub fn info(&self) -> Info {
-        self.shared.info()
+        self.shared.describe().info.clone()
     }
 
-    /// What a client needs to know before it connects: `uri`, `topics`, `protocol`, `epoch`, and the `limits` that its
-    /// first frame tells as well.
+    /// What a client needs to know before it connects. Who asks in a row gets the same: up to 100 topics are listed as they
+    /// are, a longer list is made anew after 100 microseconds for each of its topics.
     #[must_use]
-    pub fn describe(&self) -> serde_json::Value {
+    pub fn describe(&self) -> Arc<Description> {
         self.shared.describe()
     }
 
@@ -180,6 +183,7 @@ impl Server {
             self.move_listener(running, &settings)?;
         }
         let changed = old.differences(&settings).join(", ");
+        self.shared.log.keep(settings.history_bytes);
         self.shared.active.store(Active::new(settings));
         self.shared
             .mailboxes
@@ -263,8 +267,13 @@ impl Server {
             interest: Arc::default(),
         };
         let address = ([127, 0, 0, 1], 0).into();
+        #[allow(clippy::unwrap_used, reason = "a test's own runtime")]
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         let server = Self {
             shared: Shared::new(settings, address, 1, log, lasting),
+            runtime: runtime.handle().clone(),
             running: Mutex::new(None),
         };
         (server, cursors.remove(0))

@@ -3,11 +3,13 @@
 //! The table makes the [`Settings`] struct, reads settings by name from any source (Erlang terms, environment
 //! variables) and is what docs/PROTOCOL.md is checked against.
 
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
+mod hosts;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 
+use crate::interest::is_process_id;
 use crate::message::topics::TopicRules;
 
 /// A setting's value, as it comes from outside.
@@ -50,6 +52,9 @@ pub struct SettingRow {
     pub unit: &'static str,
     /// What happens at one more than the value, or what the setting does.
     pub effect: &'static str,
+    /// Whether its default lets in, or takes, what somebody who sets it may not want. A value of such a setting that does
+    /// not fit is no reason to take the default: the server stays closed.
+    pub protects: bool,
 }
 
 trait Setting: Sized {
@@ -107,7 +112,15 @@ impl Setting for IpAddr {
         match value {
             SettingValue::Text(text) => match text.trim() {
                 "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-                address => address.parse().ok(),
+                // As in a URL, and just as clear.
+                address => match address.strip_prefix('[') {
+                    Some(rest) => rest
+                        .strip_suffix(']')?
+                        .parse()
+                        .ok()
+                        .map(|ip: Ipv6Addr| ip.into()),
+                    None => address.parse().ok(),
+                },
             },
             _ => None,
         }
@@ -120,18 +133,21 @@ impl Setting for IpAddr {
 
 impl Setting for Vec<String> {
     fn read(value: SettingValue) -> Option<Self> {
-        let items: Vec<String> = match value {
-            SettingValue::List(items) => items,
-            SettingValue::Text(text) => text.split(',').map(str::to_owned).collect(),
+        let (items, is_empty): (Vec<String>, bool) = match value {
+            SettingValue::List(items) => (items, true),
+            SettingValue::Text(text) => (
+                text.split(',').map(str::to_owned).collect(),
+                text.is_empty(),
+            ),
             _ => return None,
         };
-        Some(
-            items
-                .iter()
-                .map(|item| item.trim().to_lowercase())
-                .filter(|item| !item.is_empty())
-                .collect(),
-        )
+        let items: Vec<String> = items
+            .iter()
+            .map(|item| item.trim().to_lowercase())
+            .filter(|item| !item.is_empty())
+            .collect();
+        // Blanks and commas alone are no way to say "none", which mostly means "all".
+        (is_empty || !items.is_empty()).then_some(items)
     }
 
     fn show(&self) -> SettingValue {
@@ -139,8 +155,28 @@ impl Setting for Vec<String> {
     }
 }
 
+/// Ids of processes, which keep their letter case.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct ProcessIds(pub Vec<String>);
+
+impl Setting for ProcessIds {
+    fn read(value: SettingValue) -> Option<Self> {
+        let items: Vec<String> = match value {
+            SettingValue::List(items) => items,
+            SettingValue::Text(text) => text.split(',').map(str::to_owned).collect(),
+            _ => return None,
+        };
+        let ids = items.iter().map(|id| id.trim()).filter(|id| !id.is_empty());
+        Some(Self(ids.map(str::to_owned).collect()))
+    }
+
+    fn show(&self) -> SettingValue {
+        SettingValue::List(self.0.clone())
+    }
+}
+
 macro_rules! settings {
-    ($( $name:ident: $kind:ty = $default:expr, $expected:literal, $check:expr, $unit:literal, $effect:literal; )*) => {
+    ($( $(#[$harmless:ident])? $name:ident: $kind:ty = $default:expr, $expected:literal, $check:expr, $unit:literal, $effect:literal; )*) => {
         /// What the server is told. See the table for defaults, units and ranges.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct Settings {
@@ -196,6 +232,10 @@ macro_rules! settings {
                     default: Setting::show(&defaults.$name),
                     unit: $unit,
                     effect: $effect,
+                    protects: {
+                        const HARMLESS: &[&str] = &[$( stringify!($harmless) )?];
+                        HARMLESS.is_empty()
+                    },
                 }, )*]
             }
         }
@@ -205,12 +245,14 @@ macro_rules! settings {
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
+// A row protects unless it is marked as harmless.
 settings! {
-    host: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED), "an IP address to listen on", |_| true,
+    host: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED), "an IP address to listen on without a port, such as 127.0.0.1 or ::1; 0.0.0.0 for all interfaces", |_| true,
         "address", "The address the listener is bound to; 0.0.0.0 is every IPv4 interface.";
     port: u64 = 8735, "a port from 0 to 65535", |port| *port <= 65_535,
         "TCP port", "The port of the listener; 0 lets the system choose one.";
-    public_host: String = String::new(), "a host name or address without spaces", |host| host.len() <= 255 && !host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/'),
+    #[harmless]
+    public_host: String = String::new(), "a host without scheme, port or path, such as node.example, 192.0.2.1 or [2001:db8::1]; letters beyond ASCII as xn--..", |host| host.is_empty() || hosts::is_host(host),
         "host name", "The server's name in `uri`; when empty, the address it is bound to, or `localhost` for all interfaces.";
     max_connections: u64 = 100_000, "a number from 1 to 10000000", |n| (1..=10_000_000).contains(n),
         "connections", "One more is refused with HTTP 503 `full`.";
@@ -218,7 +260,7 @@ settings! {
         "connections of one address, 0 for no limit", "One more is refused with HTTP 429 `too_many_connections`.";
     max_handshakes: u64 = 4096, "a number from 1 to 10000000", |n| (1..=10_000_000).contains(n),
         "connections whose request has not come yet", "One more takes the place of the one that has kept the server waiting longest, once that is a second; until then it waits.";
-    origins: Vec<String> = Vec::new(), "a list of origins such as https://app.example or https://*.example", |origins| origins.iter().all(|origin| is_origin(origin)),
+    origins: Vec<String> = Vec::new(), "a list of origins as browsers send them: scheme and host, and the port if it is not the scheme's own, such as https://app.example or http://*.example:8080", |origins| origins.iter().all(|origin| hosts::is_origin(origin)),
         "origins of browsers, empty for all, `*` for any run of characters", "A page of another origin is refused with HTTP 403 `bad_origin`. Programs send no `Origin` and are served.";
     endpoints: Vec<String> = default_endpoints(), "a list of page, info, health, metrics and events", |names| names.iter().all(|name| ENDPOINTS.contains(&name.as_str())),
         "what the listener serves beside `/ws`", "What is not named is not found (HTTP 404). Without `metrics` nothing is measured, only counted.";
@@ -230,6 +272,12 @@ settings! {
         "different regular expressions of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_expressions`.";
     max_templates_per_connection: u64 = 16, "a number from 0 to 1000", |n| *n <= 1000,
         "templates", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_templates`.";
+    max_globs: u64 = 65_536, "a number from 0 to 10000000", |n| *n <= 10_000_000,
+        "different globs of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_globs`.";
+    max_templates: u64 = 16_384, "a number from 0 to 1000000", |n| *n <= 1_000_000,
+        "different templates of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_distinct_templates`.";
+    max_unindexed_patterns: u64 = 1024, "a number from 0 to 1000000", |n| *n <= 1_000_000,
+        "different globs, expressions and templates of all connections that no literal finds", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_unindexed_patterns`.";
     max_last: u64 = 1000, "a number from 0 to 1000000", |n| *n <= 1_000_000,
         "past publications that `last` may ask for", "A larger number is refused: HTTP 400, `bad_last`.";
     max_topics_per_message: u64 = 64, "a number from 1 to 10000", |n| (1..=10_000).contains(n),
@@ -252,16 +300,25 @@ settings! {
         "bytes of past publications", "The oldest are forgotten; 0 keeps none.";
     max_known_topics: u64 = 10_000, "a number from 1 to 10000000", |n| (1..=10_000_000).contains(n),
         "topics that `info` lists", "The topic published to the longest ago is forgotten, one with subscribers never.";
+    tail: ProcessIds = ProcessIds::default(), "a list of at most 1000 process ids of 43 characters", |ids| ids.0.len() <= 1000 && ids.0.iter().all(|id| is_process_id(id)),
+        "process ids", "Results of these processes are published also while nobody is subscribed to them.";
+    tail_interval: u64 = 250, "a number of milliseconds from 20 to 60000", |n| (20..=60_000).contains(n),
+        "milliseconds between two looks at the node's cache", "A slot is published after this at the latest, or sooner where a hint comes.";
+    max_tails: u64 = 1000, "a number from 0 to 100000", |n| *n <= 100_000,
+        "processes whose results are followed at once", "Subscribers of one more get a `gap` frame of reason `limit`.";
     handshake_timeout: u64 = 10_000, "a number of milliseconds from 100 to 600000", |n| (100..=600_000).contains(n),
         "milliseconds for a client's request", "The connection is closed.";
     ping_interval: u64 = 25_000, "a number of milliseconds from 50 to 3600000", |n| (50..=3_600_000).contains(n),
         "milliseconds between server pings", "A client silent for two pings is closed with 1008.";
     topicless_keys: Vec<String> = default_topicless_keys(), "a list of tag keys", |_| true,
         "tag keys, a leading * matches any start", "A tag of that key makes no topic.";
+    #[harmless]
     commitments: bool = false, "true or false", |_| true,
         "switch", "Whether `commitments` of a message are sent to clients.";
+    #[harmless]
     shards: u64 = 0, "a number from 0 to 256", |n| *n <= 256,
         "writer threads, 0 for one per four cores", "More writers send to different connections at the same time.";
+    #[harmless]
     workers: u64 = 0, "a number from 0 to 256", |n| *n <= 256,
         "reader threads of the runtime, 0 for one per four cores", "More workers read and accept at the same time.";
 }
@@ -276,6 +333,9 @@ fn default_topicless_keys() -> Vec<String> {
         "nonce",
         "reference",
         "random-seed",
+        "results-id",
+        "state-id",
+        "outbox-count",
         "*timestamp",
     ]
     .map(str::to_owned)
@@ -287,11 +347,6 @@ const ENDPOINTS: [&str; 5] = ["page", "info", "health", "metrics", "events"];
 
 fn default_endpoints() -> Vec<String> {
     ENDPOINTS.map(str::to_owned).to_vec()
-}
-
-/// An origin as browsers write it (RFC 6454 section 6.2), or a glob for some.
-fn is_origin(text: &str) -> bool {
-    text == "*" || text == "null" || text.contains("://") && !text.ends_with('/')
 }
 
 impl Settings {
@@ -357,10 +412,21 @@ mod tests {
                 .topicless_keys,
             ["a", "*b"]
         );
-        assert_eq!(
-            set("host", text("127.0.0.1")).unwrap().host,
-            IpAddr::V4(Ipv4Addr::LOCALHOST)
-        );
+        for (host, expected) in [
+            ("127.0.0.1", "127.0.0.1"),
+            ("localhost", "127.0.0.1"),
+            ("::1", "::1"),
+            (" [::1] ", "::1"),
+        ] {
+            let expected: IpAddr = expected.parse().unwrap();
+            assert_eq!(set("host", text(host)).unwrap().host, expected);
+        }
+        for (name, value) in [
+            ("origins", text("")),
+            ("origins", SettingValue::List(Vec::new())),
+        ] {
+            assert!(set(name, value).unwrap().origins.is_empty());
+        }
     }
 
     #[test]
@@ -381,6 +447,24 @@ mod tests {
             ("origins", SettingValue::Text("app.example".into())),
             ("endpoints", SettingValue::Text("info,pages".into())),
             ("origins", SettingValue::Text("https://app.example/".into())),
+            (
+                "origins",
+                SettingValue::Text("https://app.example:443".into()),
+            ),
+            ("origins", SettingValue::Text(" ".into())),
+            ("origins", SettingValue::Text(",".into())),
+            ("endpoints", SettingValue::Text(",".into())),
+            ("host", SettingValue::Text("127.0.01".into())),
+            ("host", SettingValue::Text("127.0.0.1:80".into())),
+            ("host", SettingValue::Text("[127.0.0.1]".into())),
+            ("host", SettingValue::Text("[::1]:80".into())),
+            ("host", SettingValue::Text("[::1".into())),
+            ("host", SettingValue::Text("*".into())),
+            ("host", SettingValue::Text(String::new())),
+            ("public_host", SettingValue::Text("node.example:443".into())),
+            ("public_host", SettingValue::Text("2001:db8::1".into())),
+            ("max_connections_per_ip", SettingValue::Text("ten".into())),
+            ("max_connections_per_ip", SettingValue::Text("1e3".into())),
         ] {
             let error = set(name, value.clone()).unwrap_err();
             assert!(error.to_string().starts_with(name), "{error} for {value:?}");

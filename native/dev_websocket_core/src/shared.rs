@@ -17,10 +17,11 @@ use crate::connection::peer::Peer;
 use crate::connection::table::Connections;
 use crate::counters::Counters;
 use crate::directory::Directory;
-use crate::expressions::Expressions;
 use crate::fault::contain_task;
+use crate::filters::Filters;
 use crate::handshakes::Handshakes;
 use crate::inbound::Inbound;
+use crate::info::Descriptions;
 use crate::interest::InterestSignal;
 use crate::log::Log;
 use crate::message::topics::TopicRules;
@@ -44,17 +45,20 @@ pub(crate) struct Shared {
     pub(crate) address: ArcSwap<SocketAddr>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) directory: Directory,
+    pub(crate) descriptions: Descriptions,
     /// Differs between servers, so that a client knows when numbers start anew.
     pub(crate) epoch: String,
     pub(crate) handshakes: Arc<Handshakes>,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) expressions: Expressions,
+    pub(crate) filters: Filters,
     pub(crate) tasks: TaskTracker,
     pub(crate) stopping: CancellationToken,
     pub(crate) log: Log,
     pub(crate) mailboxes: Box<[Arc<Mailbox>]>,
     pub(crate) gauges: Box<[ShardGauges]>,
     pub(crate) connections: Connections,
+    /// Bytes of publications that wait for all of them.
+    pub(crate) pending_bytes: Arc<AtomicUsize>,
     pub(crate) inbound: Arc<Inbound>,
     pub(crate) slots: Arc<Slots>,
     pub(crate) spares: Spares,
@@ -111,6 +115,7 @@ impl Shared {
             slots,
             interest,
         } = lasting;
+        log.keep(settings.history_bytes);
         Arc::new(Self {
             active: ArcSwap::new(Active::new(settings)),
             address: ArcSwap::from_pointee(address),
@@ -118,7 +123,7 @@ impl Shared {
             epoch: new_epoch(),
             handshakes: Arc::default(),
             admission: Admission::new(counters.clone()),
-            expressions: Expressions::default(),
+            filters: Filters::default(),
             counters,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -126,6 +131,8 @@ impl Shared {
             mailboxes: (0..shards).map(|_| Arc::default()).collect(),
             gauges: (0..shards).map(|_| ShardGauges::default()).collect(),
             connections: Connections::default(),
+            pending_bytes: Arc::default(),
+            descriptions: Descriptions::default(),
             inbound,
             slots,
             spares: Spares::default(),
@@ -159,7 +166,14 @@ impl Shared {
     pub(crate) fn link(&self, stream: TcpStream, peer: Peer) -> Arc<Link> {
         let id: ConnectionId = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
         let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.mailboxes.len();
-        Link::new(id, stream, peer, self.mailboxes[shard].clone())
+        let pending_bytes = self.pending_bytes.clone();
+        Link::new(
+            id,
+            stream,
+            peer,
+            self.mailboxes[shard].clone(),
+            pending_bytes,
+        )
     }
 }
 

@@ -93,15 +93,6 @@ impl Subscription {
         }
     }
 
-    /// Its regular expression, if it has one. Only of one that has just been read, see [`Template::expression_mut`].
-    pub(crate) fn expression_mut(&mut self) -> Option<&mut Pattern> {
-        match self {
-            Self::Pattern(pattern) if pattern.is_regex() => Some(pattern),
-            Self::Template(template) => template.expression_mut(),
-            Self::Everything | Self::Topic(_) | Self::Pattern(_) => None,
-        }
-    }
-
     /// As the client writes it.
     pub(crate) fn shown(&self) -> serde_json::Value {
         match self {
@@ -126,32 +117,62 @@ impl Quota {
     ///
     /// # Errors
     /// [`TooMany`] names the first kind that there are too many of.
-    pub(crate) fn check(&self, held: impl Iterator<Item = Kind>) -> Result<(), TooMany> {
-        let (mut topics, mut matches, mut templates) = (0, 0, 0);
-        for kind in held {
-            match kind {
-                Kind::Topic => topics += 1,
-                Kind::Match => matches += 1,
-                Kind::Template => templates += 1,
-            }
+    pub(crate) fn check(&self, mut held: impl Iterator<Item = Kind>) -> Result<(), TooMany> {
+        let mut tally = Tally::new(*self);
+        held.try_for_each(|kind| tally.add(kind))
+    }
+
+    /// Checks a number of subscriptions of one kind.
+    ///
+    /// # Errors
+    /// [`TooMany`] names the kind.
+    pub(crate) fn check_count(&self, kind: Kind, count: usize) -> Result<(), TooMany> {
+        let (limit, code, name) = match kind {
+            Kind::Topic => (self.topics, FaultCode::TooManyTopics, "topics"),
+            Kind::Match => (self.matches, FaultCode::TooManyMatches, "match"),
+            Kind::Template => (self.templates, FaultCode::TooManyTemplates, "template"),
+        };
+        if count <= limit {
+            return Ok(());
         }
-        let too_many = |code, name: &str, limit| TooMany {
+        Err(TooMany {
             code,
             message: format!("{name}: a connection has at most {limit}"),
-        };
-        if topics > self.topics {
-            Err(too_many(FaultCode::TooManyTopics, "topics", self.topics))
-        } else if matches > self.matches {
-            Err(too_many(FaultCode::TooManyMatches, "match", self.matches))
-        } else if templates > self.templates {
-            Err(too_many(
-                FaultCode::TooManyTemplates,
-                "template",
-                self.templates,
-            ))
-        } else {
-            Ok(())
+        })
+    }
+}
+
+/// How many of each kind there are so far.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    quota: Quota,
+    topics: usize,
+    matches: usize,
+    templates: usize,
+}
+
+impl Tally {
+    pub(crate) fn new(quota: Quota) -> Self {
+        Self {
+            quota,
+            topics: 0,
+            matches: 0,
+            templates: 0,
         }
+    }
+
+    /// Counts one more.
+    ///
+    /// # Errors
+    /// As [`Quota::check_count`].
+    pub(crate) fn add(&mut self, kind: Kind) -> Result<(), TooMany> {
+        let count = match kind {
+            Kind::Topic => &mut self.topics,
+            Kind::Match => &mut self.matches,
+            Kind::Template => &mut self.templates,
+        };
+        *count += 1;
+        self.quota.check_count(kind, *count)
     }
 }
 

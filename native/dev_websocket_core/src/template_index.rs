@@ -1,84 +1,141 @@
 //! Which of many templates a message matches, without trying each.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ptr;
 
 use serde_json::Value as Json;
+use slab::Slab;
 use smallvec::SmallVec;
 
-use crate::message::template::{MAX_TEMPLATE_BYTES, Template, each_tag};
+use crate::message::fields::Fields;
+use crate::message::template::{MAX_TEMPLATE_BYTES, Template};
 
-/// Templates that may match the same messages.
-type Bucket<H> = Vec<(Template, H)>;
+/// Keys of templates that may match the same messages.
+type Bucket = Vec<u32>;
 
-/// Templates with their handles, by a tag that every message has which they match.
+/// Templates with their handles, by a scalar that every message has which they match.
 #[derive(Debug)]
 pub(crate) struct TemplateIndex<H> {
+    held: Slab<Held<H>>,
+    keys: HashMap<Template, u32>,
     /// By key, then by text, so that a text is looked at only when somebody asks for its key.
-    by_tag: HashMap<Box<str>, HashMap<Box<str>, Bucket<H>>>,
-    /// Those that ask for no scalar at the top level.
-    others: Bucket<H>,
+    by_scalar: HashMap<Box<str>, HashMap<Box<str>, Bucket>>,
+    /// Those that are filed under no scalar.
+    others: Bucket,
+    /// How often a template was compared with a message.
+    compared: Cell<u64>,
+}
+
+#[derive(Debug)]
+struct Held<H> {
+    template: Template,
+    handle: H,
+    /// Where it stands in its bucket.
+    position: usize,
 }
 
 impl<H: Copy> TemplateIndex<H> {
     /// Without templates.
     pub(crate) fn new() -> Self {
         Self {
-            by_tag: HashMap::new(),
+            held: Slab::new(),
+            keys: HashMap::new(),
+            by_scalar: HashMap::new(),
             others: Vec::new(),
+            compared: Cell::new(0),
         }
     }
 
     /// Adds a template. One that is there already gets the new handle.
     pub(crate) fn add(&mut self, template: Template, handle: H) {
-        let bucket = match template.index() {
-            Some((key, text)) => self
-                .by_tag
-                .entry(key.into())
+        if let Some(key) = self.keys.get(&template) {
+            self.held[*key as usize].handle = handle;
+            return;
+        }
+        let key = self.held.vacant_key() as u32;
+        let bucket = match template.filed_scalar() {
+            Some((name, text)) => self
+                .by_scalar
+                .entry(name.into())
                 .or_default()
                 .entry(text.into())
                 .or_default(),
             None => &mut self.others,
         };
-        match bucket.iter_mut().find(|(there, _)| *there == template) {
-            Some((_, there)) => *there = handle,
-            None => bucket.push((template, handle)),
-        }
+        let position = bucket.len();
+        bucket.push(key);
+        self.keys.insert(template.clone(), key);
+        self.held.insert(Held {
+            template,
+            handle,
+            position,
+        });
     }
 
     /// Removes a template.
     pub(crate) fn remove(&mut self, template: &Template) {
-        let Some((key, text)) = template.index() else {
-            remove_from(&mut self.others, template);
+        let Some(key) = self.keys.remove(template) else {
             return;
         };
-        let Some(texts) = self.by_tag.get_mut(key) else {
-            return;
+        let Held {
+            template, position, ..
+        } = self.held.remove(key as usize);
+        let moved = match template.filed_scalar() {
+            None => remove_at(&mut self.others, position),
+            Some((name, text)) => self.remove_scalar(name, text, position),
         };
-        if let Some(bucket) = texts.get_mut(text) {
-            remove_from(bucket, template);
-            if bucket.is_empty() {
-                texts.remove(text);
+        if let Some(moved) = moved {
+            self.held[moved as usize].position = position;
+        }
+    }
+
+    fn remove_scalar(&mut self, name: &str, text: &str, position: usize) -> Option<u32> {
+        let texts = self.by_scalar.get_mut(name)?;
+        let bucket = texts.get_mut(text)?;
+        let moved = remove_at(bucket, position);
+        if bucket.is_empty() {
+            texts.remove(text);
+            if texts.is_empty() {
+                self.by_scalar.remove(name);
             }
         }
-        if texts.is_empty() {
-            self.by_tag.remove(key);
-        }
+        moved
+    }
+
+    /// The handle of a template, if it is there.
+    pub(crate) fn get(&self, template: &Template) -> Option<H> {
+        let key = self.keys.get(template)?;
+        Some(self.held[*key as usize].handle)
+    }
+
+    /// The handles of all.
+    pub(crate) fn handles(&self) -> impl Iterator<Item = H> {
+        self.held.iter().map(|(_, held)| held.handle)
     }
 
     /// Whether there are no templates.
     pub(crate) fn is_empty(&self) -> bool {
-        self.by_tag.is_empty() && self.others.is_empty()
+        self.held.is_empty()
+    }
+
+    /// How often a template was compared with a message.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn compared(&self) -> u64 {
+        self.compared.get()
     }
 
     /// Appends the handles of the templates that match, each template's once, in no particular order.
     pub(crate) fn matching(&self, message: &Json, found: &mut Vec<H>) {
-        let mut buckets: SmallVec<[&[(Template, H)]; 8]> = SmallVec::new();
-        if !self.by_tag.is_empty() {
-            each_tag(message, &mut |key, text| {
+        let Some(fields) = Fields::of(message) else {
+            return;
+        };
+        let mut buckets: SmallVec<[&[u32]; 8]> = SmallVec::new();
+        if !self.by_scalar.is_empty() {
+            fields.each_scalar(&mut |key, text| {
                 // No template is that long: not worth a hash.
                 if text.len() <= MAX_TEMPLATE_BYTES
-                    && let Some(bucket) = self.by_tag.get(key).and_then(|texts| texts.get(text))
+                    && let Some(bucket) = self.by_scalar.get(key).and_then(|texts| texts.get(text))
                 {
                     buckets.push(bucket);
                 }
@@ -87,20 +144,23 @@ impl<H: Copy> TemplateIndex<H> {
         // A message may have the same tag twice. Two buckets are never at the same place, for none is empty.
         buckets.sort_unstable_by_key(|bucket| bucket.as_ptr());
         buckets.dedup_by(|left, right| ptr::eq(left.as_ptr(), right.as_ptr()));
-        let candidates = buckets.into_iter().chain([self.others.as_slice()]);
-        found.extend(
-            candidates
-                .flatten()
-                .filter(|(template, _)| template.matches(message))
-                .map(|(_, handle)| *handle),
-        );
+        for key in buckets
+            .into_iter()
+            .chain([self.others.as_slice()])
+            .flatten()
+        {
+            let held = &self.held[*key as usize];
+            self.compared.set(self.compared.get() + 1);
+            if held.template.matches_fields(&fields) {
+                found.push(held.handle);
+            }
+        }
     }
 }
 
-fn remove_from<H>(bucket: &mut Bucket<H>, template: &Template) {
-    if let Some(place) = bucket.iter().position(|(there, _)| there == template) {
-        bucket.swap_remove(place);
-    }
+fn remove_at(bucket: &mut Bucket, position: usize) -> Option<u32> {
+    bucket.swap_remove(position);
+    bucket.get(position).copied()
 }
 
 #[cfg(test)]

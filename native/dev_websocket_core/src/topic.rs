@@ -121,6 +121,16 @@ pub fn is_reserved_key(key: &str) -> bool {
         .any(|reserved| reserved.eq_ignore_ascii_case(key))
 }
 
+/// A text without the blanks around it, found at once in nearly all that have none.
+#[inline]
+pub(crate) fn trimmed(text: &str) -> &str {
+    match text.as_bytes() {
+        [only] if only.is_ascii_graphic() => text,
+        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
+        _ => text.trim(),
+    }
+}
+
 /// The rules of a name, also those of a glob over names.
 pub(crate) fn check(name: &str) -> Result<(), TopicError> {
     if name.is_empty() {

@@ -197,6 +197,46 @@ fn a_client_that_neither_reads_nor_answers_is_forgotten() {
     drop(raw);
 }
 
+/// It takes far longer to come to the first ping than it may be silent. Time is told by the pings of another client.
+#[test]
+fn a_client_that_reads_slowly_behind_many_bytes_stays_and_gets_its_gaps() {
+    const INTERVALS: usize = 10;
+    const BYTES_PER_INTERVAL: usize = 100_000;
+    for (query, end) in [
+        ("?topic=a", "\"}}"),
+        ("?topic=a&format=raw&slow=latest", "\"}"),
+    ] {
+        let server = TestServer::with(|settings| settings.ping_interval = 500);
+        let mut clock = Raw::upgraded(&server, "?format=raw");
+        let mut slow = Raw::small(&server, query);
+        until("the socket to take no more", || {
+            server.send("a", &"x".repeat(60_000));
+            server.counters.dropped_slow.get() > 100
+        });
+        let (mut intervals, mut read) = (0, 0);
+        while intervals < INTERVALS {
+            clock.send(PING, b"");
+            match clock.frame().0 {
+                PING => {
+                    intervals += 1;
+                    clock.send(PONG, b"");
+                }
+                first => assert_eq!(first, PONG),
+            }
+            if read < (intervals + 1) * BYTES_PER_INTERVAL {
+                read += slow.skip(512);
+            }
+        }
+        assert_eq!(server.stat("connections"), 2, "{query}");
+        assert_eq!(server.counters.closed_no_pong.get(), 0);
+        // It is served to the end when it reads on.
+        server.send("a", "the last one");
+        slow.skip_until(format!("the last one{end}").as_bytes());
+        slow.send(PING, b"");
+        while slow.frame().0 != PONG {}
+    }
+}
+
 #[test]
 fn a_broken_rule_of_the_protocol_closes_with_1002() {
     let server = TestServer::start();

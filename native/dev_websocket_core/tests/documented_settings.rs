@@ -39,6 +39,17 @@ fn the_protocol_page_lists_every_setting_as_it_is() {
     );
 }
 
+#[test]
+fn the_protocol_page_names_the_settings_that_do_not_protect() {
+    let harmless = Settings::table().into_iter().filter(|row| !row.protects);
+    let harmless: Vec<_> = harmless.map(|row| format!("`{}`", row.name)).collect();
+    let sentence = format!("All settings protect but {}.", harmless.join(", "));
+    assert!(
+        PROTOCOL.contains(&sentence),
+        "docs/PROTOCOL.md lacks: {sentence}"
+    );
+}
+
 fn shown(value: &SettingValue) -> String {
     match value {
         SettingValue::Integer(number) => number.to_string(),

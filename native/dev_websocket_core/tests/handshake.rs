@@ -64,7 +64,7 @@ fn a_wrong_path_is_not_found() {
 #[test]
 fn a_request_that_is_no_upgrade_is_told_so() {
     let server = TestServer::start();
-    let mut requests = vec!["GET /ws HTTP/1.1\r\nHost: test\r\n\r\n".to_owned()];
+    let mut requests = vec!["GET /ws HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()];
     requests.push(with_line("Connection: Upgrade", ""));
     requests.push(with_line("Connection: Upgrade", "Connection: close\r\n"));
     requests.push(with_line("Upgrade: websocket", ""));
@@ -83,11 +83,11 @@ fn a_request_that_is_no_upgrade_is_told_so() {
 #[test]
 fn a_websocket_starts_with_get() {
     let server = TestServer::start();
-    for method in ["POST", "PUT", "DELETE", "OPTIONS", "BREW"] {
+    for method in ["POST", "PUT", "DELETE", "PATCH", "BREW"] {
         let request = upgrade_request("").replace("GET", method);
         let response = Raw::ask(&server, request);
         assert_eq!(response.status, 405, "{method}");
-        assert_eq!(response.header("allow"), Some("GET"));
+        assert_eq!(response.header("allow"), Some("GET, OPTIONS"));
         assert_eq!(response.refusal().0, "bad_method");
     }
 }
@@ -241,16 +241,22 @@ fn unknown_parameters_are_told_back() {
 #[test]
 fn a_subprotocol_is_chosen_only_when_offered() {
     let server = TestServer::start();
-    let host = "Host: test";
+    let host = "Host: localhost";
     for (offer, chosen) in [
-        ("Host: test\r\nSec-WebSocket-Protocol: chat\r\n", "chat"),
-        ("Host: test\r\nSec-WebSocket-Protocol: one, two\r\n", "one"),
+        (
+            "Host: localhost\r\nSec-WebSocket-Protocol: chat\r\n",
+            "chat",
+        ),
+        (
+            "Host: localhost\r\nSec-WebSocket-Protocol: one, two\r\n",
+            "one",
+        ),
     ] {
         let response = Raw::ask(&server, with_line(host, offer));
         assert_eq!(response.status, 101);
         assert_eq!(response.header("sec-websocket-protocol"), Some(chosen));
     }
-    let empty = with_line(host, "Host: test\r\nSec-WebSocket-Protocol: \r\n");
+    let empty = with_line(host, "Host: localhost\r\nSec-WebSocket-Protocol: \r\n");
     let response = Raw::ask(&server, empty);
     assert_eq!(response.status, 101);
     assert_eq!(response.header("sec-websocket-protocol"), None);
@@ -299,12 +305,15 @@ fn a_request_with_a_body_or_with_two_keys_is_refused() {
         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
         "Sec-WebSocket-Version: 13",
     ] {
-        let request = with_line("Host: test", &format!("Host: test\r\n{line}\r\n"));
+        let request = with_line("Host: localhost", &format!("Host: localhost\r\n{line}\r\n"));
         let response = Raw::ask(&server, request);
         assert_eq!(response.status, 400, "{line}");
         assert_eq!(response.refusal().0, "bad_handshake", "{line}");
     }
-    let empty = with_line("Host: test", "Host: test\r\nContent-Length: 0\r\n");
+    let empty = with_line(
+        "Host: localhost",
+        "Host: localhost\r\nContent-Length: 0\r\n",
+    );
     assert_eq!(Raw::ask(&server, empty).status, 101);
 }
 
@@ -319,13 +328,13 @@ fn a_head_larger_than_the_limit_is_refused_and_the_server_lives_on() {
     let _ = raw.writer().write_all(&head);
     assert_eq!(raw.response().status, 431);
     raw.drain();
-    let many = with_line("Host: test", &"X-Header: x\r\n".repeat(1000));
+    let many = with_line("Host: localhost", &"X-Header: x\r\n".repeat(1000));
     assert_eq!(Raw::ask(&server, many).status, 431);
     assert_eq!(server.counters.connections_opened.get(), 0);
 
     let roomy = with_line(
-        "Host: test",
-        &format!("Host: test\r\nX-Padding: {}\r\n", "x".repeat(50_000)),
+        "Host: localhost",
+        &format!("Host: localhost\r\nX-Padding: {}\r\n", "x".repeat(50_000)),
     );
     assert_eq!(Raw::ask(&server, roomy).status, 101);
 }
@@ -359,6 +368,28 @@ fn a_client_that_sends_no_whole_request_in_time_is_closed() {
 }
 
 #[test]
+fn a_client_that_closes_its_side_right_behind_its_request_is_answered_in_every_format() {
+    let server = TestServer::start();
+    for _ in 0..50 {
+        for (request, status) in [
+            (upgrade_request("?topic=a"), 101),
+            (upgrade_request("?topic=a&format=raw"), 101),
+            ("GET /events HTTP/1.1\r\nHost: test\r\n\r\n".to_owned(), 200),
+            ("GET /health HTTP/1.1\r\nHost: test\r\n\r\n".to_owned(), 200),
+            ("GET /w HTTP/1.1\r\nHost: test\r\n\r\n".to_owned(), 404),
+        ] {
+            let mut raw = Raw::connect(server.address());
+            raw.write(&request);
+            raw.half_close();
+            assert_eq!(raw.response().status, status, "{request}");
+            raw.drain();
+        }
+    }
+    server.until_stat("connections", 0);
+    server.until_stat("handshakes", 0);
+}
+
+#[test]
 fn an_upgraded_connection_outlives_the_handshake_timeout() {
     let server = TestServer::with(|settings| {
         settings.handshake_timeout = 100;
@@ -380,7 +411,7 @@ fn an_upgraded_connection_outlives_the_handshake_timeout() {
 #[test]
 fn a_refused_connection_is_closed_and_what_follows_the_request_is_not_served() {
     let server = TestServer::start();
-    let plain = "GET /ws HTTP/1.1\r\nHost: test\r\n\r\n";
+    let plain = "GET /ws HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for rest in [&b"\0\0\0garbage"[..], upgrade_request("").as_bytes()] {
         let mut raw = Raw::connect(server.address());
         raw.write([plain.as_bytes(), rest].concat());
@@ -417,59 +448,19 @@ fn a_request_abandoned_halfway_leaves_nothing_behind() {
 #[test]
 fn a_request_has_one_host() {
     let server = TestServer::start();
-    for (line, status) in [
-        ("Host: test\r\n", 101),
-        ("Host:\r\n", 101),
-        ("", 400),
-        ("Host: test\r\nHost: test\r\n", 400),
-        ("Host: a\r\nhost: b\r\n", 400),
+    for (line, status, code) in [
+        ("Host: localhost\r\n", 101, ""),
+        ("Host:\r\n", 403, "unknown_host"),
+        ("", 400, "bad_host"),
+        ("Host: localhost\r\nHost: localhost\r\n", 400, "bad_host"),
+        ("Host: localhost\r\nhost: b\r\n", 400, "bad_host"),
     ] {
-        let response = Raw::ask(&server, with_line("Host: test", line));
+        let response = Raw::ask(&server, with_line("Host: localhost", line));
         assert_eq!(response.status, status, "{line:?}");
-        if status == 400 {
-            assert_eq!(response.refusal().0, "bad_host");
+        if status != 101 {
+            assert_eq!(response.refusal().0, code);
         }
     }
-}
-
-#[test]
-fn pages_of_other_origins_are_refused_when_origins_are_named() {
-    let server = TestServer::with(|settings| {
-        settings.origins = ["https://app.example", "https://*.node.example:8443", "null"]
-            .map(str::to_owned)
-            .to_vec();
-    });
-    let status = |origin: &str| {
-        let response = Raw::ask(
-            &server,
-            with_line("Host: test", &format!("Host: test\r\n{origin}")),
-        );
-        if response.status == 403 {
-            assert_eq!(response.refusal().0, "bad_origin");
-        }
-        response.status
-    };
-    for (origin, expected) in [
-        ("", 101),
-        ("Origin: https://app.example\r\n", 101),
-        ("Origin: HTTPS://APP.EXAMPLE\r\n", 101),
-        ("Origin: null\r\n", 101),
-        ("Origin: https://a.b.node.example:8443\r\n", 101),
-        ("Origin: https://node.example:8443\r\n", 403),
-        ("Origin: https://a.node.example\r\n", 403),
-        ("Origin: http://app.example\r\n", 403),
-        ("Origin: https://app.example.evil\r\n", 403),
-        ("Origin: \r\n", 403),
-        (
-            "Origin: https://app.example\r\nOrigin: https://evil\r\n",
-            403,
-        ),
-    ] {
-        assert_eq!(status(origin), expected, "{origin:?}");
-    }
-    // By default everybody may.
-    server.reconfigure(support::settings()).unwrap();
-    assert_eq!(status("Origin: https://evil\r\n"), 101);
 }
 
 #[test]

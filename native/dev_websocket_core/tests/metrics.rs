@@ -14,7 +14,7 @@ use support::{Client, PATIENCE, Raw, TEXT, TestServer, upgrade_request};
 fn metrics(server: &TestServer) -> (HashMap<String, f64>, Vec<String>) {
     let response = Raw::ask(
         server,
-        "GET /metrics HTTP/1.1\r\nHost: test\r\nAccept: application/openmetrics-text;version=1.0.0,*/*\r\n\r\n",
+        "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text;version=1.0.0,*/*\r\n\r\n",
     );
     assert_eq!(response.status, 200);
     let content = response.header("content-type").unwrap();
@@ -96,7 +96,7 @@ fn metrics_are_the_numbers_of_stats() {
 #[test]
 fn who_does_not_ask_for_open_metrics_gets_the_older_text() {
     let server = TestServer::start();
-    let request = "GET /metrics HTTP/1.1\r\nHost: test\r\nAccept: */*\r\n\r\n";
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n";
     let response = Raw::ask(&server, request);
     let content = "text/plain; version=0.0.4; charset=utf-8";
     assert_eq!(response.header("content-type"), Some(content));
@@ -116,7 +116,7 @@ fn who_does_not_ask_for_open_metrics_gets_the_older_text() {
 #[test]
 fn each_count_of_stats_is_a_metric() {
     let server = TestServer::start();
-    let source = include_str!("../src/metrics.rs");
+    let source = include_str!("../src/metrics/table.rs");
     // Sums of others, and what is a histogram.
     let others = [
         "connections",
@@ -220,6 +220,63 @@ fn connections_are_listed_in_pages() {
         found.iter().map(|known| known.connection).collect()
     };
     assert_eq!(numbers(&paged), numbers(&all));
+}
+
+#[test]
+fn pages_are_written_on_a_thread_that_serves_no_publications() {
+    let server = TestServer::start();
+    let clients: Vec<_> = (0..130)
+        .map(|_| Client::connect(&server, "?topic=a,b*"))
+        .collect();
+    support::until("all of them", || {
+        page(&server, 0, 1000).is_ok_and(|all| all.len() == clients.len())
+    });
+    let numbers = page(&server, 0, 1000).unwrap();
+    let (sender, answer) = channel();
+    let name = move || {
+        let thread = std::thread::current();
+        sender.send(thread.name().map(str::to_owned)).unwrap();
+    };
+    let on_page = name.clone();
+    server.connections(0, 1000, move |_| on_page()).unwrap();
+    let of_one = numbers[0].connection;
+    server.connection(of_one, move |_| name()).unwrap();
+    for _ in 0..2 {
+        let thread = answer.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(thread.as_deref(), Some("ws-io"));
+    }
+}
+
+#[test]
+fn a_server_that_stops_still_answers_who_asks_for_connections() {
+    let server = TestServer::start();
+    let silent: Vec<_> = (0..100).map(|_| Raw::upgraded(&server, "")).collect();
+    server.until_stat("connections", 100);
+    support::until("all of them", || {
+        page(&server, 0, 1000).is_ok_and(|all| all.len() == 100)
+    });
+    let (sender, answer) = channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            server.shutdown(
+                dev_websocket_core::Disconnect::Stopping,
+                std::time::Duration::ZERO,
+            )
+        });
+        // Each question has one answer, or is refused at once.
+        for _ in 0..100 {
+            let sender = sender.clone();
+            let asked = server.connections(0, 1000, move |found| {
+                sender.send(Some(found.len())).unwrap()
+            });
+            if asked.is_err() {
+                break;
+            }
+            let found = answer.recv_timeout(PATIENCE).unwrap();
+            assert!(found.is_some_and(|count| count <= 100));
+        }
+    });
+    drop(silent);
 }
 
 #[test]

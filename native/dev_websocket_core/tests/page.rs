@@ -6,7 +6,7 @@ mod support;
 use support::{Client, Raw, TestServer};
 
 fn request(line: &str) -> String {
-    format!("{line} HTTP/1.1\r\nHost: test\r\n\r\n")
+    format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
 #[test]

@@ -152,41 +152,135 @@ fn a_client_that_does_not_read_its_replay_holds_up_nobody() {
     assert_eq!(seqs(&replay(&mut lazy)), (1..=600).collect::<Vec<_>>());
 }
 
-#[test]
-fn so_many_requests_wait_for_a_replay_and_no_more() {
-    let server = TestServer::start();
+/// A client in a replay that does not read, so its replay cannot end: what it asks for waits.
+fn in_a_replay(server: &TestServer) -> Raw {
     let data = "x".repeat(16 * 1024);
     for _ in 0..600 {
         server.send("a", &data);
     }
     server.until_delivered();
-    let mut lazy = Raw::small(&server, "?topic=a&since=0");
+    let mut lazy = Raw::small(server, "?topic=a&since=0");
     lazy.json();
-    for id in 0..70 {
-        let request = json!({"type": "subscribe", "id": id, "topics": [format!("t{id}")]});
-        lazy.send(TEXT, request.to_string().as_bytes());
+    lazy
+}
+
+/// Waits until the server has read so many requests, and goes on with other clients for a while.
+fn until_read(server: &TestServer, requests: u64) {
+    server.until_stat("inbound_messages", requests);
+    let mut other = Client::connect(server, "");
+    for _ in 0..50 {
+        other.request(&json!({"type": "ping"}));
     }
-    // The replay cannot end before this client reads, so by then all of them have been received.
-    server.until_stat("inbound_messages", 70);
-    server.until_stat("error_frames", 6);
-    let (mut served, mut busy, mut live) = (Vec::new(), Vec::new(), false);
-    while served.len() + busy.len() < 70 {
-        let frame = lazy.json();
+    assert_eq!(server.stat("inbound_messages"), requests + 50);
+}
+
+/// The numbers of the requests that are answered, behind the replay.
+fn served(client: &mut Raw, count: usize) -> Vec<u64> {
+    let (mut served, mut live) = (Vec::new(), false);
+    while served.len() < count {
+        let frame = client.json();
         match frame["type"].as_str().unwrap() {
             "message" => assert!(!live),
             "live" => live = true,
-            "error" => {
-                assert_eq!(frame["code"], "busy");
-                busy.push(frame["id"].as_u64().unwrap());
-            }
             _ => {
-                assert!(live);
+                assert!(live, "{frame}");
                 served.push(frame["id"].as_u64().unwrap());
             }
         }
     }
-    assert_eq!(served, (0..64).collect::<Vec<_>>());
-    assert_eq!(busy, (64..70).collect::<Vec<_>>());
+    served
+}
+
+#[test]
+fn requests_that_wait_for_a_replay_hold_back_the_reading_by_their_number() {
+    let server = TestServer::start();
+    let mut lazy = in_a_replay(&server);
+    for id in 0..70 {
+        let request = json!({"type": "subscribe", "id": id, "topics": [format!("t{id}")]});
+        lazy.send(TEXT, request.to_string().as_bytes());
+    }
+    until_read(&server, 64);
+    assert_eq!(served(&mut lazy, 70), (0..70).collect::<Vec<_>>());
+    assert_eq!(server.stat("error_frames"), 0);
+}
+
+#[test]
+fn requests_that_wait_for_a_replay_hold_back_the_reading_by_their_bytes() {
+    let server = TestServer::start();
+    let mut lazy = in_a_replay(&server);
+    for id in 0..5 {
+        let mut request = json!({"type": "unsubscribe", "id": id, "topics": ["t"]}).to_string();
+        // 7 KB each: the third is the last that is read.
+        request.push_str(&" ".repeat(7 * 1024));
+        lazy.send(TEXT, request.as_bytes());
+    }
+    until_read(&server, 3);
+    assert_eq!(served(&mut lazy, 5), (0..5).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_newest_are_exactly_so_many_at_any_size_in_every_format() {
+    for size in [100, 2_000, 10_000, 300_000] {
+        let server = TestServer::start();
+        let data = "x".repeat(size);
+        for n in 0..40 {
+            server.send(if n % 2 == 0 { "a" } else { "b" }, &data);
+        }
+        server.until_delivered();
+        for last in [0, 1, 9, 10, 11] {
+            let newest: Vec<u64> = (1..=39).step_by(2).collect();
+            let expected = &newest[newest.len() - last..];
+            let mut client = Client::connect(&server, &format!("?topic=a&last={last}"));
+            assert_eq!(seqs(&replay(&mut client)), expected, "{last} of {size}");
+            let mut events = Raw::events(&server, &format!("/events?topic=a&last={last}"), "");
+            events.event();
+            for seq in expected {
+                assert_eq!(events.event().0["seq"], *seq);
+            }
+            assert_eq!(events.event().0["type"], "live");
+            let mut raw = Raw::upgraded(&server, &format!("?topic=a&format=raw&last={last}"));
+            for _ in expected {
+                assert!(raw.text().len() > size);
+            }
+            raw.settle();
+        }
+    }
+}
+
+/// The bound holds at once, without another publication.
+#[test]
+fn history_that_is_lowered_or_off_is_gone_at_once() {
+    let server = TestServer::start();
+    for _ in 0..200 {
+        server.send("a", "x");
+    }
+    server.until_delivered();
+    let each = server.stat("history_kept_bytes") / 200;
+    for (limit, kept) in [(10 * each, 10), (10 * each - 1, 9), (each - 1, 0), (0, 0)] {
+        let settings = dev_websocket_core::Settings {
+            history_bytes: limit,
+            ..(*server.settings()).clone()
+        };
+        server.reconfigure(settings).unwrap();
+        assert_eq!(server.stat("history_kept_bytes"), kept * each);
+        let mut client = Client::connect(&server, "?topic=a&last=1000");
+        assert_eq!(seqs(&replay(&mut client)).len() as u64, kept);
+        let mut client = Client::connect(&server, "?topic=a&since=100");
+        let frames = replay(&mut client);
+        let gap = json!({"type": "gap", "reason": "expired", "dropped": 100 - kept, "after": 100, "next": 201 - kept});
+        assert_eq!(frames[0], gap);
+        assert_eq!(seqs(&frames).len() as u64, kept);
+        let mut client = Client::connect(&server, "?topic=a&since=another:1");
+        let frames = replay(&mut client);
+        assert_eq!(frames[0]["dropped"], 200 - kept);
+        assert_eq!(seqs(&frames).len() as u64, kept);
+    }
+    // Without a history the live publications still come, and nothing of them stays.
+    let mut client = Client::connect(&server, "?topic=a&since=200");
+    assert_eq!(client.next()["type"], "live");
+    assert_eq!(server.send("a", "x"), 201);
+    assert_eq!(client.message()["seq"], 201);
+    assert_eq!(server.stat("history_kept_bytes"), 0);
 }
 
 /// Clients come and go at random during casts at full speed; each continues where it was.

@@ -176,7 +176,7 @@ fn gaps_are_replayed_like_messages_in_every_format() {
         }
     }
     // A cursor may stand between them, and is that of the gap for events.
-    let epoch = server.describe()["epoch"].as_str().unwrap().to_owned();
+    let epoch = server.describe().json["epoch"].as_str().unwrap().to_owned();
     let cursor = format!("{epoch}:3");
     let headers = format!("Last-Event-ID: {cursor}\r\n");
     let mut events = Raw::events(&server, &format!("/events?process={a}"), &headers);

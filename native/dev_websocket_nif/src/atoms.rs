@@ -44,7 +44,10 @@ rustler::atoms! {
     hints_dropped,
     tail_probes,
     tail_read_failures,
-    dev_websocket_interest,
+    websocket_interest,
+    cache,
+    no_local_store,
+    no_node,
     changed,
     // Why there is no server.
     not_started,
@@ -97,6 +100,7 @@ rustler::atoms! {
     start,
     time,
     // What is wrong with settings.
+    settings,
     settings_not_a_map,
     unknown_setting,
     invalid_setting,

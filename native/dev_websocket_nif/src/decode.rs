@@ -113,7 +113,7 @@ struct Reader<'a> {
 enum Shape {
     Items(usize),
     Proplist(usize),
-    Improper,
+    Improper(usize),
 }
 
 impl<'a> Reader<'a> {
@@ -196,7 +196,11 @@ impl<'a> Reader<'a> {
                 }
                 Ok(Value::Map(entries.unique(true)))
             }
-            Shape::Improper => Ok(Value::Omitted("improper_list")),
+            Shape::Improper(length) => {
+                // Nothing of it is read, but it was walked.
+                self.spend_nodes(length)?;
+                Ok(Value::Omitted("improper_list"))
+            }
         }
     }
 
@@ -219,7 +223,7 @@ impl<'a> Reader<'a> {
             rest = tail;
         }
         Ok(match (rest.is_empty_list(), is_proplist && pairs > 0) {
-            (false, _) => Shape::Improper,
+            (false, _) => Shape::Improper(length),
             (true, true) => Shape::Proplist(length),
             (true, false) => Shape::Items(length),
         })

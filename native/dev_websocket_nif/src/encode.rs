@@ -57,6 +57,13 @@ pub(crate) fn error<'a>(env: Env<'a>, reason: &Reason) -> Term<'a> {
         Reason::NotStarted => atoms::not_started().encode(env),
         Reason::Restarting => atoms::restarting().encode(env),
         Reason::Stopped => atoms::stopped().encode(env),
+        Reason::Settings(misfits) => {
+            let misfit = |(name, expected): &(&str, String)| {
+                Some((Atom::from_str(env, name).ok()?, text(env, expected)))
+            };
+            let misfits = map(env, misfits.iter().filter_map(misfit));
+            (atoms::settings(), misfits).encode(env)
+        }
         Reason::Start(error) => start_error(env, error),
         Reason::ControlThread(error) => (atoms::threads(), system_error(env, error)).encode(env),
         Reason::Fault(fault) => (atoms::fault(), text(env, fault)).encode(env),
@@ -98,12 +105,14 @@ pub(crate) fn bad_settings<'a>(env: Env<'a>, error: &BadSettings<'a>) -> Term<'a
     let reason = match error {
         BadSettings::NotAMap => atoms::settings_not_a_map().encode(env),
         BadSettings::UnknownName(name) => (atoms::unknown_setting(), name).encode(env),
-        BadSettings::Refused(name, SettingError::Unknown(_)) => {
-            (atoms::unknown_setting(), name).encode(env)
-        }
-        BadSettings::Refused(name, SettingError::Invalid { expected, .. }) => {
-            (atoms::invalid_setting(), name, text(env, expected)).encode(env)
-        }
+        // One is enough to go on with.
+        BadSettings::Refused(refused) => match refused.first() {
+            Some((name, SettingError::Invalid { expected, .. })) => {
+                (atoms::invalid_setting(), name, text(env, expected)).encode(env)
+            }
+            Some((name, SettingError::Unknown(_))) => (atoms::unknown_setting(), name).encode(env),
+            None => atoms::settings().encode(env),
+        },
     };
     (atoms::error(), reason).encode(env)
 }
@@ -128,16 +137,20 @@ pub(crate) fn bad_argument<'a>(env: Env<'a>, expected: &str) -> Term<'a> {
     (atoms::error(), (atoms::bad_argument(), text(env, expected))).encode(env)
 }
 
+/// A binary.
+pub(crate) fn bytes<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    NewBinary::from_slice(env, bytes).into()
+}
+
 /// `{ok, Map}`, or `{error, no_connection}`.
 pub(crate) fn connection(env: Env<'_>, known: Option<ConnectionInfo>) -> Term<'_> {
     let Some(known) = known else {
         return sent(env, &Sent::NoConnection);
     };
-    let bytes = |bytes: &[u8]| Term::from(NewBinary::from_slice(env, bytes));
     let headers = known
         .headers
         .iter()
-        .map(|(name, value)| (bytes(name), bytes(value)));
+        .map(|(name, value)| (bytes(env, name), bytes(env, value)));
     let headers = (atoms::headers(), map(env, headers));
     let known = map(env, summary(env, &known).into_iter().chain([headers]));
     (atoms::ok(), known).encode(env)

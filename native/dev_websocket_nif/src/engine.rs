@@ -44,6 +44,8 @@ pub(crate) enum Reason {
     Restarting,
     /// It was stopped.
     Stopped,
+    /// Settings that protect it have values that do not fit: their names, and what each takes.
+    Settings(Arc<[(&'static str, String)]>),
     /// It could not start.
     Start(Arc<StartError>),
     /// The system gave no control thread.
@@ -88,6 +90,8 @@ pub(crate) enum Command {
     Start(Box<Settings>),
     /// Stop.
     Stop,
+    /// Stop because of this, and stay so until somebody starts it.
+    Shut(Reason),
 }
 
 /// Takes the result of a command, on the control thread.
@@ -185,7 +189,11 @@ impl Engine {
         thread::Builder::new()
             .name("ws-control".to_owned())
             .spawn(|| control_loop(jobs))
-            .map_err(|error| Reason::ControlThread(Arc::new(error)))?;
+            .map_err(|error| {
+                let reason = Reason::ControlThread(Arc::new(error));
+                self.refuse(&reason);
+                reason
+            })?;
         // The receiver lives: its thread has nothing else to do.
         let _ = sender.send(job);
         *control = Some(sender);
@@ -198,14 +206,12 @@ impl Engine {
             | (Command::Start(settings), Err(_)) => self.start(*settings),
             (Command::Boot(_), server) => server.map(drop),
             (Command::Start(settings), Ok(server)) => self.reconfigure(server, *settings),
-            (Command::Stop, Ok(server)) => {
-                self.enter(Phase::Down(Reason::Stopped));
-                retire(server, Disconnect::Stopping);
-                logging::settle(&self.counters);
+            (Command::Stop, server) => {
+                self.stop(server, Reason::Stopped);
                 Ok(())
             }
-            (Command::Stop, Err(_)) => {
-                self.enter(Phase::Down(Reason::Stopped));
+            (Command::Shut(reason), server) => {
+                self.stop(server, reason);
                 Ok(())
             }
         }
@@ -230,6 +236,22 @@ impl Engine {
                 Err(reason)
             }
         }
+    }
+
+    fn stop(&self, server: Result<Arc<Server>>, reason: Reason) {
+        self.enter(Phase::Down(reason));
+        if let Ok(server) = server {
+            retire(server, Disconnect::Stopping);
+            logging::settle(&self.counters);
+        }
+    }
+
+    /// Says why there is no server, if there is none: what was asked for did not come as far as the control thread.
+    pub(crate) fn refuse(&self, reason: &Reason) {
+        self.phase.rcu(|phase| match **phase {
+            Phase::Running(_) => phase.clone(),
+            Phase::Down(_) => Arc::new(Phase::Down(reason.clone())),
+        });
     }
 
     fn reconfigure(&self, server: Arc<Server>, settings: Settings) -> Result<()> {

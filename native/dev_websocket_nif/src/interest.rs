@@ -39,7 +39,7 @@ impl InterestWatcher for Watcher {
     /// The message's atoms are made here because the device's modules may have other names.
     fn changed(&self) -> bool {
         let told = OwnedEnv::new().send_and_clear(&self.0, |env| {
-            (atoms::dev_websocket_interest(), atoms::changed()).encode(env)
+            (atoms::websocket_interest(), atoms::changed()).encode(env)
         });
         told.is_ok()
     }

@@ -23,17 +23,28 @@ mod terms;
 use std::sync::Arc;
 
 use dev_websocket_core::Settings;
-use rustler::{Encoder, Env, OwnedEnv, Term};
+use rustler::{Atom, Encoder, Env, OwnedEnv, Term};
 
 use crate::decode::Budget;
 use crate::direct::Sent;
-use crate::engine::{Command, ENGINE, Outcome};
+use crate::engine::{Command, ENGINE, Outcome, Reason};
 use crate::publishing::Answer;
 
 rustler::init!("hb_websocket_nif", load = load);
 
 fn load(_env: Env<'_>, _info: Term<'_>) -> bool {
     true
+}
+
+/// The version of this interface. The device checks it (`dev_websocket_engine.erl` holds the same number), because a
+/// running VM keeps its library while newer copies of the device come in.
+/// A NIF that is new, gone or answers otherwise makes it another one.
+const INTERFACE: u32 = 1;
+
+/// Answers the version of this interface.
+#[rustler::nif]
+fn interface() -> u32 {
+    INTERFACE
 }
 
 /// Starts the server if nobody ever started or stopped it in this VM; otherwise answers how it is.
@@ -52,6 +63,17 @@ fn start<'a>(env: Env<'a>, reference: Term<'a>, settings: Term<'a>) -> Term<'a> 
 #[rustler::nif]
 fn stop<'a>(env: Env<'a>, reference: Term<'a>) -> Term<'a> {
     lifecycle(env, reference, Command::Stop)
+}
+
+/// Closes the server, because these settings do not fit, and says so until it is started.
+#[rustler::nif]
+fn shut<'a>(env: Env<'a>, reference: Term<'a>, settings: Term<'a>) -> Term<'a> {
+    let misfits = settings::read(settings).map_or_else(|error| error.misfits(), |_| Vec::new());
+    if misfits.is_empty() {
+        return encode::bad_argument(env, "a map with a setting whose value does not fit");
+    }
+    let reason = Reason::Settings(misfits.into());
+    lifecycle(env, reference, Command::Shut(reason))
 }
 
 /// Publishes a message, or gives up early with `large`: then `cast_large` is the one to call.
@@ -171,8 +193,8 @@ fn count_result<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
 
 /// Shows how many processes are followed, and how many wait for it.
 #[rustler::nif]
-fn set_tails<'a>(env: Env<'a>, tails: Term<'a>, waiting: Term<'a>) -> Term<'a> {
-    results::set_tails(env, tails, waiting)
+fn set_tails<'a>(env: Env<'a>, tails: Term<'a>, waiting: Term<'a>, source: Term<'a>) -> Term<'a> {
+    results::set_tails(env, tails, waiting, source)
 }
 
 /// Makes the caller the one that is told, once, when other processes have subscribers.
@@ -217,7 +239,7 @@ fn count_dropped<'a>(env: Env<'a>, reason: Term<'a>) -> Term<'a> {
 #[rustler::nif(schedule = "DirtyCpu")]
 fn info(env: Env<'_>) -> Term<'_> {
     match ENGINE.server() {
-        Ok(server) => encode::info(env, &server.info()),
+        Ok(server) => encode::info(env, &server.describe().info),
         Err(reason) => encode::error(env, &reason),
     }
 }
@@ -228,8 +250,8 @@ fn describe(env: Env<'_>) -> Term<'_> {
     match ENGINE.server() {
         Ok(server) => {
             let described = server.describe();
-            let document = described.to_string();
-            (atoms::ok(), encode::json(env, &described), document).encode(env)
+            let document = encode::bytes(env, &described.document);
+            (atoms::ok(), encode::json(env, &described.json), document).encode(env)
         }
         Err(reason) => encode::error(env, &reason),
     }
@@ -262,8 +284,9 @@ fn metrics(env: Env<'_>) -> Term<'_> {
     }
 }
 
-/// Makes the caller the one that gets what clients send, for a listener.
-#[rustler::nif]
+/// Makes the caller the one that gets what clients send, for a listener. Dirty: each connection that waits for the listener
+/// before is told.
+#[rustler::nif(schedule = "DirtyCpu")]
 fn listen<'a>(env: Env<'a>, listener: Term<'a>) -> Term<'a> {
     let Ok(listener) = listener.decode() else {
         return encode::bad_argument(env, "a listener is a process of this node");
@@ -276,8 +299,8 @@ fn listen<'a>(env: Env<'a>, listener: Term<'a>) -> Term<'a> {
     }
 }
 
-/// Ends the listener, and says who got the messages for it.
-#[rustler::nif]
+/// Ends the listener, and says who got the messages for it. Dirty: each connection that waits for it is told.
+#[rustler::nif(schedule = "DirtyCpu")]
 fn unlisten<'a>(env: Env<'a>, listener: Term<'a>) -> Term<'a> {
     match listener.decode().map(inbound::unlisten) {
         Ok(Some(proxy)) => (atoms::ok(), proxy).encode(env),
@@ -376,6 +399,16 @@ fn disconnect<'a>(env: Env<'a>, connection: Term<'a>) -> Term<'a> {
     encode::sent(env, &inspection::disconnect(connection))
 }
 
+/// The names of the settings whose default may let in what nobody wanted: without a right value the server stays closed.
+#[rustler::nif]
+fn protective(env: Env<'_>) -> Term<'_> {
+    let rows = Settings::table().into_iter().filter(|row| row.protects);
+    let names: Vec<_> = rows
+        .filter_map(|row| Atom::from_str(env, row.name).ok())
+        .collect();
+    names.encode(env)
+}
+
 /// Says whether the settings would be taken.
 #[rustler::nif]
 fn validate<'a>(env: Env<'a>, settings: Term<'a>) -> Term<'a> {
@@ -405,7 +438,13 @@ fn lifecycle_with<'a>(
 ) -> Term<'a> {
     match settings::read(settings) {
         Ok(settings) => lifecycle(env, reference, command(Box::new(settings))),
-        Err(error) => encode::bad_settings(env, &error),
+        Err(error) => {
+            let misfits = error.misfits();
+            if !misfits.is_empty() {
+                ENGINE.refuse(&Reason::Settings(misfits.into()));
+            }
+            encode::bad_settings(env, &error)
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use dev_websocket_core::{
-    Event, MAX_PART_BYTES, MAX_PART_EVENTS, MAX_SLOT, Mark, Position, SlotGap, SlotRange,
-    SlotRejected,
+    Event, MAX_PART_BYTES, MAX_PART_EVENTS, MAX_SLOT, Mark, Position, ResultsSource, SlotGap,
+    SlotRange, SlotRejected,
 };
 use rustler::{Atom, Binary, Encoder, Env, Term};
 
@@ -249,11 +249,25 @@ pub(crate) fn count<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
     atoms::ok().encode(env)
 }
 
-/// Takes the numbers of tails that run, and of processes that wait for one.
-pub(crate) fn set_tails<'a>(env: Env<'a>, tails: Term<'a>, waiting: Term<'a>) -> Term<'a> {
+/// Takes the numbers of tails and of those that wait for a reader, and where results come from.
+pub(crate) fn set_tails<'a>(
+    env: Env<'a>,
+    tails: Term<'a>,
+    waiting: Term<'a>,
+    source: Term<'a>,
+) -> Term<'a> {
+    let source = if atoms::cache() == source {
+        ResultsSource::Cache
+    } else if atoms::no_local_store() == source {
+        ResultsSource::NoLocalStore
+    } else if atoms::no_node() == source {
+        ResultsSource::NoNode
+    } else {
+        return encode::bad_argument(env, "a source is cache, no_local_store or no_node");
+    };
     match (tails.decode(), waiting.decode()) {
         (Ok(tails), Ok(waiting)) => {
-            ENGINE.counters.set_tails(tails, waiting);
+            ENGINE.counters.set_tails(tails, waiting, source);
             atoms::ok().encode(env)
         }
         _ => encode::bad_argument(env, "a number of tails is an integer from 0, of 64 bits"),

@@ -21,20 +21,39 @@ pub(crate) enum BadSettings<'a> {
     NotAMap,
     /// The name of one is no text.
     UnknownName(Term<'a>),
-    /// The core refused one.
-    Refused(Term<'a>, SettingError),
+    /// The core refused these, of which there is at least one.
+    Refused(Vec<(Term<'a>, SettingError)>),
+}
+
+impl BadSettings<'_> {
+    /// The settings whose values do not fit, and what each takes; empty where something else is wrong.
+    pub(crate) fn misfits(&self) -> Vec<(&'static str, String)> {
+        let Self::Refused(refused) = self else {
+            return Vec::new();
+        };
+        let misfit = |(_, error): &(Term<'_>, SettingError)| match error {
+            SettingError::Invalid { name, expected } => Some((*name, expected.clone())),
+            SettingError::Unknown(_) => None,
+        };
+        refused.iter().filter_map(misfit).collect()
+    }
 }
 
 /// Reads settings; those that are not named get their defaults.
 pub(crate) fn read<'a>(term: Term<'a>) -> Result<Settings, BadSettings<'a>> {
     let mut settings = Settings::default();
+    let mut refused = Vec::new();
     for (key, value) in MapIterator::new(term).ok_or(BadSettings::NotAMap)? {
         let name = text_of(key).ok_or(BadSettings::UnknownName(key))?;
-        settings
-            .set(&name, value_of(value))
-            .map_err(|error| BadSettings::Refused(key, error))?;
+        if let Err(error) = settings.set(&name, value_of(value)) {
+            refused.push((key, error));
+        }
     }
-    Ok(settings)
+    if refused.is_empty() {
+        Ok(settings)
+    } else {
+        Err(BadSettings::Refused(refused))
+    }
 }
 
 fn value_of(term: Term<'_>) -> SettingValue {

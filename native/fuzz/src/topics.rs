@@ -211,13 +211,18 @@ fn expected(case: &Case<'_>) -> Expected {
     }
     let named = origin.process.iter().chain(&origin.from);
     expected.invalid += named
+        .map(|value| value.trim())
         .filter(|value| value.is_empty() || !is_topic(&format!("process:{value}")))
         .count() as u64;
     // A sender's topic may be longer by three bytes than that of a process.
-    let longer = |from: &&std::borrow::Cow<'_, str>| {
-        !is_topic(&format!("process:{from}")) && is_topic(&format!("from:{from}"))
-    };
-    expected.invalid -= origin.from.iter().filter(longer).count() as u64;
+    let longer =
+        |from: &&str| !is_topic(&format!("process:{from}")) && is_topic(&format!("from:{from}"));
+    expected.invalid -= origin
+        .from
+        .iter()
+        .map(|from| from.trim())
+        .filter(longer)
+        .count() as u64;
     expected.names.extend(own);
     for (key, value) in tags {
         let lower = key.to_lowercase();
@@ -238,9 +243,11 @@ fn expected(case: &Case<'_>) -> Expected {
                         .ends_with(&end.to_ascii_lowercase()),
                     None => is_one_of(key, &[pattern]),
                 });
-        let Some(text) = text(value).filter(|text| !text.is_empty() && !is_silent) else {
+        let text = text(value).unwrap_or_default();
+        let text = text.trim();
+        if text.is_empty() || is_silent {
             continue;
-        };
+        }
         let name = format!("{lower}:{text}");
         // A key in capitals may be shorter in small letters, but not so much that it would matter.
         if key.len() + 1 + text.len() <= 255
@@ -275,7 +282,8 @@ fn own_names(origin: &Origin<'_>) -> Vec<String> {
     let process = origin.process.iter().map(|id| ("process", id));
     let from = origin.from.iter().map(|from| ("from", from));
     let mut names = Vec::new();
-    for (key, value) in process.chain(from).filter(|(_, value)| !value.is_empty()) {
+    let trimmed = process.chain(from).map(|(key, value)| (key, value.trim()));
+    for (key, value) in trimmed.filter(|(_, value)| !value.is_empty()) {
         let name = format!("{key}:{value}");
         if is_topic(&name) && !names.contains(&name) {
             names.push(name);
@@ -315,23 +323,32 @@ fn tags<'v>(message: &'v Value<'_>) -> Vec<(&'v str, &'v Value<'v>)> {
             }
         }
     }
-    tags
+    // Blanks around a key do not count.
+    tags.into_iter()
+        .map(|(key, value)| (key.trim(), value))
+        .collect()
 }
 
-/// The texts that a `topic` tag holds.
+/// The texts that a `topic` tag holds: its own, or those of its items.
 fn texts(value: &Value<'_>) -> Vec<String> {
+    match (value, single_text(value)) {
+        (_, Some(text)) => vec![text],
+        (Value::List(items), None) => items.iter().filter_map(single_text).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The text of a scalar or of an Erlang string.
+fn single_text(value: &Value<'_>) -> Option<String> {
     let Value::List(items) = value else {
-        return text(value).into_iter().collect();
+        return text(value);
     };
     let character = |item: &Value<'_>| match item {
         Value::Integer(number) => char::from_u32(u32::try_from(*number).ok()?),
         _ => None,
     };
-    let string: Option<String> = items.iter().map(character).collect();
-    match string.filter(|string| !string.is_empty() && !string.contains(char::is_control)) {
-        Some(string) => vec![string],
-        None => items.iter().filter_map(text).collect(),
-    }
+    let string: String = items.iter().map(character).collect::<Option<_>>()?;
+    (!string.is_empty() && !string.contains(char::is_control)).then_some(string)
 }
 
 /// The text of a scalar.

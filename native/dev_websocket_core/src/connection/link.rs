@@ -18,8 +18,9 @@ use crate::sync::{AtomicWaker, Mutex, Notify};
 /// Control bytes that may wait for a connection; at more, its task stops reading, which is backpressure on the client.
 const MAX_CONTROL_BYTES: usize = 64 * 1024;
 
-/// Requests that may wait for the shard, likewise.
+/// Requests that may wait for the shard, and bytes in which they are written, likewise. One more may be larger.
 const MAX_REQUESTS: usize = 64;
+const MAX_REQUEST_BYTES: usize = 16 * 1024;
 
 /// One connection: the task reads from the socket, the shard writes to it.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ pub(crate) struct Link {
     control_room: AtomicWaker,
     /// Requests that the shard has not carried out yet.
     requests: AtomicUsize,
+    request_bytes: AtomicUsize,
     /// Bytes sent to this connection alone that are not on the socket yet.
     direct_bytes: AtomicUsize,
     /// When it was opened, in milliseconds since 1970.
@@ -45,22 +47,46 @@ pub(crate) struct Link {
 }
 
 /// What waits for a connection, and what it has missed. The shard writes it, for operators to read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Load {
     /// Bytes of publications.
     pub(crate) pending_bytes: AtomicU64,
+    /// Those of all connections, so that nobody has to look at each of them.
+    all_pending_bytes: Arc<AtomicUsize>,
     /// Whatever waits.
     pub(crate) pending_frames: AtomicU64,
     /// Publications that were dropped because it was slow.
     pub(crate) dropped: AtomicU64,
 }
 
+impl Load {
+    fn new(all_pending_bytes: Arc<AtomicUsize>) -> Self {
+        Self {
+            pending_bytes: AtomicU64::new(0),
+            all_pending_bytes,
+            pending_frames: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// Shows what waits.
+    pub(crate) fn show(&self, bytes: u64, frames: u64) {
+        let before = self.pending_bytes.swap(bytes, Ordering::Relaxed);
+        // The sum wraps around on the way down, and back.
+        self.all_pending_bytes
+            .fetch_add(bytes.wrapping_sub(before) as usize, Ordering::Relaxed);
+        self.pending_frames.store(frames, Ordering::Relaxed);
+    }
+}
+
 impl Link {
+    /// `pending_bytes` are those of all connections.
     pub(crate) fn new(
         id: ConnectionId,
         stream: TcpStream,
         peer: Peer,
         mailbox: Arc<Mailbox>,
+        pending_bytes: Arc<AtomicUsize>,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
@@ -74,9 +100,10 @@ impl Link {
             control_bytes: AtomicUsize::new(0),
             control_room: AtomicWaker::new(),
             requests: AtomicUsize::new(0),
+            request_bytes: AtomicUsize::new(0),
             direct_bytes: AtomicUsize::new(0),
             opened_at: now(),
-            load: Load::default(),
+            load: Load::new(pending_bytes),
         })
     }
 
@@ -96,6 +123,9 @@ impl Link {
 
     /// The shard has nothing more to do with the connection: it is finished, or broken.
     pub(crate) fn end(&self) {
+        if self.load.pending_bytes.load(Ordering::Relaxed) > 0 {
+            self.load.show(0, 0);
+        }
         self.ended.store(true, Ordering::Release);
         self.changed.notify_one();
         self.control_room.wake();
@@ -109,9 +139,11 @@ impl Link {
         }
     }
 
-    /// A request has been carried out.
-    pub(crate) fn request_done(&self) {
-        if self.requests.fetch_sub(1, Ordering::AcqRel) == MAX_REQUESTS {
+    /// A request of so many bytes has been carried out.
+    pub(crate) fn request_done(&self, bytes: usize) {
+        let requests = self.requests.fetch_sub(1, Ordering::AcqRel);
+        let waiting = self.request_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        if requests >= MAX_REQUESTS || waiting >= MAX_REQUEST_BYTES {
             self.control_room.wake();
         }
     }
@@ -161,10 +193,10 @@ impl Link {
         self.mailbox.send(command);
     }
 
-    /// Gives the shard a request of the client.
-    pub(crate) fn ask(&self, command: Command) {
+    /// Counts a request of so many bytes that the shard is about to be given.
+    pub(crate) fn request_made(&self, bytes: usize) {
         self.requests.fetch_add(1, Ordering::AcqRel);
-        self.tell(command);
+        self.request_bytes.fetch_add(bytes, Ordering::AcqRel);
     }
 
     /// Counts control bytes that the shard is about to make, so that they are bounded with the others.
@@ -174,7 +206,9 @@ impl Link {
 
     /// Whether the client may ask for more: it has taken enough of its replies, and the shard keeps up with its requests.
     pub(crate) fn has_request_room(&self) -> bool {
-        self.has_control_room() && self.requests.load(Ordering::Acquire) < MAX_REQUESTS
+        self.has_control_room()
+            && self.requests.load(Ordering::Acquire) < MAX_REQUESTS
+            && self.request_bytes.load(Ordering::Acquire) < MAX_REQUEST_BYTES
     }
 
     /// Waits until the client may ask for more.

@@ -11,6 +11,7 @@ pub(crate) mod peer;
 mod stream;
 pub(crate) mod table;
 mod websocket;
+mod written;
 
 use std::io;
 use std::sync::Arc;

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
 use super::link::Link;
 use super::stream::{ClientStream, TOO_MANY_FRAMES};
+use super::written::written;
 use super::{CLOSE_TIMEOUT, Ending, finish, mute};
 use crate::delivery::Format;
 use crate::disconnect::Disconnect;
@@ -55,6 +56,8 @@ struct Session<'s> {
     second: Instant,
     received: u64,
     silent_pings: u32,
+    /// Bytes that the client had acknowledged at the last look.
+    acknowledged: u64,
     /// Pings sent while nothing was read from the client. Their answers come all at once and are not counted.
     excused_pongs: u32,
     /// A message that the listener has no room for. Nothing is read meanwhile.
@@ -83,6 +86,7 @@ impl<'s> WebSocket<'s> {
                 second: Instant::now(),
                 received: 0,
                 silent_pings: 0,
+                acknowledged: 0,
                 excused_pongs: 0,
                 waiting: None,
                 blocked: false,
@@ -158,14 +162,8 @@ impl<'s> Session<'s> {
                     self.unblock();
                 }
                 _ = heartbeat.tick() => {
-                    if self.waiting.is_some() {
-                        // It may well have answered: it is us who do not read.
-                        self.silent_pings = 0;
-                        self.excused_pongs += 1;
-                    } else if self.silent_pings >= MAX_SILENT_PINGS {
+                    if self.is_silent() {
                         return Ending::Close(Disconnect::NoPong);
-                    } else {
-                        self.silent_pings += 1;
                     }
                     // Waiting here for room would keep the loop from everything else, the end of the client included.
                     if self.link.has_control_room()
@@ -175,6 +173,38 @@ impl<'s> Session<'s> {
                     }
                 }
             }
+        }
+    }
+
+    /// Counts a ping that is about to be sent, and says whether the ones before it should have been answered.
+    fn is_silent(&mut self) -> bool {
+        if self.waiting.is_some() || !self.link.has_request_room() {
+            self.excused_pongs += 1;
+        }
+        if self.waiting.is_some() {
+            // It may well have answered: it is us who do not read.
+            self.silent_pings = 0;
+            return false;
+        }
+        if self.silent_pings > 0 && self.cannot_answer() && self.silent_pings >= MAX_SILENT_PINGS {
+            self.silent_pings = 0;
+        }
+        let is_silent = self.silent_pings >= MAX_SILENT_PINGS;
+        self.silent_pings += 1;
+        is_silent
+    }
+
+    /// Whether the client does its part since the last look. The pings stand behind bytes that it still takes, or it has
+    /// taken everything, and its answers stand behind requests that we do not read.
+    fn cannot_answer(&mut self) -> bool {
+        let Some(written) = written(&self.link.stream) else {
+            return false;
+        };
+        let before = std::mem::replace(&mut self.acknowledged, written.acknowledged);
+        if written.on_the_way > 0 {
+            written.acknowledged > before
+        } else {
+            !self.link.has_request_room()
         }
     }
 
@@ -188,6 +218,7 @@ impl<'s> Session<'s> {
     /// Deals with one message of the client.
     fn receive(&mut self, message: Message) -> Result<(), Disconnect> {
         fault_point!("connection::receive");
+        let bytes = message.len();
         let request = match message {
             Message::Text(text) if self.format == Format::Raw => {
                 return self.hand_over(None, Payload::Text(text.into()));
@@ -218,29 +249,18 @@ impl<'s> Session<'s> {
         }
         self.count()?;
         self.shared.counters.inbound_messages.add(1);
-        let connection = self.link.id;
-        self.link.ask(match request {
-            Ok(Request::Subscribe {
-                id,
-                subscriptions,
-                since,
-            }) => Command::Subscribe {
-                connection,
-                id,
-                subscriptions,
-                since,
-            },
-            Ok(Request::Unsubscribe { id, subscriptions }) => Command::Unsubscribe {
-                connection,
-                id,
-                subscriptions,
-            },
-            Ok(Request::Ping { id }) => Command::Pong { connection, id },
-            // Dealt with above.
-            Ok(Request::Send { .. }) => return Ok(()),
-            Err(fault) => Command::Fault { connection, fault },
-        });
+        self.ask(bytes, request);
         Ok(())
+    }
+
+    /// Gives the shard a request of so many bytes.
+    fn ask(&self, bytes: usize, request: Result<Request, Fault>) {
+        self.link.request_made(bytes);
+        self.link.tell(Command::Request {
+            connection: self.link.id,
+            bytes,
+            request,
+        });
     }
 
     fn read_request(&self, text: &str) -> Result<Request, Fault> {
@@ -250,15 +270,13 @@ impl<'s> Session<'s> {
             id, subscriptions, ..
         } = &mut request
         {
-            let limit = size(settings.max_expressions);
-            self.shared
-                .expressions
-                .share(subscriptions, limit)
-                .map_err(|TooMany { code, message }| Fault {
+            self.shared.filters.hold(subscriptions, &settings).map_err(
+                |TooMany { code, message }| Fault {
                     id: id.clone(),
                     code,
                     message,
-                })?;
+                },
+            )?;
         }
         Ok(request)
     }
@@ -290,10 +308,7 @@ impl<'s> Session<'s> {
             self.count()?;
             if self.format != Format::Raw {
                 let (code, message) = (FaultCode::NoListener, "nobody listens".into());
-                self.link.ask(Command::Fault {
-                    connection: self.link.id,
-                    fault: Fault { id, code, message },
-                });
+                self.ask(0, Err(Fault { id, code, message }));
             }
         } else {
             shared.counters.inbound_delivered.add(1);

@@ -17,7 +17,7 @@ use crate::connection;
 use crate::connection::peer::Peer;
 use crate::cursor::From;
 use crate::fault_code::FaultCode;
-use crate::settings::{Settings, size};
+use crate::settings::Settings;
 use crate::shard::command::Opening;
 use crate::shared::Shared;
 
@@ -98,8 +98,8 @@ pub(super) fn read_query(
             .map_err(|error| Refusal::of(FaultCode::BadSince, error.to_string()))?;
     }
     shared
-        .expressions
-        .share(&mut query.subscriptions, size(settings.max_expressions))
+        .filters
+        .hold(&mut query.subscriptions, settings)
         .map_err(|error| Refusal::unavailable(error.code, error.message))?;
     Ok(query)
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use serde_json::json;
 
+use super::refusal::RETRY_SECONDS;
 use super::{Answer, accepts, answer_with};
 use crate::metrics;
 use crate::shared::Shared;
@@ -14,8 +15,7 @@ const JSON: &str = "application/json";
 
 /// What a client needs to know before it connects, the same as the device's key `info`.
 pub(super) fn info(shared: &Shared) -> Answer {
-    let document = shared.describe().to_string();
-    answer_with(StatusCode::OK, JSON, document)
+    answer_with(StatusCode::OK, JSON, shared.describe().document.clone())
 }
 
 /// What Prometheus reads.
@@ -38,7 +38,10 @@ pub(super) fn health(shared: &Shared) -> Answer {
         None => answer_with(StatusCode::OK, JSON, json!({"status": "ok"}).to_string()),
         Some(reason) => {
             let document = json!({"status": "unavailable", "reason": reason}).to_string();
-            answer_with(StatusCode::SERVICE_UNAVAILABLE, JSON, document)
+            let mut answer = answer_with(StatusCode::SERVICE_UNAVAILABLE, JSON, document);
+            let seconds = HeaderValue::from_static(RETRY_SECONDS);
+            answer.headers_mut().insert(RETRY_AFTER, seconds);
+            answer
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response};
 
 use super::accepted::{Accepted, read_query};
 use super::origin;
-use super::query::Query;
+use super::query::{LAST_EVENT_PARAMETER, Query};
 use super::refusal::Refusal;
 use crate::cursor::{From, Since};
 use crate::fault_code::FaultCode;
@@ -30,10 +30,8 @@ pub(super) fn accept<B>(
     let headers = request.headers();
     let text = request.uri().query().unwrap_or_default();
     let mut query = Query::parse(text, &settings)?.into_events()?;
-    // The URL is the same each time that a browser connects, so its own cursor is older.
-    if let Some(id) = headers.get(LAST_EVENT_ID) {
-        let since = Since::parse(id.to_str().unwrap_or_default())
-            .map_err(|error| Refusal::of(FaultCode::BadSince, format!("Last-Event-ID: {error}")))?;
+    // The rest of the URL is the same each time that a client connects, so its own cursor is older.
+    if let Some(since) = last_event(headers, query.last_event_id.as_deref())? {
         query.from = Some(From::Since(since));
     }
     let query = read_query(shared, &settings, query)?;
@@ -51,4 +49,19 @@ pub(super) fn accept<B>(
             .insert(name, HeaderValue::from_static(value));
     }
     Accepted::new(shared, settings, peer, headers, query, &response)
+}
+
+/// How far the client has come: by the header, else by the parameter that stands for it where a library cannot set
+/// headers. An empty one says that there was nothing yet.
+fn last_event(headers: &HeaderMap, parameter: Option<&str>) -> Result<Option<Since>, Refusal> {
+    let header = headers.get(LAST_EVENT_ID).filter(|id| !id.is_empty());
+    let (name, id) = match (header, parameter) {
+        // What is no text is no cursor.
+        (Some(id), _) => ("Last-Event-ID", id.to_str().unwrap_or("?")),
+        (None, Some(id)) if !id.is_empty() => (LAST_EVENT_PARAMETER, id),
+        _ => return Ok(None),
+    };
+    Since::parse(id)
+        .map(Some)
+        .map_err(|error| Refusal::of(FaultCode::BadSince, format!("{name}: {error}")))
 }

@@ -3,6 +3,7 @@
 mod accepted;
 mod documents;
 mod events;
+mod host;
 mod origin;
 mod page;
 pub(crate) mod query;
@@ -20,13 +21,14 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, UPGRADE,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue,
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -79,11 +81,20 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
         .timer(TokioTimer::new())
         .header_read_timeout(timeout)
         .max_buf_size(MAX_HEAD_BYTES)
+        // A client that closes its side right behind its request is still answered.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     let accepted = tokio::select! {
+        // The request before everything else that is known by then, the end of the client included.
+        biased;
         Ok(accepted) = handed_over => accepted,
-        // A fault of the client's own making: it has been answered where that was possible.
-        _ = &mut connection => return,
+        served = &mut connection => {
+            if served.is_err_and(|error| error.is_parse_version_h2()) {
+                refuse_http2(connection.into_parts().io.into_inner()).await;
+            }
+            // Every other fault of the client's own making has been answered where that was possible.
+            return;
+        }
         () = shared.stopping.cancelled() => return,
         () = place.lost() => return,
         // One that does not take its answer.
@@ -97,6 +108,14 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
     });
 }
 
+/// Answers the preface of HTTP/2, as hyper does other requests that are no HTTP/1.1.
+async fn refuse_http2(mut stream: TcpStream) {
+    let answer = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    // It may be gone, and it may have ended its side: then there is nobody to tell.
+    let _ = stream.write_all(answer.as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
 fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, peer: SocketAddr) -> Outcome {
     fault_point!("http::answer");
     route(shared, request, peer).unwrap_or_else(|refusal| {
@@ -106,7 +125,9 @@ fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, peer: SocketAddr) -> O
             name: "refused_upgrade", %reason, %peer,
             "The WebSocket server has refused {peer}: {reason}."
         );
-        Outcome::Answered(refusal.into_response())
+        let mut answer = refusal.into_response();
+        origin::allow(&mut answer, request.headers(), &shared.settings());
+        Outcome::Answered(answer)
     })
 }
 
@@ -115,12 +136,16 @@ fn route<B>(
     request: &Request<B>,
     peer: SocketAddr,
 ) -> Result<Outcome, Refusal> {
-    check_host(request)?;
     let settings = shared.settings();
+    host::check(request, &settings, **shared.address.load())?;
     let headers = request.headers();
     let path = request.uri().path();
+    let has = |endpoint: &str| settings.endpoints.iter().any(|name| name == endpoint);
+    // A page that asks before it fetches events says in no header that it will fetch them.
+    let is_preflight = request.method() == Method::OPTIONS && has("events");
     if path == WEBSOCKET_PATH
-        && (headers.contains_key(UPGRADE) || !accepts(headers, events::CONTENT))
+        && !is_preflight
+        && (upgrade::is_wanted(headers) || !accepts(headers, events::CONTENT))
     {
         let accepted = upgrade::accept(shared, request, peer)?;
         return Ok(Outcome::Accepted(Box::new(accepted)));
@@ -133,7 +158,7 @@ fn route<B>(
         "/metrics" => "metrics",
         _ => return Err(Refusal::not_found()),
     };
-    if !settings.endpoints.iter().any(|name| name == endpoint) {
+    if !has(endpoint) {
         return Err(Refusal::not_found());
     }
     origin::check(headers, &settings)?;
@@ -194,13 +219,4 @@ fn answer_with(status: StatusCode, content: &'static str, body: impl Into<Bytes>
             .insert(name, HeaderValue::from_static(value));
     }
     answer
-}
-
-/// A request with two hosts means one thing to us and another to a proxy before us.
-fn check_host<B>(request: &Request<B>) -> Result<(), Refusal> {
-    let hosts = request.headers().get_all(HOST).iter().count();
-    match (request.version(), hosts) {
-        (Version::HTTP_11, 1) | (Version::HTTP_10, 0 | 1) => Ok(()),
-        _ => Err(Refusal::host()),
-    }
 }

@@ -3,6 +3,8 @@
 //! Values are percent-decoded first, then split on commas, trimmed, and empties dropped. Parameters that mean nothing
 //! here are told back to the client rather than refused, so that a URL can carry what its owner needs.
 
+use std::collections::HashSet;
+
 use percent_encoding::percent_decode;
 
 use super::refusal::Refusal;
@@ -12,7 +14,7 @@ use crate::fault_code::FaultCode;
 use crate::message::template::Template;
 use crate::protocol::regex;
 use crate::settings::Settings;
-use crate::subscription::{Quota, Subscription};
+use crate::subscription::{Quota, Subscription, Tally};
 use crate::topic::TopicError;
 
 /// What a URL asks for.
@@ -23,9 +25,14 @@ pub(crate) struct Query {
     pub(crate) slow: SlowPolicy,
     /// Where a replay begins; none begins with what is published next.
     pub(crate) from: Option<From>,
+    /// What stands for `Last-Event-ID` in a URL.
+    pub(crate) last_event_id: Option<String>,
     /// Names of parameters without a meaning, at most [`MAX_IGNORED`].
     pub(crate) ignored: Vec<String>,
 }
+
+/// Libraries for server-sent events say so in the URL how far they have come.
+pub(super) const LAST_EVENT_PARAMETER: &str = "lastEventId";
 
 /// Unknown parameters that are told back; beyond that nobody reads them.
 const MAX_IGNORED: usize = 16;
@@ -38,7 +45,7 @@ impl Query {
     pub(crate) fn parse(query: &str, settings: &Settings) -> Result<Self, Refusal> {
         let mut parsed = Self::default();
         let (mut since, mut last, mut slow) = (None, None, None);
-        let quota = Quota::of(settings);
+        let mut asked = Asked::new(settings);
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             let name = decode(name, "a parameter's name")?;
@@ -52,7 +59,7 @@ impl Query {
                     {
                         let subscription = Subscription::parse(name)
                             .map_err(|error| bad(FaultCode::BadTopic, "topic", &error))?;
-                        parsed.add(subscription, quota)?;
+                        asked.add(subscription)?;
                     }
                 }
                 "process" => {
@@ -63,17 +70,17 @@ impl Query {
                     // Short for a topic, and so for a glob as well.
                     let subscription = Subscription::parse(&format!("process:{id}"))
                         .map_err(|error| bad(FaultCode::BadTopic, "process", &error))?;
-                    parsed.add(subscription, quota)?;
+                    asked.add(subscription)?;
                 }
                 "match" => {
                     let subscription =
                         regex(&value).map_err(|(code, message)| Refusal::of(code, message))?;
-                    parsed.add(subscription, quota)?;
+                    asked.add(subscription)?;
                 }
                 "template" => {
                     let template = Template::parse(&value)
                         .map_err(|error| bad(FaultCode::BadTemplate, "template", &error))?;
-                    parsed.add(Subscription::Template(template), quota)?;
+                    asked.add(Subscription::Template(template))?;
                 }
                 "since" => {
                     since =
@@ -95,10 +102,12 @@ impl Query {
                         }
                     }
                 }
+                LAST_EVENT_PARAMETER => parsed.last_event_id = Some(value),
                 _ if parsed.ignored.len() < MAX_IGNORED => parsed.ignored.push(name),
                 _ => {}
             }
         }
+        parsed.subscriptions = asked.subscriptions;
         parsed.from = match (since, last) {
             (Some(_), Some(_)) => {
                 let message = "last: it cannot be combined with since";
@@ -121,6 +130,14 @@ impl Query {
         Ok(parsed)
     }
 
+    /// What the query asks for when it is answered with frames, where `lastEventId` means nothing.
+    pub(super) fn into_frames(mut self) -> Self {
+        if self.last_event_id.take().is_some() && self.ignored.len() < MAX_IGNORED {
+            self.ignored.push(LAST_EVENT_PARAMETER.to_owned());
+        }
+        self
+    }
+
     /// What the same query asks for when it is answered with events.
     pub(super) fn into_events(mut self) -> Result<Self, Refusal> {
         if self.format == Format::Raw {
@@ -130,13 +147,30 @@ impl Query {
         self.format = Format::Events;
         Ok(self)
     }
+}
 
-    fn add(&mut self, subscription: Subscription, quota: Quota) -> Result<(), Refusal> {
-        if !self.subscriptions.contains(&subscription) {
-            self.subscriptions.push(subscription);
-            quota
-                .check(self.subscriptions.iter().map(Subscription::kind))
+/// The subscriptions of a URL, no two the same and no more than a connection may have.
+struct Asked {
+    subscriptions: Vec<Subscription>,
+    distinct: HashSet<Subscription>,
+    tally: Tally,
+}
+
+impl Asked {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            subscriptions: Vec::new(),
+            distinct: HashSet::new(),
+            tally: Tally::new(Quota::of(settings)),
+        }
+    }
+
+    fn add(&mut self, subscription: Subscription) -> Result<(), Refusal> {
+        if self.distinct.insert(subscription.clone()) {
+            self.tally
+                .add(subscription.kind())
                 .map_err(|error| Refusal::of(error.code, error.message))?;
+            self.subscriptions.push(subscription);
         }
         Ok(())
     }

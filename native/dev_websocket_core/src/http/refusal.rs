@@ -3,11 +3,14 @@
 use std::fmt;
 
 use hyper::StatusCode;
-use hyper::header::{ALLOW, HeaderName, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
 use serde::Serialize;
 
 use super::{Answer, answer_with};
 use crate::fault_code::FaultCode;
+
+/// When it is worth trying again what the server has no room for now.
+pub(super) const RETRY_SECONDS: &str = "5";
 
 /// A refused request.
 #[derive(Debug)]
@@ -67,11 +70,26 @@ impl Refusal {
 
     /// 403: RFC 6455 section 10.2.
     pub(crate) fn origin() -> Self {
+        Self::forbidden("bad_origin", "Origin: pages of this origin may not connect")
+    }
+
+    /// 403: a name that is not this server's.
+    pub(crate) fn unknown_host() -> Self {
+        let message = "Host: not a name of this server; use an IP address or localhost, or add the name to the settings \
+                       public_host or origins";
+        Self::forbidden("unknown_host", message)
+    }
+
+    /// 403: a page of another site asks without saying which.
+    pub(crate) fn cross_site() -> Self {
+        let message = "Sec-Fetch-Site: a page of another site may ask with an allowed Origin only";
+        Self::forbidden("cross_site", message)
+    }
+
+    fn forbidden(code: &'static str, message: &str) -> Self {
         Self {
             status: StatusCode::FORBIDDEN,
-            code: Code::Request("bad_origin"),
-            message: "pages of this origin may not connect".into(),
-            header: None,
+            ..Self::bad_request(code, message)
         }
     }
 
@@ -79,6 +97,7 @@ impl Refusal {
     pub(crate) fn unavailable(code: FaultCode, message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
+            header: Some((RETRY_AFTER, RETRY_SECONDS)),
             ..Self::of(code, message)
         }
     }
@@ -97,7 +116,7 @@ impl Refusal {
         Self {
             status: StatusCode::METHOD_NOT_ALLOWED,
             code: Code::Request("bad_method"),
-            message: format!("this is asked with {allowed}"),
+            message: format!("this path takes {allowed}"),
             header: Some((ALLOW, allowed)),
         }
     }
@@ -129,7 +148,7 @@ impl Refusal {
             status: StatusCode::SERVICE_UNAVAILABLE,
             code: Code::Request("full"),
             message: "the server has as many connections as it may have".into(),
-            header: None,
+            header: Some((RETRY_AFTER, RETRY_SECONDS)),
         }
     }
 
@@ -139,7 +158,7 @@ impl Refusal {
             status: StatusCode::TOO_MANY_REQUESTS,
             code: Code::Request("too_many_connections"),
             message,
-            header: None,
+            header: Some((RETRY_AFTER, RETRY_SECONDS)),
         }
     }
 

@@ -22,11 +22,15 @@ pub(super) fn accept<B>(
     request: &Request<B>,
     peer: SocketAddr,
 ) -> Result<Accepted, Refusal> {
+    let settings = shared.settings();
     if request.method() != Method::GET {
-        return Err(Refusal::method("GET"));
+        // The rest is what [`super::events`] takes here.
+        let has_events = settings.endpoints.iter().any(|name| name == "events");
+        let allowed = if has_events { "GET, OPTIONS" } else { "GET" };
+        return Err(Refusal::method(allowed));
     }
     let headers = request.headers();
-    if !has_token(headers, &UPGRADE, "websocket") || !has_token(headers, &CONNECTION, "upgrade") {
+    if !is_wanted(headers) || !has_token(headers, &CONNECTION, "upgrade") {
         return Err(Refusal::not_an_upgrade());
     }
     if headers
@@ -36,12 +40,16 @@ pub(super) fn accept<B>(
         return Err(Refusal::version());
     }
     check_unambiguous(headers)?;
-    let settings = shared.settings();
     origin::check(headers, &settings)?;
-    let query = Query::parse(request.uri().query().unwrap_or_default(), &settings)?;
+    let query = Query::parse(request.uri().query().unwrap_or_default(), &settings)?.into_frames();
     let query = read_query(shared, &settings, query)?;
     let response = switching_protocols(request)?;
     Accepted::new(shared, settings, peer, headers, query, &response)
+}
+
+/// Whether the client wants a WebSocket, and not another protocol such as `h2c`.
+pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
+    has_token(headers, &UPGRADE, "websocket")
 }
 
 fn switching_protocols<B>(request: &Request<B>) -> Result<Response<()>, Refusal> {

@@ -3,8 +3,10 @@
 //! The embedder turns its own terms into a [`Value`] that borrows from them; [`topics`] and [`json`] hold every rule
 //! about what such a value becomes. No other place knows a message key by name.
 
+pub(crate) mod fields;
 mod from_json;
 pub mod json;
+pub(crate) mod numbers;
 pub mod origin;
 pub(crate) mod template;
 pub mod topics;

@@ -6,13 +6,15 @@
 //! A key that the message does not have at its top level is looked for among its tags, as for [topics](super::topics).
 //! If two keys of a message differ in letter case only, one of the two has to match.
 
-use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use serde_json::{Map, Value as Json};
 use thiserror::Error;
 
+use super::fields::{Fields as Message, lower_case, scalar_text};
+use super::numbers::large_as_text;
+use crate::filters::{Filing, Place};
 use crate::pattern::{Pattern, PatternError};
 
 /// The longest template, in bytes of its JSON text.
@@ -30,10 +32,29 @@ pub(crate) struct Template {
     inner: Arc<Inner>,
 }
 
+/// A template that may be gone.
+#[derive(Debug)]
+pub(crate) struct WeakTemplate(Weak<Inner>);
+
+impl WeakTemplate {
+    /// The template, if anybody has it.
+    pub(crate) fn upgrade(&self) -> Option<Template> {
+        self.0.upgrade().map(|inner| Template { inner })
+    }
+
+    /// Whether nobody has it any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     shown: Json,
     wanted: Kind,
+    /// Look-ups of comparing it with a message.
+    look_ups: usize,
+    filing: OnceLock<Filing>,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -96,7 +117,7 @@ impl Template {
         if text.len() > MAX_TEMPLATE_BYTES {
             return Err(TemplateError::TooLong);
         }
-        let object = serde_json::from_str(text)
+        let object = serde_json::from_str(&large_as_text(text))
             .map_err(|error| TemplateError::NotJson(error.to_string()))?;
         Self::of_object(object)
     }
@@ -113,12 +134,28 @@ impl Template {
         }
     }
 
-    /// Its expression over the path, if it is one. Only of a template that has just been read, and is nowhere else yet.
-    pub(crate) fn expression_mut(&mut self) -> Option<&mut Pattern> {
-        match &mut Arc::get_mut(&mut self.inner)?.wanted {
-            Kind::Path(path) => Some(path),
-            Kind::Message(_) => None,
-        }
+    /// Whether it is an expression over the path.
+    pub(crate) fn is_expression(&self) -> bool {
+        matches!(self.inner.wanted, Kind::Path(_))
+    }
+
+    /// Does not keep it.
+    pub(crate) fn downgrade(&self) -> WeakTemplate {
+        WeakTemplate(Arc::downgrade(&self.inner))
+    }
+
+    /// Whether both are the same in memory.
+    #[cfg(test)]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Files it, which is done once.
+    ///
+    /// # Errors
+    /// The filing is given back where there is one already.
+    pub(crate) fn file(&self, filing: Filing) -> Result<(), Filing> {
+        self.inner.filing.set(filing)
     }
 
     fn of_object(object: Map<String, Json>) -> Result<Self, TemplateError> {
@@ -136,7 +173,15 @@ impl Template {
 
     fn new(shown: Json, wanted: Kind) -> Self {
         Self {
-            inner: Arc::new(Inner { shown, wanted }),
+            inner: Arc::new(Inner {
+                look_ups: match &wanted {
+                    Kind::Message(fields) => look_ups(fields),
+                    Kind::Path(_) => 1,
+                },
+                shown,
+                wanted,
+                filing: OnceLock::new(),
+            }),
         }
     }
 
@@ -146,32 +191,54 @@ impl Template {
     }
 
     /// Whether a message, the `data` of a frame, is what the template asks for.
+    #[cfg(any(test, feature = "internals"))]
     pub(crate) fn matches(&self, message: &Json) -> bool {
-        let Json::Object(message) = message else {
-            return false;
-        };
+        Message::of(message).is_some_and(|message| self.matches_fields(&message))
+    }
+
+    /// The same of a message whose fields are looked up many times: at most one look-up for each key of the template.
+    pub(crate) fn matches_fields(&self, message: &Message<'_>) -> bool {
         match &self.inner.wanted {
             Kind::Message(fields) => fields
                 .iter()
                 .all(|(key, wanted)| has_field(message, key, wanted)),
             Kind::Path(path) => message
+                .at_top("path")
                 .iter()
-                .filter(|(key, _)| key.eq_ignore_ascii_case("path"))
-                .filter_map(|(_, value)| scalar_text(value))
+                .filter_map(|value| scalar_text(value))
                 .any(|text| text.len() <= MAX_PATH_BYTES && path.is_match(&text)),
         }
     }
 
-    /// A key in lower case and the text of a scalar that [`each_tag`] visits in every message that matches, if the
-    /// template asks for one at its top level.
-    pub(crate) fn index(&self) -> Option<(&str, &str)> {
-        let Kind::Message(fields) = &self.inner.wanted else {
-            return None;
+    /// What comparing it with a message of so many bytes costs, in look-ups.
+    pub(crate) fn steps(&self, bytes: usize) -> usize {
+        let path = match &self.inner.wanted {
+            Kind::Message(_) => 0,
+            Kind::Path(path) => path.steps(bytes.min(MAX_PATH_BYTES)),
         };
-        fields.iter().find_map(|(key, wanted)| match wanted {
+        self.inner.look_ups + path
+    }
+
+    /// The scalars that it asks for at its top level, each a key in lower case and a text. [`Message::each_scalar`] visits
+    /// all of them in every message that matches.
+    pub(crate) fn scalars(&self) -> impl Iterator<Item = (&str, &str)> {
+        let fields = match &self.inner.wanted {
+            Kind::Message(fields) => fields.as_slice(),
+            Kind::Path(_) => &[],
+        };
+        fields.iter().filter_map(|(key, wanted)| match wanted {
             Wanted::Text(text) => Some((key.as_str(), text.as_str())),
             _ => None,
         })
+    }
+
+    /// The scalar under which an index finds it, if it is filed under one.
+    pub(crate) fn filed_scalar(&self) -> Option<(&str, &str)> {
+        match self.inner.filing.get().map(Filing::place) {
+            None => self.scalars().next(),
+            Some(Place::Scalar(number)) => self.scalars().nth(number),
+            Some(_) => None,
+        }
     }
 }
 
@@ -189,20 +256,6 @@ impl Hash for Template {
     }
 }
 
-/// Calls `visit` with the key in lower case and the text of each scalar at a message's top level and among its tags,
-/// for a look-up of the templates that may match.
-pub(crate) fn each_tag(message: &Json, visit: &mut dyn FnMut(&str, &str)) {
-    let Json::Object(message) = message else {
-        return;
-    };
-    let top = message.iter().map(|(key, value)| (key.as_str(), value));
-    for (key, value) in top.chain(tags_of(message)) {
-        if let Some(text) = scalar_text(value) {
-            visit(&lower_case(key), &text);
-        }
-    }
-}
-
 fn fields(object: &Map<String, Json>, level: usize) -> Result<Fields, TemplateError> {
     let mut fields = object
         .iter()
@@ -211,6 +264,18 @@ fn fields(object: &Map<String, Json>, level: usize) -> Result<Fields, TemplateEr
     fields.sort();
     fields.dedup();
     Ok(fields)
+}
+
+fn look_ups(fields: &Fields) -> usize {
+    fn of_value(wanted: &Wanted) -> usize {
+        match wanted {
+            Wanted::Null | Wanted::Text(_) => 1,
+            Wanted::List(items) => items.iter().map(of_value).sum(),
+            Wanted::Object(fields) => look_ups(fields),
+        }
+    }
+    let values = fields.iter().map(|(_, wanted)| 1 + of_value(wanted));
+    values.sum()
 }
 
 /// What a value asks for that stands on the given level.
@@ -232,18 +297,17 @@ fn wanted(value: &Json, level: usize) -> Result<Wanted, TemplateError> {
 }
 
 /// Whether the message has that field; its tags count only where its top level does not have the key.
-fn has_field(message: &Map<String, Json>, key: &str, wanted: &Wanted) -> bool {
-    let mut at_top = message
-        .iter()
-        .filter(|(there, _)| same_key(key, there))
-        .peekable();
-    if at_top.peek().is_some() {
-        return at_top.any(|(_, value)| is_wanted(wanted, value));
+fn has_field(message: &Message<'_>, key: &str, wanted: &Wanted) -> bool {
+    let mut values = message.at_top(key);
+    if values.is_empty() {
+        values = message.among_tags(key);
     }
-    tags_of(message).any(|(there, value)| same_key(key, there) && is_wanted(wanted, value))
+    values
+        .into_iter()
+        .any(|value| is_wanted(message, wanted, value))
 }
 
-fn is_wanted(wanted: &Wanted, value: &Json) -> bool {
+fn is_wanted<'m>(message: &Message<'m>, wanted: &Wanted, value: &'m Json) -> bool {
     match (wanted, value) {
         (Wanted::Null, Json::Null) => true,
         (Wanted::Text(text), value) => scalar_text(value).is_some_and(|there| there == *text),
@@ -252,78 +316,13 @@ fn is_wanted(wanted: &Wanted, value: &Json) -> bool {
                 && items
                     .iter()
                     .zip(there)
-                    .all(|(item, value)| is_wanted(item, value))
+                    .all(|(item, value)| is_wanted(message, item, value))
         }
         (Wanted::Object(fields), Json::Object(there)) => fields.iter().all(|(key, wanted)| {
-            there
-                .iter()
-                .any(|(name, value)| same_key(key, name) && is_wanted(wanted, value))
+            let mut values = message.inside(there, key).into_iter();
+            values.any(|value| is_wanted(message, wanted, value))
         }),
         _ => false,
-    }
-}
-
-/// The entries of a `tags` object and the pairs of a `tags` list.
-fn tags_of(message: &Map<String, Json>) -> impl Iterator<Item = (&str, &Json)> {
-    message
-        .iter()
-        .filter(|(key, _)| key.eq_ignore_ascii_case("tags"))
-        .flat_map(|(_, tags)| {
-            let entries = tags.as_object().into_iter().flatten();
-            let pairs = tags.as_array().into_iter().flatten();
-            entries
-                .map(|(name, value)| (name.as_str(), value))
-                .chain(pairs.filter_map(name_and_value))
-        })
-}
-
-/// A tag as `{"name":..,"value":..}`, in any letter case, or as a pair.
-fn name_and_value(item: &Json) -> Option<(&str, &Json)> {
-    let (name, value) = match item {
-        Json::Array(pair) => match pair.as_slice() {
-            [name, value] => (name, value),
-            _ => return None,
-        },
-        Json::Object(object) => {
-            let entry = |wanted: &str| {
-                object
-                    .iter()
-                    .find(|(key, _)| key.eq_ignore_ascii_case(wanted))
-                    .map(|(_, value)| value)
-            };
-            (entry("name")?, entry("value")?)
-        }
-        _ => return None,
-    };
-    Some((name.as_str()?, value))
-}
-
-/// The text by which scalars are compared; none for null, lists and objects.
-fn scalar_text(value: &Json) -> Option<Cow<'_, str>> {
-    match value {
-        Json::String(text) => Some(Cow::Borrowed(text)),
-        Json::Bool(flag) => Some(Cow::Borrowed(if *flag { "true" } else { "false" })),
-        Json::Number(number) => Some(Cow::Owned(number.to_string())),
-        Json::Null | Json::Array(_) | Json::Object(_) => None,
-    }
-}
-
-fn lower_case(key: &str) -> Cow<'_, str> {
-    if !key.is_ascii() {
-        Cow::Owned(key.to_lowercase())
-    } else if key.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(key.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(key)
-    }
-}
-
-/// Whether `key` is `lower` in lower case, without writing it for nearly all keys.
-fn same_key(lower: &str, key: &str) -> bool {
-    if key.is_ascii() {
-        lower.eq_ignore_ascii_case(key)
-    } else {
-        lower == key.to_lowercase()
     }
 }
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::super::fields::{Fields as Message, tags_of};
 use super::*;
 
 fn template(value: Json) -> Template {
@@ -109,14 +110,14 @@ fn a_path_is_searched_for_an_expression() {
     assert!(!path.matches(&json!("/abc/compute")));
     let long = format!("/abc{}/compute", "x".repeat(MAX_PATH_BYTES));
     assert!(!path.matches(&json!({"path": long})));
-    assert_eq!(path.index(), None);
+    assert_eq!(path.filed_scalar(), None);
 }
 
 #[test]
 fn what_is_no_object_matches_nothing() {
     for message in [json!(null), json!("a"), json!([{"a": 1}]), json!(1)] {
         check(json!({"a": 1}), message.clone(), false);
-        each_tag(&message, &mut |_, _| panic!("{message} has no tags"));
+        assert!(Message::of(&message).is_none());
     }
 }
 
@@ -207,8 +208,11 @@ fn length_and_depth_are_bounded() {
 #[test]
 fn the_index_is_the_first_scalar_in_key_order() {
     let wanted = json!({"z": 1, "B": true, "a": {"x": 1}, "A1": null, "a2": []});
-    assert_eq!(template(wanted).index(), Some(("b", "true")));
-    assert_eq!(template(json!({"a": {"x": 1}, "b": null})).index(), None);
+    assert_eq!(template(wanted).filed_scalar(), Some(("b", "true")));
+    assert_eq!(
+        template(json!({"a": {"x": 1}, "b": null})).filed_scalar(),
+        None
+    );
 }
 
 #[test]
@@ -216,9 +220,9 @@ fn scalars_of_top_level_and_tags_are_visited() {
     let message =
         json!({"Action": "x", "n": 1, "o": {"p": 2}, "z": null, "Tags": [["N", false], ["L", []]]});
     let mut seen = Vec::new();
-    each_tag(&message, &mut |key, text| {
-        seen.push(format!("{key}={text}"))
-    });
+    Message::of(&message)
+        .unwrap()
+        .each_scalar(&mut |key, text| seen.push(format!("{key}={text}")));
     seen.sort();
     assert_eq!(seen, ["action=x", "n=1", "n=false"]);
 }
@@ -329,9 +333,9 @@ pub(crate) fn random_pair() -> impl Strategy<Value = (Template, Json)> {
 proptest! {
     #[test]
     fn whatever_matches_is_found_by_its_index((wanted, message) in random_pair()) {
-        if let (true, Some((key, text))) = (wanted.matches(&message), wanted.index()) {
+        if let (true, Some((key, text))) = (wanted.matches(&message), wanted.filed_scalar()) {
             let mut found = false;
-            each_tag(&message, &mut |there, value| found |= (there, value) == (key, text));
+            Message::of(&message).unwrap().each_scalar(&mut |there, value| found |= (there, value) == (key, text));
             prop_assert!(found);
         }
     }
@@ -367,4 +371,21 @@ proptest! {
             prop_assert!(!reason.to_string().is_empty());
         }
     }
+}
+
+#[test]
+fn a_number_beyond_64_bits_matches_its_own_text() {
+    for number in [
+        "18446744073709551616",
+        "-9223372036854775809",
+        "123456789012345678901234567890",
+    ] {
+        let wanted = Template::parse(&format!("{{\"quantity\":{number}}}")).unwrap();
+        assert!(wanted.matches(&json!({"Quantity": number})), "{number}");
+        assert!(!wanted.matches(&json!({"Quantity": "18446744073709552000"})));
+        assert_eq!(Template::from_json(wanted.shown()), Ok(wanted));
+    }
+    // Those that fit are equal to their text as ever.
+    let wanted = Template::parse(r#"{"n":18446744073709551615}"#).unwrap();
+    assert!(wanted.matches(&json!({"n": "18446744073709551615"})));
 }

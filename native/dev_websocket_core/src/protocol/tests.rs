@@ -1,4 +1,6 @@
+use super::reading::MAX_ID_BYTES;
 use super::*;
+use crate::message::template::Template;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -220,5 +222,80 @@ proptest! {
     #[test]
     fn any_text_is_answered(text in any::<String>()) {
         let _ = parse(&text);
+    }
+}
+
+#[test]
+fn templates_of_a_request_keep_integers_beyond_64_bits() {
+    let text =
+        r#"{"type":"subscribe","id":99999999999999999999,"template":[{"n":99999999999999999999}]}"#;
+    let Ok(Request::Subscribe {
+        id, subscriptions, ..
+    }) = parse(text)
+    else {
+        panic!("{text} is a request");
+    };
+    assert!(id.is_some_and(|id| id.is_number()));
+    let expected = Template::parse(r#"{"n":"99999999999999999999"}"#).unwrap();
+    assert_eq!(subscriptions, [Subscription::Template(expected)]);
+}
+
+#[test]
+fn json_that_cannot_be_held_is_told_from_what_is_none_and_keeps_the_id() {
+    let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    let fault = |text: &str| parse(text).unwrap_err();
+    let held = format!(r#"{{"type":"send","id":1,"data":{}}}"#, nested(126));
+    assert!(parse(&held).is_ok());
+    for data in [
+        nested(127),
+        nested(10_000),
+        r#""\ud800""#.to_owned(),
+        r#""\udc00x""#.to_owned(),
+        r#"{"\ud800":1}"#.to_owned(),
+        "1e999".to_owned(),
+    ] {
+        for (written, id) in [("7,", json!(7)), (r#""a\u0062","#, json!("ab"))] {
+            for text in [
+                format!(r#"{{"type":"send","id":{written}"data":{data}}}"#),
+                format!(r#"{{"data":{data},"id":{written}"type":"send"}}"#),
+            ] {
+                let fault = fault(&text);
+                assert_eq!(
+                    (fault.code, fault.id),
+                    (FaultCode::UnsupportedJson, Some(id.clone())),
+                    "{text}"
+                );
+                assert!(!fault.message.contains("not JSON"), "{}", fault.message);
+            }
+        }
+        // An id that is none, or that cannot be read, is none; the error is the same.
+        for id in [
+            r#""\ud800""#,
+            "1e999",
+            "[]",
+            "null",
+            &format!("\"{}\"", "i".repeat(300)),
+        ] {
+            let fault = fault(&format!(r#"{{"type":"send","id":{id},"data":{data}}}"#));
+            assert_eq!(
+                (fault.code, fault.id),
+                (FaultCode::UnsupportedJson, None),
+                "{id}"
+            );
+        }
+        // What is no object has no id.
+        assert_eq!(fault(&format!("[{data}]")).code, FaultCode::UnsupportedJson);
+    }
+    for text in [
+        "",
+        "{",
+        "{\"id\":1",
+        "\u{1}",
+        "{\"id\":1}}",
+        "[1,]",
+        r#"{"id":1,"data":"\ud8"}"#,
+    ] {
+        let fault = fault(text);
+        assert_eq!((fault.code, fault.id), (FaultCode::BadJson, None), "{text}");
     }
 }

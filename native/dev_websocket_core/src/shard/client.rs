@@ -13,11 +13,12 @@ use super::batch::Batch;
 use super::frames::Frames;
 use super::outbox::{Outbox, Sent};
 use super::place::{EntryIndex, Seq};
-use super::replay::{Replay, Selection};
+use super::replay::Replay;
+use super::selection::Selection;
 use crate::connection::link::Link;
-use crate::counters::Counters;
 use crate::delivery::{Format, SlowPolicy};
 use crate::disconnect::Disconnect;
+use crate::fault::fault_point;
 use crate::publication::Publication;
 use crate::shared::Shared;
 
@@ -49,6 +50,8 @@ pub(crate) struct Client {
     is_muted: bool,
     /// The writing side ends once nothing waits.
     is_finishing: bool,
+    /// The client is removed when the turn is over, see [`super::clients`].
+    pub(super) is_broken: bool,
 }
 
 impl Client {
@@ -66,7 +69,21 @@ impl Client {
             shown: (0, 0),
             is_muted: false,
             is_finishing: false,
+            is_broken: false,
         }
+    }
+
+    /// Notes one of its subscriptions that has publications for it. It may stand there twice.
+    pub(crate) fn activate(&mut self, entry: EntryIndex) {
+        if self.active.last() == Some(&entry) {
+            return;
+        }
+        // As many again are new before it is looked through once more.
+        if self.active.len() > 2 * self.selection.len() {
+            self.active.sort_unstable();
+            self.active.dedup();
+        }
+        self.active.push(entry);
     }
 
     /// Publications that still wait for it.
@@ -86,11 +103,12 @@ impl Client {
         sent: &mut Sent,
         shared: &Shared,
     ) -> io::Result<()> {
-        let (counters, seqs) = (&shared.counters, frames.seqs);
+        let seqs = frames.seqs;
         let matched = batch.messages(seqs);
         sent.matched += matched;
+        fault_point!("client::deliver");
         if self.is_muted {
-            counters.dropped_disconnected.add(matched);
+            sent.dropped_disconnected += matched;
             return Ok(());
         }
         if self.format == Format::Raw && matched < seqs.len() as u64 {
@@ -115,15 +133,13 @@ impl Client {
             match self.slow {
                 SlowPolicy::Gap => {
                     let dropped = self.outbox.drop_oldest(limit);
-                    self.count_dropped(dropped, counters);
+                    self.count_dropped(dropped, sent);
                 }
                 SlowPolicy::Latest => {
-                    // Room for some more, so that not each publication looks for older ones.
-                    let superseded = self.outbox.drop_superseded(limit / 4 * 3);
-                    let oldest = self.outbox.drop_oldest(limit);
-                    self.count_dropped(superseded + oldest, counters);
+                    let dropped = self.outbox.drop_for_latest(limit);
+                    self.count_dropped(dropped, sent);
                 }
-                SlowPolicy::Close => self.disconnect_slow(counters),
+                SlowPolicy::Close => self.disconnect_slow(sent),
             }
         }
         self.show_load();
@@ -146,9 +162,8 @@ impl Client {
             .filter(|seq| batch.get(*seq).is_message())
             .collect();
         if seqs.iter().any(|seq| batch.get(*seq).is_loss()) {
-            let counters = &shared.counters;
-            self.disconnect_slow(counters);
-            counters.dropped_disconnected.add(messages.len() as u64);
+            self.disconnect_slow(sent);
+            sent.dropped_disconnected += messages.len() as u64;
             return Ok(());
         }
         if messages.is_empty() {
@@ -162,15 +177,15 @@ impl Client {
     }
 
     /// Closes a connection that misses publications and cannot be told, or does not want to go on then.
-    pub(crate) fn disconnect_slow(&mut self, counters: &Counters) {
+    pub(crate) fn disconnect_slow(&mut self, sent: &mut Sent) {
         self.mute();
         self.link.close(Disconnect::Slow);
         let dropped = self.drop_all();
-        self.count_dropped(dropped, counters);
+        self.count_dropped(dropped, sent);
     }
 
-    fn count_dropped(&self, dropped: u64, counters: &Counters) {
-        counters.dropped_slow.add(dropped);
+    fn count_dropped(&self, dropped: u64, sent: &mut Sent) {
+        sent.dropped_slow += dropped;
         self.link.load.dropped.fetch_add(dropped, Ordering::Relaxed);
     }
 
@@ -179,16 +194,25 @@ impl Client {
         let shown = (self.outbox.waiting(), self.outbox.len());
         if shown != self.shown {
             self.shown = shown;
-            let load = &self.link.load;
-            load.pending_bytes.store(shown.0 as u64, Ordering::Relaxed);
-            load.pending_frames.store(shown.1 as u64, Ordering::Relaxed);
+            self.link.load.show(shown.0 as u64, shown.1 as u64);
         }
     }
 
     /// Takes no more publications, and forgets those that wait.
-    pub(crate) fn give_up(&mut self, counters: &Counters) {
+    pub(crate) fn give_up(&mut self, sent: &mut Sent) {
         self.mute();
-        counters.dropped_disconnected.add(self.drop_all());
+        sent.dropped_disconnected += self.drop_all();
+    }
+
+    /// Has the connection closed because of a panic. False when it was asked for before: the panic may be in the closing
+    /// itself, so there is no second try.
+    pub(crate) fn close_after_fault(&mut self, sent: &mut Sent) -> bool {
+        let is_first = self.link.close_reason() != Some(Disconnect::Fault);
+        if is_first {
+            self.give_up(sent);
+            self.link.close(Disconnect::Fault);
+        }
+        is_first
     }
 
     fn drop_all(&mut self) -> u64 {
@@ -208,18 +232,17 @@ impl Client {
         sent: &mut Sent,
         shared: &Shared,
     ) -> io::Result<()> {
-        let counters = &shared.counters;
         let is_message = |publication: &&Arc<Publication>| publication.is_message();
         let matched = publications.iter().filter(is_message).count() as u64;
         sent.matched += matched;
         if self.is_muted {
-            counters.dropped_disconnected.add(matched);
+            sent.dropped_disconnected += matched;
             return Ok(());
         }
         if self.format == Format::Raw && matched < publications.len() as u64 {
             if publications.iter().any(|publication| publication.is_loss()) {
-                self.disconnect_slow(counters);
-                counters.dropped_disconnected.add(matched);
+                self.disconnect_slow(sent);
+                sent.dropped_disconnected += matched;
                 return Ok(());
             }
             publications.retain(|publication| publication.is_message());

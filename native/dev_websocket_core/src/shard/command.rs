@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::connection::link::Link;
-use crate::cursor::{From, Since};
+use crate::cursor::From;
 use crate::delivery::{Format, SlowPolicy};
 use crate::disconnect::Disconnect;
-use crate::protocol::{Fault, RequestId};
+use crate::protocol::{Fault, Request};
 use crate::settings::Settings;
 use crate::subscription::Subscription;
 
@@ -21,29 +21,12 @@ pub(crate) type ConnectionId = u64;
 pub(crate) enum Command {
     /// A new connection, to be welcomed.
     Open(Box<Opening>),
-    /// More subscriptions.
-    Subscribe {
+    /// A request of the client, checked, or why it is refused.
+    Request {
         connection: ConnectionId,
-        id: RequestId,
-        subscriptions: Vec<Subscription>,
-        /// Replays what was published behind this cursor, for what is new.
-        since: Option<Since>,
-    },
-    /// Fewer subscriptions.
-    Unsubscribe {
-        connection: ConnectionId,
-        id: RequestId,
-        subscriptions: Vec<Subscription>,
-    },
-    /// A `pong` frame.
-    Pong {
-        connection: ConnectionId,
-        id: RequestId,
-    },
-    /// An error frame.
-    Fault {
-        connection: ConnectionId,
-        fault: Fault,
+        /// Bytes that it was written in, to be given back when it is carried out.
+        bytes: usize,
+        request: Result<Request, Fault>,
     },
     /// A frame for this connection alone, behind the publications up to the number `after`.
     Direct {
@@ -78,29 +61,34 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// The connection whose client asked for it.
-    pub(crate) fn asked_by(&self) -> Option<ConnectionId> {
+    /// The connection that the command concerns alone; none for one that is only about to be opened.
+    pub(crate) fn connection(&self) -> Option<ConnectionId> {
         match self {
-            Self::Subscribe { connection, .. }
-            | Self::Unsubscribe { connection, .. }
-            | Self::Pong { connection, .. }
-            | Self::Fault { connection, .. } => Some(*connection),
-            _ => None,
+            Self::Request { connection, .. }
+            | Self::Direct { connection, .. }
+            | Self::Topics { connection, .. }
+            | Self::Control { connection, .. }
+            | Self::Writable { connection }
+            | Self::Mute { connection }
+            | Self::Finish { connection }
+            | Self::Remove { connection } => Some(*connection),
+            Self::Open(_) | Self::CloseAll { .. } | Self::Reconfigure | Self::Stop => None,
         }
     }
 }
 
-type Tell = Box<dyn FnOnce(Option<Vec<String>>) + Send>;
+type Tell = Box<dyn FnOnce(Option<Vec<Subscription>>) + Send>;
 
-/// Who waits for the topics of a connection. Without being given any, it is told that there are none to be had.
+/// Who waits for the subscriptions of a connection to topics. Without being given any, it is told that there are none to
+/// be had.
 pub(crate) struct Answer(Option<Tell>);
 
 impl Answer {
-    pub(crate) fn new(tell: impl FnOnce(Option<Vec<String>>) + Send + 'static) -> Self {
+    pub(crate) fn new(tell: impl FnOnce(Option<Vec<Subscription>>) + Send + 'static) -> Self {
         Self(Some(Box::new(tell)))
     }
 
-    pub(crate) fn give(mut self, topics: Vec<String>) {
+    pub(crate) fn give(mut self, topics: Vec<Subscription>) {
         if let Some(tell) = self.0.take() {
             tell(Some(topics));
         }

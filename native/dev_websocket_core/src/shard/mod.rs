@@ -9,6 +9,7 @@
 
 mod batch;
 mod client;
+mod clients;
 pub(crate) mod command;
 mod commands;
 mod frames;
@@ -19,16 +20,17 @@ mod recovery;
 pub(crate) mod registry;
 mod replay;
 mod replaying;
+mod requests;
 mod runs;
+mod selection;
+mod subscribers;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use slab::Slab;
-
 use self::batch::Batch;
-use self::client::Client;
+use self::clients::Clients;
 use self::command::{Command, ConnectionId};
 use self::frames::Frames;
 use self::mailbox::{Mailbox, Rest};
@@ -42,13 +44,23 @@ use crate::log::Cursor;
 use crate::publication::now_nanos;
 use crate::settings::size;
 use crate::shared::Shared;
-use crate::topic::PrecomputedHash;
 
 /// Connections served in one round: about a millisecond of writing.
 const ROUND: usize = 256;
 
 /// What part of `ingress_bytes` may wait while a shard without connections dozes.
 const UNNOTED_SHARE: u64 = 8;
+
+/// The part of the work that a panic ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// The shard's own state, such as the subscriptions of all clients.
+    Shard,
+    /// The search for the subscribers of the publication with the number [`Shard::seq`].
+    Matching,
+    /// Everything that concerns one client alone.
+    Client(ConnectionIndex),
+}
 
 /// The state of a shard's thread.
 pub(crate) struct Shard {
@@ -59,14 +71,13 @@ pub(crate) struct Shard {
     seq: Seq,
     batch: Batch,
     registry: Registry,
-    clients: Slab<Client>,
-    by_id: HashMap<ConnectionId, ConnectionIndex, PrecomputedHash>,
+    clients: Clients,
     /// Connections that have publications of the batch to get. One that is gone, or was served meanwhile, is skipped.
     queue: VecDeque<ConnectionIndex>,
     /// The publications of a connection with several subscriptions in the batch.
     merged: Vec<Seq>,
-    /// Connections whose next block of past publications is due. One that is gone, or live by now, is skipped.
-    replaying: VecDeque<ConnectionIndex>,
+    /// Connections whose next block of past publications is due, each once. One that is gone, or live by now, is skipped.
+    replaying: VecDeque<ConnectionId>,
     /// Only one shard keeps the table of recent topics, the history short, and memory in store.
     recent: Option<RecentTopics>,
     /// `pending_bytes` as it was when the batch last grew: reading the settings for each connection would cost more than
@@ -76,10 +87,17 @@ pub(crate) struct Shard {
     number: usize,
     /// Subscriptions of its connections.
     subscriptions: u64,
-    /// What is not counted yet.
+    /// Not counted yet.
     sent: Sent,
+    /// Matched publications that are neither sent nor dropped: those that wait for clients.
+    owed: u64,
+    /// Whose fault a panic is.
+    turn: Turn,
     /// Publications of the batch that sockets have taken.
     delivered: u64,
+    /// Look-ups and comparisons for requests.
+    #[cfg(test)]
+    steps: usize,
     /// Commands to be carried out, the first one last.
     commands: Vec<Command>,
     /// Connections are being closed, also those that come late.
@@ -102,8 +120,7 @@ impl Shard {
             seq: 0,
             batch: Batch::default(),
             registry: Registry::new(),
-            clients: Slab::new(),
-            by_id: HashMap::default(),
+            clients: Clients::default(),
             queue: VecDeque::new(),
             merged: Vec::new(),
             replaying: VecDeque::new(),
@@ -112,34 +129,31 @@ impl Shard {
             number,
             subscriptions: 0,
             sent: Sent::default(),
+            owed: 0,
+            turn: Turn::Shard,
             delivered: 0,
+            #[cfg(test)]
+            steps: 0,
             commands: Vec::new(),
             closing: None,
             is_stopping: false,
         }
     }
 
-    /// Runs until told to stop. After a fault it goes on without the connections that it had.
+    /// Runs until told to stop. A panic ends a client, or all clients of the shard where it is not a client's.
     pub(crate) fn run(mut self) {
         self.mailbox.attach();
         let counters = self.shared.counters.clone();
         while contain("a writer shard", &counters, || self.work()).is_none() {
-            self.start_over();
+            self.recover();
         }
-        while let Some(index) = self.clients.iter().next().map(|(index, _)| index) {
-            self.remove(index as ConnectionIndex);
-        }
+        self.clients.mark_all();
+        self.remove_marked();
     }
 
     fn work(&mut self) {
         while !self.is_stopping {
-            // What is published after a command was given must not be sent before it is carried out.
-            let published = self.shared.log.last_seq();
-            self.carry_out_all();
-            self.take_publications(published);
-            self.serve_round();
-            self.replay_round();
-            self.count();
+            self.round();
             if self.queue.is_empty() && !self.is_stopping {
                 self.end_batch();
                 self.mailbox.sleep_unless(self.rest(), || {
@@ -147,6 +161,18 @@ impl Shard {
                 });
             }
         }
+    }
+
+    /// One round of everything.
+    fn round(&mut self) {
+        // What is published after a command was given must not be sent before it is carried out.
+        let published = self.shared.log.last_seq();
+        self.carry_out_all();
+        self.take_publications(published);
+        self.serve_round();
+        self.replay_round();
+        self.remove_marked();
+        self.count();
     }
 
     /// Whether somebody waits for the next publication.
@@ -166,16 +192,14 @@ impl Shard {
             self.commands.reverse();
         }
         while let Some(command) = self.commands.pop() {
-            let asked_by = command.asked_by();
             self.carry_out(command);
-            if let Some(index) = asked_by.and_then(|connection| self.by_id.get(&connection)) {
-                self.clients[*index as usize].link.request_done();
-            }
+            self.remove_marked();
         }
     }
 
     /// Takes what has been published up to a number, and queues the connections that it concerns.
     fn take_publications(&mut self, last: Seq) {
+        let turn = std::mem::replace(&mut self.turn, Turn::Matching);
         while self.seq < last
             && !self.batch.is_full()
             && let Some(publication) = self.cursor.next()
@@ -191,20 +215,23 @@ impl Shard {
             self.batch.push(publication);
         }
         self.pending_limit = size(self.shared.settings().pending_bytes);
+        self.turn = Turn::Shard;
         self.registry.tell_touched(|index, entry| {
-            let client = &mut self.clients[index as usize];
-            // It will read them by itself.
-            if client.replay.is_some() {
+            // One in a replay reads the log.
+            let Some(client) = self
+                .clients
+                .get_mut(index)
+                .filter(|client| client.replay.is_none())
+            else {
                 return;
-            }
+            };
             if !client.is_queued {
                 client.is_queued = true;
                 self.queue.push_back(index);
             }
-            if !client.active.contains(&entry) {
-                client.active.push(entry);
-            }
+            client.activate(entry);
         });
+        self.turn = turn;
     }
 
     /// Takes all that has been published up to a number; when it is more than a batch, the rest has to be sent first.
@@ -221,19 +248,22 @@ impl Shard {
     }
 
     fn serve_round(&mut self) {
+        let turn = self.turn;
         for _ in 0..ROUND {
             let Some(index) = self.queue.pop_front() else {
-                return;
+                break;
             };
+            self.turn = Turn::Client(index);
             self.serve(index);
         }
+        self.turn = turn;
     }
 
     /// Sends a connection the publications of the batch that are for it.
     fn serve(&mut self, index: ConnectionIndex) {
         let Some(client) = self
             .clients
-            .get_mut(index as usize)
+            .get_mut(index)
             .filter(|client| client.is_queued)
         else {
             return;
@@ -274,7 +304,7 @@ impl Shard {
         client.active.clear();
         client.served = self.seq;
         if result.is_err() {
-            self.remove(index);
+            self.clients.mark(index);
         }
     }
 
@@ -290,9 +320,7 @@ impl Shard {
                 self.shared.wake_shards();
             }
             if self.recent.is_some() {
-                let limit = size(self.shared.settings().history_bytes);
-                let forgotten = self.shared.log.trim(limit);
-                self.shared.spares.put(forgotten);
+                self.shared.spares.put(self.shared.log.trim());
                 self.shared.spares.restock();
             }
         }
@@ -318,64 +346,39 @@ impl Shard {
             .subscriptions
             .store(self.subscriptions, Ordering::Relaxed);
         let sent = std::mem::take(&mut self.sent);
+        self.owed = self
+            .owed
+            .wrapping_add(sent.matched)
+            .wrapping_sub(sent.settled());
         let counters = &self.shared.counters;
         counters.matched.add(sent.matched);
         counters.deliveries.add(sent.publications);
+        counters.dropped_slow.add(sent.dropped_slow);
+        counters.dropped_disconnected.add(sent.dropped_disconnected);
         counters.bytes_sent.add(sent.bytes);
         counters.writes.add(sent.writes);
     }
 
-    /// Ends all there is of a connection here.
-    fn remove(&mut self, index: ConnectionIndex) {
-        let Some(client) = self.clients.try_remove(index as usize) else {
-            return;
-        };
-        self.by_id.remove(&client.link.id);
-        for entry in client.selection.entries() {
-            self.subscriptions -= 1;
-            self.registry
-                .unsubscribe(entry, index, &self.shared.directory);
+    /// Removes the clients that were marked during the last turn.
+    fn remove_marked(&mut self) {
+        while let Some((index, client)) = self.clients.first_marked() {
+            let selection = std::mem::take(&mut client.selection);
+            for entry in selection.entries() {
+                self.subscriptions -= 1;
+                self.registry
+                    .unsubscribe(entry, index, &self.shared.directory);
+            }
+            if let Some(client) = self.clients.remove_marked() {
+                self.sent.dropped_disconnected += client.waiting_publications();
+                // The counts are complete before the connection ends.
+                self.count();
+                client.link.end();
+            }
         }
-        self.shared
-            .counters
-            .dropped_disconnected
-            .add(client.waiting_publications());
-        client.link.end();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::Rejected;
-    use crate::log::Log;
-    use crate::publication::tests::draft;
-    use crate::settings::Settings;
-    use crate::shared::Lasting;
-
-    #[test]
-    fn whichever_shard_makes_room_tells_of_losses() {
-        let (log, mut cursors) = Log::new(2);
-        let lasting = Lasting {
-            counters: Arc::default(),
-            inbound: Arc::default(),
-            slots: Arc::default(),
-            interest: Arc::default(),
-        };
-        let address = ([127, 0, 0, 1], 0).into();
-        let shared = Shared::new(Settings::default(), address, 2, log, lasting);
-        let message = || draft(&["t"], &"x".repeat(1000));
-        let limit = message().footprint() as u64;
-        assert_eq!(shared.log.append(message(), limit), Ok(1));
-        let lost = shared.log.append(message(), limit);
-        assert_eq!(lost, Err(Rejected::Overload));
-        let mailbox = shared.mailboxes[1].clone();
-        let mut slow = Shard::new(shared.clone(), mailbox, cursors.pop().unwrap(), 1);
-        let mut fast = cursors.pop().unwrap();
-        while fast.next().is_some() {}
-        fast.finish();
-        slow.take_publications(1);
-        slow.end_batch();
-        assert_eq!(fast.next().map(|loss| loss.lost_messages()), Some(1));
-    }
-}
+mod seam_tests;
+#[cfg(test)]
+mod tests;

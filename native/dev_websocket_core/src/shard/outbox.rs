@@ -4,6 +4,8 @@
 //! What the socket does not take waits, up to a number of bytes; beyond that the slow policy decides. Only whole frames
 //! are ever dropped, and only publications: all other frames are bounded where they are made.
 
+mod sent;
+
 use std::collections::{HashSet, VecDeque};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -11,12 +13,14 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use bytes::Bytes;
 
+pub(crate) use self::sent::{Dropped, Sent};
 use super::batch::Batch;
 use super::frames::{Frames, length, parts, parts_per_frame};
 use crate::delivery::Format;
 use crate::event;
 use crate::protocol::{GapReason, Reply};
 use crate::publication::Publication;
+use crate::topic::{PrecomputedHash, Topic};
 
 /// Buffers of one vectored write; the system takes no more (`IOV_MAX`).
 const MAX_SLICES: usize = 1024;
@@ -40,6 +44,9 @@ pub(crate) struct Outbox {
     format: Format,
     /// The socket took less than it was given; it will say when it takes more.
     blocked: bool,
+    /// Entries that were looked at to drop some.
+    #[cfg(test)]
+    steps: usize,
 }
 
 #[derive(Debug)]
@@ -85,32 +92,6 @@ impl Gap {
         self.dropped += next.dropped;
         self.last = next.last;
     }
-}
-
-/// What a write came to.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sent {
-    /// Publications that were to be sent.
-    pub(crate) matched: u64,
-    /// Publications that are on the socket whole.
-    pub(crate) publications: u64,
-    /// Bytes that the socket took.
-    pub(crate) bytes: u64,
-    /// Control bytes among them.
-    pub(crate) control_bytes: usize,
-    /// Bytes among them of frames for this connection alone.
-    pub(crate) direct_bytes: usize,
-    /// System calls.
-    pub(crate) writes: u64,
-}
-
-/// What is dropped of a connection that is being closed.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Dropped {
-    pub(crate) publications: u64,
-    pub(crate) control_bytes: usize,
-    /// Bytes of frames for this connection alone.
-    pub(crate) direct_bytes: usize,
 }
 
 impl Outbox {
@@ -296,14 +277,27 @@ impl Outbox {
 
     /// Drops the oldest publications until at most `limit` bytes wait; a gap takes their place. Says how many.
     pub(crate) fn drop_oldest(&mut self, limit: usize) -> u64 {
+        self.drop_oldest_but_one(limit, limit)
+    }
+
+    /// The same, but the last publication is dropped only when more than `limit` bytes wait.
+    fn drop_oldest_but_one(&mut self, low: usize, limit: usize) -> u64 {
         let mut dropped = 0;
         // A frame that is partly on the socket must be finished.
         let mut place = usize::from(self.written > 0);
-        while self.waiting > limit && place < self.entries.len() {
+        while self.waiting > low && place < self.entries.len() {
+            #[cfg(test)]
+            {
+                self.steps += 1;
+            }
             let Entry::Publication(publication) = &self.entries[place] else {
                 place += 1;
                 continue;
             };
+            let is_publication = |entry: &Entry| matches!(entry, Entry::Publication(_));
+            if self.waiting <= limit && !self.entries.range(place + 1..).any(is_publication) {
+                break;
+            }
             let gap = Gap::of(publication);
             self.waiting -= self.length(publication) + PLACE;
             dropped += u64::from(publication.is_message());
@@ -324,22 +318,36 @@ impl Outbox {
         dropped
     }
 
+    /// Drops what matters least to a client that wants the latest, when more than `limit` bytes wait: first publications
+    /// that a newer one of the same topic follows, then the oldest. Says how many.
+    ///
+    /// It makes room for a quarter of the limit, so that a look at everything is paid for by the bytes that come until the
+    /// next one. The newest stays as long as it fits.
+    pub(crate) fn drop_for_latest(&mut self, limit: usize) -> u64 {
+        let low = limit - limit / 4;
+        self.drop_superseded(low) + self.drop_oldest_but_one(low, limit)
+    }
+
     /// Drops publications that a newer one of the same topic follows, the oldest first, until at most `limit` bytes
     /// wait; gaps take their places. Says how many.
-    pub(crate) fn drop_superseded(&mut self, limit: usize) -> u64 {
+    fn drop_superseded(&mut self, limit: usize) -> u64 {
         // A frame that is partly on the socket must be finished.
         let partial = usize::from(self.written > 0);
-        let mut newer = HashSet::new();
+        let mut newer: HashSet<&Topic, PrecomputedHash> = HashSet::default();
         let mut superseded = vec![false; self.entries.len()];
+        #[cfg(test)]
+        {
+            self.steps += self.entries.len();
+        }
         for (place, entry) in self.entries.iter().enumerate().skip(partial).rev() {
             if let Entry::Publication(publication) = entry
                 && let Some(topic) = publication.topics().first()
             {
                 // What tells of a missing message is no newer value of its topic.
                 superseded[place] = if publication.is_message() {
-                    !newer.insert(topic.clone())
+                    !newer.insert(topic)
                 } else {
-                    newer.contains(topic)
+                    newer.contains(&topic)
                 };
             }
         }

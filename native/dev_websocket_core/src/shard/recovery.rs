@@ -1,59 +1,90 @@
-//! What a shard does after a fault: nothing that was half done is believed any more.
+//! What a shard does after a panic.
 //!
-//! Its subscriptions and its batch are thrown away, and its connections are closed with 1011, so that their clients come
-//! again and ask for what they missed. Other shards notice nothing. The publication or command that the fault happened
-//! with is not tried again.
+//! A panic while the shard acted on one client ends that client: it is closed with 1011 and comes again for what it
+//! missed. A panic in the search for subscribers, or in the shard's own state, leaves nothing that can be relied on: then
+//! the shard throws its subscriptions and its batch away and closes all of its clients. Other shards notice nothing in
+//! both cases. The command, turn or publication that it happened with is not tried again.
 
-use super::Shard;
 use super::batch::Batch;
+use super::place::{ConnectionIndex, Seq};
 use super::registry::Registry;
-use super::replay::Selection;
-use crate::disconnect::Disconnect;
+use super::selection::Selection;
+use super::{Shard, Turn};
 use crate::fault::{contain, fault_point};
 
 impl Shard {
-    pub(super) fn start_over(&mut self) {
+    pub(super) fn recover(&mut self) {
+        match std::mem::replace(&mut self.turn, Turn::Shard) {
+            Turn::Client(index) => self.close_after_fault(index),
+            Turn::Matching => {
+                self.skip_in_replays(self.seq);
+                self.start_over();
+            }
+            Turn::Shard => self.start_over(),
+        }
+        self.settle();
+    }
+
+    /// Nobody searches for the subscribers of this publication again.
+    fn skip_in_replays(&self, seq: Seq) {
+        let past = self.shared.log.read(seq, 1);
+        if let Some(publication) = past.publications.first().filter(|past| past.seq() == seq) {
+            publication.poison();
+        }
+    }
+
+    /// Closes one client. Its subscriptions stay until it is gone.
+    fn close_after_fault(&mut self, index: ConnectionIndex) {
         let counters = self.shared.counters.clone();
-        let links: Vec<_> = self
-            .clients
-            .iter()
-            .map(|(_, client)| client.link.clone())
-            .collect();
+        self.registry.forget_runs();
+        self.merged.clear();
+        let close = || {
+            fault_point!("shard::recovery");
+            let client = self.clients.get_mut(index);
+            client.is_some_and(|client| client.close_after_fault(&mut self.sent))
+        };
+        if contain("a client's recovery", &counters, close) != Some(true) {
+            // It cannot even be told.
+            self.clients.mark(index);
+        }
+    }
+
+    fn start_over(&mut self) {
+        let counters = self.shared.counters.clone();
         std::mem::replace(&mut self.registry, Registry::new()).leave(&self.shared.directory);
         self.batch = Batch::default();
         self.subscriptions = 0;
         self.queue.clear();
         self.replaying.clear();
         self.cursor.finish();
-        self.count();
+        // Also of clients that are marked: the registry does not know them any more.
+        for client in self.clients.all_mut() {
+            client.selection = Selection::default();
+            client.active.clear();
+            client.is_queued = false;
+        }
         if contain("a writer shard's recovery", &counters, || self.close_all()).is_none() {
             // They cannot even be told.
-            self.clients.clear();
-            self.by_id.clear();
-            links.iter().for_each(|link| link.end());
+            self.clients.mark_all();
         }
     }
 
     fn close_all(&mut self) {
         fault_point!("shard::recovery");
-        let counters = &self.shared.counters;
-        let by_id = &mut self.by_id;
-        self.clients.retain(|_, client| {
-            client.selection = Selection::default();
-            client.active.clear();
-            client.is_queued = false;
-            if client.link.close_reason() == Some(Disconnect::Fault) {
-                // It may be what the fault is in, so there is no second try to tell it.
-                by_id.remove(&client.link.id);
-                counters
-                    .dropped_disconnected
-                    .add(client.waiting_publications());
-                client.link.end();
-                return false;
+        for index in self.clients.indices() {
+            if let Some(client) = self.clients.get_mut(index)
+                && !client.close_after_fault(&mut self.sent)
+            {
+                self.clients.mark(index);
             }
-            client.give_up(counters);
-            client.link.close(Disconnect::Fault);
-            true
-        });
+        }
+    }
+
+    /// Counts the publications that a panic lost on their way to a client as dropped.
+    fn settle(&mut self) {
+        self.count();
+        let lost = self.owed.wrapping_sub(self.clients.waiting_publications());
+        self.sent.dropped_disconnected += lost;
+        self.count();
     }
 }

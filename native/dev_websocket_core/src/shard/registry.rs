@@ -12,10 +12,9 @@ use super::batch::Batch;
 use super::frames::Frames;
 use super::place::{ConnectionIndex, EntryIndex, Seq};
 use super::runs::Runs;
+use super::subscribers::Subscribers;
 use crate::delivery::Format;
 use crate::directory::Directory;
-use crate::message::template::Template;
-use crate::pattern::Pattern;
 use crate::pattern_cache::PatternCache;
 use crate::publication::Publication;
 use crate::subscription::{Kind, Subscription};
@@ -28,6 +27,9 @@ const EVERYTHING: EntryIndex = 0;
 /// After a large batch an entry gives the memory of its list back.
 const KEPT_SEQS: usize = 32;
 
+/// Publications that a word of a set of them stands for.
+const SEQS_PER_WORD: usize = 64;
+
 /// Topics whose patterns are remembered.
 const CACHED_TOPICS: usize = 16 * 1024;
 
@@ -35,8 +37,6 @@ const CACHED_TOPICS: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct Registry {
     by_topic: HashMap<Topic, EntryIndex, PrecomputedHash>,
-    by_pattern: HashMap<Pattern, EntryIndex>,
-    by_template: HashMap<Template, EntryIndex>,
     patterns: PatternCache<EntryIndex>,
     templates: TemplateIndex<EntryIndex>,
     entries: Slab<Entry>,
@@ -52,7 +52,7 @@ pub(crate) struct Registry {
 #[derive(Debug)]
 struct Entry {
     subscription: Subscription,
-    subscribers: Vec<ConnectionIndex>,
+    subscribers: Subscribers,
     /// The publications of the batch that belong here, in order.
     seqs: Vec<Seq>,
     is_touched: bool,
@@ -62,7 +62,7 @@ impl Entry {
     fn new(subscription: Subscription) -> Self {
         Self {
             subscription,
-            subscribers: Vec::new(),
+            subscribers: Subscribers::default(),
             seqs: Vec::new(),
             is_touched: false,
         }
@@ -83,8 +83,6 @@ impl Registry {
         entries.insert(Entry::new(Subscription::Everything));
         Self {
             by_topic: HashMap::default(),
-            by_pattern: HashMap::new(),
-            by_template: HashMap::new(),
             patterns: PatternCache::new(CACHED_TOPICS),
             templates: TemplateIndex::new(),
             entries,
@@ -110,7 +108,7 @@ impl Registry {
         if index == EVERYTHING && subscribers.is_empty() {
             directory.subscribed_other();
         }
-        subscribers.push(connection);
+        subscribers.add(connection);
         index
     }
 
@@ -124,13 +122,11 @@ impl Registry {
             }
             Subscription::Pattern(pattern) => {
                 directory.subscribed_other();
-                self.patterns.add(pattern.clone(), index);
-                self.by_pattern.insert(pattern, index);
+                self.patterns.add(pattern, index);
             }
             Subscription::Template(template) => {
                 directory.subscribed_other();
-                self.templates.add(template.clone(), index);
-                self.by_template.insert(template, index);
+                self.templates.add(template, index);
             }
         }
         index
@@ -144,14 +140,7 @@ impl Registry {
         directory: &Directory,
     ) {
         let subscribers = &mut self.entries[index as usize].subscribers;
-        let Some(place) = subscribers
-            .iter()
-            .position(|subscriber| *subscriber == connection)
-        else {
-            return;
-        };
-        subscribers.swap_remove(place);
-        if !subscribers.is_empty() {
+        if !subscribers.remove(connection) || !subscribers.is_empty() {
             return;
         }
         if index == EVERYTHING {
@@ -166,12 +155,10 @@ impl Registry {
             }
             Subscription::Pattern(pattern) => {
                 directory.unsubscribed_other();
-                self.by_pattern.remove(&pattern);
                 self.patterns.remove(&pattern);
             }
             Subscription::Template(template) => {
                 directory.unsubscribed_other();
-                self.by_template.remove(&template);
                 self.templates.remove(&template);
             }
         }
@@ -179,12 +166,13 @@ impl Registry {
 
     /// Tells the directory that nobody is subscribed here any more.
     pub(crate) fn leave(self, directory: &Directory) {
-        self.by_topic
-            .keys()
-            .for_each(|topic| directory.unsubscribed(topic));
-        let has_everything = !self.entries[EVERYTHING as usize].subscribers.is_empty();
-        let others = self.by_pattern.len() + self.by_template.len() + usize::from(has_everything);
-        (0..others).for_each(|_| directory.unsubscribed_other());
+        for (_, entry) in &self.entries {
+            match &entry.subscription {
+                Subscription::Everything if entry.subscribers.is_empty() => {}
+                Subscription::Topic(topic) => directory.unsubscribed(topic),
+                _ => directory.unsubscribed_other(),
+            }
+        }
     }
 
     /// Where the subscription stands, if anybody has it.
@@ -192,9 +180,16 @@ impl Registry {
         match subscription {
             Subscription::Everything => Some(EVERYTHING),
             Subscription::Topic(topic) => self.by_topic.get(topic).copied(),
-            Subscription::Pattern(pattern) => self.by_pattern.get(pattern).copied(),
-            Subscription::Template(template) => self.by_template.get(template).copied(),
+            Subscription::Pattern(pattern) => self.patterns.get(pattern),
+            Subscription::Template(template) => self.templates.get(template),
         }
+    }
+
+    /// Whether a connection has what stands there.
+    pub(crate) fn has_subscriber(&self, index: EntryIndex, connection: ConnectionIndex) -> bool {
+        self.entries[index as usize]
+            .subscribers
+            .contains(connection)
     }
 
     /// What stands there.
@@ -229,7 +224,7 @@ impl Registry {
             match publication.message() {
                 Some(message) => self.templates.matching(&message, &mut self.found),
                 // Of one that was lost nobody knows what it held, so everybody is told who could have wanted it.
-                None => self.found.extend(self.by_template.values()),
+                None => self.found.extend(self.templates.handles()),
             }
         }
         &self.found
@@ -258,7 +253,7 @@ impl Registry {
                 continue;
             };
             entry.is_touched = false;
-            for connection in &entry.subscribers {
+            for connection in entry.subscribers.as_slice() {
                 tell(*connection, index);
             }
         }
@@ -289,14 +284,37 @@ impl Registry {
         )
     }
 
-    /// The publications after `seq` that belong to any of these entries, in order.
+    /// The publications after `seq` that belong to any of these entries, in order. Takes a step for each that is listed
+    /// at one of them.
     pub(crate) fn merge(&self, entries: &[EntryIndex], seq: Seq, into: &mut Vec<Seq>) {
         into.clear();
-        for entry in entries {
-            into.extend_from_slice(self.after(*entry, seq));
+        let lists = || entries.iter().map(|entry| self.after(*entry, seq));
+        let listed: usize = lists().map(<[Seq]>::len).sum();
+        let first = lists().filter_map(|list| list.first()).min();
+        let last = lists().filter_map(|list| list.last()).max();
+        let (Some(first), Some(last)) = (first, last) else {
+            return;
+        };
+        let words = (last - first) as usize / SEQS_PER_WORD + 1;
+        if words > listed {
+            // Few of many: to look through all would cost more.
+            lists().for_each(|list| into.extend_from_slice(list));
+            into.sort_unstable();
+            into.dedup();
+            return;
         }
-        into.sort_unstable();
-        into.dedup();
+        let mut belongs = vec![0_u64; words];
+        for listed in lists().flatten() {
+            let place = (listed - first) as usize;
+            belongs[place / SEQS_PER_WORD] |= 1 << (place % SEQS_PER_WORD);
+        }
+        for (word, start) in belongs.into_iter().zip((*first..).step_by(SEQS_PER_WORD)) {
+            let mut rest = word;
+            while rest != 0 {
+                into.push(start + Seq::from(rest.trailing_zeros()));
+                rest &= rest - 1;
+            }
+        }
     }
 
     /// Forgets the batch.
@@ -310,9 +328,20 @@ impl Registry {
         self.runs.end_batch();
     }
 
+    /// Forgets the joined frames of the batch: a panic may have left some half copied.
+    pub(crate) fn forget_runs(&mut self) {
+        self.runs.end_batch();
+    }
+
     /// Of which kind the subscription there is.
     pub(crate) fn kind(&self, index: EntryIndex) -> Kind {
         self.subscription(index).kind()
+    }
+
+    /// How often a pattern was compared with a topic, and a template with a message.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn compared(&self) -> (u64, u64) {
+        (self.patterns.compared, self.templates.compared())
     }
 
     /// How many different topics have subscribers here.
@@ -323,62 +352,5 @@ impl Registry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::publication::tests::publication;
-
-    fn topic(name: &str) -> Subscription {
-        Subscription::parse(name).unwrap()
-    }
-
-    fn told(registry: &mut Registry) -> Vec<(ConnectionIndex, EntryIndex)> {
-        let mut told = Vec::new();
-        registry.tell_touched(|connection, topic| told.push((connection, topic)));
-        told.sort_unstable();
-        told
-    }
-
-    #[test]
-    fn publications_are_listed_once_at_each_topic_with_subscribers() {
-        let directory = Directory::default();
-        let mut registry = Registry::new();
-        let a = registry.subscribe(topic("a"), 7, &directory);
-        assert_eq!(registry.subscribe(topic("a"), 8, &directory), a);
-        let everything = registry.subscribe(topic("*"), 9, &directory);
-        for (seq, topics) in [(1, &["a", "b"][..]), (2, &["b"]), (3, &["a"]), (4, &[])] {
-            registry.list(&publication(seq, topics, ""));
-        }
-        assert_eq!(told(&mut registry), [(7, a), (8, a), (9, everything)]);
-        assert_eq!(told(&mut registry), []);
-        assert_eq!(registry.after(a, 0), [1, 3]);
-        assert_eq!(registry.after(a, 1), [3]);
-        assert_eq!(registry.after(a, 3), [] as [Seq; 0]);
-        assert_eq!(registry.after(everything, 0), [1, 2, 3, 4]);
-        registry.list(&publication(5, &["a"], ""));
-        assert_eq!(told(&mut registry).len(), 3);
-        registry.end_batch();
-        assert!(registry.after(a, 0).is_empty());
-    }
-
-    #[test]
-    fn a_topic_goes_with_its_last_subscriber_even_within_a_batch() {
-        let directory = Directory::default();
-        let mut registry = Registry::new();
-        let a = registry.subscribe(topic("a"), 1, &directory);
-        registry.subscribe(topic("a"), 2, &directory);
-        registry.list(&publication(1, &["a"], ""));
-        assert_eq!(directory.names(9), ["a"]);
-        registry.unsubscribe(a, 1, &directory);
-        assert_eq!(registry.topics(), 1);
-        registry.unsubscribe(a, 2, &directory);
-        assert_eq!(registry.topics(), 0);
-        assert_eq!(registry.find(&topic("a")), None);
-        assert!(directory.names(9).is_empty());
-        // Another topic takes the place, and has nothing of the batch.
-        let b = registry.subscribe(topic("b"), 3, &directory);
-        assert_eq!(b, a);
-        registry.tell_touched(|_, _| {});
-        assert!(registry.after(b, 0).is_empty());
-        registry.end_batch();
-    }
-}
+#[path = "registry_tests.rs"]
+mod tests;

@@ -1,37 +1,20 @@
-//! How a connection gets past publications before the present ones.
+//! How a shard gives its connections past publications before the present ones: [`Replay`] finds them, this sends them.
 //!
-//! While it does, it takes no part in the batches of its shard: it reads the log by numbers, at its own pace, a block at
-//! a time whenever its socket has taken the last one. When it has come to where the shard is, it is live. So the seam is
-//! exact: each publication is looked at once, in order, whatever is cast meanwhile.
+//! Live work comes first: after each round of it some replays go on, for as many steps as the round allows. A connection
+//! in a replay takes no part in the batches of its shard until it has come to where the shard is.
 
-use std::sync::Arc;
-
-use super::Shard;
 use super::client::Client;
-use super::place::{ConnectionIndex, Seq};
-use super::replay::Replay;
+use super::place::ConnectionIndex;
+use super::replay::{Budget, Missing, Replay};
+use super::{Shard, Turn};
 use crate::delivery::Format;
-use crate::protocol::{GapReason, Reply};
-use crate::publication::Publication;
+use crate::protocol::Reply;
 
-/// Publications that are looked at in one go; about as long as a round of writing.
-const BLOCK: usize = 256;
-/// Bytes that are sent in one go, and one publication more.
-const BLOCK_BYTES: usize = 128 * 1024;
-/// Connections that get their next block between two rounds of writing.
-const BLOCKS_PER_ROUND: usize = 8;
-/// Requests of one connection that may wait until its replay is over.
-pub(super) const MAX_DEFERRED: usize = 64;
-
-/// What a block came to.
-enum Step {
-    /// There is more to look at.
-    Goes,
-    /// The socket is full; it says when it takes more.
-    Waits,
-    /// The connection has come to where the shard is.
-    IsLive,
-}
+/// Steps of all replays between two rounds of live work, about half a millisecond; fewer while live work waits.
+const ROUND_STEPS: usize = 4096;
+const BUSY_STEPS: usize = 512;
+/// Steps of a replay right behind the request for it, so that a short one is over at once.
+const FIRST_STEPS: usize = 64;
 
 impl Shard {
     /// Begins a replay. A cursor of another epoch is told so, and everything that is kept follows.
@@ -42,189 +25,123 @@ impl Shard {
         is_other_epoch: bool,
     ) {
         if is_other_epoch {
-            let oldest = self.shared.log.read(0, 0).oldest;
-            let gap = Reply::Gap {
-                reason: GapReason::Epoch,
-                dropped: oldest - 1,
-                after: 0,
-                next: oldest,
-            };
-            replay.next = oldest;
-            self.reply(index, &gap);
+            let missing = replay.begin_anew(&self.shared.log);
+            self.reply(index, &missing.reply());
         }
         // The reply may have shown that the connection is gone.
-        if let Some(client) = self.clients.get_mut(index as usize) {
+        if let Some(client) = self.clients.get_mut(index) {
             client.replay = Some(Box::new(replay));
-            self.replaying.push_back(index);
+            self.go_on(index, &mut Budget::new(FIRST_STEPS));
         }
     }
 
     /// Goes on with a replay whose socket takes bytes again.
     pub(super) fn resume_replay(&mut self, index: ConnectionIndex) {
-        let client = self.clients.get(index as usize);
-        if client.is_some_and(|client| client.replay.is_some() && client.has_taken_everything()) {
-            self.replaying.push_back(index);
+        let client = self.clients.get(index);
+        if client.is_some_and(Client::has_taken_everything) {
+            self.queue_replay(index);
+        }
+    }
+
+    /// A connection stands in the queue once at most.
+    fn queue_replay(&mut self, index: ConnectionIndex) {
+        if let Some(client) = self.clients.get_mut(index)
+            && let Some(replay) = client.replay.as_mut().filter(|replay| !replay.is_queued)
+        {
+            replay.is_queued = true;
+            // By number: another connection may take the place of this one.
+            self.replaying.push_back(client.link.id);
         }
     }
 
     /// The next blocks of some of the replays.
     pub(super) fn replay_round(&mut self) {
-        for _ in 0..self.replaying.len().min(BLOCKS_PER_ROUND) {
-            let Some(index) = self.replaying.pop_front() else {
+        let turn = self.turn;
+        let mut budget = Budget::new(if self.queue.is_empty() {
+            ROUND_STEPS
+        } else {
+            BUSY_STEPS
+        });
+        while !budget.is_spent()
+            && let Some(connection) = self.replaying.pop_front()
+        {
+            let Some(index) = self.clients.find(connection) else {
+                continue;
+            };
+            self.turn = Turn::Client(index);
+            let client = self.clients.get_mut(index);
+            if let Some(replay) = client.and_then(|client| client.replay.as_mut()) {
+                replay.is_queued = false;
+                self.go_on(index, &mut budget);
+            }
+        }
+        self.turn = turn;
+    }
+
+    /// Sends blocks until the socket is full, the connection is live or the budget is spent.
+    fn go_on(&mut self, index: ConnectionIndex, budget: &mut Budget) {
+        while !budget.is_spent() {
+            let Some(client) = self.clients.get_mut(index) else {
                 return;
             };
-            match self.replay_block(index) {
-                None | Some(Step::Waits) => {}
-                Some(Step::Goes) => self.replaying.push_back(index),
-                Some(Step::IsLive) => self.go_live(index),
+            let is_ready = client.has_taken_everything();
+            let Some(replay) = client.replay.as_mut().filter(|_| is_ready) else {
+                // The socket says when it takes more.
+                return;
+            };
+            let shared = &self.shared;
+            let block = replay.step(&shared.log, self.seq, budget, &shared.counters);
+            if block.is_live {
+                return self.go_live(index);
             }
-        }
-    }
-
-    /// None when there is nothing to do: the connection is gone, or was queued twice.
-    fn replay_block(&mut self, index: ConnectionIndex) -> Option<Step> {
-        let client = self.clients.get_mut(index as usize)?;
-        if !client.has_taken_everything() {
-            // Its socket was filled by something else meanwhile.
-            return client.replay.is_some().then_some(Step::Waits);
-        }
-        let mut replay = client.replay.take()?;
-        let step = match replay.looking_back {
-            Some(wanted) => self.look_back(index, &mut replay, wanted),
-            None => self.look_forward(index, &mut replay),
-        };
-        // A broken socket has removed the client, a slow raw one gets no more.
-        let client = self.clients.get_mut(index as usize)?;
-        if client.is_muted() {
-            return None;
-        }
-        client.replay = Some(replay);
-        Some(step)
-    }
-
-    fn look_back(
-        &mut self,
-        index: ConnectionIndex,
-        replay: &mut Replay,
-        mut wanted: usize,
-    ) -> Step {
-        let from = replay.next.saturating_sub(BLOCK as Seq).max(1);
-        let past = self.shared.log.read(from, (replay.next - from) as usize);
-        for publication in past.publications.iter().rev() {
-            if wanted == 0 {
+            if block.is_ahead {
                 break;
             }
-            if publication.seq() < replay.next {
-                replay.next = publication.seq();
-                if self.is_for(index, publication, replay) {
-                    wanted -= 1;
-                }
+            if let Some(missing) = block.missing {
+                self.tell_missing(index, missing);
+            }
+            let shared = &self.shared;
+            let client = self.clients.get_mut(index);
+            if let Some(client) = client.filter(|_| !block.publications.is_empty())
+                && client
+                    .deliver_past(block.publications, &mut self.sent, shared)
+                    .is_err()
+            {
+                self.clients.mark(index);
             }
         }
-        let is_done = wanted == 0 || replay.next <= past.oldest || from == 1;
-        replay.looking_back = (!is_done).then_some(wanted);
-        Step::Goes
+        self.queue_replay(index);
     }
 
-    fn look_forward(&mut self, index: ConnectionIndex, replay: &mut Replay) -> Step {
-        if replay.next == self.seq + 1 {
-            return Step::IsLive;
-        }
-        if replay.next > self.seq {
-            // The cursor comes from another shard, which is ahead of this one.
-            return Step::Goes;
-        }
-        let count = BLOCK.min((self.seq + 1 - replay.next) as usize);
-        let past = self.shared.log.read(replay.next, count);
-        let unnumbered_until = std::mem::take(&mut replay.unnumbered_until);
-        if past.oldest > replay.next {
-            let missing = replay.next.max(unnumbered_until + 1);
-            replay.next = past.oldest;
-            if past.oldest > missing && !self.tell_expired(index, missing, past.oldest) {
-                return Step::Waits;
-            }
-        }
-        let mut chosen = Vec::new();
-        let mut bytes = 0;
-        for publication in past.publications {
-            if bytes >= BLOCK_BYTES || publication.seq() > self.seq {
-                break;
-            }
-            replay.next = publication.seq() + 1;
-            if self.is_for(index, &publication, replay) {
-                bytes += publication.footprint();
-                chosen.push(publication);
-            }
-        }
-        let (sent, shared) = (&mut self.sent, &self.shared);
-        let Some(client) = self.clients.get_mut(index as usize) else {
-            return Step::Waits;
-        };
-        if client.deliver_past(chosen, sent, shared).is_err() {
-            self.remove(index);
-            Step::Waits
-        } else if client.has_taken_everything() {
-            Step::Goes
+    /// A connection that cannot be told of what it does not get is closed.
+    fn tell_missing(&mut self, index: ConnectionIndex, missing: Missing) {
+        if let Some(client) = self.clients.get_mut(index)
+            && client.format == Format::Raw
+        {
+            client.disconnect_slow(&mut self.sent);
         } else {
-            Step::Waits
+            self.reply(index, &missing.reply());
         }
-    }
-
-    /// What was forgotten before the connection got it. Says whether the connection goes on.
-    fn tell_expired(&mut self, index: ConnectionIndex, first: Seq, oldest: Seq) -> bool {
-        let Some(client) = self.clients.get_mut(index as usize) else {
-            return false;
-        };
-        if client.format == Format::Raw {
-            client.disconnect_slow(&self.shared.counters);
-            return false;
-        }
-        let gap = Reply::Gap {
-            reason: GapReason::Expired,
-            dropped: oldest - first,
-            after: first - 1,
-            next: oldest,
-        };
-        self.reply(index, &gap);
-        true
-    }
-
-    fn is_for(
-        &mut self,
-        index: ConnectionIndex,
-        publication: &Arc<Publication>,
-        replay: &Replay,
-    ) -> bool {
-        let entries = self.registry.matching(publication);
-        let Some(client) = self.clients.get(index as usize) else {
-            return false;
-        };
-        let has_had = publication.seq() <= replay.had_until && replay.had.chooses(entries);
-        client.selection.chooses(entries) && !has_had
     }
 
     /// The connection takes part in the batches from here on.
     fn go_live(&mut self, index: ConnectionIndex) {
-        let Some(replay) = self.end_replay(index) else {
+        let Some(client) = self.clients.get_mut(index) else {
             return;
         };
-        let Replay { id, deferred, .. } = *replay;
-        self.reply(
-            index,
-            &Reply::Live {
-                id: &id,
-                seq: self.seq,
-            },
-        );
-        for command in deferred {
-            self.carry_out(command);
-        }
-    }
-
-    fn end_replay(&mut self, index: ConnectionIndex) -> Option<Box<Replay>> {
-        let client: &mut Client = self.clients.get_mut(index as usize)?;
         client.served = self.seq;
         client.active.clear();
-        client.replay.take()
+        let id = client.link.id;
+        let Some(replay) = client.replay.take() else {
+            return;
+        };
+        let live = Reply::Live {
+            id: &replay.id,
+            seq: self.seq,
+        };
+        self.reply(index, &live);
+        for (bytes, request) in replay.deferred {
+            self.request(id, bytes, request);
+        }
     }
 }

@@ -100,7 +100,7 @@ impl Runs {
         self.runs.retain(|run| run.entry != entry);
     }
 
-    /// Forgets everything.
+    /// Forgets everything, also after a panic that may have left a run half copied.
     pub(crate) fn end_batch(&mut self) {
         if let Some(run) = self.runs.pop() {
             self.spare = run.bytes;

@@ -199,3 +199,23 @@ pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
         thread::sleep(Duration::from_millis(1));
     }
 }
+
+/// A server that allows three of something, which has to be there at two, three and four.
+pub(crate) fn three(change: impl FnOnce(&mut Settings, u64)) -> TestServer {
+    TestServer::with(|settings| change(settings, 3))
+}
+
+/// The status of a request, and the code of its refusal.
+pub(crate) fn asked(server: &TestServer, query: &str) -> (u16, String) {
+    let response = Raw::ask(server, upgrade_request(query));
+    let code = match response.status {
+        101 => String::new(),
+        _ => response.refusal().0,
+    };
+    (response.status, code)
+}
+
+/// What is asked when the answer is a connection.
+pub(crate) fn upgraded() -> (u16, String) {
+    (101, String::new())
+}

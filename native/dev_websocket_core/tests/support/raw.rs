@@ -198,7 +198,7 @@ impl Raw {
     pub(crate) fn events(server: &TestServer, target: &str, headers: &str) -> Self {
         let mut raw = Self::connect(server.address());
         raw.write(format!(
-            "GET {target} HTTP/1.1\r\nHost: test\r\n{headers}\r\n"
+            "GET {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"
         ));
         let response = raw.response();
         assert_eq!(response.status, 200);
@@ -324,6 +324,26 @@ impl Raw {
         assert_eq!(String::from_utf8_lossy(&rest), "");
     }
 
+    /// Reads at most so many bytes, and says how many; not for who wants frames afterwards.
+    pub(crate) fn skip(&mut self, bytes: usize) -> usize {
+        // Past the buffer, which would take more.
+        let mut buffer = vec![0; bytes];
+        self.stream.get_mut().read(&mut buffer).unwrap()
+    }
+
+    /// Reads up to the end of these bytes, wherever they stand.
+    pub(crate) fn skip_until(&mut self, end: &[u8]) {
+        let mut seen = Vec::new();
+        while !seen.ends_with(end) {
+            let mut byte = [0; 1];
+            self.stream.read_exact(&mut byte).unwrap();
+            seen.push(byte[0]);
+            if seen.len() > 2 * end.len() {
+                seen.drain(..end.len());
+            }
+        }
+    }
+
     /// Reads until the connection ends in whatever way.
     pub(crate) fn drain(mut self) {
         let mut buffer = vec![0; 64 * 1024];
@@ -343,7 +363,7 @@ impl Raw {
 /// A request for an upgrade; `query` is what follows the path.
 pub(crate) fn upgrade_request(query: &str) -> String {
     format!(
-        "GET /ws{query} HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET /ws{query} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
     )
 }

@@ -16,6 +16,7 @@ use crate::peer::Peer;
 use crate::shard::command::Command;
 use crate::shard::mailbox::{Mailbox, Rest};
 use crate::socket::TcpStream;
+use crate::sync::atomic::AtomicUsize;
 
 pub(crate) const ALL: &[(&str, fn())] = &[
     ("who waits for control room gets it, and all of it is given back", control_room),
@@ -32,7 +33,13 @@ const FRAME: &[u8] = &[0; 64];
 
 fn link() -> (Arc<Link>, Arc<Mailbox>, TcpStream) {
     let (mailbox, stream) = (Arc::new(Mailbox::default()), TcpStream::default());
-    let link = Link::new(1, stream.clone(), Peer, mailbox.clone());
+    let link = Link::new(
+        1,
+        stream.clone(),
+        Peer,
+        mailbox.clone(),
+        Arc::new(AtomicUsize::new(0)),
+    );
     (link, mailbox, stream)
 }
 

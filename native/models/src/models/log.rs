@@ -73,15 +73,16 @@ fn past() {
         thread::spawn(move || {
             while cursor.next().is_some() {}
             cursor.finish();
-            log.trim(0);
+            log.keep(0);
+            log.trim();
         })
     };
     let newest = log.last_seq();
     let past = log.read(1, 9);
     let seqs: Vec<u64> = past.publications.iter().map(|publication| publication.seq()).collect();
-    let expected: Vec<u64> = (past.oldest..).take(seqs.len()).collect();
+    let expected: Vec<u64> = (past.first..).take(seqs.len()).collect();
     assert_eq!(seqs, expected);
-    assert!(past.oldest + seqs.len() as u64 > newest);
+    assert!(past.first + seqs.len() as u64 > newest);
     writer.join().unwrap();
     shard.join().unwrap();
 }

@@ -175,6 +175,60 @@ fn dropped_publications_leave_one_exact_gap() {
     );
 }
 
+/// Whatever the sizes, each publication pays for a fixed number of looks at others.
+#[test]
+fn making_room_for_the_latest_takes_constant_work_for_each_publication() {
+    const COUNT: u64 = 5_000;
+    for (topics, sizes) in [(COUNT, 1), (100, 1), (COUNT, 40), (7, 40)] {
+        let mut outbox = Outbox::new(Format::Json);
+        let (mut dropped, mut most) = (0, 0);
+        for seq in 1..=COUNT {
+            let topic = format!("t{}", seq % topics);
+            let data = "x".repeat(10 + (seq % sizes) as usize * 200);
+            outbox.push(publication(seq, &[&topic], &data));
+            if outbox.is_over(256 * 1024) {
+                dropped += outbox.drop_for_latest(256 * 1024);
+                assert!(!outbox.is_over(192 * 1024));
+            }
+            most = most.max(outbox.publications());
+        }
+        assert_eq!(dropped + outbox.publications(), COUNT);
+        assert!(dropped > 0 && most > 10);
+        let steps = outbox.steps as u64;
+        assert!(
+            steps <= 8 * COUNT,
+            "{steps} for {topics} topics, {sizes} sizes"
+        );
+    }
+}
+
+#[test]
+fn the_latest_of_each_topic_are_dropped_last_and_the_newest_stays_while_it_fits() {
+    let mut outbox = Outbox::new(Format::Json);
+    for seq in 1..=100 {
+        let topic = if seq <= 2 { "rare" } else { "often" };
+        outbox.push(publication(seq, &[topic], &"x".repeat(1000)));
+    }
+    let limit = outbox.waiting() - 1;
+    let dropped = outbox.drop_for_latest(limit);
+    assert!((26..=27).contains(&dropped), "{dropped}");
+    let mut socket = Socket::with_room(usize::MAX);
+    flush(&mut outbox, &mut socket);
+    let numbers = socket.numbers();
+    // The first of the rare ones is superseded, the second is not.
+    assert_eq!(numbers[..2], [2, 3 + dropped - 1]);
+    assert_eq!(numbers.len() as u64, 100 - dropped);
+
+    let large = publication(101, &["x"], &"x".repeat(50_000));
+    let fits = large.json_frame().len() + PLACE;
+    for (limit, stays) in [(fits + 1, 1), (fits, 1), (fits - 1, 0)] {
+        outbox.push(publication(100, &["y"], &"x".repeat(100)));
+        outbox.push(large.clone());
+        assert_eq!(outbox.drop_for_latest(limit), 2 - stays);
+        outbox.drop_all();
+    }
+}
+
 #[test]
 fn a_missing_slot_takes_no_older_message_away() {
     let mut outbox = Outbox::new(Format::Json);

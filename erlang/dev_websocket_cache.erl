@@ -1,0 +1,419 @@
+%%% @doc The node's own cache, as the source of process results. Nothing here computes,
+%%% asks another node or writes: only local stores are read.
+%%%
+%%% Three generations of nodes keep the same things in different places:
+%%%
+%%% | | June 2025 | September 2025 | 2026 |
+%%% |---|---|---|---|
+%%% | state of slot n | `computed/<id>/slot/<n>' | the same | the same, or an edge that `hb_cache:read_resolved/3' finds |
+%%% | its results | the key `results+link' of the state | the same | the same, or in the state |
+%%% | assignment | `assignments/<id>/<n>' | `~scheduler@1.0/assignments/<id>/<n>' | the same |
+%%%
+%%% Only core modules (`hb_store', `hb_cache', `hb_message') are called. Keys of a message
+%%% are read one by one: the id of a state's results costs milliseconds less than the state.
+%%%
+%%% A call raises when a store fails or a message is half written, as the node writes
+%%% asynchronously. The caller counts that as "not yet".
+-module(dev_websocket_cache).
+-export([open/1, is_id/1, has_slot/3, is_scheduled/3, newest_slot/3, later_slot/4]).
+-export([state/3, assignment/3, results/2, read/2, place/2]).
+-export([reference/3, child/3, text_key/3, integer_key/3, committers/2]).
+-export([load/3, load_all/2, ensure/2]).
+
+%% Levels of a message that are loaded. JSON readers of clients rarely take more.
+-define(MAX_DEPTH, 64).
+-type cache() :: map().
+%% A message: its path in the store, or its lazy values.
+-type root() :: {path, binary()} | {message, map()}.
+%% The content of a key: a value, the id of a message, or two contents at once.
+-type ref() :: {value, term()} | {link, binary()} | ambiguous | none.
+-export_type([cache/0, root/0, ref/0]).
+
+%% @doc The cache of a node with these options. Without a local store there is none.
+-spec open(term()) -> {ok, cache()} | {error, no_node | no_local_store}.
+open(Opts) when is_map(Opts) ->
+    case lists:all(fun(Module) -> dev_websocket_node:has_module(Module) end, [hb_store, hb_cache, hb_message]) of
+        false ->
+            {error, no_node};
+        true ->
+            case local_stores(store, Opts) of
+                [] -> {error, no_local_store};
+                Stores -> {ok, cache(Stores, Opts)}
+            end
+    end;
+open(_Opts) ->
+    {error, no_node}.
+
+%% @doc Whether a term is an id as paths spell it: 43 characters of base64url.
+-spec is_id(term()) -> boolean().
+is_id(Id) when byte_size(Id) =:= 43 -> is_base64url(Id);
+is_id(_) -> false.
+
+%% @doc Whether the state of a slot is in the cache.
+-spec has_slot(cache(), binary(), non_neg_integer()) -> boolean().
+has_slot(#{layout := edges} = Cache, Id, Slot) ->
+    edge(Cache, Id, Slot) =/= missing;
+has_slot(#{states := Stores} = Cache, Id, Slot) ->
+    has(Cache, Stores, state_path(Id, Slot)).
+
+%% @doc Whether the scheduler of this node has assigned the slot.
+-spec is_scheduled(cache(), binary(), non_neg_integer()) -> boolean().
+is_scheduled(#{assignments := Stores} = Cache, Id, Slot) ->
+    has(Cache, Stores, assignment_path(Cache, Id, Slot)).
+
+%% @doc The newest slot of the unbroken run that begins with `First', or `First' - 1.
+%% Found by doubling and halving, not by listing: one slot far ahead, forged or real,
+%% would mislead a list.
+-spec newest_slot(cache(), binary(), non_neg_integer()) -> integer().
+newest_slot(Cache, Id, First) ->
+    case has_slot(Cache, Id, First) of
+        false -> First - 1;
+        true -> grow(fun(Slot) -> has_slot(Cache, Id, Slot) end, First, 1)
+    end.
+
+%% @doc The first slot found behind a missing one. Where this node schedules the process,
+%% only slots that it has assigned count: a stranger can store others.
+%% It is looked for 1, 2, 4, .. slots ahead, at most `Reach'.
+-spec later_slot(cache(), map(), non_neg_integer(), pos_integer()) -> {ok, pos_integer()} | none.
+later_slot(Cache, #{id := Id} = Process, Missing, Reach) ->
+    IsThere = fun(Slot) ->
+        has_slot(Cache, Id, Slot) andalso (not dev_websocket_process:is_scheduled_here(Process) orelse is_scheduled(Cache, Id, Slot))
+    end,
+    ahead(IsThere, Missing, 1, Reach).
+
+%% @doc The state of a slot: a path of the store, or a message of lazy values.
+-spec state(cache(), binary(), non_neg_integer()) -> root() | missing.
+state(#{layout := edges} = Cache, Id, Slot) ->
+    case edge(Cache, Id, Slot) of
+        missing -> missing;
+        State -> {message, State}
+    end;
+state(#{states := Stores} = Cache, Id, Slot) ->
+    Path = state_path(Id, Slot),
+    case has(Cache, Stores, Path) of
+        true -> {path, Path};
+        false -> missing
+    end.
+
+%% @doc The assignment of a slot, by the scheduler of this node.
+-spec assignment(cache(), binary(), non_neg_integer()) -> root() | missing.
+assignment(#{assignments := Stores} = Cache, Id, Slot) ->
+    Path = assignment_path(Cache, Id, Slot),
+    case has(Cache, Stores, Path) of
+        true -> {path, Path};
+        false -> missing
+    end.
+
+%% @doc The results of a state. Newer nodes have them loaded in it.
+-spec results(cache(), root()) -> ref().
+results(_Cache, {message, #{<<"results">> := Results}}) when is_map(Results) -> {value, Results};
+results(Cache, Root) -> reference(Cache, Root, <<"results">>).
+
+%% @doc A message of lazy values, or a binary.
+-spec read(cache(), binary()) -> term() | missing.
+read(#{opts := Opts}, Path) ->
+    case hb_cache:read(Path, Opts) of
+        {ok, Value} -> Value;
+        _ -> missing
+    end.
+
+%% @doc Where a path leads, links followed.
+-spec place(cache(), binary()) -> binary() | undefined.
+place(#{states := Stores} = Cache, Path) ->
+    resolve(Cache, Stores, Path).
+
+%% @doc The content of a key, not loaded: a `value', or the id of a message.
+-spec reference(cache(), root(), binary()) -> ref().
+reference(Cache, {path, Path}, Key) ->
+    At = <<Path/binary, "/", Key/binary>>,
+    case {value(Cache, <<At/binary, "+link">>), value(Cache, At)} of
+        {undefined, undefined} -> none;
+        {undefined, Value} -> {value, Value};
+        {Id, undefined} -> {link, Id};
+        %% A stranger's value beside the right one.
+        {_, _} -> ambiguous
+    end;
+reference(#{opts := Opts} = Cache, {message, Message}, Key) ->
+    case Message of
+        #{Key := {link, Ref, #{<<"type">> := <<"link">>}}} when is_binary(Ref) ->
+            case value(Cache, Ref) of
+                undefined -> {link, Ref};
+                Id -> {link, Id}
+            end;
+        #{Key := {link, _, _} = Link} ->
+            {value, dev_websocket_node:text(hb_cache:ensure_loaded(Link, Opts))};
+        #{Key := Value} when is_map(Value); is_list(Value) ->
+            content(Value, Opts);
+        #{Key := Value} ->
+            {value, dev_websocket_node:text(Value)};
+        _ ->
+            none
+    end.
+
+%% @doc A message under a key.
+-spec child(cache(), root(), binary()) -> root() | missing.
+child(Cache, Root, Key) ->
+    case reference(Cache, Root, Key) of
+        {link, Id} -> {path, Id};
+        _ -> missing
+    end.
+
+%% @doc A text under a key.
+-spec text_key(cache(), root() | missing, binary()) -> binary() | undefined.
+text_key(_Cache, missing, _Key) ->
+    undefined;
+text_key(Cache, Root, Key) ->
+    case reference(Cache, Root, Key) of
+        {value, Value} when is_binary(Value) -> Value;
+        _ -> undefined
+    end.
+
+%% @doc A whole number under a key.
+-spec integer_key(cache(), root() | missing, binary()) -> integer() | undefined.
+integer_key(Cache, Root, Key) ->
+    try binary_to_integer(text_key(Cache, Root, Key))
+    catch error:_ -> undefined
+    end.
+
+%% @doc The signatures of a message: ids of its commitments with their signers.
+-spec committers(cache(), root() | missing) -> [{binary(), binary()}].
+committers(_Cache, missing) ->
+    [];
+committers(Cache, {path, Path}) ->
+    At = fun(Name) -> <<Path/binary, "/commitments", Name/binary>> end,
+    [
+        {Id, Committer}
+     ||
+        Id <- names(Cache, At(<<>>)),
+        Committer <- [text_key(Cache, {path, At(<<"/", Id/binary>>)}, <<"committer">>)],
+        is_binary(Committer)
+    ].
+
+%% @doc A value with its links loaded, up to `Budget' bytes, and the bytes left. Parts
+%% that do not fit, or lie too deep, stay links.
+-spec load(cache(), term(), integer()) -> {term(), integer()}.
+load(#{opts := Opts}, Value, Budget) ->
+    load(Value, Budget, ?MAX_DEPTH, Opts).
+
+%% @doc The value of a link; its own parts stay links.
+-spec ensure(cache(), term()) -> term().
+ensure(#{opts := Opts}, Link) ->
+    hb_cache:ensure_loaded(Link, Opts).
+
+%% @doc A value with all of its links loaded.
+-spec load_all(cache(), term()) -> term().
+load_all(#{opts := Opts}, Value) ->
+    hb_cache:ensure_all_loaded(Value, Opts).
+
+%%% Private functions.
+
+cache(Stores, Opts) ->
+    Generation = generation(),
+    Layout = case Generation of
+        newer ->
+            case erlang:function_exported(hb_cache, link_result, 4) of
+                true -> edges;
+                false -> paths
+            end;
+        _ -> paths
+    end,
+    #{
+        generation => Generation,
+        layout => Layout,
+        states => or_else(local_stores(process_store, Opts), Stores),
+        assignments => or_else(local_stores(scheduler_store, Opts), Stores),
+        address => dev_websocket_node:option(address, none, Opts),
+        opts => scoped(Generation, Stores, Opts)
+    }.
+
+generation() ->
+    case {erlang:function_exported(hb_store, type, 3), erlang:function_exported(hb_opts, default_message_with_env, 0)} of
+        {true, _} -> newer;
+        {false, true} -> september;
+        {false, false} -> june
+    end.
+
+%% @doc Links are loaded with these: `only' keeps the node's default stores out.
+scoped(newer, Stores, Opts) -> Opts#{<<"store">> => Stores, store => Stores};
+scoped(_, Stores, Opts) -> Opts#{store => Stores}.
+
+or_else([], Stores) -> Stores;
+or_else(Own, _Stores) -> Own.
+
+%% @doc Stores of this machine. `hb_store:scope/2' takes a list as stores, a map as options.
+local_stores(Name, Opts) ->
+    Stores = case dev_websocket_node:option(Name, [], Opts#{only => local, <<"only">> => local}) of
+        List when is_list(List) -> List;
+        Store when is_map(Store) -> [Store];
+        _ -> []
+    end,
+    case Stores of
+        [] -> [];
+        _ ->
+            try hb_store:scope(Stores, local) of
+                Local when is_list(Local) -> Local;
+                _ -> []
+            catch _:_ -> []
+            end
+    end.
+
+is_base64url(<<Character, Rest/binary>>) when
+    Character >= $A, Character =< $Z; Character >= $a, Character =< $z;
+    Character >= $0, Character =< $9; Character =:= $-; Character =:= $_
+->
+    is_base64url(Rest);
+is_base64url(Rest) ->
+    Rest =:= <<>>.
+
+state_path(Id, Slot) ->
+    <<"computed/", Id/binary, "/slot/", (integer_to_binary(Slot))/binary>>.
+
+assignment_path(#{generation := june}, Id, Slot) ->
+    <<"assignments/", Id/binary, "/", (integer_to_binary(Slot))/binary>>;
+assignment_path(_, Id, Slot) ->
+    <<"~scheduler@1.0/assignments/", Id/binary, "/", (integer_to_binary(Slot))/binary>>.
+
+grow(IsThere, Last, Step) ->
+    case IsThere(Last + Step) of
+        true -> grow(IsThere, Last + Step, 2 * Step);
+        false -> halve(IsThere, Last, Last + Step)
+    end.
+
+%% @doc The last slot that is there, of which `Last' is one and `Missing' is none.
+halve(_IsThere, Last, Missing) when Missing - Last =< 1 -> Last;
+halve(IsThere, Last, Missing) ->
+    Middle = (Last + Missing) div 2,
+    case IsThere(Middle) of
+        true -> halve(IsThere, Middle, Missing);
+        false -> halve(IsThere, Last, Middle)
+    end.
+
+ahead(_IsThere, _Missing, Step, Reach) when Step > Reach -> none;
+ahead(IsThere, Missing, Step, Reach) ->
+    case IsThere(Missing + Step) of
+        true -> {ok, first(IsThere, Missing + Step div 2, Missing + Step)};
+        false -> ahead(IsThere, Missing, 2 * Step, Reach)
+    end.
+
+%% @doc The first slot that is there, of which `There' is one and `Missing' is none.
+first(_IsThere, Missing, There) when There - Missing =< 1 -> There;
+first(IsThere, Missing, There) ->
+    Middle = (Missing + There) div 2,
+    case IsThere(Middle) of
+        true -> first(IsThere, Missing, Middle);
+        false -> first(IsThere, Middle, There)
+    end.
+
+edge(#{opts := Opts}, Id, Slot) ->
+    case hb_cache:read_resolved(Id, #{<<"path">> => <<"compute">>, <<"slot">> => Slot}, Opts) of
+        {hit, {ok, State}} when is_map(State) -> State;
+        {ok, State} when is_map(State) -> State;
+        _ -> missing
+    end.
+
+%% @doc The id of a message that came loaded.
+content(Value, Opts) ->
+    case dev_websocket_node:id(Value, Opts) of
+        {ok, Id} -> {link, Id};
+        error -> {value, Value}
+    end.
+
+%%% The stores.
+
+has(#{generation := newer, opts := Opts}, Stores, Path) ->
+    case hb_store:type(Stores, Path, Opts) of
+        {ok, _} -> true;
+        _ -> false
+    end;
+has(_Cache, Stores, Path) ->
+    case hb_store:type(Stores, Path) of
+        composite -> true;
+        simple -> true;
+        _ -> false
+    end.
+
+%% @doc A binary of the state's stores, or of the assignments' where those differ.
+value(#{states := Stores, assignments := Stores} = Cache, Path) ->
+    value(Cache, Stores, Path);
+value(#{states := States, assignments := Assignments, opts := Opts} = Cache, Path) ->
+    Found = [
+        Value
+     ||
+        Stores <- [States, Assignments, dev_websocket_node:option(store, [], Opts)],
+        Value <- [value(Cache, Stores, Path)], Value =/= undefined
+    ],
+    case Found of
+        [Value | _] -> Value;
+        [] -> undefined
+    end.
+
+value(#{generation := newer, opts := Opts}, Stores, Path) ->
+    binary_of(hb_store:read(Stores, Path, Opts));
+value(_Cache, Stores, Path) ->
+    binary_of(hb_store:read(Stores, Path)).
+
+binary_of({ok, Value}) when is_binary(Value) -> Value;
+binary_of(_) -> undefined.
+
+resolve(#{generation := newer, opts := Opts}, Stores, Path) ->
+    case hb_store:resolve(Stores, Path, Opts) of
+        {ok, Resolved} -> Resolved;
+        _ -> undefined
+    end;
+resolve(_Cache, Stores, Path) ->
+    case hb_store:resolve(Stores, Path) of
+        Resolved when is_binary(Resolved) -> Resolved;
+        _ -> undefined
+    end.
+
+%% @doc The names in a group. A path that leads through links is resolved first: not
+%% every store follows them in a list.
+names(#{assignments := Stores} = Cache, Path) ->
+    Resolved = case resolve(Cache, Stores, Path) of
+        undefined -> Path;
+        Known -> Known
+    end,
+    Listed = case Cache of
+        #{generation := newer, opts := Opts} -> hb_store:list(Stores, Resolved, Opts);
+        _ -> hb_store:list(Stores, Resolved)
+    end,
+    case Listed of
+        {ok, Names} -> [name(Name) || Name <- Names];
+        _ -> []
+    end.
+
+name({Name, _}) -> Name;
+name(Name) -> Name.
+
+%%% Loading within a budget.
+
+load({link, _, _} = Link, Budget, Depth, Opts) when Budget > 0, Depth > 0 ->
+    case hb_cache:ensure_loaded(Link, Opts) of
+        {link, _, _} = Same -> {Same, Budget};
+        Value -> load(Value, Budget, Depth - 1, Opts)
+    end;
+load(Value, Budget, _Depth, _Opts) when is_binary(Value) ->
+    {Value, Budget - byte_size(Value)};
+load(Map, Budget, Depth, Opts) when is_map(Map), Depth > 0 ->
+    load_entries(maps:next(maps:iterator(Map)), Budget, Depth, Opts, []);
+load([_ | _] = List, Budget, Depth, Opts) when Depth > 0 ->
+    load_items(List, Budget, Depth, Opts, []);
+load(Value, Budget, _Depth, _Opts) ->
+    {Value, Budget - 8}.
+
+load_entries(none, Budget, _Depth, _Opts, Loaded) ->
+    {maps:from_list(Loaded), Budget};
+load_entries({Key, Value, Rest}, Budget, Depth, Opts, Loaded) ->
+    {Item, Left} = load(Value, Budget - key_bytes(Key), Depth - 1, Opts),
+    load_entries(maps:next(Rest), Left, Depth, Opts, [{Key, Item} | Loaded]).
+
+load_items([Head | Tail], Budget, Depth, Opts, Loaded) ->
+    {Item, Left} = load(Head, Budget, Depth - 1, Opts),
+    load_items(Tail, Left, Depth, Opts, [Item | Loaded]);
+load_items([], Budget, _Depth, _Opts, Loaded) ->
+    {lists:reverse(Loaded), Budget};
+load_items(Tail, Budget, _Depth, _Opts, Loaded) ->
+    {lists:reverse(Loaded, Tail), Budget}.
+
+key_bytes(Key) when is_binary(Key) -> byte_size(Key);
+key_bytes(_Key) -> 8.

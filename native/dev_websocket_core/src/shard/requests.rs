@@ -1,0 +1,238 @@
+//! How a shard carries out the requests of its clients.
+//!
+//! The reading side has checked them: a request names at most as many subscriptions as a connection may have, each once.
+//! So a request takes at most that many look-ups. Only removing one looks through those that the connection holds.
+
+use super::command::ConnectionId;
+use super::place::{ConnectionIndex, EntryIndex, Seq};
+use super::registry::Registry;
+use super::replay::{Choice, Replay};
+use super::selection::Selection;
+use super::{Shard, Turn};
+use crate::cursor::Since;
+use crate::directory::Directory;
+use crate::fault_code::FaultCode;
+use crate::protocol::{Fault, Reply, Request, RequestId, Subscribed};
+use crate::publication::now;
+use crate::subscription::{Quota, Subscription, TooMany};
+
+impl Shard {
+    /// Carries out a request. One that changes the subscriptions waits until the connection is live: they must not change
+    /// while it gets what was published before. Its client is not read from beyond a number of bytes that wait.
+    pub(super) fn request(
+        &mut self,
+        connection: ConnectionId,
+        bytes: usize,
+        request: Result<Request, Fault>,
+    ) {
+        self.with(connection, |shard, index| {
+            let changes = matches!(
+                request,
+                Ok(Request::Subscribe { .. } | Request::Unsubscribe { .. })
+            );
+            let client = shard.clients.get_mut(index);
+            if changes && let Some(replay) = client.and_then(|client| client.replay.as_mut()) {
+                replay.deferred.push_back((bytes, request));
+                return;
+            }
+            shard.answer(index, request);
+            if let Some(client) = shard.clients.get(index) {
+                client.link.request_done(bytes);
+            }
+        });
+    }
+
+    fn answer(&mut self, index: ConnectionIndex, request: Result<Request, Fault>) {
+        match request {
+            Ok(Request::Subscribe {
+                id,
+                subscriptions,
+                since,
+            }) => self.subscribe(index, &id, subscriptions, since),
+            Ok(Request::Unsubscribe { id, subscriptions }) => {
+                self.unsubscribe(index, &id, &subscriptions);
+            }
+            Ok(Request::Ping { id }) => {
+                let pong = Reply::Pong {
+                    id: &id,
+                    timestamp: now(),
+                    seq: self.position(index),
+                };
+                self.reply(index, &pong);
+            }
+            // It went to the listener.
+            Ok(Request::Send { .. }) => {}
+            Err(fault) => self.fault(index, &fault),
+        }
+    }
+
+    /// Adds the subscriptions that are new, and gives them as the client writes them.
+    pub(super) fn add_subscriptions(
+        &mut self,
+        index: ConnectionIndex,
+        subscriptions: Vec<Subscription>,
+    ) -> Subscribed {
+        let mut added = Subscribed::default();
+        for subscription in subscriptions {
+            if self.clients.get(index).is_none() || self.held(index, &subscription).is_some() {
+                continue;
+            }
+            added.add(&subscription);
+            let kind = subscription.kind();
+            let entry = self.on_registry(|registry, directory| {
+                registry.subscribe(subscription, index, directory)
+            });
+            if let Some(client) = self.clients.get_mut(index) {
+                self.subscriptions += 1;
+                client.selection.of_kind(kind).push(entry);
+            }
+        }
+        added
+    }
+
+    /// Changes the subscriptions of the shard. A panic in between leaves none that can be relied on.
+    fn on_registry<T>(&mut self, change: impl FnOnce(&mut Registry, &Directory) -> T) -> T {
+        let turn = std::mem::replace(&mut self.turn, Turn::Shard);
+        let result = change(&mut self.registry, &self.shared.directory);
+        self.turn = turn;
+        result
+    }
+
+    /// The place of a subscription in the registry, if the connection has it.
+    fn held(&mut self, index: ConnectionIndex, subscription: &Subscription) -> Option<EntryIndex> {
+        self.clients.get(index)?;
+        #[cfg(test)]
+        {
+            self.steps += 1;
+        }
+        let entry = self.registry.find(subscription)?;
+        self.registry.has_subscriber(entry, index).then_some(entry)
+    }
+
+    fn subscribe(
+        &mut self,
+        index: ConnectionIndex,
+        id: &RequestId,
+        mut subscriptions: Vec<Subscription>,
+        since: Option<Since>,
+    ) {
+        let shared = self.shared.clone();
+        subscriptions.retain(|subscription| self.held(index, subscription).is_none());
+        let held = self.selection(index);
+        let held = held.entries().map(|entry| self.registry.kind(entry));
+        let kinds = held.chain(subscriptions.iter().map(Subscription::kind));
+        if let Err(TooMany { code, message }) = Quota::of(&shared.settings()).check(kinds) {
+            return self.refuse(index, id, code, message);
+        }
+        if let Some(since) = &since
+            && let Err(error) = since.check(&shared.epoch, shared.log.last_seq())
+        {
+            return self.refuse(index, id, FaultCode::BadSince, error.to_string());
+        }
+        let had = since.as_ref().map(|_| self.choice(index));
+        let added = self.add_subscriptions(index, subscriptions);
+        let count = added.count();
+        let reply = Reply::SubscriptionResponse {
+            id,
+            message: format!("subscribed to {count} new topics"),
+            new_topics: added.topics,
+            new_match: added.matches,
+            new_template: added.templates,
+            subscribed: self.subscribed(index),
+            seq: self.seq,
+            timestamp: now(),
+        };
+        self.reply(index, &reply);
+        if let (Some(since), Some(had)) = (since, had) {
+            let is_other_epoch = !since.is_of(&shared.epoch);
+            let choice = (self.choice(index), had);
+            let replay = Replay::of_subscribe(since.seq, self.seq, choice, id.clone());
+            self.begin_replay(index, replay, is_other_epoch);
+        }
+    }
+
+    fn unsubscribe(
+        &mut self,
+        index: ConnectionIndex,
+        id: &RequestId,
+        subscriptions: &[Subscription],
+    ) {
+        let mut removed = Subscribed::default();
+        for subscription in subscriptions {
+            let Some(entry) = self.held(index, subscription) else {
+                continue;
+            };
+            if let Some(client) = self.clients.get_mut(index) {
+                let held = client.selection.of_kind(subscription.kind());
+                #[cfg(test)]
+                {
+                    self.steps += held.len();
+                }
+                held.retain(|held| *held != entry);
+                self.subscriptions -= 1;
+                self.on_registry(|registry, directory| {
+                    registry.unsubscribe(entry, index, directory);
+                });
+                removed.add(subscription);
+            }
+        }
+        let count = removed.count();
+        let reply = Reply::UnsubscriptionResponse {
+            id,
+            message: format!("unsubscribed from {count} topics"),
+            removed_topics: removed.topics,
+            removed_match: removed.matches,
+            removed_template: removed.templates,
+            subscribed: self.subscribed(index),
+            seq: self.seq,
+            timestamp: now(),
+        };
+        self.reply(index, &reply);
+    }
+
+    /// The topics and globs of a connection, and its regular expressions. To write them down is not this thread's work.
+    pub(super) fn topics(&self, index: ConnectionIndex) -> Vec<Subscription> {
+        let topics = self.selection(index).topics;
+        topics
+            .iter()
+            .map(|entry| self.registry.subscription(*entry).clone())
+            .collect()
+    }
+
+    /// The subscriptions of a connection as the client writes them.
+    pub(super) fn subscribed(&self, index: ConnectionIndex) -> Subscribed {
+        let mut subscribed = Subscribed::default();
+        for entry in self.selection(index).entries() {
+            subscribed.add(self.registry.subscription(entry));
+        }
+        subscribed
+    }
+
+    /// The subscriptions of a connection, to be matched without the others.
+    pub(super) fn choice(&self, index: ConnectionIndex) -> Choice {
+        let selection = self.selection(index);
+        Choice::of(
+            selection
+                .entries()
+                .map(|entry| self.registry.subscription(entry)),
+        )
+    }
+
+    /// The places of its subscriptions; none of a connection that is gone.
+    fn selection(&self, index: ConnectionIndex) -> Selection {
+        let client = self.clients.get(index);
+        client.map_or_else(Selection::default, |client| client.selection.clone())
+    }
+
+    fn refuse(&mut self, index: ConnectionIndex, id: &RequestId, code: FaultCode, message: String) {
+        let id = id.clone();
+        self.fault(index, &Fault { id, code, message });
+    }
+
+    /// Up to where a connection has had everything.
+    fn position(&self, index: ConnectionIndex) -> Seq {
+        let client = self.clients.get(index);
+        let replay = client.and_then(|client| client.replay.as_ref());
+        replay.map_or(self.seq, |replay| replay.position())
+    }
+}
