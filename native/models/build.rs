@@ -23,7 +23,7 @@ struct Part {
     broken: &'static [(&'static str, &'static [Change])],
 }
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     Part {
         name: "log",
         file: "log.rs",
@@ -267,6 +267,41 @@ const PARTS: [Part; 4] = [
                 &[(
                     "room.forget();",
                     "listening.room.add_permits(cost as usize); room.forget();",
+                )],
+            ),
+        ],
+    },
+    Part {
+        name: "interest",
+        file: "interest/signal.rs",
+        fitted: &[],
+        broken: &[
+            (
+                "no fence between the wish to hear and the look",
+                &[(
+                    "either it sees the store, or its change is read.\n        fence(Ordering::SeqCst);",
+                    "",
+                )],
+            ),
+            (
+                "no fence between the change and the look whether somebody waits",
+                &[(
+                    "fence(Ordering::SeqCst);\n        if !self.is_armed",
+                    "if !self.is_armed",
+                )],
+            ),
+            (
+                "two changes at once are told twice",
+                &[(
+                    "!self.is_armed.swap(false, Ordering::Relaxed)",
+                    "{ let is_armed = self.is_armed.load(Ordering::Relaxed); self.is_armed.store(false, Ordering::Relaxed); !is_armed }",
+                )],
+            ),
+            (
+                "the end of a watcher takes the next one with it",
+                &[(
+                    ".take_if(|present| Arc::ptr_eq(present, &watcher));",
+                    ".take();",
                 )],
             ),
         ],

@@ -3,12 +3,11 @@
 //! Subscriptions to `process:<id>` and `from:<id>` name a process. Any other subscription may want events of any process,
 //! so of those it is only known whether there are some.
 
-use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+mod signal;
 
 use lru::LruCache;
-use parking_lot::Mutex;
+
+pub use self::signal::{InterestSignal, InterestWatcher};
 
 /// Characters of a process's id: 32 bytes as base64url.
 const ID_LENGTH: usize = 43;
@@ -25,19 +24,6 @@ pub struct Interest {
     pub total: usize,
     /// Whether there are subscriptions that name no process.
     pub others: bool,
-}
-
-/// Takes the word that the interest has changed.
-pub trait InterestWatcher: Send + Sync {
-    /// Called on a thread of the server, without any lock held. Gives whether the watcher is still there.
-    fn changed(&self) -> bool;
-}
-
-/// Tells a watcher of the first change since it last looked. Shared by all servers of the program, one after the other.
-#[derive(Default)]
-pub struct InterestSignal {
-    is_armed: AtomicBool,
-    watcher: Mutex<Option<Arc<dyn InterestWatcher>>>,
 }
 
 /// The present interest. Owned by the directory of topics, whose lock covers it.
@@ -123,43 +109,6 @@ impl Interests {
             total: self.ids.len(),
             others: self.others > 0,
         }
-    }
-}
-
-impl InterestSignal {
-    /// Takes the place of the watcher before, and waits for the next change.
-    pub fn watch(&self, watcher: impl InterestWatcher + 'static) {
-        *self.watcher.lock() = Some(Arc::new(watcher));
-        self.arm();
-    }
-
-    /// Waits for the next change. To be called before the interest is read, so that no change falls between the two.
-    pub fn arm(&self) {
-        self.is_armed.store(true, Ordering::Relaxed);
-        // Whoever changes the interest has a fence as well: either it sees the store, or its change is read.
-        fence(Ordering::SeqCst);
-    }
-
-    /// The interest has changed. To be called on a thread of the server, without any lock held.
-    pub fn changed(&self) {
-        fence(Ordering::SeqCst);
-        if !self.is_armed.swap(false, Ordering::Relaxed) {
-            return;
-        }
-        let Some(watcher) = self.watcher.lock().clone() else {
-            return;
-        };
-        if !watcher.changed() {
-            self.watcher
-                .lock()
-                .take_if(|present| Arc::ptr_eq(present, &watcher));
-        }
-    }
-}
-
-impl fmt::Debug for InterestSignal {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("InterestSignal")
     }
 }
 
