@@ -15,7 +15,7 @@ fn scripts() -> [(&'static str, Vec<u8>); 6] {
         script
     };
     let events =
-        |query: &str| format!("GET /events{query} HTTP/1.1\r\nHost: test\r\n\r\n").into_bytes();
+        |query: &str| format!("GET /events{query} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
     [
         (
             "json",
