@@ -13,7 +13,6 @@
 -module(hb_websocket_nif).
 -export([boot/2, start/2, stop/1, shut/2]).
 -export([cast/1, cast_large/1, publish/2, publish_large/2, publish_json/2]).
--export([wants_slot/2, publish_slot/3, publish_slot_large/3]).
 -export([slot_mark/1, set_slot_mark/2, publish_slot/5, publish_slot_large/5, publish_slot_gap/4]).
 -export([interest/1, watch_interest/0, count_result/1, set_tails/3]).
 -export([has_audience/0, count_dropped/1]).
@@ -71,22 +70,6 @@ publish_large(_Message, _Origin) -> not_loaded().
 -spec publish_json(term(), term()) -> ok | {dropped, atom()} | {error, term()}.
 publish_json(_Body, _Origin) -> not_loaded().
 
-%% @doc Say whether the events of a slot would be published, and with how many bytes
-%% of one value. `repeated' means that the slot, or a later one of the process, is
-%% published; it is not counted here.
--spec wants_slot(term(), term()) -> {ok, pos_integer()} | {dropped, atom()} | {error, term()}.
-wants_slot(_Process, _Slot) -> not_loaded().
-
-%% @doc Publish all events of a slot, a list of `{Message, Origin}', one behind the
-%% other: each slot once, and none after a later one. `large' is as with `cast/1'.
--spec publish_slot(term(), term(), term()) -> ok | large | {dropped, atom()} | {error, term()}.
-publish_slot(_Process, _Slot, _Events) -> not_loaded().
-
-%% @doc Publish all events of a slot on a dirty scheduler. One that is too large is
-%% published with word of where to GET it.
--spec publish_slot_large(term(), term(), term()) -> ok | {dropped, atom()} | {error, term()}.
-publish_slot_large(_Process, _Slot, _Events) -> not_loaded().
-
 %% @doc The next event of a process, as its slot and its number within it (0 is the
 %% result, n the n-th message), and the ranges of missing slots that may still come.
 -spec slot_mark(term()) -> {ok, Slot, Part, [{From, To}]} | none | {error, term()} when
@@ -142,8 +125,8 @@ set_tails(_Tails, _Waiting, _Source) -> not_loaded().
 -spec has_audience() -> boolean() | {error, term()}.
 has_audience() -> not_loaded().
 
-%% @doc Count what the caller has dropped itself: as `untrusted', `refused',
-%% `malformed' or `repeated'.
+%% @doc Count what the caller has dropped itself: as `refused', `malformed' or
+%% `repeated'.
 -spec count_dropped(term()) -> ok | {error, term()}.
 count_dropped(_Reason) -> not_loaded().
 

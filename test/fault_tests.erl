@@ -28,7 +28,10 @@ processes_killed_while_they_publish_take_nothing_with_them() ->
             fun() -> dev_websocket:cast(#{<<"topic">> => <<"killed">>}, #{}) end,
             fun() -> hb_websocket_nif:cast_large(Large) end,
             fun() -> hb_websocket_nif:publish(Large, #{path => <<"/p">>}) end,
-            fun() -> hb_websocket_nif:publish_slot_large(Process, erlang:unique_integer([positive, monotonic]), [{Large, #{}}]) end,
+            fun() ->
+                {ok, Slot, Part, _} = hb_websocket_nif:set_slot_mark(Process, 0),
+                hb_websocket_nif:publish_slot_large(Process, Slot, Part, [{Large, #{}}], true)
+            end,
             fun() -> dev_websocket:info() end,
             fun() -> dev_websocket:stats() end
         ])

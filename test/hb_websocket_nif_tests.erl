@@ -17,10 +17,6 @@ boundary_test_() ->
         a_bad_origin_is_named_by_its_key,
         an_origin_is_read_from_the_budget_of_its_message,
         json_text_is_published_as_the_message_it_is,
-        a_slot_is_published_once_and_its_events_together,
-        what_is_no_slot_is_refused,
-        the_events_of_a_slot_share_the_inline_budget,
-        an_event_beyond_the_budget_says_where_it_is,
         what_a_caller_drops_is_counted,
         without_a_server_everything_is_dropped,
         a_boot_never_restarts_nor_resurrects,
@@ -34,8 +30,8 @@ boundary_test_() ->
 every_function_takes_any_term() ->
     Terms = terms(),
     Calls = [
-        {cast, 1}, {cast_large, 1}, {publish, 2}, {publish_large, 2}, {publish_json, 2}, {wants_slot, 2},
-        {publish_slot, 3}, {publish_slot_large, 3}, {publish_slot, 5}, {publish_slot_large, 5}, {publish_slot_gap, 4},
+        {cast, 1}, {cast_large, 1}, {publish, 2}, {publish_large, 2}, {publish_json, 2},
+        {publish_slot, 5}, {publish_slot_large, 5}, {publish_slot_gap, 4},
         {slot_mark, 1}, {set_slot_mark, 2}, {interest, 1}, {watch_interest, 0}, {count_result, 1}, {set_tails, 3},
         {has_audience, 0}, {interface, 0}, {count_dropped, 1}, {validate, 1}, {stop, 1}, {boot, 2}, {start, 2}, {shut, 2}, {protective, 0}, {describe, 0}, {info, 0}, {settings, 0}, {stats, 0},
         {listen, 1}, {acknowledge, 1}, {unlisten, 1}, {send, 2}, {send_large, 2},
@@ -57,11 +53,6 @@ every_function_takes_any_term() ->
             ({connections, 3}) ->
                 [hb_websocket_nif:connections(First, Second, 10) || First <- Terms, Second <- Terms],
                 [hb_websocket_nif:connections(make_ref(), First, Second) || First <- Terms, Second <- Terms];
-            ({Name, 3}) ->
-                %% Only a process and a slot lead to the events.
-                [hb_websocket_nif:Name(First, Second, []) || First <- Terms, Second <- Terms],
-                Events = Terms ++ [[Term] || Term <- Terms] ++ [[{First, Second}] || First <- Terms, Second <- Terms],
-                [hb_websocket_nif:Name(process(), 1, Term) || Term <- Events];
             ({Name, 4}) ->
                 [hb_websocket_nif:Name(First, Second, 1, not_cached) || First <- Terms, Second <- Terms],
                 [hb_websocket_nif:Name(process(), First, 1, Second) || First <- Terms, Second <- Terms],
@@ -95,8 +86,6 @@ every_key_of_a_map_takes_any_term() ->
                     is_answer(hb_websocket_nif:publish(#{Key => Term}, Origin)),
                     is_answer(hb_websocket_nif:publish_large(Term, Origin)),
                     is_answer(hb_websocket_nif:publish_json(<<"{}">>, Origin)),
-                    is_answer(hb_websocket_nif:publish_slot(Process, 1, [{#{}, Origin}])),
-                    is_answer(hb_websocket_nif:publish_slot_large(Process, 2, [{Term, #{Term => Key}}])),
                     is_answer(hb_websocket_nif:publish_slot(begun(), 1, 0, [{Term, Origin}], true)),
                     is_answer(hb_websocket_nif:publish_slot_large(begun(), 1, 0, [{#{}, #{Term => Key}}, {Term, Origin}], true))
                 end,
@@ -213,11 +202,11 @@ a_bad_origin_is_named_by_its_key() ->
         Answer = hb_websocket_nif:publish(#{}, Origin),
         ?assertEqual(Answer, hb_websocket_nif:publish_large(#{}, Origin)),
         ?assertEqual(Answer, hb_websocket_nif:publish_json(<<"1">>, Origin)),
-        Process = process(),
-        ?assertEqual(Answer, hb_websocket_nif:publish_slot(Process, 1, [{#{}, #{}}, {#{}, Origin}])),
-        ?assertEqual(Answer, hb_websocket_nif:publish_slot_large(Process, 1, [{#{}, Origin}])),
+        Process = begun(),
+        ?assertEqual(Answer, hb_websocket_nif:publish_slot(Process, 1, 0, [{#{}, #{}}, {#{}, Origin}], true)),
+        ?assertEqual(Answer, hb_websocket_nif:publish_slot_large(Process, 1, 0, [{#{}, Origin}], true)),
         %% Nothing of it was published.
-        ?assertMatch({ok, _}, hb_websocket_nif:wants_slot(Process, 1)),
+        ?assertEqual({ok, 1, 0, []}, hb_websocket_nif:slot_mark(Process)),
         Answer
     end,
     Before = count(<<"publications">>),
@@ -256,92 +245,6 @@ json_text_is_published_as_the_message_it_is() ->
     ?assertEqual({dropped, too_large}, hb_websocket_nif:publish_json(binary:copy(<<"{">>, 101), #{})),
     [?assertMatch({error, {bad_argument, _}}, hb_websocket_nif:publish_json(Text, #{})) || Text <- [a, "{}", #{}, <<1:7>>]].
 
-%%% Slots.
-
-a_slot_is_published_once_and_its_events_together() ->
-    Process = process(),
-    Client = fresh_server:client(["process=", Process]),
-    Repeated = count(<<"dropped_repeated">>),
-    ok = dev_websocket:start(#{max_data_bytes => 1000}),
-    ?assertEqual({ok, 1000}, hb_websocket_nif:wants_slot(Process, 5)),
-    Events = [{#{<<"n">> => 1}, #{}}, {#{<<"n">> => 2}, #{path => <<"/p">>}}],
-    ?assertEqual(ok, hb_websocket_nif:publish_slot(Process, 5, Events)),
-    [?assertEqual({dropped, repeated}, hb_websocket_nif:wants_slot(Process, Slot)) || Slot <- [0, 4, 5]],
-    ?assertEqual(Repeated, count(<<"dropped_repeated">>)),
-    ?assertEqual({dropped, repeated}, hb_websocket_nif:publish_slot(Process, 5, Events)),
-    ?assertEqual({dropped, repeated}, hb_websocket_nif:publish_slot_large(Process, 4, Events)),
-    ?assertEqual(Repeated + 2, count(<<"dropped_repeated">>)),
-    %% A restart of the server is no new beginning.
-    ok = dev_websocket:stop(),
-    ok = dev_websocket:start(#{}),
-    ?assertEqual({dropped, repeated}, hb_websocket_nif:wants_slot(Process, 5)),
-    After = fresh_server:client(["process=", Process]),
-    ?assertEqual(ok, hb_websocket_nif:publish_slot_large(Process, 1 bsl 63, [{#{<<"n">> => 3}, #{}}])),
-    Told = fun(#{<<"slot">> := Slot, <<"process">> := Of, <<"data">> := #{<<"n">> := N}}) -> {Of, Slot, N} end,
-    ?assertEqual([{Process, 5, 1}, {Process, 5, 2}], lists:map(Told, ws_client:messages(Client, 2))),
-    ?assertEqual([{Process, 1 bsl 63, 3}], lists:map(Told, ws_client:messages(After, 1))).
-
-what_is_no_slot_is_refused() ->
-    Bad = [
-        {a, 1}, {"p", 1}, {<<>>, 1}, {<<1:7>>, 1}, {binary:copy(<<"p">>, 256), 1},
-        {<<"p">>, -1}, {<<"p">>, 1.0}, {<<"p">>, <<"1">>}, {<<"p">>, 1 bsl 64}, {<<"p">>, a}
-    ],
-    lists:foreach(
-        fun({Process, Slot}) ->
-            Refused = hb_websocket_nif:wants_slot(Process, Slot),
-            ?assertMatch({error, {bad_argument, <<_/binary>>}}, Refused),
-            ?assertEqual(Refused, hb_websocket_nif:publish_slot(Process, Slot, [])),
-            ?assertEqual(Refused, hb_websocket_nif:publish_slot_large(Process, Slot, []))
-        end,
-        Bad
-    ),
-    ?assertMatch({ok, _}, hb_websocket_nif:wants_slot(binary:copy(<<"p">>, 255), 0)),
-    Process = process(),
-    lists:foreach(
-        fun(Events) ->
-            Refused = hb_websocket_nif:publish_slot(Process, 1, Events),
-            ?assertMatch({error, {bad_argument, <<"events are", _/binary>>}}, Refused),
-            ?assertEqual(Refused, hb_websocket_nif:publish_slot_large(Process, 1, Events))
-        end,
-        [a, #{}, {}, [a], [{#{}}], [{#{}, #{}, #{}}], [{#{}, #{}} | a]]
-    ),
-    ?assertEqual(ok, hb_websocket_nif:publish_slot(Process, 1, [])).
-
-the_events_of_a_slot_share_the_inline_budget() ->
-    Event = {binary:copy(<<"a">>, 30000), #{}},
-    Process = process(),
-    ?assertEqual(large, hb_websocket_nif:publish_slot(Process, 1, [Event, Event, Event])),
-    ?assertMatch({ok, _}, hb_websocket_nif:wants_slot(Process, 1)),
-    ?assertEqual(ok, hb_websocket_nif:publish_slot(Process, 1, [Event, Event])),
-    ?assertEqual(large, hb_websocket_nif:publish_slot(Process, 2, lists:duplicate(513, {a, #{}}))),
-    ?assertEqual(ok, hb_websocket_nif:publish_slot(Process, 2, lists:duplicate(512, {a, #{}}))),
-    ?assertEqual(ok, hb_websocket_nif:publish_slot_large(Process, 3, lists:duplicate(1000, {a, #{}}))).
-
-an_event_beyond_the_budget_says_where_it_is() ->
-    ok = dev_websocket:start(#{max_message_bytes => 1000}),
-    Process = process(),
-    Client = fresh_server:client(["process=", Process]),
-    Origin = #{path => <<"/get">>, topics => named},
-    Events = [
-        {#{<<"n">> => 1}, #{}},
-        %% The first cannot even be read, the second is too large when written.
-        {#{<<"topic">> => <<"unread">>, <<"data">> => binary:copy(<<"a">>, 2000)}, Origin},
-        {#{<<"topic">> => <<"read">>, <<"data">> => binary:copy(<<"a">>, 980)}, Origin},
-        {#{<<"n">> => 2}, #{}}
-    ],
-    ?assertEqual(ok, hb_websocket_nif:publish_slot_large(Process, 1, Events)),
-    Own = <<"process:", Process/binary>>,
-    Stub = #{<<"$omitted">> => <<"too_large">>, <<"$get">> => <<"/get">>},
-    ?assertEqual(
-        [
-            {[Own, <<"n:1">>], #{<<"n">> => 1}},
-            {[<<"named">>, Own], Stub},
-            {[<<"read">>, <<"named">>, Own], Stub},
-            {[Own, <<"n:2">>], #{<<"n">> => 2}}
-        ],
-        [{Topics, Data} || #{<<"topics">> := Topics, <<"data">> := Data} <- ws_client:messages(Client, 4)]
-    ).
-
 %%% What is dropped.
 
 what_a_caller_drops_is_counted() ->
@@ -352,9 +255,9 @@ what_a_caller_drops_is_counted() ->
             ?assertEqual(ok, hb_websocket_nif:count_dropped(Reason)),
             ?assertEqual(Before + 1, count(Name))
         end,
-        [untrusted, refused, malformed, repeated]
+        [refused, malformed, repeated]
     ),
-    [?assertMatch({error, {bad_argument, _}}, hb_websocket_nif:count_dropped(Bad)) || Bad <- [too_large, <<"refused">>]].
+    [?assertMatch({error, {bad_argument, _}}, hb_websocket_nif:count_dropped(Bad)) || Bad <- [too_large, untrusted, <<"refused">>]].
 
 without_a_server_everything_is_dropped() ->
     ?assert(hb_websocket_nif:has_audience()),
@@ -365,17 +268,16 @@ without_a_server_everything_is_dropped() ->
     Calls = fun() ->
         [
             hb_websocket_nif:publish(#{}, #{}), hb_websocket_nif:publish_large(#{}, #{}),
-            hb_websocket_nif:publish_json(<<"1">>, #{}), hb_websocket_nif:wants_slot(process(), 1),
-            hb_websocket_nif:publish_slot(process(), 1, []), hb_websocket_nif:publish_slot_large(process(), 1, [])
+            hb_websocket_nif:publish_json(<<"1">>, #{})
         ]
     end,
-    ?assertEqual(lists:duplicate(6, {dropped, no_audience}), Calls()),
-    ?assertEqual(Unheard + 6, count(<<"dropped_no_audience">>)),
+    ?assertEqual(lists:duplicate(3, {dropped, no_audience}), Calls()),
+    ?assertEqual(Unheard + 3, count(<<"dropped_no_audience">>)),
     ok = dev_websocket:stop(),
     Stopped = count(<<"dropped_not_running">>),
     ?assertNot(hb_websocket_nif:has_audience()),
-    ?assertEqual(lists:duplicate(6, {dropped, not_running}), Calls()),
-    ?assertEqual(Stopped + 6, count(<<"dropped_not_running">>)).
+    ?assertEqual(lists:duplicate(3, {dropped, not_running}), Calls()),
+    ?assertEqual(Stopped + 3, count(<<"dropped_not_running">>)).
 
 %%% Boot, counts and settings.
 

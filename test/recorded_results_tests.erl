@@ -79,6 +79,20 @@ large_and_deep_values_are_named_by_their_place(Store) ->
     ?assertMatch(#{<<"path">> := <<_/binary>>, <<"process">> := Id}, Large),
     ?assert(iolist_size(io_lib:format("~p", [Large])) < 10_000).
 
+values_have_at_most_max_data_bytes_test() ->
+    ok = dev_websocket:start(#{max_data_bytes => 1000}),
+    #{max_data_bytes := Max} = hb_websocket_nif:settings(),
+    ok = dev_websocket:stop(),
+    ?assertEqual(1000, Max),
+    Facts = #{process => <<"p">>, slot => 7},
+    Value = fun(Bytes) ->
+        {#{<<"data">> := Data}, _} =
+            dev_websocket_result:result_event(Facts, #{<<"data">> => binary:copy(<<"x">>, Bytes)}, 0, Max),
+        Data
+    end,
+    [?assertEqual(binary:copy(<<"x">>, Bytes), Value(Bytes)) || Bytes <- [999, 1000]],
+    ?assertEqual(#{<<"$size">> => 1001, <<"$get">> => <<"/p~process@1.0/compute&slot=7/results/data">>}, Value(1001)).
+
 %%% What the tests are made of.
 
 %% @doc What a subscriber of everything gets when the process is followed from its start.

@@ -124,17 +124,15 @@ forget(File) -> file:delete(File).
 
 random_call(Bases, Connection) ->
     Message = message(Bases),
-    case rand:uniform(11) of
+    case rand:uniform(9) of
         1 -> {publish, Message, origin(Bases)};
-        2 -> {publish_slot, process(), slot(), [{message(Bases), origin(Bases)} || _ <- lists:seq(1, rand:uniform(3))]};
-        3 -> {publish_slot, process(), slot(), pick([Message, [Message], [{Message, #{}} | Message]])};
-        4 -> {send, Connection, Message};
-        5 -> {send, Connection, {pick([text, binary, other]), pick([Message, changed(<<"Grüße"/utf8>>)])}};
-        6 -> {publish_part, begun(), slot(), pick([first_hole, last_hole, next, next, next, slot()]), pick([0, 0, 0, 0, 1, 7, slot()]), part(Bases), pick([true, false, true, false, Message])};
-        7 ->
+        2 -> {send, Connection, Message};
+        3 -> {send, Connection, {pick([text, binary, other]), pick([Message, changed(<<"Grüße"/utf8>>)])}};
+        4 -> {publish_part, begun(), slot(), pick([first_hole, last_hole, next, next, next, slot()]), pick([0, 0, 0, 0, 1, 7, slot()]), part(Bases), pick([true, false, true, false, Message])};
+        5 ->
             {From, To} = pick([{slot(), slot()}, {undefined, undefined}, {slot(), undefined}]),
             {publish_gap, begun(), slot(), From, To, pick([not_cached, withheld, not_followed, limit, limit, Message])};
-        8 -> {ask, pick([{interest, [Message]}, {slot_mark, [Message]}, {set_slot_mark, [Message, slot()]},
+        6 -> {ask, pick([{interest, [Message]}, {slot_mark, [Message]}, {set_slot_mark, [Message, slot()]},
                          {count_result, [pick([hints, Message])]}, {set_tails, [slot(), pick([slot(), Message]), pick([cache, no_local_store, no_node, Message])]}])};
         _ -> {cast, Message}
     end.
@@ -156,11 +154,6 @@ call({publish, Message, Origin}) ->
     case hb_websocket_nif:publish(Message, Origin) of
         large -> counted(1, hb_websocket_nif:publish_large(Message, Origin));
         Answer -> counted(1, Answer)
-    end;
-call({publish_slot, Process, Slot, Events}) ->
-    case hb_websocket_nif:publish_slot(Process, Slot, Events) of
-        large -> counted(Events, hb_websocket_nif:publish_slot_large(Process, Slot, Events));
-        Answer -> counted(Events, Answer)
     end;
 call({publish_part, Process, Begin, Slot, Part, Events, IsLast}) ->
     Before = hb_websocket_nif:set_slot_mark(Process, Begin),

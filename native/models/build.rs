@@ -81,10 +81,6 @@ const PARTS: [Part; 5] = [
                         "let slowest = self.slowest(); self.append_locked(&mut self.head.lock(), slowest, draft, ingress_limit)",
                     ),
                     (
-                        "self.append_locked(&mut head, draft, ingress_limit)",
-                        "self.append_locked(&mut head, 0, draft, ingress_limit)",
-                    ),
-                    (
                         "        head: &mut Head,\n        draft: Draft,\n        ingress_limit: u64,",
                         "        head: &mut Head,\n        slowest: u64,\n        draft: Draft,\n        ingress_limit: u64,",
                     ),

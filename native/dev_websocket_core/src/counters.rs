@@ -40,8 +40,6 @@ counters! {
     dropped_not_running,
     /// Results of a process dropped: their slot, or a later one, was published.
     dropped_repeated,
-    /// Calls dropped: they may be forged.
-    dropped_untrusted,
     /// Casts dropped: the node's policy does not allow them.
     dropped_refused,
     /// Messages dropped: a result that cannot be read, or text that is no JSON.

@@ -34,9 +34,6 @@ pub enum Rejected {
     /// Nobody is connected and no history is kept.
     #[error("nobody would receive it")]
     NoAudience,
-    /// This slot of the process, or a later one, is published.
-    #[error("the slot was published before")]
-    Repeated,
 }
 
 /// Why a JSON text was not published.

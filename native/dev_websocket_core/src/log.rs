@@ -148,17 +148,6 @@ impl Log {
         self.append_locked(&mut self.head.lock(), draft, ingress_limit)
     }
 
-    /// Puts messages behind all others, with nothing between them. Each is taken or lost as in [`Self::append`].
-    pub(crate) fn append_all(
-        &self,
-        drafts: Vec<Draft>,
-        ingress_limit: u64,
-    ) -> Vec<Result<u64, Rejected>> {
-        let mut head = self.head.lock();
-        let append = |draft| self.append_locked(&mut head, draft, ingress_limit);
-        drafts.into_iter().map(append).collect()
-    }
-
     /// Puts messages behind all others, with nothing between them, or none of them.
     ///
     /// # Errors

@@ -1,6 +1,4 @@
-//! What a server publishes: a message, JSON text, or all events of one slot of a process.
-
-use std::borrow::Cow;
+//! What a server publishes: a message or JSON text. Results of processes are in `results`.
 
 use crate::error::{BadJson, Rejected};
 use crate::message::Value;
@@ -63,77 +61,6 @@ impl Server {
             BadJson::Malformed(error.to_string())
         })?;
         Ok(self.publish_with(&(&json).into(), origin)?)
-    }
-
-    /// Publishes all events of one slot of a process, one behind the other: each slot once, and none after a later one.
-    ///
-    /// An event whose data is too large is published all the same, with word of where to GET it. One that finds no
-    /// room is lost as in [`Self::publish`], and the others still go.
-    ///
-    /// # Errors
-    /// [`Rejected::Repeated`] when the slot or a later one was published, [`Rejected::NoAudience`]; both are counted
-    /// already.
-    pub fn publish_slot<'a>(
-        &self,
-        process: &'a str,
-        slot: u64,
-        events: Vec<Event<'a>>,
-    ) -> Result<(), Rejected> {
-        self.has_audience()?;
-        let shared = &*self.shared;
-        let repeated = || {
-            self.count_dropped(Rejected::Repeated);
-            Rejected::Repeated
-        };
-        if self.is_past(process, slot) {
-            return Err(repeated());
-        }
-        let active = shared.active.load();
-        let drafts = events
-            .into_iter()
-            .map(|mut event| {
-                let origin = &mut event.origin;
-                origin.process.get_or_insert(Cow::Borrowed(process));
-                origin.slot.get_or_insert(slot);
-                self.draft_event(&active, &event)
-            })
-            .collect::<Result<Vec<Draft>, Rejected>>()?;
-        let without_topic: Vec<bool> = drafts.iter().map(Draft::is_without_topic).collect();
-        shared.slots.set_mark(process, slot);
-        let mut turn = shared.slots.take_turn();
-        if !turn
-            .mark(process)
-            .is_some_and(|mark| mark.jump_behind(slot))
-        {
-            drop(turn);
-            return Err(repeated());
-        }
-        let appended = shared.log.append_all(drafts, active.settings.ingress_bytes);
-        drop(turn);
-        if !appended.is_empty() {
-            shared.wake_shards();
-        }
-        for (appended, without_topic) in appended.into_iter().zip(without_topic) {
-            self.count(appended, without_topic);
-        }
-        Ok(())
-    }
-
-    /// Whether the events of a slot would be published, so that a caller can spare itself gathering them.
-    ///
-    /// # Errors
-    /// [`Rejected::NoAudience`], counted, or [`Rejected::Repeated`], not counted.
-    pub fn wants_slot(&self, process: &str, slot: u64) -> Result<(), Rejected> {
-        self.has_audience()?;
-        if self.is_past(process, slot) {
-            return Err(Rejected::Repeated);
-        }
-        Ok(())
-    }
-
-    fn is_past(&self, process: &str, slot: u64) -> bool {
-        let mark = self.shared.slots.mark(process);
-        mark.is_some_and(|mark| slot < mark.next().slot)
     }
 
     /// Whether anybody could receive a message: somebody is connected, or history is kept. Costs two loads, so that a
@@ -231,7 +158,6 @@ impl Server {
             Rejected::TooLarge => &counters.dropped_too_large,
             Rejected::Overload => &counters.dropped_overload,
             Rejected::NoAudience => &counters.dropped_no_audience,
-            Rejected::Repeated => &counters.dropped_repeated,
         }
         .add(1);
     }

@@ -324,11 +324,13 @@ fn at_the_limit_of_ping_interval() {
 }
 
 /// Rows that are no limits, and those that the Erlang side enforces, with its test.
-const ELSEWHERE: [(&str, &str); 4] = [
+const ELSEWHERE: [(&str, &str); 6] = [
     ("port", "a place"),
     ("shards", "a number of threads"),
     ("workers", "a number of threads"),
-    ("max_data_bytes", "test/hb_websocket_nif_tests.erl"),
+    ("max_data_bytes", "test/recorded_results_tests.erl"),
+    ("max_tails", "test/tails_tests.erl"),
+    ("tail_interval", "test/tails_tests.erl"),
 ];
 
 #[test]

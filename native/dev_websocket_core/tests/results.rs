@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::HashMap;
 use std::thread;
 
 use dev_websocket_core::message::Value;
@@ -25,12 +26,19 @@ fn range(from: u64, to: u64) -> SlotRange {
     SlotRange::new(from, to).unwrap()
 }
 
+fn event(data: &str) -> Event<'_> {
+    with_origin("t", data, Origin::default())
+}
+
+fn with_origin<'a>(topics: &'a str, data: &'a str, origin: Origin<'a>) -> Event<'a> {
+    Event {
+        message: Some(message(topics, data)),
+        origin,
+    }
+}
+
 fn events<'a>(data: &[&'a str]) -> Vec<Event<'a>> {
-    let event = |data: &&'a str| Event {
-        message: Some(message("t", data)),
-        origin: Origin::default(),
-    };
-    data.iter().map(event).collect()
+    data.iter().map(|data| event(data)).collect()
 }
 
 /// What a gap looks like, apart from when it came.
@@ -228,6 +236,121 @@ fn a_restart_goes_on_in_the_middle_of_a_slot() {
     assert_eq!(second.stat("dropped_repeated"), 1);
 }
 
+/// The events of one call stand together, whatever is cast meanwhile; of several calls they are in order.
+#[test]
+fn events_of_a_part_stand_together_in_the_order_of_their_slots() {
+    const SLOTS: u64 = 500;
+    const EVENTS: [&str; 3] = ["0", "1", "2"];
+    let server = TestServer::with(|settings| {
+        settings.ingress_bytes = 1 << 30;
+        settings.pending_bytes = 1 << 30;
+    });
+    let mut raw = Raw::upgraded(&server, "?topic=*");
+    raw.json();
+    thread::scope(|scope| {
+        for process in ["p", "q"] {
+            server.slots.set_mark(process, 0);
+            let server = &server;
+            scope.spawn(move || {
+                for slot in 0..SLOTS {
+                    let published =
+                        server.publish_part(process, at(slot, 0), events(&EVENTS), true);
+                    assert_eq!(published, Ok(()));
+                    server.send("plain", "x");
+                }
+            });
+        }
+    });
+    let mut next = HashMap::from([("p".to_owned(), 0), ("q".to_owned(), 0)]);
+    let mut left = (EVENTS.len() as u64 + 1) * 2 * SLOTS;
+    while left > 0 {
+        let mut frame = raw.json();
+        left -= 1;
+        let Some(process) = frame["process"].as_str().map(str::to_owned) else {
+            continue;
+        };
+        let slot = next.get_mut(&process).unwrap();
+        for expected in EVENTS {
+            if expected != EVENTS[0] {
+                frame = raw.json();
+                left -= 1;
+            }
+            assert_eq!(
+                (&frame["process"], &frame["slot"], &frame["data"]["data"]),
+                (&json!(process), &json!(slot), &json!(expected))
+            );
+        }
+        *slot += 1;
+    }
+    assert!(next.into_values().all(|slots| slots == SLOTS));
+}
+
+#[test]
+fn an_event_keeps_an_origin_of_its_own() {
+    let server = TestServer::start();
+    let mut client = Client::connect(&server, "?topic=*");
+    server.slots.set_mark("p", 1);
+    let own = Origin {
+        process: Some("inner".into()),
+        slot: Some(9),
+        from: vec!["p".into()],
+        ..Origin::default()
+    };
+    server
+        .publish_part("p", at(1, 0), vec![with_origin("", "x", own)], true)
+        .unwrap();
+    let frame = client.message();
+    assert_eq!(
+        (&frame["process"], &frame["slot"]),
+        (&json!("inner"), &json!(9))
+    );
+    assert_eq!(frame["topics"], json!(["process:inner", "from:p"]));
+    assert_eq!(server.slots.mark("p").unwrap().next(), at(2, 0));
+    assert_eq!(server.slots.mark("inner"), None);
+}
+
+#[test]
+fn an_event_that_is_too_large_says_where_it_is() {
+    let server = TestServer::with(|settings| settings.max_message_bytes = 100);
+    let mut client = Client::connect(&server, "?topic=t");
+    server.slots.set_mark("p", 1);
+    let large = "x".repeat(100);
+    let with_path = Origin {
+        path: Some("/p/compute&slot=1/outbox/2".into()),
+        ..Origin::default()
+    };
+    let all = vec![
+        event("small"),
+        with_origin("t,u", &large, with_path.clone()),
+        event(&large),
+        Event {
+            message: None,
+            origin: Origin {
+                topics: Some(Value::Text("t".into())),
+                ..with_path
+            },
+        },
+        event("last"),
+    ];
+    assert_eq!(server.publish_part("p", at(1, 0), all, true), Ok(()));
+    let frames = client.up_to(5);
+    let data: Vec<_> = frames.iter().map(|frame| frame["data"].clone()).collect();
+    assert_eq!(
+        data,
+        [
+            json!({"topic": "t", "data": "small"}),
+            json!({"$omitted": "too_large", "$get": "/p/compute&slot=1/outbox/2"}),
+            json!({"$omitted": "too_large"}),
+            json!({"$omitted": "too_large", "$get": "/p/compute&slot=1/outbox/2"}),
+            json!({"topic": "t", "data": "last"}),
+        ]
+    );
+    assert_eq!(frames[1]["topics"], json!(["t", "u", "process:p"]));
+    assert_eq!(frames[2]["topics"], json!(["t", "process:p"]));
+    assert_eq!(frames[3]["topics"], json!(["t", "process:p"]));
+    assert_eq!(server.stat("dropped_too_large"), 0);
+}
+
 /// Several readers of the same cache, none of which knows of the others.
 #[test]
 fn concurrent_publishers_of_the_same_parts_publish_each_event_once_and_in_order() {
@@ -272,7 +395,7 @@ fn concurrent_publishers_of_the_same_parts_publish_each_event_once_and_in_order(
             });
         }
     });
-    let mut next = std::collections::HashMap::from([(a, 0), (b, 0)]);
+    let mut next = HashMap::from([(a, 0), (b, 0)]);
     for _ in 0..2 * SLOTS * PARTS {
         let frame = raw.json();
         let place = frame["slot"].as_u64().unwrap() * PARTS + frame["data"]["n"].as_u64().unwrap();

@@ -29,7 +29,6 @@ rustler::atoms! {
     not_running,
     repeated,
     // Why a caller drops a message before it comes here.
-    untrusted,
     refused,
     malformed,
     // Results of processes.

@@ -16,7 +16,6 @@ impl Encoder for Answer<'_> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         match self {
             Self::Outcome(outcome) => outcome.encode(env),
-            Self::Wanted(max_data_bytes) => (atoms::ok(), max_data_bytes).encode(env),
             Self::BadOrigin(key) => (atoms::error(), (atoms::bad_origin(), key)).encode(env),
             Self::BadJson(reason) => {
                 (atoms::error(), (atoms::bad_json(), text(env, reason))).encode(env)
@@ -34,7 +33,6 @@ impl Encoder for Outcome {
             Self::TooLarge => atoms::too_large(),
             Self::Overload => atoms::overload(),
             Self::NoAudience => atoms::no_audience(),
-            Self::Repeated => atoms::repeated(),
             Self::NotStarted => atoms::not_started(),
             Self::NotRunning => atoms::not_running(),
             Self::Fault => atoms::fault(),

@@ -65,7 +65,6 @@ pub(crate) enum Outcome {
     TooLarge,
     Overload,
     NoAudience,
-    Repeated,
     NotStarted,
     NotRunning,
     Fault,
@@ -77,7 +76,6 @@ impl From<Rejected> for Outcome {
             Rejected::TooLarge => Self::TooLarge,
             Rejected::Overload => Self::Overload,
             Rejected::NoAudience => Self::NoAudience,
-            Rejected::Repeated => Self::Repeated,
         }
     }
 }
@@ -111,7 +109,6 @@ enum Phase {
 pub(crate) struct Running {
     pub(crate) server: Arc<Server>,
     pub(crate) max_message_bytes: u64,
-    pub(crate) max_data_bytes: u64,
     pub(crate) commitments: bool,
 }
 
@@ -120,7 +117,6 @@ impl Running {
         Self {
             server,
             max_message_bytes: settings.max_message_bytes,
-            max_data_bytes: settings.max_data_bytes,
             commitments: settings.commitments,
         }
     }

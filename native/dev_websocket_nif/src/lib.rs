@@ -110,32 +110,9 @@ fn publish_json<'a>(env: Env<'a>, body: Term<'a>, origin: Term<'a>) -> Term<'a> 
     publishing::publish_json(body, origin).encode(env)
 }
 
-/// Says whether the events of a slot would be published.
-#[rustler::nif]
-fn wants_slot<'a>(env: Env<'a>, process: Term<'a>, slot: Term<'a>) -> Term<'a> {
-    publishing::wants_slot(process, slot).encode(env)
-}
-
-/// Publishes all events of a slot, or gives up early with `large`.
-#[rustler::nif]
-fn publish_slot<'a>(env: Env<'a>, process: Term<'a>, slot: Term<'a>, events: Term<'a>) -> Term<'a> {
-    spent(env, publishing::publish_slot(process, slot, events))
-}
-
-/// As `publish_slot`, for events of any size.
-#[rustler::nif(schedule = "DirtyCpu")]
-fn publish_slot_large<'a>(
-    env: Env<'a>,
-    process: Term<'a>,
-    slot: Term<'a>,
-    events: Term<'a>,
-) -> Term<'a> {
-    publishing::publish_slot_large(process, slot, events).encode(env)
-}
-
 /// Publishes events of a slot from a part on, or gives up early with `large`.
-#[rustler::nif(name = "publish_slot")]
-fn publish_slot_part<'a>(
+#[rustler::nif]
+fn publish_slot<'a>(
     env: Env<'a>,
     process: Term<'a>,
     slot: Term<'a>,
@@ -149,8 +126,8 @@ fn publish_slot_part<'a>(
 }
 
 /// As `publish_slot`, for events of any size.
-#[rustler::nif(name = "publish_slot_large", schedule = "DirtyCpu")]
-fn publish_slot_part_large<'a>(
+#[rustler::nif(schedule = "DirtyCpu")]
+fn publish_slot_large<'a>(
     env: Env<'a>,
     process: Term<'a>,
     slot: Term<'a>,
@@ -220,16 +197,14 @@ fn has_audience() -> bool {
 #[rustler::nif]
 fn count_dropped<'a>(env: Env<'a>, reason: Term<'a>) -> Term<'a> {
     let counters = &ENGINE.counters;
-    let counter = if atoms::untrusted() == reason {
-        &counters.dropped_untrusted
-    } else if atoms::refused() == reason {
+    let counter = if atoms::refused() == reason {
         &counters.dropped_refused
     } else if atoms::malformed() == reason {
         &counters.dropped_malformed
     } else if atoms::repeated() == reason {
         &counters.dropped_repeated
     } else {
-        return encode::bad_argument(env, "a reason is untrusted, refused, malformed or repeated");
+        return encode::bad_argument(env, "a reason is refused, malformed or repeated");
     };
     counter.add(1);
     atoms::ok().encode(env)

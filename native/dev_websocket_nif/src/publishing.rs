@@ -1,24 +1,18 @@
-//! Terms to publications: casts, messages with an origin, JSON text, and the results of a process.
+//! Terms to publications: casts, messages with an origin, and JSON text.
 
-use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use dev_websocket_core::{BadJson, Event, Rejected};
+use dev_websocket_core::{BadJson, Rejected};
 use rustler::{Binary, Term};
 
 use crate::decode::{self, BeyondBudget, Budget};
 use crate::engine::{ENGINE, Outcome, Running};
 use crate::origin::{self, NoOrigin};
 
-/// The longest id of a process that is remembered with its last slot, in bytes.
-const MAX_PROCESS_BYTES: usize = 255;
-
 /// What a caller is told.
 pub(crate) enum Answer<'a> {
     /// `ok`, `large` or `{dropped, Reason}`.
     Outcome(Outcome),
-    /// `{ok, MaxDataBytes}`: the slot is wanted, with values of at most so many bytes.
-    Wanted(u64),
     /// `{error, {bad_origin, Key}}`.
     BadOrigin(Term<'a>),
     /// `{error, {bad_json, Text}}`.
@@ -112,115 +106,6 @@ pub(crate) fn publish_json<'a>(body: Term<'a>, origin: Term<'a>) -> Answer<'a> {
         }
     });
     answer
-}
-
-/// Says whether the events of a slot would be published.
-pub(crate) fn wants_slot<'a>(process: Term<'a>, slot: Term<'a>) -> Answer<'a> {
-    let (process, slot) = match process_and_slot(process, slot) {
-        Ok(both) => both,
-        Err(expected) => return Answer::BadArgument(expected),
-    };
-    ENGINE
-        .with_running(|running| match running.server.wants_slot(&process, slot) {
-            Ok(()) => Answer::Wanted(running.max_data_bytes),
-            Err(rejected) => rejected.into(),
-        })
-        .unwrap_or_else(Answer::from)
-}
-
-/// Publishes all events of a slot on a scheduler thread, which has one budget for all of them.
-pub(crate) fn publish_slot<'a>(
-    process: Term<'a>,
-    slot: Term<'a>,
-    events: Term<'a>,
-) -> (Answer<'a>, i32) {
-    let whole = Budget::inline();
-    let mut left = whole;
-    let answer = publish_events(process, slot, events, Outcome::Large, |running, event| {
-        left.spend_nodes(1)?;
-        let (message, origin) = event;
-        let origin = origin::read(origin, &mut left)?;
-        let message = Some(decode::value(message, &mut left, running.commitments)?);
-        Ok(Event { message, origin })
-    });
-    (answer, whole.percent_spent(left))
-}
-
-/// Publishes all events of a slot. One that is too large to be read is published without its data.
-pub(crate) fn publish_slot_large<'a>(
-    process: Term<'a>,
-    slot: Term<'a>,
-    events: Term<'a>,
-) -> Answer<'a> {
-    publish_events(
-        process,
-        slot,
-        events,
-        Outcome::TooLarge,
-        |running, event| {
-            let (message, origin) = event;
-            let whole = Budget::of_message(running.max_message_bytes);
-            let origin = origin::read(origin, &mut { whole })?;
-            let message = decode::value(message, &mut { whole }, running.commitments).ok();
-            Ok(Event { message, origin })
-        },
-    )
-}
-
-fn publish_events<'a>(
-    process: Term<'a>,
-    slot: Term<'a>,
-    events: Term<'a>,
-    beyond: Outcome,
-    mut read: impl FnMut(&Running, (Term<'a>, Term<'a>)) -> Result<Event<'a>, Stop<'a>>,
-) -> Answer<'a> {
-    let (process, slot) = match process_and_slot(process, slot) {
-        Ok(both) => both,
-        Err(expected) => return Answer::BadArgument(expected),
-    };
-    let (answer, _) = guarded(beyond, |running| {
-        running
-            .server
-            .wants_slot(&process, slot)
-            .inspect_err(|rejected| {
-                if *rejected == Rejected::Repeated {
-                    ENGINE.counters.dropped_repeated.add(1);
-                }
-            })?;
-        let mut gathered = Vec::new();
-        let mut rest = events;
-        while let Ok((event, tail)) = rest.list_get_cell() {
-            let event = event.decode().map_err(|_| not_events())?;
-            gathered.push(read(running, event)?);
-            rest = tail;
-        }
-        if !rest.is_empty_list() {
-            return Err(not_events());
-        }
-        running.server.publish_slot(&process, slot, gathered)?;
-        Ok(0)
-    });
-    answer
-}
-
-fn not_events<'a>() -> Stop<'a> {
-    Stop::Answer(Answer::BadArgument(
-        "events are a list of {Message, Origin}",
-    ))
-}
-
-fn process_and_slot<'a>(
-    process: Term<'a>,
-    slot: Term<'a>,
-) -> Result<(Cow<'a, str>, u64), &'static str> {
-    let process = Binary::from_term(process)
-        .ok()
-        .filter(|process| (1..=MAX_PROCESS_BYTES).contains(&process.len()))
-        .ok_or("a process is a binary of 1 to 255 bytes")?;
-    let slot = slot
-        .decode()
-        .map_err(|_| "a slot is an integer from 0, of 64 bits")?;
-    Ok((origin::text_of(process.as_slice()), slot))
 }
 
 /// Runs with the server, if there is one, and contains what goes wrong. What is beyond the budget comes to `beyond`.

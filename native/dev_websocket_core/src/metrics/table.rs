@@ -26,7 +26,6 @@ pub(super) const COUNTERS: &[Row] = &[
             ("dropped_no_audience", "no_audience"),
             ("dropped_not_running", "not_running"),
             ("dropped_repeated", "repeated"),
-            ("dropped_untrusted", "untrusted"),
             ("dropped_refused", "refused"),
             ("dropped_malformed", "malformed"),
         ],

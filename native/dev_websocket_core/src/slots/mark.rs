@@ -151,15 +151,6 @@ impl Mark {
         self.go_to(last.saturating_add(1));
     }
 
-    /// The slot is published, whatever is before it. Says whether it was not yet.
-    pub(crate) fn jump_behind(&mut self, slot: u64) -> bool {
-        let is_new = slot >= self.next.slot;
-        if is_new {
-            self.go_to(slot.saturating_add(1));
-        }
-        is_new
-    }
-
     fn go_to(&mut self, slot: u64) {
         self.next = Position { slot, part: 0 };
     }

@@ -72,7 +72,7 @@ fn once() {
     let (watched, watcher) = watched();
     watched.signal.arm();
     let changing = [change(&watched), change(&watched)];
-    changing.map(|changing| changing.join().unwrap());
+    changing.into_iter().for_each(|changing| changing.join().unwrap());
     assert_eq!(watcher.words(), 2);
 }
 
