@@ -73,7 +73,6 @@ every_function_takes_any_term() ->
     ?assertMatch({ok, _, _}, hb_websocket_nif:info()).
 
 every_key_of_a_map_takes_any_term() ->
-    Process = process(),
     Settings = maps:keys(hb_websocket_nif:settings()),
     ?assert(length(Settings) > 10),
     lists:foreach(
