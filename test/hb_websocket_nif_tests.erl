@@ -53,6 +53,9 @@ every_function_takes_any_term() ->
             ({connections, 3}) ->
                 [hb_websocket_nif:connections(First, Second, 10) || First <- Terms, Second <- Terms],
                 [hb_websocket_nif:connections(make_ref(), First, Second) || First <- Terms, Second <- Terms];
+            ({set_tails, 3}) ->
+                [hb_websocket_nif:set_tails(First, Second, cache) || First <- Terms, Second <- Terms],
+                [hb_websocket_nif:set_tails(1, First, Second) || First <- Terms, Second <- Terms];
             ({Name, 4}) ->
                 [hb_websocket_nif:Name(First, Second, 1, not_cached) || First <- Terms, Second <- Terms],
                 [hb_websocket_nif:Name(process(), First, 1, Second) || First <- Terms, Second <- Terms],
