@@ -24,6 +24,7 @@
 -define(AGAIN, 400).
 %% Pause between two searches for a later slot, in milliseconds, and how far they look.
 -define(SEARCH, 5_000).
+-define(LONGEST_PAUSE, 60_000).
 -define(REACH, 1 bsl 20).
 
 -type tail() :: map().
@@ -43,6 +44,8 @@ new(Id, Next, Now) ->
         busy_since => idle,
         process => unknown,
         searched => Now,
+        %% The pause before the next search. It grows while nothing happens.
+        pause => ?SEARCH,
         %% When a later slot was found behind the next one.
         hole_since => none,
         %% {slot, since, not before}
@@ -96,7 +99,7 @@ is_put_off(_) -> false.
 
 %% @doc The first slot to publish is known, or a gap was published.
 -spec attached(tail(), integer()) -> tail().
-attached(Tail, Now) -> marked(Tail#{busy_since := idle, searched := Now, trouble := none}).
+attached(Tail, Now) -> marked(Tail#{busy_since := idle, searched := Now, pause := ?SEARCH, trouble := none}).
 
 %% @doc A turn of reading has come to an end.
 -spec turned(tail(), dev_websocket_reader:outcome(), map() | unknown, dev_websocket_cache:cache(), integer()) ->
@@ -106,7 +109,7 @@ turned(Tail, Outcome, Process, Cache, Now) ->
     case Outcome of
         more -> {read, Marked#{trouble := none}};
         %% The writer may be behind with one slot only: look for later ones soon.
-        caught_up -> {none, Marked#{trouble := none, searched := Now - ?SEARCH + 1_000}};
+        caught_up -> {none, Marked#{trouble := none, searched := Now - ?SEARCH + 1_000, pause := ?SEARCH}};
         busy -> {none, Marked};
         {stopped, _} -> {none, Marked};
         {withheld, Slot, Why} -> trouble(Marked, Slot, Why, {?REFUSAL, withheld}, Cache, Now);
@@ -128,7 +131,7 @@ missing(#{hole_since := Since} = Tail, Cache, Now) when Since =/= none, Now - Si
         {{ok, Later}, Known} -> {{gap, Next, Later - 1, not_cached, hole}, Known#{hole_since := none}};
         {none, Known} -> {none, Known#{hole_since := none, searched := Now}}
     end;
-missing(#{searched := Searched} = Tail, _Cache, Now) when Now - Searched < ?SEARCH ->
+missing(#{searched := Searched, pause := Pause} = Tail, _Cache, Now) when Now - Searched < Pause ->
     {none, Tail};
 missing(#{id := Id, holes := Holes, hole_since := Since} = Tail, Cache, Now) ->
     case lists:any(fun(Slot) -> dev_websocket_cache:has_slot(Cache, Id, Slot) end, Holes) of
@@ -139,9 +142,12 @@ missing(#{id := Id, holes := Holes, hole_since := Since} = Tail, Cache, Now) ->
         false ->
             case later(Tail, Cache) of
                 {{ok, _}, Known} -> {none, Known#{searched := Now, hole_since := Now}};
-                {none, Known} -> {none, Known#{searched := Now}}
+                {none, Known} -> {none, rested(Known#{searched := Now})}
             end
     end.
+
+%% @doc A search costs some twenty looks, so a quiet tail is searched ever more seldom.
+rested(#{pause := Pause} = Tail) -> Tail#{pause := min(2 * Pause, ?LONGEST_PAUSE)}.
 
 later(#{id := Id, process := unknown} = Tail, Cache) ->
     case dev_websocket_process:find(Cache, Id) of
