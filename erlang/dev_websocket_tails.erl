@@ -41,12 +41,9 @@
 -define(NO_PLACE, 30_000).
 
 %% @doc Called by the supervisor.
--spec start_link() -> {ok, pid()} | {error, term()} | ignore.
+-spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
-    case gen_server:start_link({local, ?SERVER}, ?MODULE, [], []) of
-        {error, {already_started, _}} -> ignore;
-        Started -> Started
-    end.
+    gen_server:start_link({local, ?SERVER}, ?MODULE, [], []).
 
 %% @doc Called by the supervisor, which owns the tables.
 -spec new_tables() -> ok.
