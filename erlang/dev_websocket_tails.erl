@@ -37,8 +37,6 @@
 -define(INTEREST_SHARE, 10).
 %% Pause between two searches for a node, in milliseconds.
 -define(SEARCH, 1_000).
-%% Options of a node may change: they are asked for again after this, in milliseconds.
--define(REFRESH, 30_000).
 %% A tail that found no place waits this long, in milliseconds.
 -define(NO_PLACE, 30_000).
 
@@ -59,15 +57,15 @@ new_tables() ->
 %% @doc Take the options of a node. They hold a private key, and are not passed on.
 -spec use_options(term()) -> ok.
 use_options(Opts) ->
-    _ = try ?SERVER ! {options, Opts}
-    catch _:_ -> ok
-    end,
-    ok.
+    to_server({options, Opts}).
 
 %% @doc Settings may have changed.
 -spec reload() -> ok.
 reload() ->
-    _ = try ?SERVER ! reload
+    to_server(reload).
+
+to_server(Message) ->
+    _ = try ?SERVER ! Message
     catch _:_ -> ok
     end,
     ok.
@@ -77,10 +75,7 @@ init([]) ->
     Now = now_ms(),
     State = #{
         cache => none,
-        %% The source of results, as `info' shows it.
-        source => no_node,
-        opts => none,
-        searched => Now - ?SEARCH,
+        source => dev_websocket_source:new(Now),
         interval => 250,
         max_tails => 1000,
         operator => [],
@@ -156,7 +151,7 @@ handle_info(_Info, State) ->
 format_status(Status) ->
     maps:map(
         fun
-            (state, #{tails := Tails, source := Source}) -> #{tails => map_size(Tails), source => Source};
+            (state, #{tails := Tails}) -> #{tails => map_size(Tails)};
             (log, _) -> [];
             (message, _) -> hidden;
             (reason, _) -> hidden;
@@ -458,33 +453,21 @@ ended(_) -> crashed.
 
 %%% The node and its cache.
 
-search(Now, #{cache := none, searched := Searched} = State) when Now - Searched >= ?SEARCH ->
-    find_node(State#{searched := Now});
-search(Now, #{cache := Cache, opts := Opts, searched := Searched} = State) when
-    Cache =/= none, Now - Searched >= ?REFRESH
-->
-    case dev_websocket_node:own_options(Opts) of
-        {node, Own} -> open(Own, State#{searched := Now});
-        {unknown, _} -> State#{searched := Now}
-    end;
-search(_Now, State) ->
-    State.
+search(Now, #{cache := Cache, source := Source} = State) ->
+    with_source(dev_websocket_source:search(Now, Cache, Source), State).
 
-%% @doc Slots that are computed before a node is found count as old, so each new subscriber
-%% starts a search.
-find_node(#{cache := none} = State) ->
-    case dev_websocket_node:running_node() of
-        {ok, Opts} -> open(Opts, State);
-        none -> State
-    end;
+%% @doc What is computed before a node is found is no news then, so each new subscriber
+%% makes it be looked for.
+find_node(#{cache := none, source := Source} = State) ->
+    with_source(dev_websocket_source:find(Source), State);
 find_node(State) ->
     State.
 
-open(Opts, State) ->
-    Opened = case dev_websocket_cache:open(Opts) of
-        {ok, Cache} -> State#{cache := Cache, opts := Opts, source := cache};
-        {error, Reason} -> State#{cache := none, source := Reason}
-    end,
+open(Opts, #{source := Source} = State) ->
+    with_source(dev_websocket_source:open(Opts, Source), State).
+
+with_source({Cache, Source}, State) ->
+    Opened = State#{cache := Cache, source := Source},
     tell(Opened),
     Opened.
 
@@ -499,7 +482,7 @@ with_settings(State) ->
 %%% Gauges and log lines.
 
 tell(#{tails := Tails, ready := Ready, source := Source}) ->
-    _ = try dev_websocket_version:fits() andalso hb_websocket_nif:set_tails(map_size(Tails), queue:len(Ready), Source)
+    _ = try dev_websocket_version:fits() andalso hb_websocket_nif:set_tails(map_size(Tails), queue:len(Ready), dev_websocket_source:name(Source))
     catch _:_ -> ok
     end,
     ok.

@@ -53,6 +53,9 @@ every_function_takes_any_term() ->
             ({connections, 3}) ->
                 [hb_websocket_nif:connections(First, Second, 10) || First <- Terms, Second <- Terms],
                 [hb_websocket_nif:connections(make_ref(), First, Second) || First <- Terms, Second <- Terms];
+            ({set_tails, 3}) ->
+                [hb_websocket_nif:set_tails(First, Second, cache) || First <- Terms, Second <- Terms],
+                [hb_websocket_nif:set_tails(1, First, Second) || First <- Terms, Second <- Terms];
             ({Name, 4}) ->
                 [hb_websocket_nif:Name(First, Second, 1, not_cached) || First <- Terms, Second <- Terms],
                 [hb_websocket_nif:Name(process(), First, 1, Second) || First <- Terms, Second <- Terms],
@@ -73,7 +76,6 @@ every_function_takes_any_term() ->
     ?assertMatch({ok, _, _}, hb_websocket_nif:info()).
 
 every_key_of_a_map_takes_any_term() ->
-    Process = process(),
     Settings = maps:keys(hb_websocket_nif:settings()),
     ?assert(length(Settings) > 10),
     lists:foreach(

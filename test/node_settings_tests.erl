@@ -115,13 +115,13 @@ a_nodes_value_that_does_not_fit_keeps_the_server_closed() ->
             forget(),
             ok = dev_websocket:stop(),
             on_node(Said#{websocket_port => 0}, fun(Opts) ->
-                [] = lines(fun() -> ?assertMatch({error, #{<<"status">> := 503}}, dev_websocket:info(#{}, #{}, Opts)) end, Name),
+                [Name] = refused(fun() -> ?assertMatch({error, #{<<"status">> := 503}}, dev_websocket:info(#{}, #{}, Opts)) end),
                 is_closed_for([Name]),
                 %% Nothing else opens it: neither another call of the node nor other settings.
                 {ok, <<"OK">>} = dev_websocket:cast(#{}, #{<<"topic">> => <<"t">>}, Opts),
                 ?assertMatch({error, {invalid_setting, Name, _}}, quietly(fun() -> dev_websocket:start(#{max_last => 5}) end)),
                 is_closed_for([Name]),
-                [] = lines(fun() -> ok = dev_websocket:start(#{Name => Right}) end, none),
+                [] = refused(fun() -> ok = dev_websocket:start(#{Name => Right}) end),
                 ?assertMatch({ok, #{uri := _}}, dev_websocket:info())
             end)
         end
@@ -153,7 +153,7 @@ a_nodes_right_value_counts_over_a_wrong_one_of_the_environment() ->
         {error, _} = quietly(fun() -> dev_websocket:start(#{}) end),
         is_closed_for([max_last]),
         on_node(#{websocket_max_last => 7}, fun(Opts) ->
-            [] = lines(fun() -> {ok, _} = dev_websocket:info(#{}, #{}, Opts) end, none),
+            [] = refused(fun() -> {ok, _} = dev_websocket:info(#{}, #{}, Opts) end),
             ?assertMatch(#{max_last := 7}, dev_websocket:config())
         end)
     after
@@ -166,12 +166,11 @@ is_closed_for(Names) ->
     {error, {settings, Misfits}} = dev_websocket:info(),
     ?assertEqual(Names, lists:sort(maps:keys(Misfits))).
 
-%% @doc The settings that are told to be wrong while something runs, but for the first time
-%% that this one is.
-lines(Run, Name) ->
+%% @doc The settings that are told to be wrong while something runs.
+refused(Run) ->
     ok = logger:add_handler(?MODULE, ?MODULE, #{config => self(), level => all}),
     try quietly_but(Run) after logger:remove_handler(?MODULE) end,
-    refused() -- [Name].
+    refused().
 
 refused() ->
     receive {refused, Name} -> [Name | refused()]

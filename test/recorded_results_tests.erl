@@ -62,6 +62,7 @@ a_slot_far_ahead_misleads_nobody(_Store) ->
 large_and_deep_values_are_named_by_their_place(Store) ->
     Id = stand_in:process(Store, #{}),
     Client = fresh_server:client("process=" ++ binary_to_list(Id)),
+    tails_tests:until_followed(Id, 0),
     Deep = lists:foldl(fun(N, Inner) -> #{<<"n">> => N, <<"in">> => Inner} end, #{<<"end">> => 1}, lists:seq(1, 90)),
     Many = maps:from_list([{integer_to_binary(N), binary:copy(<<"y">>, 200_000)} || N <- lists:seq(100, 140)]),
     _ = stand_in:compute(Store, Id, 0, #{

@@ -29,6 +29,7 @@ tails_test_() ->
 slots_come_as_they_are_computed(Store) ->
     Id = stand_in:process(Store, #{}),
     Client = follow(Id),
+    until_followed(Id, 0),
     Sender = stand_in:id(),
     lists:foreach(
         fun(Slot) ->
@@ -98,9 +99,10 @@ slots_that_are_written_in_any_order_come_in_order(Store) ->
     until_followed(Id, 0),
     _ = rand:seed(exsss, {1, 2, 3}),
     Slots = [Slot || {_, Slot} <- lists:sort([{rand:uniform(), Slot} || Slot <- lists:seq(0, 40)])],
+    Before = followed:count(<<"slot_gaps_not_cached">>),
     [begin _ = compute(Store, Id, Slot, #{}), dev_websocket:hint(Id) end || Slot <- Slots],
     followed:results(Client, lists:seq(0, 40)),
-    ?assertEqual(0, followed:count(<<"slot_gaps_not_cached">>) - 0).
+    ?assertEqual(Before, followed:count(<<"slot_gaps_not_cached">>)).
 
 hints_make_it_quicker_and_publish_nothing(Store) ->
     ok = dev_websocket:start(#{tail_interval => 60_000}),
@@ -221,6 +223,7 @@ a_restart_of_the_engine_loses_nothing(Store) ->
 slots_with_thousands_of_messages_come_whole(Store) ->
     Id = stand_in:process(Store, #{}),
     Client = follow(Id),
+    until_followed(Id, 0),
     Count = 3000,
     Messages = maps:from_list([{integer_to_binary(N), #{<<"n">> => N}} || N <- lists:seq(1, Count)]),
     _ = compute(Store, Id, 0, #{<<"outbox">> => Messages}),
@@ -232,6 +235,7 @@ a_full_queue_holds_the_reader_back(Store) ->
     ok = dev_websocket:start(#{ingress_bytes => 65_536, pending_bytes => 64 * 1024 * 1024}),
     Id = stand_in:process(Store, #{}),
     Client = follow(Id),
+    until_followed(Id, 0),
     Large = binary:copy(<<"x">>, 40_000),
     Messages = maps:from_list([{integer_to_binary(N), #{<<"n">> => N, <<"body">> => Large}} || N <- lists:seq(1, 40)]),
     [compute(Store, Id, Slot, #{<<"outbox">> => Messages}) || Slot <- lists:seq(0, 3)],

@@ -342,6 +342,28 @@ fn a_step_does_no_more_work_than_its_budget_and_one_evaluation() {
     }
 }
 
+/// The history shrinks between two evaluations of one publication.
+#[test]
+fn a_match_that_is_interrupted_begins_anew_with_another_publication() {
+    let (log, cursors) = Log::new(1);
+    drop(cursors);
+    let draft = |topic: &str| crate::publication::tests::draft(&[topic], "x");
+    let kept = draft("a1").footprint() as u64;
+    log.append(draft("q1"), u64::MAX).unwrap();
+    log.append(draft("a1"), u64::MAX).unwrap();
+    let patterns = ["a*", "b*"].map(|glob| Subscription::parse(glob).unwrap());
+    let from = From::Since(Since {
+        epoch: None,
+        seq: 0,
+    });
+    let mut replay = Replay::new(from, 2, Choice::of(patterns.iter()));
+    let block = replay.step(&log, 2, &mut Budget::new(1), &Counters::default());
+    assert!(block.publications.is_empty() && replay.position() == 0);
+    log.keep(kept);
+    let got = run(&mut replay, &log, 1, |_| 2);
+    assert_eq!((got.seqs, got.missing), (vec![2], vec![(1, 2)]));
+}
+
 /// It comes from a shard that is ahead of this one.
 #[test]
 fn a_cursor_ahead_of_the_shard_is_live_when_the_shard_is_there() {
