@@ -392,7 +392,7 @@ class LivePage(EngineTest):
                 " | 1 slot missing: not in the node's cache | pppppp…pppQ 4 | not_cached",
             ],
         )
-        self.assertEqual(await self.tab.eval(text("#gaps")), "in 3 gaps")
+        await self.tab.until(f"{text('#gaps')} === 'in 3 gaps'", "the count of gaps")
         self.no_complaints()
 
     async def test_a_burst_leaves_the_newest(self):
