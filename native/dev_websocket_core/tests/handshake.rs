@@ -374,8 +374,14 @@ fn a_client_that_closes_its_side_right_behind_its_request_is_answered_in_every_f
         for (request, status) in [
             (upgrade_request("?topic=a"), 101),
             (upgrade_request("?topic=a&format=raw"), 101),
-            ("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), 200),
-            ("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), 200),
+            (
+                "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+                200,
+            ),
+            (
+                "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+                200,
+            ),
             ("GET /w HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), 404),
         ] {
             let mut raw = Raw::connect(server.address());

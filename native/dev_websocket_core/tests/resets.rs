@@ -14,8 +14,9 @@ fn scripts() -> [(&'static str, Vec<u8>); 6] {
         script.extend(frame(TEXT, frames));
         script
     };
-    let events =
-        |query: &str| format!("GET /events{query} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
+    let events = |query: &str| {
+        format!("GET /events{query} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
+    };
     [
         (
             "json",
