@@ -65,7 +65,7 @@ fn a_topic_goes_with_its_last_subscriber_even_within_a_batch() {
     registry.end_batch();
 }
 
-/// 51,200 globs and 12,800 templates, as 400 connections hold them.
+/// 51,200 globs and 6,400 templates, as 400 connections hold them.
 fn crowded(filters: &Filters) -> Registry {
     let glob = |n: usize| match n % 4 {
         0 => format!("id{n}:*"),
