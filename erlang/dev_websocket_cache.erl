@@ -16,15 +16,15 @@
 %%% asynchronously. The caller counts that as "not yet".
 -module(dev_websocket_cache).
 -export([open/1, is_id/1, has_slot/3, is_scheduled/3, newest_slot/3, later_slot/4]).
--export([state/3, assignment/3, results/2, read/2, place/2]).
+-export([state/3, assignment/3, results/2, read/2, path/1, place/2]).
 -export([reference/3, child/3, text_key/3, integer_key/3, committers/2]).
 -export([load/3, load_all/2, ensure/2]).
 
 %% Levels of a message that are loaded. JSON readers of clients rarely take more.
 -define(MAX_DEPTH, 64).
 -type cache() :: map().
-%% A message: its path in the store, or its lazy values.
--type root() :: {path, binary()} | {message, map()}.
+%% A message: its path in the store, perhaps with the names of its keys, or its lazy values.
+-type root() :: {path, binary()} | {listed, binary(), [binary()]} | {message, map()}.
 %% The content of a key: a value, the id of a message, or two contents at once.
 -type ref() :: {value, term()} | {link, binary()} | ambiguous | none.
 -export_type([cache/0, root/0, ref/0]).
@@ -89,20 +89,12 @@ state(#{layout := edges} = Cache, Id, Slot) ->
         State -> {message, State}
     end;
 state(#{states := Stores} = Cache, Id, Slot) ->
-    Path = state_path(Id, Slot),
-    case has(Cache, Stores, Path) of
-        true -> {path, Path};
-        false -> missing
-    end.
+    at(Cache, Stores, state_path(Id, Slot)).
 
 %% @doc The assignment of a slot, by the scheduler of this node.
 -spec assignment(cache(), binary(), non_neg_integer()) -> root() | missing.
 assignment(#{assignments := Stores} = Cache, Id, Slot) ->
-    Path = assignment_path(Cache, Id, Slot),
-    case has(Cache, Stores, Path) of
-        true -> {path, Path};
-        false -> missing
-    end.
+    at(Cache, Stores, assignment_path(Cache, Id, Slot)).
 
 %% @doc The results of a state. Newer nodes have them loaded in it.
 -spec results(cache(), root()) -> ref().
@@ -117,6 +109,12 @@ read(#{opts := Opts}, Path) ->
         _ -> missing
     end.
 
+%% @doc The path of a message in the store.
+-spec path(root()) -> {ok, binary()} | none.
+path({listed, Path, _Names}) -> {ok, Path};
+path({path, Path}) -> {ok, Path};
+path({message, _}) -> none.
+
 %% @doc Where a path leads, links followed.
 -spec place(cache(), binary()) -> binary() | undefined.
 place(#{states := Stores} = Cache, Path) ->
@@ -124,6 +122,14 @@ place(#{states := Stores} = Cache, Path) ->
 
 %% @doc The content of a key, not loaded: a `value', or the id of a message.
 -spec reference(cache(), root(), binary()) -> ref().
+reference(Cache, {listed, Path, Names}, Key) ->
+    Link = <<Key/binary, "+link">>,
+    case {lists:member(Link, Names), lists:member(Key, Names)} of
+        {false, false} -> none;
+        {true, true} -> ambiguous;
+        {true, false} -> reference(value(Cache, <<Path/binary, "/", Link/binary>>), link);
+        {false, true} -> reference(value(Cache, <<Path/binary, "/", Key/binary>>), value)
+    end;
 reference(Cache, {path, Path}, Key) ->
     At = <<Path/binary, "/", Key/binary>>,
     case {value(Cache, <<At/binary, "+link">>), value(Cache, At)} of
@@ -149,6 +155,9 @@ reference(#{opts := Opts} = Cache, {message, Message}, Key) ->
         _ ->
             none
     end.
+
+reference(undefined, _Kind) -> none;
+reference(Content, Kind) -> {Kind, Content}.
 
 %% @doc A message under a key.
 -spec child(cache(), root(), binary()) -> root() | missing.
@@ -179,12 +188,14 @@ integer_key(Cache, Root, Key) ->
 -spec committers(cache(), root() | missing) -> [{binary(), binary()}].
 committers(_Cache, missing) ->
     [];
-committers(Cache, {path, Path}) ->
+committers(Cache, {listed, Path, _Names}) ->
+    committers(Cache, {path, Path});
+committers(#{assignments := Stores} = Cache, {path, Path}) ->
     At = fun(Name) -> <<Path/binary, "/commitments", Name/binary>> end,
     [
         {Id, Committer}
      ||
-        Id <- names(Cache, At(<<>>)),
+        Id <- names(Cache, Stores, At(<<>>)),
         Committer <- [text_key(Cache, {path, At(<<"/", Id/binary>>)}, <<"committer">>)],
         is_binary(Committer)
     ].
@@ -332,6 +343,24 @@ has(_Cache, Stores, Path) ->
         _ -> false
     end.
 
+%% @doc The message at a path. Its keys are read where the path leads, and only those that
+%% are there: a store resolves each part of a path anew, some with a call to the system for
+%% each.
+at(Cache, Stores, Path) ->
+    case has(Cache, Stores, Path) of
+        true ->
+            Resolved = case resolve(Cache, Stores, Path) of
+                undefined -> Path;
+                Known -> Known
+            end,
+            case listed(Cache, Stores, Resolved) of
+                [] -> {path, Resolved};
+                Names -> {listed, Resolved, Names}
+            end;
+        false ->
+            missing
+    end.
+
 %% @doc A binary of the state's stores, or of the assignments' where those differ.
 value(#{states := Stores, assignments := Stores} = Cache, Path) ->
     value(Cache, Stores, Path);
@@ -368,14 +397,16 @@ resolve(_Cache, Stores, Path) ->
 
 %% @doc The names in a group. A path that leads through links is resolved first: not
 %% every store follows them in a list.
-names(#{assignments := Stores} = Cache, Path) ->
-    Resolved = case resolve(Cache, Stores, Path) of
-        undefined -> Path;
-        Known -> Known
-    end,
+names(Cache, Stores, Path) ->
+    case resolve(Cache, Stores, Path) of
+        undefined -> listed(Cache, Stores, Path);
+        Resolved -> listed(Cache, Stores, Resolved)
+    end.
+
+listed(Cache, Stores, Path) ->
     Listed = case Cache of
-        #{generation := newer, opts := Opts} -> hb_store:list(Stores, Resolved, Opts);
-        _ -> hb_store:list(Stores, Resolved)
+        #{generation := newer, opts := Opts} -> hb_store:list(Stores, Path, Opts);
+        _ -> hb_store:list(Stores, Path)
     end,
     case Listed of
         {ok, Names} -> [name(Name) || Name <- Names];

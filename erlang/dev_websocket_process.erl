@@ -159,9 +159,13 @@ unlinked(Key) -> hd(binary:split(Key, <<"+link">>)).
 
 first_state(Cache, Id) ->
     case dev_websocket_cache:state(Cache, Id, 0) of
-        {path, Path} -> dev_websocket_cache:read(Cache, Path);
-        {message, State} -> State;
-        missing -> missing
+        missing ->
+            missing;
+        {message, State} ->
+            State;
+        Root ->
+            {ok, Path} = dev_websocket_cache:path(Root),
+            dev_websocket_cache:read(Cache, Path)
     end.
 
 is_state_of(Cache, Root, Id) ->
@@ -180,12 +184,9 @@ definition(Cache, Root) ->
     [dev_websocket_cache:reference(Cache, Root, Key) || Key <- ?DEFINITION].
 
 with_results(Cache, Root, Slot) ->
-    WithState = case Root of
-        {path, Path} ->
-            case dev_websocket_cache:place(Cache, Path) of
-                Id when byte_size(Id) =:= 43 -> Slot#{state => Id};
-                _ -> Slot
-            end;
+    %% The place of a state is its id.
+    WithState = case dev_websocket_cache:path(Root) of
+        {ok, Id} when byte_size(Id) =:= 43 -> Slot#{state => Id};
         _ -> Slot
     end,
     case dev_websocket_cache:results(Cache, Root) of

@@ -17,19 +17,17 @@
 -define(MAX_CHUNK_BYTES, 1024 * 1024).
 %% Bytes of one part that are loaded. The rest is named by its place.
 -define(MAX_PART_BYTES, 5 * 1024 * 1024).
-%% A slot that was scheduled before that is old, in milliseconds.
--define(FRESH, 60_000).
 
 -type outcome() :: more | caught_up | busy | {withheld, process | non_neg_integer(), atom()} |
     {unreadable, process | non_neg_integer(), atom()} | {stopped, term()}.
 -export_type([outcome/0]).
 
-%% @doc Find the first slot to publish of a process. Without a mark it is the one behind the
-%% newest. For a process that only a hint named it is the first one that was scheduled in
-%% the last minute, as the hint was about these. With a mark, a gap tells the slots between.
--spec attach(dev_websocket_cache:cache(), binary(), subscribed | hinted) -> ok | {error, term()}.
-attach(Cache, Id, Why) ->
-    try begin_with(Cache, Id, Why)
+%% @doc Find the first slot to publish of a process: the first of the newest slots that were
+%% scheduled at `Since' or later, in milliseconds since 1970, or the one behind the newest.
+%% With a mark, a gap tells the slots between.
+-spec attach(dev_websocket_cache:cache(), binary(), integer() | infinity) -> ok | {error, term()}.
+attach(Cache, Id, Since) ->
+    try begin_with(Cache, Id, Since)
     catch _:_ -> {error, not_readable}
     end.
 
@@ -45,17 +43,17 @@ turn(Cache, Id, Process) ->
 
 %%% Private functions.
 
-begin_with(Cache, Id, Why) ->
+begin_with(Cache, Id, Since) ->
     case hb_websocket_nif:slot_mark(Id) of
         none ->
             Newest = dev_websocket_cache:newest_slot(Cache, Id, 0),
-            Begin = first_of(Cache, Id, Newest, Why),
+            Begin = first_of(Cache, Id, Newest, Since),
             attached(hb_websocket_nif:set_slot_mark(Id, Begin));
         {ok, Slot, Part, _Holes} ->
             %% A slot that is published in part is finished in any case.
             First = case Part of 0 -> Slot; _ -> Slot + 1 end,
             Newest = dev_websocket_cache:newest_slot(Cache, Id, First),
-            Begin = first_of(Cache, Id, Newest, Why),
+            Begin = first_of(Cache, Id, Newest, Since),
             case Part =:= 0 andalso Begin > Slot of
                 true -> attached(hb_websocket_nif:publish_slot_gap(Id, Slot, Begin - 1, not_followed));
                 false -> ok
@@ -87,10 +85,8 @@ attached({ok, _, _, _}) -> ok;
 attached(ok) -> ok;
 attached(Error) -> {error, Error}.
 
-first_of(_Cache, _Id, Newest, subscribed) ->
-    Newest + 1;
-first_of(Cache, Id, Newest, hinted) ->
-    Since = erlang:system_time(millisecond) - ?FRESH,
+%% @doc The scheduler's time decides: no other time is in the cache.
+first_of(Cache, Id, Newest, Since) ->
     fresh(Cache, Id, Newest, max(0, Newest + 1 - ?MAX_SLOTS), Since).
 
 fresh(_Cache, _Id, Slot, First, _Since) when Slot < First ->

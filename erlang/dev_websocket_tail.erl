@@ -14,7 +14,7 @@
 %%% later are published then.
 -module(dev_websocket_tail).
 -export([new/3, probe/3, begun/2, put_off/2, attached/2, turned/5]).
--export([next/1, process/1, busy_since/1, is_active/1, is_put_off/1]).
+-export([next/1, process/1, busy_since/1, is_active/1, is_put_off/1, due/3]).
 
 %% How long a hole, a refusal and a slot that cannot be read may last, in milliseconds.
 -define(HOLE, 5_000).
@@ -26,6 +26,10 @@
 -define(SEARCH, 5_000).
 -define(LONGEST_PAUSE, 60_000).
 -define(REACH, 1 bsl 20).
+%% A tail is quiet from this pause on, so after 15 seconds without news, and then probed once
+%% in so many milliseconds.
+-define(QUIET_PAUSE, 4 * ?SEARCH).
+-define(QUIET, 1_000).
 
 -type tail() :: map().
 -type action() :: none | attach | read |
@@ -65,6 +69,16 @@ busy_since(#{busy_since := Since}) -> Since.
 %% @doc Whether slots of the process were seen.
 -spec is_active(tail()) -> boolean().
 is_active(#{next := Next}) -> is_integer(Next) andalso Next > 0.
+
+%% @doc The ids of those to probe in pass `Number', and of those without slots. Passes are
+%% `Interval' milliseconds apart. A tail without news for 15 seconds is in one pass of a second.
+-spec due(#{binary() => tail()}, non_neg_integer(), pos_integer()) -> {[binary()], [binary()]}.
+due(Tails, Number, Interval) ->
+    Parts = max(1, ?QUIET div Interval),
+    Part = Number rem Parts,
+    IsDue = fun(Id, #{pause := Pause}) -> Pause < ?QUIET_PAUSE orelse erlang:phash2(Id, Parts) =:= Part end,
+    {Active, Dormant} = lists:partition(fun({_, Tail}) -> is_active(Tail) end, maps:to_list(Tails)),
+    {[Id || {Id, Tail} <- Active, IsDue(Id, Tail)], [Id || {Id, _} <- Dormant]}.
 
 %% @doc Decide the next action. `Now' is monotonic, in milliseconds.
 -spec probe(tail(), dev_websocket_cache:cache(), integer()) -> {action(), tail()}.

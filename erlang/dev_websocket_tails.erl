@@ -7,8 +7,9 @@
 %%% tags or to everything, ids that only a hint named are followed for 60 seconds as well.
 %%%
 %%% Every `tail_interval' each tail is probed once, by this one process: a look at one path
-%%% of the store. At most 8 readers work at once. Probes take at most a fifth of the
-%%% interval, whatever the store costs; the other tails then wait for the next one.
+%%% of the store. A tail without news for 15 seconds is probed once a second, or at a hint.
+%%% At most 8 readers work at once. Probes take at most a fifth of the interval, whatever the
+%%% store costs; the other tails then wait for the next one.
 %%%
 %%% State that a crash must not lose is kept elsewhere: marks in the engine, followed
 %%% processes in a table of the supervisor.
@@ -31,6 +32,8 @@
 -define(LINGER, 60_000).
 %% A reader that takes longer is ended, in milliseconds.
 -define(READER_DEADLINE, 60_000).
+%% A process that only a hint named begins with the slots scheduled in this time, in milliseconds.
+-define(FRESH, 60_000).
 %% Probes behind a hint, in milliseconds: the node writes up to half a second later.
 -define(AFTER_HINT, [20, 60, 140, 300, 600]).
 %% Reading the interest takes at most one part in so many of the time.
@@ -79,9 +82,12 @@ init([]) ->
         tails => #{},
         %% Until when each id is followed; `always' while somebody is interested.
         until => #{},
+        %% Since when clients are interested, in milliseconds since 1970.
+        since => #{},
         others => false,
-        %% Tails that are probed next in this pass.
+        %% Tails that are probed next in this pass, and the pass's number.
         pass => [],
+        passes => 0,
         dormant => [],
         %% Ids that are probed behind a hint.
         hinted => #{},
@@ -127,20 +133,11 @@ handle_info({options, Opts}, State) ->
     {noreply, ticking(open(Opts, State))};
 handle_info(reload, State) ->
     {noreply, ticking(interest(with_settings(State)))};
-handle_info({read, Reader, Result}, #{readers := Readers} = State) ->
-    case Readers of
-        #{Reader := Id} -> {noreply, start_readers(turned(Id, Result, State#{readers := maps:remove(Reader, Readers)}))};
-        #{} -> {noreply, State}
-    end;
-handle_info({'EXIT', Reader, Reason}, #{readers := Readers} = State) ->
-    case Readers of
-        #{Reader := Id} ->
-            %% The reason may hold options of the node, and is not passed on.
-            Result = {{unreadable, process, ended(Reason)}, unknown},
-            {noreply, start_readers(turned(Id, Result, State#{readers := maps:remove(Reader, Readers)}))};
-        #{} ->
-            {noreply, State}
-    end;
+handle_info({read, Reader, Result}, State) ->
+    {noreply, reader_ended(Reader, Result, State)};
+handle_info({'EXIT', Reader, Reason}, State) ->
+    %% The reason may hold options of the node, and is not passed on.
+    {noreply, reader_ended(Reader, {{unreadable, process, ended(Reason)}, unknown}, State)};
 handle_info(_Info, State) ->
     {noreply, State}.
 
@@ -213,17 +210,17 @@ interest(#{max_tails := MaxTails, operator := Operator} = State) ->
     catch _:_ -> error
     end,
     Followed = case Asked of
-        {ok, Ids, Total, Others} ->
-            _ = [count(tails_limit) || Total > length(Ids)],
-            followed(Operator ++ Ids, State#{others := Others});
+        {ok, Wanted, Total, Others} ->
+            Since = maps:from_list(Wanted),
+            _ = [count(tails_limit) || Total > map_size(Since)],
+            followed(Operator ++ [Id || {Id, _} <- Wanted], State#{others := Others, since := Since});
         %% An engine of another version is asked for nothing, and gets nothing.
         false ->
             followed([], State#{others := false});
         _ ->
             followed(Operator, State#{others := false})
     end,
-    Ended = now_ms(),
-    Followed#{not_before := Ended + ?INTEREST_SHARE * (Ended - Began)}.
+    Followed#{not_before := now_ms() + ?INTEREST_SHARE * (now_ms() - Began)}.
 
 %% @doc Follow these ids, and let the others expire.
 followed(Ids, #{until := Before} = State) ->
@@ -269,9 +266,7 @@ is_idle(Id, Tails) ->
 
 tick(State) ->
     Now = now_ms(),
-    Current = start_readers(probe_some(Now, end_readers(Now, expire(Now, search(Now, State))))),
-    tell(Current),
-    ticking(Current).
+    ticking(tell(start_readers(probe_some(Now, end_readers(Now, expire(Now, search(Now, State))))))).
 
 %% @doc Keep the timer running while somebody is interested, and only then.
 ticking(#{tick := none, cache := none, tails := Tails, others := Others} = State) when
@@ -290,12 +285,11 @@ probe_some(_Now, #{cache := none} = State) ->
 probe_some(Now, #{interval := Interval} = State) ->
     probe_until(Now + Interval div 5, ?DORMANT_PROBES, refilled(State)).
 
-refilled(#{pass := [], dormant := Waiting, tails := Tails} = State) ->
-    {Active, Dormant} = lists:partition(
-        fun(Id) -> dev_websocket_tail:is_active(maps:get(Id, Tails)) end, maps:keys(Tails)
-    ),
+refilled(#{pass := [], passes := Number, interval := Interval, dormant := Waiting, tails := Tails} = State) ->
+    {Due, Dormant} = dev_websocket_tail:due(Tails, Number, Interval),
     State#{
-        pass := Active,
+        pass := Due,
+        passes := Number + 1,
         dormant := case Waiting of
             [] -> Dormant;
             _ -> Waiting
@@ -412,12 +406,20 @@ start_readers(State) ->
 job(read, Id, #{tails := Tails}) ->
     Process = dev_websocket_tail:process(maps:get(Id, Tails)),
     fun(Cache) -> dev_websocket_reader:turn(Cache, Id, Process) end;
-job(attach, Id, #{until := Until}) ->
-    Why = case Until of
-        #{Id := always} -> subscribed;
-        #{} -> hinted
+job(attach, Id, #{until := Until, since := Wanted}) ->
+    Since = case {Wanted, Until} of
+        {#{Id := Time}, _} -> Time;
+        %% What the operator names begins with the next slot.
+        {_, #{Id := always}} -> infinity;
+        _ -> erlang:system_time(millisecond) - ?FRESH
     end,
-    fun(Cache) -> {attached, dev_websocket_reader:attach(Cache, Id, Why)} end.
+    fun(Cache) -> {attached, dev_websocket_reader:attach(Cache, Id, Since)} end.
+
+reader_ended(Reader, Result, #{readers := Readers} = State) ->
+    case Readers of
+        #{Reader := Id} -> start_readers(turned(Id, Result, State#{readers := maps:remove(Reader, Readers)}));
+        #{} -> State
+    end.
 
 turned(Id, Result, #{tails := Tails, cache := Cache} = State) ->
     case {Tails, Result} of
@@ -464,9 +466,7 @@ open(Opts, #{source := Source} = State) ->
     with_source(dev_websocket_source:open(Opts, Source), State).
 
 with_source({Cache, Source}, State) ->
-    Opened = State#{cache := Cache, source := Source},
-    tell(Opened),
-    Opened.
+    tell(State#{cache := Cache, source := Source}).
 
 with_settings(State) ->
     case dev_websocket_version:fits() andalso hb_websocket_nif:settings() of
@@ -478,11 +478,11 @@ with_settings(State) ->
 
 %%% Gauges and log lines.
 
-tell(#{tails := Tails, ready := Ready, source := Source}) ->
+tell(#{tails := Tails, ready := Ready, source := Source} = State) ->
     _ = try dev_websocket_version:fits() andalso hb_websocket_nif:set_tails(map_size(Tails), queue:len(Ready), dev_websocket_source:name(Source))
     catch _:_ -> ok
     end,
-    ok.
+    State.
 
 %% @doc One line for each gap, up to a limit, because a stranger can cause gaps.
 line(Id, From, To, Reason, Why, #{lines := Lines} = State) ->

@@ -8,7 +8,7 @@
 
 %% The version of the native functions that this device calls: the same number as in
 %% native/dev_websocket_nif/src/lib.rs.
--define(INTERFACE, 1).
+-define(INTERFACE, 2).
 %% Set once the line is written, for each version of the device in the VM.
 -define(WRITTEN, {hb_websocket_nif, {engine_version, ?INTERFACE}}).
 %% The name of the process that writes it.

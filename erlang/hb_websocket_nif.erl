@@ -102,8 +102,9 @@ publish_slot_gap(_Process, _From, _To, _Reason) -> not_loaded().
 
 %% @doc Which processes have subscribers: at most `Max' ids, those subscribed to the
 %% longest ago first, how many there are, and whether there are subscriptions that
-%% name no process. The watcher is told of the first change after this.
--spec interest(term()) -> {ok, [binary()], non_neg_integer(), boolean()} | {error, term()}.
+%% name no process. With an id comes the time at which the first of its present
+%% subscribers came, in milliseconds since 1970. The watcher is told of the first change after this.
+-spec interest(term()) -> {ok, [{binary(), non_neg_integer()}], non_neg_integer(), boolean()} | {error, term()}.
 interest(_Max) -> not_loaded().
 
 %% @doc Make the caller the watcher: it gets `{websocket_interest, changed}' for

@@ -7,6 +7,7 @@ tails_test_() ->
     followed:cases(?MODULE, [
         slots_come_as_they_are_computed,
         a_subscriber_gets_what_comes_after_the_newest_slot,
+        what_is_scheduled_after_a_client_came_is_news,
         a_process_without_slots_begins_with_slot_0,
         slots_that_are_written_in_any_order_come_in_order,
         hints_make_it_quicker_and_publish_nothing,
@@ -80,6 +81,20 @@ a_subscriber_gets_what_comes_after_the_newest_slot(Store) ->
     compute_all(Store, Id, 13, 13),
     followed:results(Client, [13]),
     followed:results(Second, [13]).
+
+%% However late the server looks, what was scheduled behind the client's first frame comes.
+what_is_scheduled_after_a_client_came_is_news(Store) ->
+    Id = stand_in:process(Store, #{}),
+    Old = erlang:system_time(millisecond) - 5_000,
+    [stand_in:schedule(Store, Id, Slot, #{timestamp => Old}) || Slot <- lists:seq(0, 3)],
+    compute_all(Store, Id, 0, 2),
+    Server = followed:tails(),
+    ok = sys:suspend(Server),
+    Client = follow(Id),
+    compute_all(Store, Id, 3, 6),
+    ok = sys:resume(Server),
+    followed:results(Client, [4, 5, 6]),
+    followed:nothing_comes(Client).
 
 a_process_without_slots_begins_with_slot_0(Store) ->
     Id = stand_in:process(Store, #{}),

@@ -8,6 +8,7 @@ mod signal;
 use lru::LruCache;
 
 pub use self::signal::{InterestSignal, InterestWatcher};
+use crate::publication;
 
 /// Characters of a process's id: 32 bytes as base64url.
 const ID_LENGTH: usize = 43;
@@ -19,19 +20,37 @@ pub type ProcessId = [u8; ID_LENGTH];
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Interest {
     /// Processes, those subscribed to the longest ago first. May be a part of all.
-    pub ids: Vec<ProcessId>,
+    pub processes: Vec<Wanted>,
     /// How many processes there are.
     pub total: usize,
     /// Whether there are subscriptions that name no process.
     pub others: bool,
 }
 
+/// A process with subscribers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which one.
+    pub id: ProcessId,
+    /// When the first of the present subscribers came, in milliseconds since 1970. Before that client was answered, so all that
+    /// is scheduled after the answer has a later time.
+    pub since: u64,
+}
+
 /// The present interest. Owned by the directory of topics, whose lock covers it.
 #[derive(Debug)]
 pub(crate) struct Interests {
-    /// How many topics with subscribers name the process, in the order in which it was first named.
-    ids: LruCache<ProcessId, u32>,
+    /// In the order in which they were first named.
+    processes: LruCache<ProcessId, Named>,
     others: u64,
+}
+
+/// What is known of a process with subscribers.
+#[derive(Debug)]
+struct Named {
+    /// How many topics with subscribers name it.
+    topics: u32,
+    since: u64,
 }
 
 /// Whether a text has the form of a process's id.
@@ -51,7 +70,7 @@ pub(crate) fn process_of(topic: &str) -> Option<ProcessId> {
 impl Default for Interests {
     fn default() -> Self {
         Self {
-            ids: LruCache::unbounded(),
+            processes: LruCache::unbounded(),
             others: 0,
         }
     }
@@ -64,11 +83,12 @@ impl Interests {
             return self.add_other();
         };
         // Looked at without being used, it keeps its place in the order.
-        if let Some(topics) = self.ids.peek_mut(&id) {
-            *topics += 1;
+        if let Some(named) = self.processes.peek_mut(&id) {
+            named.topics += 1;
             return false;
         }
-        self.ids.put(id, 1);
+        let since = publication::now();
+        self.processes.put(id, Named { topics: 1, since });
         true
     }
 
@@ -77,13 +97,13 @@ impl Interests {
         let Some(id) = process_of(topic) else {
             return self.remove_other();
         };
-        let Some(topics) = self.ids.peek_mut(&id) else {
+        let Some(named) = self.processes.peek_mut(&id) else {
             return false;
         };
-        *topics -= 1;
-        let is_last = *topics == 0;
+        named.topics -= 1;
+        let is_last = named.topics == 0;
         if is_last {
-            self.ids.pop(&id);
+            self.processes.pop(&id);
         }
         is_last
     }
@@ -103,10 +123,14 @@ impl Interests {
 
     /// The interest, with at most so many processes.
     pub(crate) fn read(&self, max: usize) -> Interest {
+        let wanted = |(id, named): (&ProcessId, &Named)| Wanted {
+            id: *id,
+            since: named.since,
+        };
         Interest {
             // The newest come first.
-            ids: self.ids.iter().rev().take(max).map(|(id, _)| *id).collect(),
-            total: self.ids.len(),
+            processes: self.processes.iter().rev().take(max).map(wanted).collect(),
+            total: self.processes.len(),
             others: self.others > 0,
         }
     }

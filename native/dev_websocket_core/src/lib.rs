@@ -74,7 +74,7 @@ pub use fault::panic_text;
 pub use inbound::{Inbound, Listener, Listening, Payload};
 pub use info::{Description, Info};
 pub use inspection::ConnectionInfo;
-pub use interest::{Interest, InterestSignal, InterestWatcher, ProcessId};
+pub use interest::{Interest, InterestSignal, InterestWatcher, ProcessId, Wanted};
 pub use metrics::{Family, Sample, Samples};
 pub use publication::slot_gap::{SlotGap, SlotRange};
 pub use publishing::Event;

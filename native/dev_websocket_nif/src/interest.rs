@@ -15,21 +15,25 @@ pub(crate) fn watch(env: Env<'_>) {
     ENGINE.interest.watch(Watcher(env.pid()));
 }
 
-/// `{ok, Ids, Total, Others}`. The watcher is told of the first change from now on.
+/// `{ok, [{Id, Since}], Total, Others}`. The watcher is told of the first change from now on.
 pub(crate) fn read<'a>(env: Env<'a>, max: Term<'a>) -> Term<'a> {
     let max: Result<usize, _> = max.decode();
     let Some(max) = max.ok().filter(|max| *max <= MAX_IDS) else {
         return encode::bad_argument(env, "a number of ids is an integer from 0 to 65536");
     };
     ENGINE.interest.arm();
-    let Interest { ids, total, others } = ENGINE
+    let Interest {
+        processes,
+        total,
+        others,
+    } = ENGINE
         .server()
         .map_or_else(|_| Interest::default(), |server| server.interest(max));
-    let ids: Vec<_> = ids
+    let processes: Vec<_> = processes
         .iter()
-        .map(|id| Term::from(NewBinary::from_slice(env, id)))
+        .map(|wanted| (Term::from(NewBinary::from_slice(env, &wanted.id)), wanted.since))
         .collect();
-    (atoms::ok(), ids, total, others).encode(env)
+    (atoms::ok(), processes, total, others).encode(env)
 }
 
 /// The process that is told.

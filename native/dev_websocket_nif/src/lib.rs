@@ -39,7 +39,7 @@ fn load(_env: Env<'_>, _info: Term<'_>) -> bool {
 /// The version of this interface. The device checks it (`dev_websocket_engine.erl` holds the same number), because a
 /// running VM keeps its library while newer copies of the device come in.
 /// A NIF that is new, gone or answers otherwise makes it another one.
-const INTERFACE: u32 = 1;
+const INTERFACE: u32 = 2;
 
 /// Answers the version of this interface.
 #[rustler::nif]

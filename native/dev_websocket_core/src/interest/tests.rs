@@ -24,8 +24,8 @@ fn from(letter: char) -> String {
 }
 
 fn ids(interest: &Interest) -> Vec<String> {
-    let text = |id: &ProcessId| String::from_utf8(id.to_vec()).unwrap();
-    interest.ids.iter().map(text).collect()
+    let text = |wanted: &Wanted| String::from_utf8(wanted.id.to_vec()).unwrap();
+    interest.processes.iter().map(text).collect()
 }
 
 #[test]
@@ -73,11 +73,31 @@ fn processes_stand_in_the_order_in_which_they_came() {
     assert_eq!(ids(&interests.read(9)), [id('c'), id('a'), id('b')]);
     for (max, count) in [(0, 0), (2, 2), (3, 3), (4, 3)] {
         let interest = interests.read(max);
-        assert_eq!((interest.ids.len(), interest.total), (count, 3));
+        assert_eq!((interest.processes.len(), interest.total), (count, 3));
     }
     interests.remove_topic(&from('c'));
     interests.add_topic(&process('c'));
     assert_eq!(ids(&interests.read(9)), [id('a'), id('b'), id('c')]);
+}
+
+#[test]
+fn a_process_is_wanted_since_the_first_of_its_present_subscribers() {
+    let mut interests = Interests::default();
+    let since = |interests: &Interests| interests.read(9).processes[0].since;
+    let before = publication::now();
+    interests.add_topic(&process('a'));
+    let first = since(&interests);
+    assert!((before..=publication::now()).contains(&first));
+    while publication::now() == first {
+        std::hint::spin_loop();
+    }
+    // A second one changes nothing; the next one after the last does.
+    interests.add_topic(&from('a'));
+    interests.remove_topic(&process('a'));
+    assert_eq!(since(&interests), first);
+    interests.remove_topic(&from('a'));
+    interests.add_topic(&process('a'));
+    assert!(since(&interests) > first);
 }
 
 #[test]
@@ -222,7 +242,7 @@ proptest! {
             let others = named().any(|process| process.is_none());
             let interest = directory.interest(9);
             prop_assert_eq!(ids(&interest).into_iter().collect::<BTreeSet<_>>(), processes.clone());
-            prop_assert_eq!(interest.ids.len(), interest.total);
+            prop_assert_eq!(interest.processes.len(), interest.total);
             prop_assert_eq!(interest.others, others);
             let now = (processes, others);
             let told = watcher.told.swap(0, Ordering::Relaxed) > 0;
