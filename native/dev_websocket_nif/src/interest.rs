@@ -31,7 +31,12 @@ pub(crate) fn read<'a>(env: Env<'a>, max: Term<'a>) -> Term<'a> {
         .map_or_else(|_| Interest::default(), |server| server.interest(max));
     let processes: Vec<_> = processes
         .iter()
-        .map(|wanted| (Term::from(NewBinary::from_slice(env, &wanted.id)), wanted.since))
+        .map(|wanted| {
+            (
+                Term::from(NewBinary::from_slice(env, &wanted.id)),
+                wanted.since,
+            )
+        })
         .collect();
     (atoms::ok(), processes, total, others).encode(env)
 }
