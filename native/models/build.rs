@@ -1,5 +1,5 @@
-//! Takes the core's code for the models: once as it is, apart from sizes that would make too many states, and once for
-//! each way in which it would be wrong. A model that does not notice the latter shows nothing.
+//! Names the core's files for the models, and makes copies of them that are wrong in one place each. A model that does not
+//! notice a wrong copy shows nothing. The files themselves are compiled where they lie, with `cfg(loom)`.
 
 #![allow(
     clippy::expect_used,
@@ -18,8 +18,6 @@ type Change = (&'static str, &'static str);
 struct Part {
     name: &'static str,
     file: &'static str,
-    /// What a model cannot have as it is.
-    fitted: &'static [Change],
     broken: &'static [(&'static str, &'static [Change])],
 }
 
@@ -27,85 +25,10 @@ const PARTS: [Part; 5] = [
     Part {
         name: "log",
         file: "log.rs",
-        fitted: &[(
-            "const SEGMENT_SLOTS: usize = 128;",
-            "const SEGMENT_SLOTS: usize = 2;",
-        )],
-        broken: &[
-            (
-                "the number is told of before the publication is there",
-                &[
-                    (
-                        "head.next_seq += 1;",
-                        "head.next_seq += 1; self.last_seq.store(seq, Ordering::Release);",
-                    ),
-                    ("        self.last_seq.store(seq, Ordering::Release);\n", ""),
-                ],
-            ),
-            (
-                "the number is told of without what was written before",
-                &[(
-                    "self.last_seq.store(seq, Ordering::Release)",
-                    "self.last_seq.store(seq, Ordering::Relaxed)",
-                )],
-            ),
-            (
-                "a reader leaves a segment without a second look",
-                &[(
-                    ".is_some_and(|slot| slot.get().is_some())\n            {\n                continue;",
-                    ".is_some_and(|slot| slot.get().is_some() && false)\n            {\n                continue;",
-                )],
-            ),
-            (
-                "a segment counts as ended when it has a successor",
-                &[("            || self.segment.next.get().is_some()\n", "")],
-            ),
-            (
-                "a segment gets its successor before its last publication",
-                &[
-                    (
-                        "let size = draft.footprint();",
-                        "let size = draft.footprint(); let early = Segment::new(); if size > 128 * 1024 - 10 { let _ = head.segment.next.set(early.clone()); }",
-                    ),
-                    (
-                        "head.seal(appended);",
-                        "let _ = early; head.seal(appended);",
-                    ),
-                ],
-            ),
-            (
-                "the room is looked at before the lock is held",
-                &[
-                    (
-                        "self.append_locked(&mut self.head.lock(), draft, ingress_limit)",
-                        "let slowest = self.slowest(); self.append_locked(&mut self.head.lock(), slowest, draft, ingress_limit)",
-                    ),
-                    (
-                        "        head: &mut Head,\n        draft: Draft,\n        ingress_limit: u64,",
-                        "        head: &mut Head,\n        slowest: u64,\n        draft: Draft,\n        ingress_limit: u64,",
-                    ),
-                    (
-                        "saturating_sub(self.slowest());\n        if",
-                        "saturating_sub(slowest);\n        if",
-                    ),
-                ],
-            ),
-            (
-                "only one shard tells of losses",
-                &[(
-                    "model: self.log.settle();",
-                    "if self.number == 0 { self.log.settle(); }",
-                )],
-            ),
-        ],
     },
     Part {
         name: "mailbox",
         file: "shard/mailbox.rs",
-        fitted: &[
-            ("const NAPS: u32 = 4;", "const NAPS: u32 = 1;"),
-            ("const DOZES: u32 = 4;", "const DOZES: u32 = 1;"),
-        ],
         broken: &[
             (
                 "no fence between the work and the look whether the shard sleeps",
@@ -152,16 +75,6 @@ const PARTS: [Part; 5] = [
     Part {
         name: "link",
         file: "connection/link.rs",
-        fitted: &[
-            (
-                "use tokio::net::TcpStream;",
-                "use crate::socket::TcpStream;",
-            ),
-            (
-                "const MAX_CONTROL_BYTES: usize = 64 * 1024;",
-                "const MAX_CONTROL_BYTES: usize = 64;",
-            ),
-        ],
         broken: &[
             (
                 "who waits for room is woken before there is some",
@@ -238,7 +151,6 @@ const PARTS: [Part; 5] = [
     Part {
         name: "inbound",
         file: "inbound.rs",
-        fitted: &[],
         broken: &[
             (
                 "the end of a listener does not reach who waits for it",
@@ -270,7 +182,6 @@ const PARTS: [Part; 5] = [
     Part {
         name: "interest",
         file: "interest/signal.rs",
-        fitted: &[],
         broken: &[
             (
                 "no fence between the wish to hear and the look",
@@ -305,32 +216,27 @@ const PARTS: [Part; 5] = [
 ];
 
 fn main() {
+    println!("cargo::rustc-check-cfg=cfg(loom)");
+    println!("cargo::rustc-cfg=loom");
     let models = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo says where we are"));
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo says where to"));
     let core = models.join("../dev_websocket_core/src");
     let mut modules = String::new();
     let mut table = String::new();
     for part in &PARTS {
-        // Without its unit tests, which are at the end.
-        let core = read(&core.join(part.file));
-        let core = core
-            .split("\n#[cfg(test)]")
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let file = core.join(part.file);
+        // Wrong copies do not take its unit tests, which are at the end.
+        let right = read(&file);
+        let right = right.split("\n#[cfg(test)]").next().unwrap_or_default();
         let model = read(
             &models
                 .join("src/models")
                 .join(part.name)
                 .with_extension("rs"),
         );
-        let fitted = part
-            .fitted
-            .iter()
-            .fold(core, |text, change| changed(&text, change, part.file));
         let none: (&str, &[Change]) = ("", &[]);
         for (number, (what, changes)) in std::iter::once(&none).chain(part.broken).enumerate() {
-            let (mut core, mut model) = (fitted.clone(), model.clone());
+            let (mut core, mut model) = (right.to_owned(), model.clone());
             for (from, to) in *changes {
                 match from.strip_prefix("model: ") {
                     Some(from) => model = changed(&model, &(from, to), "the model"),
@@ -343,7 +249,11 @@ fn main() {
                 fs::write(&file, text).expect("cargo's folder can be written to");
                 file.display().to_string()
             };
-            let (core, model) = (module("core", &core), module("model", &model));
+            let core = match what {
+                "" => file.display().to_string(),
+                _ => module("core", &core),
+            };
+            let model = module("model", &model);
             let Part { name: part, .. } = part;
             writeln!(
                 modules,

@@ -16,7 +16,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, OnceLock};
 
 /// Publications of one segment at the most; small enough that an almost idle log holds little.
-const SEGMENT_SLOTS: usize = 128;
+const SEGMENT_SLOTS: usize = if cfg!(loom) { 2 } else { 128 };
 
 /// Bytes after which a segment takes no more, so that history is cut finely.
 const SEGMENT_BYTES: u64 = 128 * 1024;

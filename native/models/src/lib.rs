@@ -1,8 +1,8 @@
 //! The engine's concurrent parts under every order of events that their atomics and locks allow, by loom.
 //!
-//! What runs here is the core's own code, which takes its locks and atomics from `sync`; another `sync` stands here. What
-//! it shares between threads beside those, like messages and sockets, is a stand-in. `build.rs` takes the code, and
-//! also makes copies that are wrong in one place each.
+//! The core's own files run here, with `cfg(loom)`: its module `sync` then has loom's locks and atomics. Messages and
+//! commands, which one thread at a time has, are stand-ins. `build.rs` names the files, and makes copies of them that are
+//! wrong in one place each.
 #![forbid(unsafe_code)]
 #![allow(missing_docs, dead_code, unreachable_pub, reason = "parts of the core")]
 #![allow(
@@ -13,7 +13,8 @@
 )]
 
 mod publication;
-mod socket;
+
+#[path = "../../dev_websocket_core/src/sync/mod.rs"]
 mod sync;
 
 #[path = "../../dev_websocket_core/src/error.rs"]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 
 use super::peer::Peer;
 use crate::disconnect::Disconnect;
@@ -13,10 +12,10 @@ use crate::publication::now;
 use crate::shard::command::{Command, ConnectionId};
 use crate::shard::mailbox::Mailbox;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{AtomicWaker, Mutex, Notify};
+use crate::sync::{AtomicWaker, Mutex, Notify, TcpStream};
 
 /// Control bytes that may wait for a connection; at more, its task stops reading, which is backpressure on the client.
-const MAX_CONTROL_BYTES: usize = 64 * 1024;
+const MAX_CONTROL_BYTES: usize = if cfg!(loom) { 64 } else { 64 * 1024 };
 
 /// Requests that may wait for the shard, and bytes in which they are written, likewise. One more may be larger.
 const MAX_REQUESTS: usize = 64;

@@ -17,11 +17,11 @@ use crate::sync::{Mutex, OnceLock};
 /// How often a shard looks for work before it sleeps, and the pause between two looks, which is the longest that a
 /// message waits for a shard that could have been woken. Together less than half a millisecond: who casts more often than
 /// that wakes nobody.
-const NAPS: u32 = 4;
+const NAPS: u32 = if cfg!(loom) { 1 } else { 4 };
 const NAP: Duration = Duration::from_micros(50);
 
 /// How often a shard without connections dozes before it sleeps, and how long. Each look costs what a wake does.
-const DOZES: u32 = 4;
+const DOZES: u32 = if cfg!(loom) { 1 } else { 4 };
 const DOZE: Duration = Duration::from_millis(5);
 
 /// The shard does not sleep.

@@ -15,7 +15,7 @@ use crate::disconnect::Disconnect;
 use crate::peer::Peer;
 use crate::shard::command::Command;
 use crate::shard::mailbox::{Mailbox, Rest};
-use crate::socket::TcpStream;
+use crate::sync::TcpStream;
 use crate::sync::atomic::AtomicUsize;
 
 pub(crate) const ALL: &[(&str, fn())] = &[

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::sync::Mutex;
+use super::Mutex;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TcpStream(Arc<Mutex<Socket>>);

@@ -1,4 +1,4 @@
-//! What stands in place of the core's `sync`: the same types over loom's, which tries out every order of events.
+//! Types over loom's, with the same methods as the real ones.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
