@@ -12,27 +12,27 @@
     reason = "a model is a test, and loom's types stay on one thread"
 )]
 
-mod publication;
-
 #[path = "../../dev_websocket_core/src/sync/mod.rs"]
 mod sync;
 
 #[path = "../../dev_websocket_core/src/error.rs"]
 mod error;
 
-mod disconnect {
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(crate) enum Disconnect {
-        Slow,
+mod wire {
+    pub(crate) mod close {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Disconnect {
+            Slow,
+        }
     }
 }
 
-mod peer {
-    #[derive(Debug)]
-    pub(crate) struct Peer;
-}
-
 mod shard {
+    pub(crate) mod peer {
+        #[derive(Debug)]
+        pub(crate) struct Peer;
+    }
+
     pub(crate) mod command {
         use bytes::Bytes;
 
@@ -58,7 +58,11 @@ mod shard {
     pub(crate) use crate::variants::mailbox_0::mailbox;
 }
 
-pub(crate) use variants::log_0::log;
+mod log {
+    pub(crate) mod publication;
+
+    pub(crate) use crate::variants::log_0::log as publication_log;
+}
 
 type Variant = (&'static str, &'static str, &'static [(&'static str, fn())]);
 

@@ -17,15 +17,15 @@ use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 
-use super::peer::Peer;
 use super::serve;
-use crate::delivery::Format;
-use crate::fault::contain_task;
-use crate::log::Log;
+use crate::log::publication_log::Log;
 use crate::settings::Settings;
 use crate::shard::Shard;
 use crate::shard::command::{Command, Opening};
+use crate::shard::peer::Peer;
 use crate::shared::{Lasting, Shared};
+use crate::telemetry::panics::contain_task;
+use crate::wire::format::Format;
 
 const HOURS: u64 = 10;
 const EACH: usize = 10;

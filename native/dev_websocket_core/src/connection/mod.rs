@@ -3,13 +3,10 @@
 //! The task never writes to the socket: its shard does ([`crate::shard`]). It passes what a client asks for on as
 //! commands, and tells the shard when a blocked socket takes bytes again.
 
-mod events;
 #[cfg(test)]
 mod idle_tests;
-pub(crate) mod link;
-pub(crate) mod peer;
+mod sse;
 mod stream;
-pub(crate) mod table;
 mod websocket;
 mod written;
 
@@ -21,14 +18,14 @@ use futures::FutureExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
-use self::link::Link;
 use self::websocket::WebSocket;
-use crate::delivery::Format;
-use crate::disconnect::Disconnect;
-use crate::fault::contain_task;
 use crate::settings::Settings;
 use crate::shard::command::{Command, Opening};
+use crate::shard::link::Link;
 use crate::shared::Shared;
+use crate::telemetry::panics::contain_task;
+use crate::wire::close::Disconnect;
+use crate::wire::format::Format;
 
 /// How long a client has to take its close frame and close its side.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,10 +56,10 @@ pub(crate) fn serve(
         // From here on it can be sent to; its welcome goes first.
         let entry = shared.connections.enter(&link);
         if format == Format::Events {
-            let watched = events::watch(&link, &settings, heartbeat(&settings));
+            let watched = sse::watch(&link, &settings, heartbeat(&settings));
             let ending = watch(&shared, &link, watched).await;
             drop(entry);
-            events::end(&link, ending).await;
+            sse::end(&link, ending).await;
         } else {
             let mut websocket = WebSocket::new(&shared, &link, format, &settings, early).await;
             let ending = watch(&shared, &link, websocket.read(heartbeat(&settings))).await;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::link::Link;
+use crate::shard::link::Link;
 
 /// What the bytes of a message may take with the headers of its frames, as a multiple of its limit: a frame for each
 /// byte has one of seven bytes. Frames without any bytes never make a message, and would be read for ever.

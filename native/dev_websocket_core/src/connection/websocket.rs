@@ -14,20 +14,20 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
-use super::link::Link;
 use super::stream::{ClientStream, TOO_MANY_FRAMES};
 use super::written::written;
 use super::{CLOSE_TIMEOUT, Ending, finish, mute};
-use crate::delivery::Format;
-use crate::disconnect::Disconnect;
-use crate::fault::fault_point;
-use crate::fault_code::FaultCode;
-use crate::inbound::Payload;
-use crate::protocol::{Fault, Request, RequestId};
+use crate::error_code::FaultCode;
 use crate::settings::{Settings, size};
 use crate::shard::command::Command;
+use crate::shard::link::Link;
 use crate::shared::Shared;
+use crate::shared::inbound::Payload;
 use crate::subscription::{Quota, TooMany};
+use crate::telemetry::panics::fault_point;
+use crate::wire::close::Disconnect;
+use crate::wire::control::{Fault, Request, RequestId};
+use crate::wire::format::Format;
 
 /// tungstenite fills this with zeros at each read, and keeps it for the life of a connection.
 const READ_BUFFER: usize = 512;

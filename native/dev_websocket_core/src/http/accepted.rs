@@ -12,14 +12,14 @@ use tokio_tungstenite::tungstenite::handshake::server::write_response;
 
 use super::query::Query;
 use super::refusal::Refusal;
-use crate::admission::{Full, Permit};
 use crate::connection;
-use crate::connection::peer::Peer;
-use crate::cursor::From;
-use crate::fault_code::FaultCode;
+use crate::error_code::FaultCode;
+use crate::limits::admission::{Full, Permit};
 use crate::settings::Settings;
 use crate::shard::command::Opening;
+use crate::shard::peer::Peer;
 use crate::shared::Shared;
+use crate::wire::cursor::From;
 
 /// See the module's text.
 #[derive(Debug)]

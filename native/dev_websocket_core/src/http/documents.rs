@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::refusal::RETRY_SECONDS;
 use super::{Answer, accepts, answer_with};
-use crate::metrics;
 use crate::shared::Shared;
+use crate::shared::metrics;
 
 const JSON: &str = "application/json";
 

@@ -15,12 +15,12 @@ use super::outbox::{Outbox, Sent};
 use super::place::{EntryIndex, Seq};
 use super::replay::Replay;
 use super::selection::Selection;
-use crate::connection::link::Link;
-use crate::delivery::{Format, SlowPolicy};
-use crate::disconnect::Disconnect;
-use crate::fault::fault_point;
-use crate::publication::Publication;
+use crate::log::publication::Publication;
+use crate::shard::link::Link;
 use crate::shared::Shared;
+use crate::telemetry::panics::fault_point;
+use crate::wire::close::Disconnect;
+use crate::wire::format::{Format, SlowPolicy};
 
 /// A broken pipe is an error for us, not a signal for the whole program.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]

@@ -10,7 +10,7 @@ use slab::Slab;
 use super::client::Client;
 use super::command::ConnectionId;
 use super::place::ConnectionIndex;
-use crate::topic::PrecomputedHash;
+use crate::message::topic::PrecomputedHash;
 
 /// Owns the clients.
 #[derive(Debug, Default)]

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::connection::link::Link;
-use crate::cursor::From;
-use crate::delivery::{Format, SlowPolicy};
-use crate::disconnect::Disconnect;
-use crate::protocol::{Fault, Request};
 use crate::settings::Settings;
+use crate::shard::link::Link;
 use crate::subscription::Subscription;
+use crate::wire::close::Disconnect;
+use crate::wire::control::{Fault, Request};
+use crate::wire::cursor::From;
+use crate::wire::format::{Format, SlowPolicy};
 
 /// A connection's number, unique within the program.
 pub(crate) type ConnectionId = u64;

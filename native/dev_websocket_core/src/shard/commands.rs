@@ -10,13 +10,13 @@ use super::outbox::Sent;
 use super::place::{ConnectionIndex, Seq};
 use super::replay::Replay;
 use super::{Shard, Turn};
-use crate::cursor::From;
-use crate::delivery::Format;
-use crate::event;
-use crate::fault::fault_point;
-use crate::protocol::{Fault, Limits, Reply};
-use crate::publication::now;
+use crate::log::publication::now;
 use crate::settings::size;
+use crate::telemetry::panics::fault_point;
+use crate::wire::control::{Fault, Limits, Reply};
+use crate::wire::cursor::From;
+use crate::wire::format::Format;
+use crate::wire::sse;
 
 impl Shard {
     /// Carries out a command. A panic is the fault of the client that the command concerns.
@@ -178,9 +178,9 @@ impl Shard {
         let frame = match (client.format, cursor) {
             (Format::Json, _) => frame,
             (Format::Raw, _) => return,
-            (Format::Events, None) => event::of(&frame, event::END),
+            (Format::Events, None) => sse::of(&frame, sse::END),
             (Format::Events, Some(seq)) => {
-                event::of(&frame, event::end_at(&self.shared.epoch, seq).as_bytes())
+                sse::of(&frame, sse::end_at(&self.shared.epoch, seq).as_bytes())
             }
         };
         client.link.control_made(frame.len());

@@ -13,8 +13,11 @@ mod clients;
 pub(crate) mod command;
 mod commands;
 mod frames;
+pub(crate) mod interest;
+pub(crate) mod link;
 pub(crate) mod mailbox;
 mod outbox;
+pub(crate) mod peer;
 pub(crate) mod place;
 mod recovery;
 pub(crate) mod registry;
@@ -24,6 +27,7 @@ mod requests;
 mod runs;
 mod selection;
 mod subscribers;
+pub(crate) mod topic_registry;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,13 +41,13 @@ use self::mailbox::{Mailbox, Rest};
 use self::outbox::Sent;
 use self::place::{ConnectionIndex, Seq};
 use self::registry::Registry;
-use crate::directory::RecentTopics;
-use crate::disconnect::Disconnect;
-use crate::fault::{contain, fault_point};
-use crate::log::Cursor;
-use crate::publication::now_nanos;
+use crate::log::publication::now_nanos;
+use crate::log::publication_log::Cursor;
 use crate::settings::size;
+use crate::shard::topic_registry::RecentTopics;
 use crate::shared::Shared;
+use crate::telemetry::panics::{contain, fault_point};
+use crate::wire::close::Disconnect;
 
 /// Connections served in one round: about a millisecond of writing.
 const ROUND: usize = 256;

@@ -10,7 +10,7 @@ use super::place::{ConnectionIndex, Seq};
 use super::registry::Registry;
 use super::selection::Selection;
 use super::{Shard, Turn};
-use crate::fault::{contain, fault_point};
+use crate::telemetry::panics::{contain, fault_point};
 
 impl Shard {
     pub(super) fn recover(&mut self) {

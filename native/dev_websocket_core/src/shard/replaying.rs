@@ -7,8 +7,8 @@ use super::client::Client;
 use super::place::ConnectionIndex;
 use super::replay::{Budget, Missing, Replay};
 use super::{Shard, Turn};
-use crate::delivery::Format;
-use crate::protocol::Reply;
+use crate::wire::control::Reply;
+use crate::wire::format::Format;
 
 /// Steps of all replays between two rounds of live work, about half a millisecond; fewer while live work waits.
 const ROUND_STEPS: usize = 4096;

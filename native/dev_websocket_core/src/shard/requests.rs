@@ -9,12 +9,12 @@ use super::registry::Registry;
 use super::replay::{Choice, Replay};
 use super::selection::Selection;
 use super::{Shard, Turn};
-use crate::cursor::Since;
-use crate::directory::Directory;
-use crate::fault_code::FaultCode;
-use crate::protocol::{Fault, Reply, Request, RequestId, Subscribed};
-use crate::publication::now;
+use crate::error_code::FaultCode;
+use crate::log::publication::now;
+use crate::shard::topic_registry::Directory;
 use crate::subscription::{Quota, Subscription, TooMany};
+use crate::wire::control::{Fault, Reply, Request, RequestId, Subscribed};
+use crate::wire::cursor::Since;
 
 impl Shard {
     /// Carries out a request. One that changes the subscriptions waits until the connection is live: they must not change

@@ -12,10 +12,10 @@ use proptest::prelude::*;
 use super::command::Command;
 use super::place::Seq;
 use super::tests::Bench;
-use crate::connection::link::Link;
-use crate::cursor::{From, Since};
-use crate::delivery::Format;
-use crate::publication::tests::draft;
+use crate::log::publication::tests::draft;
+use crate::shard::link::Link;
+use crate::wire::cursor::{From, Since};
+use crate::wire::format::Format;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 /// So many that frames are joined for them.

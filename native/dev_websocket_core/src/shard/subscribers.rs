@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::place::ConnectionIndex;
-use crate::topic::PrecomputedHash;
+use crate::message::topic::PrecomputedHash;
 
 /// So few are looked through.
 const FEW: usize = 32;

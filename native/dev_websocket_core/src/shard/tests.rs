@@ -5,16 +5,16 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::command::Opening;
 use super::*;
-use crate::connection::link::Link;
-use crate::connection::peer::Peer;
-use crate::delivery::{Format, SlowPolicy};
 use crate::error::Rejected;
-use crate::log::Log;
-use crate::protocol::Request;
-use crate::publication::tests::draft;
+use crate::log::publication::tests::draft;
+use crate::log::publication_log::Log;
 use crate::settings::Settings;
+use crate::shard::link::Link;
+use crate::shard::peer::Peer;
 use crate::shared::Lasting;
 use crate::subscription::{Quota, Subscription};
+use crate::wire::control::Request;
+use crate::wire::format::{Format, SlowPolicy};
 
 /// A shard that a test carries out commands with, and where its clients connect.
 pub(super) struct Bench {
@@ -48,7 +48,7 @@ impl Bench {
     pub(super) async fn connect(
         &mut self,
         format: Format,
-        from: Option<crate::cursor::From>,
+        from: Option<crate::wire::cursor::From>,
         topics: &[&str],
     ) -> (TcpStream, Arc<Link>) {
         let address = self.listener.local_addr().unwrap();
@@ -135,7 +135,7 @@ async fn no_request_takes_more_than_a_stated_number_of_steps() {
 #[tokio::test]
 async fn a_turn_never_removes_the_client_that_it_acts_on_in_any_format() {
     for format in Format::ALL {
-        for from in [None, Some(crate::cursor::From::Last(3))] {
+        for from in [None, Some(crate::wire::cursor::From::Last(3))] {
             let mut bench = Bench::new().await;
             bench
                 .shared
@@ -178,7 +178,7 @@ async fn a_connection_waits_once_for_its_turn_to_replay() {
             .append(draft(&["b"], "x"), u64::MAX)
             .unwrap();
     }
-    let from = crate::cursor::From::Since(crate::cursor::Since {
+    let from = crate::wire::cursor::From::Since(crate::wire::cursor::Since {
         epoch: None,
         seq: 0,
     });

@@ -11,12 +11,12 @@ use loom::future::block_on;
 use loom::thread;
 
 use super::link::Link;
-use crate::disconnect::Disconnect;
-use crate::peer::Peer;
 use crate::shard::command::Command;
 use crate::shard::mailbox::{Mailbox, Rest};
+use crate::shard::peer::Peer;
 use crate::sync::TcpStream;
 use crate::sync::atomic::AtomicUsize;
+use crate::wire::close::Disconnect;
 
 pub(crate) const ALL: &[(&str, fn())] = &[
     ("who waits for control room gets it, and all of it is given back", control_room),

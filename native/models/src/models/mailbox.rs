@@ -5,8 +5,8 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::mailbox::{Mailbox, Rest};
-use crate::log::Log;
-use crate::publication::draft::Draft;
+use crate::log::publication::draft::Draft;
+use crate::log::publication_log::Log;
 use crate::shard::command::Command;
 
 pub(crate) const ALL: &[(&str, fn())] = &[

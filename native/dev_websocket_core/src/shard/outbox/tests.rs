@@ -1,5 +1,5 @@
 use super::*;
-use crate::publication::tests::{publication, slot_gap};
+use crate::log::publication::tests::{publication, slot_gap};
 use crate::shard::place::Seq;
 use proptest::prelude::*;
 
