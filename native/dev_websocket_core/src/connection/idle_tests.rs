@@ -55,7 +55,12 @@ impl Connections {
         let address = listener.local_addr().unwrap();
         let shared = Shared::new(Settings::default(), address, 1, log, lasting);
         let cursor = cursors.pop().unwrap();
-        let shard = Shard::new(shared.clone(), shared.mailboxes[0].clone(), cursor, 0);
+        let shard = Shard::new(
+            shared.context.clone(),
+            shared.context.mailboxes[0].clone(),
+            cursor,
+            0,
+        );
         let shard = std::thread::spawn(|| shard.run());
         Self {
             shared,
@@ -91,7 +96,11 @@ impl Connections {
             self.opening(accepted, address),
             Vec::new(),
         );
-        let contained = contain_task("a connection", self.shared.counters.clone(), serving);
+        let contained = contain_task(
+            "a connection",
+            self.shared.context.counters.clone(),
+            serving,
+        );
         assert!(
             size_of_val(&contained) <= MOST_TASK_BYTES,
             "{}",
@@ -106,7 +115,7 @@ impl Connections {
 
 impl Drop for Connections {
     fn drop(&mut self) {
-        self.shared.mailboxes[0].send(Command::Stop);
+        self.shared.context.mailboxes[0].send(Command::Stop);
         if let Some(shard) = self.shard.take() {
             shard.join().unwrap();
         }
@@ -183,7 +192,7 @@ async fn ten_idle_hours_cut_the_dead_and_keep_the_living() {
     }
     // Those who lived are still served.
     join_all(living.iter_mut().map(|(client, _)| wait_for_server(client))).await;
-    let counters = &server.shared.counters;
+    let counters = &server.shared.context.counters;
     assert_eq!((counters.faults.get(), counters.error_frames.get()), (0, 0));
     drop((living, speaking, _held));
     assert!(blocking.await.unwrap().is_err());

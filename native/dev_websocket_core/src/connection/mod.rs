@@ -75,7 +75,7 @@ fn watch(
     link: &Link,
     reading: impl Future<Output = Ending>,
 ) -> impl Future<Output = Ending> {
-    let counters = &*shared.counters;
+    let counters = &*shared.context.counters;
     contain_task("a connection", counters, reading).map(move |ending| {
         let ending = ending.unwrap_or(Ending::Close(Disconnect::Fault));
         let count = match ending {

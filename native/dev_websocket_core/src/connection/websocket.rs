@@ -248,7 +248,7 @@ impl<'s> Session<'s> {
             return self.hand_over(id, Payload::Text(data.into()));
         }
         self.count()?;
-        self.shared.counters.inbound_messages.add(1);
+        self.shared.context.counters.inbound_messages.add(1);
         self.ask(bytes, request);
         Ok(())
     }
@@ -311,9 +311,9 @@ impl<'s> Session<'s> {
                 self.ask(0, Err(Fault { id, code, message }));
             }
         } else {
-            shared.counters.inbound_delivered.add(1);
+            shared.context.counters.inbound_delivered.add(1);
         }
-        shared.counters.inbound_messages.add(1);
+        shared.context.counters.inbound_messages.add(1);
         Ok(())
     }
 

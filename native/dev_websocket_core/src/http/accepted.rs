@@ -57,7 +57,7 @@ impl Accepted {
             permit,
             peer: Peer::new(address, query.format, headers),
             query,
-            published: shared.log.last_seq(),
+            published: shared.context.log.last_seq(),
             head: head.into(),
             settings,
         })
@@ -94,7 +94,7 @@ pub(super) fn read_query(
 ) -> Result<Query, Refusal> {
     if let Some(From::Since(since)) = &query.from {
         since
-            .check(&shared.epoch, shared.log.last_seq())
+            .check(&shared.context.epoch, shared.context.log.last_seq())
             .map_err(|error| Refusal::of(FaultCode::BadSince, error.to_string()))?;
     }
     shared

@@ -39,7 +39,7 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: Can
         // What a fault of it costs is the connection that was being accepted.
         while contain_task(
             "the listener",
-            &*shared.counters,
+            &*shared.context.counters,
             accept_all(&shared, &listener),
         )
         .await
@@ -72,7 +72,7 @@ async fn accept_all(shared: &Arc<Shared>, listener: &TcpListener) {
                 let _ = stream.set_nodelay(true);
                 let limit = size(shared.settings().max_handshakes);
                 if shared.handshakes.room(limit).await {
-                    shared.counters.handshakes_dropped.add(1);
+                    shared.context.counters.handshakes_dropped.add(1);
                 }
                 let place = shared.handshakes.enter();
                 shared.spawn("a request", |shared| {
@@ -81,7 +81,7 @@ async fn accept_all(shared: &Arc<Shared>, listener: &TcpListener) {
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                shared.counters.accept_failures.add(1);
+                shared.context.counters.accept_failures.add(1);
                 tracing::warn!(
                     name: "failed_accept", %error,
                     "The WebSocket server cannot accept connections: {error}."

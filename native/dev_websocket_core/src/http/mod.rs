@@ -120,7 +120,7 @@ async fn refuse_http2(mut stream: TcpStream) {
 fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, peer: SocketAddr) -> Outcome {
     fault_point!("http::answer");
     route(shared, request, peer).unwrap_or_else(|refusal| {
-        shared.counters.requests_refused.add(1);
+        shared.context.counters.requests_refused.add(1);
         let reason = refusal.reason();
         tracing::info!(
             name: "refused_upgrade", %reason, %peer,

@@ -20,13 +20,14 @@ use crate::http::listener;
 use crate::log::publication_log::Log;
 use crate::log::slots::Slots;
 use crate::settings::Settings;
+use crate::settings::active::Active;
 use crate::shard::Shard;
 use crate::shard::command::Command;
 use crate::shard::interest::InterestSignal;
 use crate::shared::inbound::Inbound;
 use crate::shared::info::{Description, Info};
 use crate::shared::metrics::{self, Family};
-use crate::shared::{Active, Lasting, Shared};
+use crate::shared::{Lasting, Shared};
 use crate::telemetry::counters::Counters;
 use crate::wire::close::Disconnect;
 
@@ -112,8 +113,8 @@ impl Server {
         };
         for (index, cursor) in cursors.into_iter().enumerate() {
             let shard = Shard::new(
-                shared.clone(),
-                shared.mailboxes[index].clone(),
+                shared.context.clone(),
+                shared.context.mailboxes[index].clone(),
                 cursor,
                 index,
             );
@@ -188,9 +189,10 @@ impl Server {
             self.move_listener(running, &settings)?;
         }
         let changed = old.differences(&settings).join(", ");
-        self.shared.log.keep(settings.history_bytes);
-        self.shared.active.store(Active::new(settings));
+        self.shared.context.log.keep(settings.history_bytes);
+        self.shared.context.active.store(Active::new(settings));
         self.shared
+            .context
             .mailboxes
             .iter()
             .for_each(|mailbox| mailbox.send(Command::Reconfigure));
@@ -243,6 +245,7 @@ impl Server {
         self.shared.stopping.cancel();
         self.shared.tasks.close();
         self.shared
+            .context
             .mailboxes
             .iter()
             .for_each(|mailbox| mailbox.send(Command::CloseAll { reason }));
@@ -309,6 +312,7 @@ impl Running {
 
 fn stop_shards(shared: &Shared, shards: Vec<JoinHandle<()>>) {
     shared
+        .context
         .mailboxes
         .iter()
         .for_each(|mailbox| mailbox.send(Command::Stop));

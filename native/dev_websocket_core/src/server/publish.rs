@@ -5,8 +5,8 @@ use crate::log::publication::draft::Draft;
 use crate::message::Value;
 use crate::message::provenance::{self, Origin};
 use crate::server::Server;
+use crate::settings::active::Active;
 use crate::settings::size;
-use crate::shared::Active;
 
 /// One of the messages that a slot of a process brings.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,14 +34,17 @@ impl Server {
     pub fn publish_with(&self, message: &Value<'_>, origin: &Origin<'_>) -> Result<u64, Rejected> {
         self.has_audience()?;
         let shared = &*self.shared;
-        let active = shared.active.load();
+        let active = shared.context.active.load();
         let draft = self
             .draft(&active, message, origin)
             .inspect_err(|rejected| self.count_dropped(*rejected))?;
         let without_topic = draft.is_without_topic();
-        let appended = shared.log.append(draft, active.settings.ingress_bytes);
+        let appended = shared
+            .context
+            .log
+            .append(draft, active.settings.ingress_bytes);
         // What found no room has left word for the subscribers.
-        shared.wake_shards();
+        shared.context.wake_shards();
         self.count(appended, without_topic);
         appended
     }
@@ -52,12 +55,12 @@ impl Server {
     /// [`BadJson`] when there is no such message or it was dropped; both are counted already.
     pub fn publish_json(&self, body: &[u8], origin: &Origin<'_>) -> Result<u64, BadJson> {
         self.has_audience()?;
-        if body.len() > size(self.shared.active.load().settings.max_message_bytes) {
+        if body.len() > size(self.shared.context.active.load().settings.max_message_bytes) {
             self.count_dropped(Rejected::TooLarge);
             return Err(Rejected::TooLarge.into());
         }
         let json: serde_json::Value = serde_json::from_slice(body).map_err(|error| {
-            self.shared.counters.dropped_malformed.add(1);
+            self.shared.context.counters.dropped_malformed.add(1);
             BadJson::Malformed(error.to_string())
         })?;
         Ok(self.publish_with(&(&json).into(), origin)?)
@@ -80,7 +83,7 @@ impl Server {
     #[must_use]
     pub fn is_heard(&self) -> bool {
         self.shared.admission.connections() != 0
-            || self.shared.active.load().settings.history_bytes != 0
+            || self.shared.context.active.load().settings.history_bytes != 0
     }
 
     /// Finds the topics and encodes.
@@ -91,7 +94,7 @@ impl Server {
         message: &Value<'_>,
         origin: &Origin<'_>,
     ) -> Result<Draft, Rejected> {
-        let counters = &self.shared.counters;
+        let counters = &self.shared.context.counters;
         let settings = &active.settings;
         counters.measures.time_encoding(active.is_measured, || {
             let set = active.topic_rules.topics_with(message, origin);
@@ -100,7 +103,7 @@ impl Server {
             counters.topics_invalid.add(set.invalid);
             let limit = size(settings.max_message_bytes);
             Draft::encode(
-                &self.shared.spares,
+                &self.shared.context.spares,
                 set.topics,
                 message,
                 origin,
@@ -127,7 +130,7 @@ impl Server {
                 let topics = active.topic_rules.topics_with(message, origin).topics;
                 let stub = origin.in_place_of_data();
                 Draft::encode(
-                    &self.shared.spares,
+                    &self.shared.context.spares,
                     topics,
                     &stub,
                     origin,
@@ -140,7 +143,7 @@ impl Server {
     }
 
     fn count(&self, appended: Result<u64, Rejected>, without_topic: bool) {
-        let counters = &self.shared.counters;
+        let counters = &self.shared.context.counters;
         match appended {
             Ok(_) => {
                 counters.publications.add(1);
@@ -153,7 +156,7 @@ impl Server {
     }
 
     fn count_dropped(&self, rejected: Rejected) {
-        let counters = &self.shared.counters;
+        let counters = &self.shared.context.counters;
         match rejected {
             Rejected::TooLarge => &counters.dropped_too_large,
             Rejected::Overload => &counters.dropped_overload,

@@ -65,10 +65,10 @@ impl Server {
         if !link.direct_made(frame.len(), size(settings.pending_bytes)) {
             return Err(SendError::Busy);
         }
-        shared.counters.direct_messages.add(1);
+        shared.context.counters.direct_messages.add(1);
         link.tell(Command::Direct {
             connection,
-            after: shared.log.last_seq(),
+            after: shared.context.log.last_seq(),
             frame,
         });
         Ok(())

@@ -3,6 +3,7 @@
 //! The table makes the [`Settings`] struct, reads settings by name from any source (Erlang terms, environment
 //! variables) and is what docs/PROTOCOL.md is checked against.
 
+pub(crate) mod active;
 mod hosts;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

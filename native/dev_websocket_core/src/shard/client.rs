@@ -16,8 +16,8 @@ use super::place::{EntryIndex, Seq};
 use super::replay::Replay;
 use super::selection::Selection;
 use crate::log::publication::Publication;
+use crate::shard::context::Context;
 use crate::shard::link::Link;
-use crate::shared::Shared;
 use crate::telemetry::panics::fault_point;
 use crate::wire::close::Disconnect;
 use crate::wire::format::{Format, SlowPolicy};
@@ -101,7 +101,7 @@ impl Client {
         frames: Frames<'_>,
         limit: usize,
         sent: &mut Sent,
-        shared: &Shared,
+        context: &Context,
     ) -> io::Result<()> {
         let seqs = frames.seqs;
         let matched = batch.messages(seqs);
@@ -112,11 +112,11 @@ impl Client {
             return Ok(());
         }
         if self.format == Format::Raw && matched < seqs.len() as u64 {
-            return self.deliver_raw_messages(batch, seqs, limit, sent, shared);
+            return self.deliver_raw_messages(batch, seqs, limit, sent, context);
         }
         if self.format == Format::Events {
             seqs.iter()
-                .for_each(|seq| batch.get(*seq).prepare_event(&shared.epoch));
+                .for_each(|seq| batch.get(*seq).prepare_event(&context.epoch));
         }
         if self.outbox.is_empty() {
             let stream = &self.link.stream;
@@ -154,7 +154,7 @@ impl Client {
         seqs: &[Seq],
         limit: usize,
         sent: &mut Sent,
-        shared: &Shared,
+        context: &Context,
     ) -> io::Result<()> {
         let messages: Vec<Seq> = seqs
             .iter()
@@ -171,7 +171,7 @@ impl Client {
         }
         // They are counted already.
         let matched = sent.matched;
-        let result = self.deliver(batch, Frames::scattered(&messages), limit, sent, shared);
+        let result = self.deliver(batch, Frames::scattered(&messages), limit, sent, context);
         sent.matched = matched;
         result
     }
@@ -230,7 +230,7 @@ impl Client {
         &mut self,
         mut publications: Vec<Arc<Publication>>,
         sent: &mut Sent,
-        shared: &Shared,
+        context: &Context,
     ) -> io::Result<()> {
         let is_message = |publication: &&Arc<Publication>| publication.is_message();
         let matched = publications.iter().filter(is_message).count() as u64;
@@ -249,7 +249,7 @@ impl Client {
         }
         for publication in publications {
             if self.format == Format::Events {
-                publication.prepare_event(&shared.epoch);
+                publication.prepare_event(&context.epoch);
             }
             self.outbox.push(publication);
         }

@@ -128,10 +128,10 @@ impl Shard {
             // No first frame follows.
             self.on_client(index, Client::flush);
         }
-        let shared = self.shared.clone();
+        let context = self.context.clone();
         let reply = Reply::established(
             self.subscribed(index),
-            &shared.epoch,
+            &context.epoch,
             self.seq,
             Limits::of(&opening.settings),
             &opening.ignored,
@@ -141,14 +141,15 @@ impl Shard {
         let cursor = reply.cursor().filter(|_| opening.from.is_none());
         self.reply_at(index, &reply, cursor);
         if let Some(from) = opening.from {
-            let is_other_epoch = matches!(&from, From::Since(since) if !since.is_of(&shared.epoch));
+            let is_other_epoch =
+                matches!(&from, From::Since(since) if !since.is_of(&context.epoch));
             let replay = Replay::new(from, self.seq, self.choice(index));
             self.begin_replay(index, replay, is_other_epoch);
         }
     }
 
     pub(super) fn fault(&mut self, index: ConnectionIndex, fault: &Fault) {
-        self.shared.counters.error_frames.add(1);
+        self.context.counters.error_frames.add(1);
         let Fault { id, code, message } = fault;
         self.reply(
             index,
@@ -180,7 +181,7 @@ impl Shard {
             (Format::Raw, _) => return,
             (Format::Events, None) => sse::of(&frame, sse::END),
             (Format::Events, Some(seq)) => {
-                sse::of(&frame, sse::end_at(&self.shared.epoch, seq).as_bytes())
+                sse::of(&frame, sse::end_at(&self.context.epoch, seq).as_bytes())
             }
         };
         client.link.control_made(frame.len());
@@ -206,10 +207,10 @@ impl Shard {
 
     /// Takes over new settings, at once.
     fn reconfigure(&mut self) {
-        let known_topics = size(self.shared.settings().max_known_topics);
+        let known_topics = size(self.context.settings().max_known_topics);
         if let Some(recent) = &mut self.recent {
-            recent.resize(known_topics, &self.shared.directory);
-            self.shared.spares.put(self.shared.log.trim());
+            recent.resize(known_topics, &self.context.directory);
+            self.context.spares.put(self.context.log.trim());
         }
     }
 }

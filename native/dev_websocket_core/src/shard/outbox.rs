@@ -28,7 +28,7 @@ const MAX_SLICES: usize = 1024;
 /// Entries whose memory is kept when nothing waits any more.
 const KEPT_ENTRIES: usize = 32;
 
-/// What a waiting publication costs beside its bytes, which are shared: with many slow clients this is the larger part.
+/// What a waiting publication costs beside its bytes, which are context: with many slow clients this is the larger part.
 const PLACE: usize = size_of::<Entry>();
 
 type Slices<'s> = ArrayVec<IoSlice<'s>, MAX_SLICES>;

@@ -27,7 +27,7 @@ impl Shard {
 
     /// Nobody searches for the subscribers of this publication again.
     fn skip_in_replays(&self, seq: Seq) {
-        let past = self.shared.log.read(seq, 1);
+        let past = self.context.log.read(seq, 1);
         if let Some(publication) = past.publications.first().filter(|past| past.seq() == seq) {
             publication.poison();
         }
@@ -35,7 +35,7 @@ impl Shard {
 
     /// Closes one client. Its subscriptions stay until it is gone.
     fn close_after_fault(&mut self, index: ConnectionIndex) {
-        let counters = self.shared.counters.clone();
+        let counters = self.context.counters.clone();
         self.registry.forget_runs();
         self.merged.clear();
         let close = || {
@@ -50,8 +50,8 @@ impl Shard {
     }
 
     fn start_over(&mut self) {
-        let counters = self.shared.counters.clone();
-        std::mem::replace(&mut self.registry, Registry::new()).leave(&self.shared.directory);
+        let counters = self.context.counters.clone();
+        std::mem::replace(&mut self.registry, Registry::new()).leave(&self.context.directory);
         self.batch = Batch::default();
         self.subscriptions = 0;
         self.queue.clear();

@@ -25,7 +25,7 @@ impl Shard {
         is_other_epoch: bool,
     ) {
         if is_other_epoch {
-            let missing = replay.begin_anew(&self.shared.log);
+            let missing = replay.begin_anew(&self.context.log);
             self.reply(index, &missing.reply());
         }
         // The reply may have shown that the connection is gone.
@@ -89,8 +89,8 @@ impl Shard {
                 // The socket says when it takes more.
                 return;
             };
-            let shared = &self.shared;
-            let block = replay.step(&shared.log, self.seq, budget, &shared.counters);
+            let context = &self.context;
+            let block = replay.step(&context.log, self.seq, budget, &context.counters);
             if block.is_live {
                 return self.go_live(index);
             }
@@ -100,11 +100,11 @@ impl Shard {
             if let Some(missing) = block.missing {
                 self.tell_missing(index, missing);
             }
-            let shared = &self.shared;
+            let context = &self.context;
             let client = self.clients.get_mut(index);
             if let Some(client) = client.filter(|_| !block.publications.is_empty())
                 && client
-                    .deliver_past(block.publications, &mut self.sent, shared)
+                    .deliver_past(block.publications, &mut self.sent, context)
                     .is_err()
             {
                 self.clients.mark(index);

@@ -121,7 +121,7 @@ struct World {
 impl World {
     async fn connect(&mut self, topics: u8, is_raw: bool, back: Option<u64>) {
         let format = if is_raw { Format::Raw } else { Format::Json };
-        let last = self.bench.shared.log.last_seq();
+        let last = self.bench.context.log.last_seq();
         let seq = back.map(|back| last.saturating_sub(back));
         // A raw client has no way to ask for numbers.
         let from = seq.map(|seq| match format {
@@ -182,7 +182,7 @@ impl World {
                     self.published.push(topics);
                     let data = self.published.len().to_string();
                     self.bench
-                        .shared
+                        .context
                         .log
                         .append(draft(&names, &data), u64::MAX)
                         .unwrap();
@@ -198,7 +198,7 @@ impl World {
                 shard.remove_marked();
                 assert!(client.link.has_ended());
             }
-            Step::Take => shard.take_publications(self.bench.shared.log.last_seq()),
+            Step::Take => shard.take_publications(self.bench.context.log.last_seq()),
             Step::Serve(count) => {
                 for _ in 0..count {
                     let next = shard.queue.pop_front();
@@ -231,7 +231,7 @@ proptest! {
                     world.step(step);
                 }
             }
-            let last = world.bench.shared.log.last_seq();
+            let last = world.bench.context.log.last_seq();
             let is_done = |world: &World| {
                 let shard = &world.bench.shard;
                 shard.queue.is_empty() && shard.replaying.is_empty() && shard.seq == last
@@ -243,7 +243,7 @@ proptest! {
                 client.account(&world.published, last);
                 prop_assert_eq!(client.got(), &*client.expected);
             }
-            prop_assert_eq!(world.bench.shared.counters.faults.get(), 0);
+            prop_assert_eq!(world.bench.context.counters.faults.get(), 0);
             Ok(())
         })?;
     }

@@ -11,36 +11,36 @@ use crate::log::publication_log::Log;
 use crate::settings::Settings;
 use crate::shard::link::Link;
 use crate::shard::peer::Peer;
-use crate::shared::Lasting;
 use crate::subscription::{Quota, Subscription};
 use crate::wire::control::Request;
 use crate::wire::format::{Format, SlowPolicy};
 
+/// The parts of a server that its shards use.
+fn context(shards: usize, log: Log) -> Arc<Context> {
+    let settings = Settings::default();
+    Context::new(settings, shards, log, Arc::default(), Arc::default())
+}
+
 /// A shard that a test carries out commands with, and where its clients connect.
 pub(super) struct Bench {
-    pub(super) shared: Arc<Shared>,
+    pub(super) context: Arc<Context>,
     pub(super) shard: Shard,
     listener: TcpListener,
+    connections: u64,
 }
 
 impl Bench {
     pub(super) async fn new() -> Self {
         let (log, mut cursors) = Log::new(1);
-        let lasting = Lasting {
-            counters: Arc::default(),
-            inbound: Arc::default(),
-            slots: Arc::default(),
-            interest: Arc::default(),
-        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let shared = Shared::new(Settings::default(), address, 1, log, lasting);
-        let mailbox = shared.mailboxes[0].clone();
-        let shard = Shard::new(shared.clone(), mailbox, cursors.pop().unwrap(), 0);
+        let context = context(1, log);
+        let mailbox = context.mailboxes[0].clone();
+        let shard = Shard::new(context.clone(), mailbox, cursors.pop().unwrap(), 0);
         Self {
-            shared,
+            context,
             shard,
             listener,
+            connections: 0,
         }
     }
 
@@ -55,20 +55,27 @@ impl Bench {
         let (client, accepted) = tokio::join!(TcpStream::connect(address), self.listener.accept());
         let (accepted, address) = accepted.unwrap();
         let peer = Peer::new(address, format, &hyper::HeaderMap::new());
-        let link = self.shared.link(accepted, peer);
+        self.connections += 1;
+        let link = Link::new(
+            self.connections,
+            accepted,
+            peer,
+            self.context.mailboxes[0].clone(),
+            Arc::default(),
+        );
         self.shard.carry_out(Command::Open(Box::new(Opening {
             link: link.clone(),
             head: Bytes::from_static(b"head"),
             format,
             slow: SlowPolicy::default(),
             from,
-            published: self.shared.log.last_seq(),
+            published: self.context.log.last_seq(),
             subscriptions: topics
                 .iter()
                 .map(|name| Subscription::parse(name).unwrap())
                 .collect(),
             ignored: Vec::new(),
-            settings: self.shared.settings(),
+            settings: self.context.settings(),
         })));
         (client.unwrap(), link)
     }
@@ -76,7 +83,7 @@ impl Bench {
     /// What a client asks for, as its task hands it over: refused there, or carried out. Says how many steps that took.
     pub(super) fn ask(&mut self, link: &Link, text: &str) -> usize {
         let before = self.shard.steps;
-        let request = Request::parse(text, Quota::of(&self.shared.settings()));
+        let request = Request::parse(text, Quota::of(&self.context.settings()));
         self.shard.carry_out(Command::Request {
             connection: link.id,
             bytes: 0,
@@ -96,7 +103,7 @@ fn request(kind: &str, topics: impl Iterator<Item = String>) -> String {
 async fn no_request_takes_more_than_a_stated_number_of_steps() {
     let mut bench = Bench::new().await;
     let (_client, link) = bench.connect(Format::Json, None, &[]).await;
-    let settings = bench.shared.settings();
+    let settings = bench.context.settings();
     let topics = settings.max_topics_per_connection as usize;
     let names = |from: usize, count: usize| (from..from + count).map(|n| format!("g{n}*"));
     // As much as a connection may have.
@@ -138,7 +145,7 @@ async fn a_turn_never_removes_the_client_that_it_acts_on_in_any_format() {
         for from in [None, Some(crate::wire::cursor::From::Last(3))] {
             let mut bench = Bench::new().await;
             bench
-                .shared
+                .context
                 .log
                 .append(draft(&["a"], "x"), u64::MAX)
                 .unwrap();
@@ -173,7 +180,7 @@ async fn a_connection_waits_once_for_its_turn_to_replay() {
     let mut bench = Bench::new().await;
     for _ in 0..2000 {
         bench
-            .shared
+            .context
             .log
             .append(draft(&["b"], "x"), u64::MAX)
             .unwrap();
@@ -198,21 +205,14 @@ async fn a_connection_waits_once_for_its_turn_to_replay() {
 #[test]
 fn whichever_shard_makes_room_tells_of_losses() {
     let (log, mut cursors) = Log::new(2);
-    let lasting = Lasting {
-        counters: Arc::default(),
-        inbound: Arc::default(),
-        slots: Arc::default(),
-        interest: Arc::default(),
-    };
-    let address = ([127, 0, 0, 1], 0).into();
-    let shared = Shared::new(Settings::default(), address, 2, log, lasting);
+    let context = context(2, log);
     let message = || draft(&["t"], &"x".repeat(1000));
     let limit = message().footprint() as u64;
-    assert_eq!(shared.log.append(message(), limit), Ok(1));
-    let lost = shared.log.append(message(), limit);
+    assert_eq!(context.log.append(message(), limit), Ok(1));
+    let lost = context.log.append(message(), limit);
     assert_eq!(lost, Err(Rejected::Overload));
-    let mailbox = shared.mailboxes[1].clone();
-    let mut slow = Shard::new(shared.clone(), mailbox, cursors.pop().unwrap(), 1);
+    let mailbox = context.mailboxes[1].clone();
+    let mut slow = Shard::new(context.clone(), mailbox, cursors.pop().unwrap(), 1);
     let mut fast = cursors.pop().unwrap();
     while fast.next().is_some() {}
     fast.finish();

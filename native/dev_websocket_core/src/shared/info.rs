@@ -10,8 +10,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::json;
 
+use crate::settings::active::Active;
 use crate::settings::{Settings, size};
-use crate::shared::{Active, Shared, WEBSOCKET_PATH};
+use crate::shared::{Shared, WEBSOCKET_PATH};
 use crate::telemetry::counters::ResultsSource;
 use crate::wire::control::{Limits, PROTOCOL};
 use crate::wire::format::Format;
@@ -64,10 +65,11 @@ impl Described {
     /// Whether it is to be served at a time. New settings, a new address and where results come from are the operator's
     /// doing; topics come and go as strangers like.
     fn holds(&self, shared: &Shared, now: Instant) -> bool {
-        Arc::ptr_eq(&self.active, &shared.active.load())
+        Arc::ptr_eq(&self.active, &shared.context.active.load())
             && Arc::ptr_eq(&self.address, &shared.address.load())
-            && self.results == shared.counters.results_source()
-            && (self.generation == shared.directory.generation() || now < self.at + self.rest())
+            && self.results == shared.context.counters.results_source()
+            && (self.generation == shared.context.directory.generation()
+                || now < self.at + self.rest())
     }
 
     /// How long it is served although topics have come or gone.
@@ -101,9 +103,9 @@ impl Shared {
             return description;
         }
         // Before it is made: what changes meanwhile makes it out of date.
-        let generation = self.directory.generation();
-        let (active, address) = (self.active.load_full(), self.address.load_full());
-        let results = self.counters.results_source();
+        let generation = self.context.directory.generation();
+        let (active, address) = (self.context.active.load_full(), self.address.load_full());
+        let results = self.context.counters.results_source();
         let description = Arc::new(self.new_description(&active.settings, *address, results));
         self.descriptions.latest.store(Some(Arc::new(Described {
             description: description.clone(),
@@ -124,13 +126,16 @@ impl Shared {
     ) -> Description {
         let info = Info {
             uri: uri(settings, address),
-            topics: self.directory.names(size(settings.max_known_topics)),
+            topics: self
+                .context
+                .directory
+                .names(size(settings.max_known_topics)),
         };
         let json = json!({
             "uri": info.uri,
             "topics": info.topics,
             "protocol": PROTOCOL,
-            "epoch": self.epoch,
+            "epoch": self.context.epoch,
             "results": results.name(),
             "limits": Limits::of(settings),
         });
@@ -144,14 +149,18 @@ impl Shared {
     /// Gauges and counts by name.
     pub(crate) fn stats(&self) -> Vec<(&'static str, u64)> {
         let [json, raw, events] = Format::ALL.map(|format| self.admission.connections_of(format));
-        let subscriptions = self.gauges.iter().map(|gauges| &gauges.subscriptions);
-        let measures = &self.counters.measures;
+        let subscriptions = self
+            .context
+            .gauges
+            .iter()
+            .map(|gauges| &gauges.subscriptions);
+        let measures = &self.context.counters.measures;
         let (latency, encoding) = (
             measures.cast_to_socket.snapshot(),
             measures.encode.snapshot(),
         );
         let filters = self.filters.counts();
-        let mut stats = self.counters.list();
+        let mut stats = self.context.counters.list();
         stats.extend([
             ("connections", self.admission.connections()),
             ("connections_json", json),
@@ -168,19 +177,22 @@ impl Shared {
             ("globs", filters.globs as u64),
             ("templates", filters.templates as u64),
             ("unindexed_patterns", filters.unindexed as u64),
-            ("topics", self.directory.len() as u64),
-            ("tails", self.counters.tails.running.load(Ordering::Relaxed)),
+            ("topics", self.context.directory.len() as u64),
+            (
+                "tails",
+                self.context.counters.tails.running.load(Ordering::Relaxed),
+            ),
             (
                 "tails_waiting",
-                self.counters.tails.waiting.load(Ordering::Relaxed),
+                self.context.counters.tails.waiting.load(Ordering::Relaxed),
             ),
-            ("seq", self.log.last_seq()),
-            ("ingress_waiting_bytes", self.log.waiting_bytes()),
+            ("seq", self.context.log.last_seq()),
+            ("ingress_waiting_bytes", self.context.log.waiting_bytes()),
             (
                 "pending_bytes",
                 self.pending_bytes.load(Ordering::Relaxed) as u64,
             ),
-            ("history_kept_bytes", self.log.history_bytes()),
+            ("history_kept_bytes", self.context.log.history_bytes()),
             ("cast_to_socket_p50_ns", latency.percentile(50)),
             ("cast_to_socket_p99_ns", latency.percentile(99)),
             ("encode_p50_ns", encoding.percentile(50)),
@@ -221,7 +233,7 @@ mod tests {
 
     fn subscribe(shared: &Shared, number: usize) {
         let topic = Topic::new(&format!("t{number:05}")).unwrap();
-        shared.directory.subscribed(&topic);
+        shared.context.directory.subscribed(&topic);
     }
 
     #[test]
@@ -251,7 +263,10 @@ mod tests {
             assert!(Arc::ptr_eq(&first, &shared.describe_at(start + millis)));
         }
         // The limit bounds what is looked at, not only what is told.
-        assert_eq!(shared.directory.visited.load(Ordering::Relaxed), 10_000);
+        assert_eq!(
+            shared.context.directory.visited.load(Ordering::Relaxed),
+            10_000
+        );
         let last = start + second - Duration::from_nanos(1);
         assert!(Arc::ptr_eq(&first, &shared.describe_at(last)));
         let next = shared.describe_at(start + second);
@@ -270,7 +285,7 @@ mod tests {
         }
         let now = Instant::now();
         let _old = shared.describe_at(now);
-        shared.active.store(Active::new(Settings {
+        shared.context.active.store(Active::new(Settings {
             max_known_topics: 500,
             max_last: 7,
             ..Settings::default()
@@ -284,7 +299,10 @@ mod tests {
         let text: serde_json::Value = serde_json::from_slice(&moved.document).unwrap();
         assert_eq!(text, moved.json);
         assert_eq!(moved.json["results"], "no_node");
-        shared.counters.set_tails(0, 0, ResultsSource::Cache);
+        shared
+            .context
+            .counters
+            .set_tails(0, 0, ResultsSource::Cache);
         assert_eq!(shared.describe_at(now).json["results"], "cache");
     }
 }

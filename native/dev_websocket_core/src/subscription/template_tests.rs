@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::super::fields::{Fields as Message, tags_of};
 use super::*;
+use crate::message::fields::{Fields as Message, tags_of};
 
 fn template(value: Json) -> Template {
     Template::from_json(value).unwrap()

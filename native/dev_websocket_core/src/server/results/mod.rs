@@ -46,7 +46,7 @@ impl Server {
     /// Which processes have subscribers, with at most so many ids.
     #[must_use]
     pub fn interest(&self, max: usize) -> Interest {
-        self.shared.directory.interest(max)
+        self.shared.context.directory.interest(max)
     }
 
     /// Publishes events of one slot of a process, one behind the other, all of them or none. `start` is the first of them;
@@ -72,7 +72,7 @@ impl Server {
             part: start.part.saturating_add(events.len() as u64),
             ..start
         };
-        let active = shared.active.load();
+        let active = shared.context.active.load();
         let mut bytes = 0;
         let mut drafts = Vec::with_capacity(events.len());
         for mut event in events
@@ -100,6 +100,7 @@ impl Server {
         let without_topic = drafts.iter().filter(|draft| draft.is_without_topic());
         let (count, without_topic) = (drafts.len() as u64, without_topic.count() as u64);
         shared
+            .context
             .log
             .append_or_none(drafts, active.settings.ingress_bytes)?;
         if is_last {
@@ -109,9 +110,9 @@ impl Server {
         }
         drop(turn);
         if count > 0 {
-            shared.wake_shards();
+            shared.context.wake_shards();
         }
-        let counters = &shared.counters;
+        let counters = &shared.context.counters;
         counters.publications.add(count);
         counters.publications_without_topic.add(without_topic);
         counters.results_published.add(u64::from(is_last));
@@ -131,7 +132,7 @@ impl Server {
                 gap,
             },
         );
-        let limit = shared.active.load().settings.ingress_bytes;
+        let limit = shared.context.active.load().settings.ingress_bytes;
         let mut turn = shared.slots.take_turn();
         match gap.slots() {
             Some(slots) => {
@@ -139,15 +140,15 @@ impl Server {
                 if slots.from() != mark.next().slot {
                     return Err(SlotRejected::Expected(mark.next()));
                 }
-                shared.log.append_or_none(vec![draft], limit)?;
+                shared.context.log.append_or_none(vec![draft], limit)?;
                 let may_come = !matches!(gap, SlotGap::NotFollowed(_));
                 mark.skip_to(slots.to(), may_come);
             }
-            None => shared.log.append_or_none(vec![draft], limit)?,
+            None => shared.context.log.append_or_none(vec![draft], limit)?,
         }
         drop(turn);
-        shared.wake_shards();
-        let counters = &shared.counters;
+        shared.context.wake_shards();
+        let counters = &shared.context.counters;
         match gap {
             SlotGap::NotCached(slots) => counters.slot_gaps_not_cached.add(slots.count()),
             SlotGap::Withheld(slots) => counters.slot_gaps_withheld.add(slots.count()),
@@ -164,7 +165,7 @@ impl Server {
             .ok_or(SlotRejected::NoMark)?
             .map_err(|reason| match reason {
                 OutOfOrder::Past => {
-                    self.shared.counters.dropped_repeated.add(1);
+                    self.shared.context.counters.dropped_repeated.add(1);
                     SlotRejected::Repeated
                 }
                 OutOfOrder::Ahead(next) => SlotRejected::Expected(next),
@@ -172,7 +173,7 @@ impl Server {
     }
 
     fn too_much(&self) -> SlotRejected {
-        self.shared.counters.dropped_malformed.add(1);
+        self.shared.context.counters.dropped_malformed.add(1);
         SlotRejected::TooMuch
     }
 }

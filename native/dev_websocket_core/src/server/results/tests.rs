@@ -84,7 +84,7 @@ fn events_find_room_together_or_not_at_all() {
     let publish = |slot, bytes| server.publish_part("p", at(slot, 0), events(0, 4, bytes), true);
     // However large, it goes into an empty queue.
     assert_eq!(publish(0, 30_000), Ok(()));
-    let waiting = server.shared.log.waiting_bytes();
+    let waiting = server.shared.context.log.waiting_bytes();
     assert!(waiting > 100_000);
     for bytes in [1, 30_000] {
         assert_eq!(publish(1, bytes), Err(SlotRejected::Overload));
@@ -103,8 +103,8 @@ fn events_find_room_together_or_not_at_all() {
     assert_eq!(publish(2, 30_000), Err(SlotRejected::Overload));
     assert_eq!(publish(2, 10_000), Ok(()));
     assert_eq!(read(&mut cursor).len(), 8);
-    assert_eq!(server.shared.counters.dropped_overload.get(), 0);
-    assert_eq!(server.shared.counters.results_published.get(), 3);
+    assert_eq!(server.shared.context.counters.dropped_overload.get(), 0);
+    assert_eq!(server.shared.context.counters.results_published.get(), 3);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn the_bound_on_what_waits_is_exact() {
     let (unbounded, _cursor) = server(u64::MAX);
     unbounded.shared.slots.set_mark("p", 0);
     publish(&unbounded, 0).unwrap();
-    let bytes = unbounded.shared.log.waiting_bytes();
+    let bytes = unbounded.shared.context.log.waiting_bytes();
     for (limit, expected) in [
         (2 * bytes - 1, Err(SlotRejected::Overload)),
         (2 * bytes, Ok(())),
@@ -158,7 +158,7 @@ fn a_part_has_at_most_256_events_and_4_mib() {
     }
     // One alone is bounded by the size of a message.
     assert_eq!(publish(1, MAX_PART_BYTES), Ok(()));
-    assert_eq!(server.shared.counters.dropped_malformed.get(), 2);
+    assert_eq!(server.shared.context.counters.dropped_malformed.get(), 2);
     assert_eq!(read(&mut cursor).len(), 255 + 256 + 2 + 2 + 1);
 }
 
@@ -266,7 +266,7 @@ proptest! {
                     let published =
                         server.publish_part("p", start, events(part, count, bytes), is_last);
                     if published == Err(SlotRejected::Overload) {
-                        prop_assert!(server.shared.log.waiting_bytes() > 0);
+                        prop_assert!(server.shared.context.log.waiting_bytes() > 0);
                     } else {
                         prop_assert_eq!(published, reference.publish(start, count, is_last));
                     }
@@ -277,7 +277,7 @@ proptest! {
                         [usize::from(kind)](range(from, to));
                     let published = server.publish_slot_gap("p", gap);
                     if published == Err(SlotRejected::Overload) {
-                        prop_assert!(server.shared.log.waiting_bytes() > 0);
+                        prop_assert!(server.shared.context.log.waiting_bytes() > 0);
                     } else {
                         prop_assert_eq!(published, reference.gap(from, to, kind));
                     }

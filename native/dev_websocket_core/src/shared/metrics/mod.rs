@@ -119,7 +119,7 @@ pub(crate) fn families(shared: &Shared) -> Vec<Family> {
                 ),
             })
     };
-    let measures = &shared.counters.measures;
+    let measures = &shared.context.counters.measures;
     let seconds = |nanos: u64| nanos as f64 / 1e9;
     numbers(COUNTERS, Samples::Counter)
         .chain(numbers(GAUGES, Samples::Gauge))
