@@ -18,6 +18,8 @@ type Change = (&'static str, &'static str);
 struct Part {
     name: &'static str,
     file: &'static str,
+    /// A module of the core that is compiled against each copy.
+    beside: Option<(&'static str, &'static str)>,
     broken: &'static [(&'static str, &'static [Change])],
 }
 
@@ -25,6 +27,7 @@ const PARTS: [Part; 5] = [
     Part {
         name: "log",
         file: "log/publication_log.rs",
+        beside: None,
         broken: &[
             (
                 "the number is told of before the publication is there",
@@ -96,6 +99,7 @@ const PARTS: [Part; 5] = [
     Part {
         name: "mailbox",
         file: "shard/mailbox.rs",
+        beside: None,
         broken: &[
             (
                 "no fence between the work and the look whether the shard sleeps",
@@ -140,8 +144,9 @@ const PARTS: [Part; 5] = [
         ],
     },
     Part {
-        name: "link",
-        file: "shard/link.rs",
+        name: "connection_state",
+        file: "shard/connection_state.rs",
+        beside: Some(("connection_handle", "shard/connection_handle.rs")),
         broken: &[
             (
                 "who waits for room is woken before there is some",
@@ -218,6 +223,7 @@ const PARTS: [Part; 5] = [
     Part {
         name: "inbound",
         file: "shared/inbound.rs",
+        beside: None,
         broken: &[
             (
                 "the end of a listener does not reach who waits for it",
@@ -249,6 +255,7 @@ const PARTS: [Part; 5] = [
     Part {
         name: "interest",
         file: "shard/interest/signal.rs",
+        beside: None,
         broken: &[
             (
                 "no fence between the wish to hear and the look",
@@ -287,11 +294,11 @@ fn main() {
     println!("cargo::rustc-cfg=loom");
     let models = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo says where we are"));
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo says where to"));
-    let core = models.join("../dev_websocket_core/src");
+    let core_source = models.join("../dev_websocket_core/src");
     let mut modules = String::new();
     let mut table = String::new();
     for part in &PARTS {
-        let file = core.join(part.file);
+        let file = core_source.join(part.file);
         // Wrong copies do not take its unit tests, which are at the end.
         let right = read(&file);
         let right = right
@@ -324,11 +331,16 @@ fn main() {
                 _ => module("core", &core),
             };
             let model = module("model", &model);
+            let beside = part.beside.map_or_else(String::new, |(name, file)| {
+                let file = core_source.join(file).display().to_string();
+                format!("#[path = {file:?}] pub(crate) mod {name}; pub(crate) use crate::shard::{{ids, mailbox}};")
+            });
             let Part { name: part, .. } = part;
             writeln!(
                 modules,
                 "#[allow(clippy::all, reason = \"it is linted where it comes from\")] pub(crate) mod {name} {{
                     #[allow(unused_imports)] pub(crate) use crate::shard::{{command, peer}};
+                    {beside}
                     #[path = {core:?}] pub(crate) mod {part};
                     #[path = {model:?}] pub(crate) mod models;
                 }}"

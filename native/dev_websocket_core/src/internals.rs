@@ -15,7 +15,7 @@ use crate::message::topic::Topics;
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::shard::command::{Answer, Command};
-use crate::shard::place::ConnectionIndex;
+use crate::shard::ids::ConnectionIndex;
 use crate::shard::registry::Registry;
 use crate::shard::topic_registry::Directory;
 use crate::subscription::Subscription;
@@ -25,9 +25,9 @@ use crate::wire::control::regex;
 
 /// Runs something on the shard's thread of a connection, if that lives.
 pub fn on_shard(server: &Server, connection: u64, act: impl FnOnce() + Send + 'static) {
-    if let Some(link) = server.shared.connections.find(connection) {
+    if let Some(handle) = server.shared.connections.find(connection) {
         let answer = Answer::new(move |_| act());
-        link.tell(Command::Topics { connection, answer });
+        handle.tell(Command::Topics { connection, answer });
     }
 }
 

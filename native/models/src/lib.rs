@@ -15,6 +15,9 @@
 #[path = "../../dev_websocket_core/src/sync/mod.rs"]
 mod sync;
 
+#[path = "../../dev_websocket_core/src/shard/ids.rs"]
+mod ids;
+
 #[path = "../../dev_websocket_core/src/error.rs"]
 mod error;
 
@@ -28,6 +31,8 @@ mod wire {
 }
 
 mod shard {
+    pub(crate) use crate::ids;
+
     pub(crate) mod peer {
         #[derive(Debug)]
         pub(crate) struct Peer;
@@ -36,7 +41,7 @@ mod shard {
     pub(crate) mod command {
         use bytes::Bytes;
 
-        pub(crate) type ConnectionId = u64;
+        use super::ids::ConnectionId;
 
         #[derive(Debug)]
         pub(crate) enum Command {

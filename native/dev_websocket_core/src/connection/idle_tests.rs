@@ -22,6 +22,7 @@ use crate::log::publication_log::Log;
 use crate::settings::Settings;
 use crate::shard::Shard;
 use crate::shard::command::{Command, Opening};
+use crate::shard::connection_handle::ConnectionHandle;
 use crate::shard::peer::Peer;
 use crate::shared::{Lasting, Shared};
 use crate::telemetry::panics::contain_task;
@@ -69,10 +70,11 @@ impl Connections {
         }
     }
 
-    fn opening(&self, stream: TcpStream, address: SocketAddr) -> Opening {
+    fn opening(&self, stream: TcpStream, address: SocketAddr) -> (ConnectionHandle, Opening) {
         let peer = Peer::new(address, Format::Json, &hyper::HeaderMap::new());
-        Opening {
-            link: self.shared.link(stream, peer),
+        let handle = self.shared.handle(stream, peer);
+        let opening = Opening {
+            state: handle.state().clone(),
             head: Bytes::new(),
             format: Format::Json,
             slow: Default::default(),
@@ -81,7 +83,8 @@ impl Connections {
             subscriptions: Vec::new(),
             ignored: Vec::new(),
             settings: self.shared.settings(),
-        }
+        };
+        (handle, opening)
     }
 
     /// A client past its handshake, and the task that serves it, which is small: every idle connection has one.
@@ -91,11 +94,8 @@ impl Connections {
         let (stream, (accepted, address)) = (stream.unwrap(), accepted.unwrap());
         stream.set_nodelay(true).unwrap();
         accepted.set_nodelay(true).unwrap();
-        let serving = serve(
-            self.shared.clone(),
-            self.opening(accepted, address),
-            Vec::new(),
-        );
+        let (handle, opening) = self.opening(accepted, address);
+        let serving = serve(self.shared.clone(), handle, opening, Vec::new());
         let contained = contain_task(
             "a connection",
             self.shared.context.counters.clone(),

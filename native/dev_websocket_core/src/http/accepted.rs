@@ -70,8 +70,9 @@ impl Accepted {
         stream: TcpStream,
         early: Vec<u8>,
     ) -> impl Future<Output = ()> {
+        let handle = shared.handle(stream, self.peer);
         let opening = Opening {
-            link: shared.link(stream, self.peer),
+            state: handle.state().clone(),
             head: self.head,
             format: self.query.format,
             slow: self.query.slow,
@@ -82,7 +83,7 @@ impl Accepted {
             settings: self.settings,
         };
         let permit = self.permit;
-        connection::serve(shared, opening, early).map(move |()| drop(permit))
+        connection::serve(shared, handle, opening, early).map(move |()| drop(permit))
     }
 }
 

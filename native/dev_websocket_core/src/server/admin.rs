@@ -9,7 +9,7 @@ use crate::log::publication::now;
 use crate::server::Server;
 use crate::server::send::SendError;
 use crate::shard::command::{Answer, Command};
-use crate::shard::link::Link;
+use crate::shard::connection_handle::ConnectionHandle;
 use crate::subscription::Subscription;
 use crate::wire::close::Disconnect;
 
@@ -40,15 +40,15 @@ pub struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
-    fn of(link: &Link) -> Self {
+    fn of(handle: &ConnectionHandle) -> Self {
         Self {
-            connection: link.id,
-            peer: link.peer.address,
-            format: link.peer.format.name(),
-            age: now().saturating_sub(link.opened_at),
-            pending_bytes: link.load.pending_bytes.load(Ordering::Relaxed),
-            pending_frames: link.load.pending_frames.load(Ordering::Relaxed),
-            dropped: link.load.dropped.load(Ordering::Relaxed),
+            connection: handle.id,
+            peer: handle.peer.address,
+            format: handle.peer.format.name(),
+            age: now().saturating_sub(handle.opened_at),
+            pending_bytes: handle.load.pending_bytes.load(Ordering::Relaxed),
+            pending_frames: handle.load.pending_frames.load(Ordering::Relaxed),
+            dropped: handle.load.dropped.load(Ordering::Relaxed),
             headers: Vec::new(),
             topics: Vec::new(),
         }
@@ -84,14 +84,14 @@ impl<T, F: FnOnce(T)> Drop for Promise<T, F> {
 }
 
 /// Asks the shard of a connection what that is subscribed to: none when it has ended meanwhile.
-fn ask(link: &Link) -> impl Future<Output = Option<ConnectionInfo>> + Send + use<> {
+fn ask(handle: &ConnectionHandle) -> impl Future<Output = Option<ConnectionInfo>> + Send + use<> {
     let (sender, topics) = oneshot::channel();
-    link.tell(Command::Topics {
-        connection: link.id,
+    handle.tell(Command::Topics {
+        connection: handle.id,
         // Who asked may be gone.
         answer: Answer::new(|topics| drop(sender.send(topics))),
     });
-    let known = ConnectionInfo::of(link);
+    let known = ConnectionInfo::of(handle);
     async move {
         let topics = topics.await.ok().flatten()?;
         let name = |topic: &Subscription| match topic.shown() {
@@ -116,14 +116,14 @@ impl Server {
         connection: u64,
         answer: impl FnOnce(Option<ConnectionInfo>) + Send + 'static,
     ) -> Result<(), SendError> {
-        let Some(link) = self.shared.connections.find(connection) else {
+        let Some(handle) = self.shared.connections.find(connection) else {
             return Err(SendError::NoConnection);
         };
         let mut promise = Promise::new(None, answer);
         self.runtime.spawn(async move {
-            let headers = link.peer.headers();
+            let headers = handle.peer.headers();
             let headers = headers.map(|(name, value)| (name.to_vec(), value.to_vec()));
-            let known = ask(&link).await.map(|known| ConnectionInfo {
+            let known = ask(&handle).await.map(|known| ConnectionInfo {
                 headers: headers.collect(),
                 ..known
             });
@@ -144,14 +144,14 @@ impl Server {
         limit: usize,
         answer: impl FnOnce(Vec<ConnectionInfo>) + Send + 'static,
     ) -> Result<(), SendError> {
-        let links = self.shared.connections.page(after, limit);
-        if links.is_empty() {
+        let handles = self.shared.connections.page(after, limit);
+        if handles.is_empty() {
             return Err(SendError::NoConnection);
         }
-        let mut promise = Promise::new(Vec::with_capacity(links.len()), answer);
+        let mut promise = Promise::new(Vec::with_capacity(handles.len()), answer);
         self.runtime.spawn(async move {
-            for links in links.chunks(ASKED_AT_ONCE) {
-                let asked: Vec<_> = links.iter().map(|link| ask(link)).collect();
+            for handles in handles.chunks(ASKED_AT_ONCE) {
+                let asked: Vec<_> = handles.iter().map(|handle| ask(handle)).collect();
                 for known in asked {
                     let known = known.await;
                     promise.add(|found| found.extend(known));
@@ -166,9 +166,9 @@ impl Server {
     /// # Errors
     /// [`SendError::NoConnection`] when there is no such connection any more, or there never was.
     pub fn disconnect(&self, connection: u64) -> Result<(), SendError> {
-        let link = self.shared.connections.find(connection);
-        let link = link.ok_or(SendError::NoConnection)?;
-        link.close(Disconnect::Operator);
+        let handle = self.shared.connections.find(connection);
+        let handle = handle.ok_or(SendError::NoConnection)?;
+        handle.close(Disconnect::Operator);
         Ok(())
     }
 }

@@ -53,20 +53,20 @@ impl Server {
     /// [`SendError`] when nothing was sent.
     pub fn send(&self, connection: u64, direct: &Direct<'_>) -> Result<(), SendError> {
         let shared = &*self.shared;
-        let Some(link) = shared.connections.find(connection) else {
+        let Some(handle) = shared.connections.find(connection) else {
             return Err(SendError::NoConnection);
         };
         let settings = shared.settings();
-        let frame = match link.peer.format {
+        let frame = match handle.peer.format {
             Format::Json => json_frame(direct, &settings),
             Format::Raw => raw_frame(direct, &settings),
             Format::Events => json_frame(direct, &settings).map(|frame| sse::of(&frame, sse::END)),
         }?;
-        if !link.direct_made(frame.len(), size(settings.pending_bytes)) {
+        if !handle.direct_made(frame.len(), size(settings.pending_bytes)) {
             return Err(SendError::Busy);
         }
         shared.context.counters.direct_messages.add(1);
-        link.tell(Command::Direct {
+        handle.tell(Command::Direct {
             connection,
             after: shared.context.log.last_seq(),
             frame,

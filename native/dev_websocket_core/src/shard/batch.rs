@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::place::Seq;
+use super::ids::Seq;
 use crate::log::publication::Publication;
 
 /// Publications of one batch at the most; what comes later waits in the log.

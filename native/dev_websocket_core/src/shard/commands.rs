@@ -5,13 +5,14 @@ use std::io;
 use bytes::Bytes;
 
 use super::client::Client;
-use super::command::{Command, ConnectionId, Opening};
+use super::command::{Command, Opening};
+use super::ids::{ConnectionIndex, Seq};
 use super::outbox::Sent;
-use super::place::{ConnectionIndex, Seq};
 use super::replay::Replay;
 use super::{Shard, Turn};
 use crate::log::publication::now;
 use crate::settings::size;
+use crate::shard::ids::ConnectionId;
 use crate::telemetry::panics::fault_point;
 use crate::wire::control::{Fault, Limits, Reply};
 use crate::wire::cursor::From;
@@ -76,7 +77,7 @@ impl Shard {
                 self.closing = Some(reason);
                 self.clients
                     .iter()
-                    .for_each(|client| client.link.close(reason));
+                    .for_each(|client| client.state.close(reason));
             }
             Command::Reconfigure => self.reconfigure(),
             Command::Stop => self.is_stopping = true,
@@ -103,19 +104,19 @@ impl Shard {
 
     /// Takes a connection on, with the answer to its request as the first bytes to be sent.
     fn enter(&mut self, opening: &Opening) -> ConnectionIndex {
-        let link = opening.link.clone();
-        link.control_made(opening.head.len());
-        let mut client = Client::new(link, opening.format, opening.slow, self.seq);
+        let state = opening.state.clone();
+        state.control_made(opening.head.len());
+        let mut client = Client::new(state, opening.format, opening.slow, self.seq);
         client.push_control(opening.head.clone());
         self.clients.insert(client)
     }
 
     fn open(&mut self, opening: Opening) {
-        let Some(index) = self.clients.find(opening.link.id) else {
+        let Some(index) = self.clients.find(opening.state.id) else {
             return;
         };
         if let Some(reason) = self.closing {
-            opening.link.close(reason);
+            opening.state.close(reason);
         }
         // What was published before its request is not for it, and the newest are those of the log: not what this shard has
         // come to.
@@ -184,7 +185,7 @@ impl Shard {
                 sse::of(&frame, sse::end_at(&self.context.epoch, seq).as_bytes())
             }
         };
-        client.link.control_made(frame.len());
+        client.state.control_made(frame.len());
         self.send_control(index, frame);
     }
 

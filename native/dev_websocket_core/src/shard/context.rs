@@ -11,6 +11,7 @@ use crate::log::publication::now;
 use crate::log::publication_log::Log;
 use crate::settings::Settings;
 use crate::settings::active::Active;
+use crate::shard::command::Command;
 use crate::shard::interest::InterestSignal;
 use crate::shard::mailbox::Mailbox;
 use crate::shard::topic_registry::Directory;
@@ -25,7 +26,7 @@ pub(crate) struct Context {
     /// Differs between servers, so that a client knows when numbers start anew.
     pub(crate) epoch: String,
     pub(crate) log: Log,
-    pub(crate) mailboxes: Box<[Arc<Mailbox>]>,
+    pub(crate) mailboxes: Box<[Arc<Mailbox<Command>>]>,
     pub(crate) gauges: Box<[ShardGauges]>,
     pub(crate) spares: Spares,
 }

@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::place::Seq;
+use super::ids::Seq;
 use crate::log::publication::Publication;
 use crate::wire::format::Format;
 

@@ -9,7 +9,6 @@
 
 use std::time::Duration;
 
-use super::command::Command;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Mutex, OnceLock};
@@ -40,14 +39,14 @@ pub(crate) enum Rest {
 
 /// A shard's commands and its sleep.
 #[derive(Debug)]
-pub(crate) struct Mailbox {
-    commands: Mutex<Vec<Command>>,
+pub(crate) struct Mailbox<C> {
+    commands: Mutex<Vec<C>>,
     /// Bytes appended to the log from which on publications wake the shard, or [`AWAKE`].
     sleeps_until: AtomicU64,
     thread: OnceLock<Thread>,
 }
 
-impl Default for Mailbox {
+impl<C> Default for Mailbox<C> {
     fn default() -> Self {
         Self {
             commands: Mutex::default(),
@@ -57,9 +56,9 @@ impl Default for Mailbox {
     }
 }
 
-impl Mailbox {
+impl<C> Mailbox<C> {
     /// Gives the shard a command and wakes it. Commands are carried out in order.
-    pub(crate) fn send(&self, command: Command) {
+    pub(crate) fn send(&self, command: C) {
         self.commands.lock().push(command);
         self.wake(u64::MAX);
     }
@@ -81,7 +80,7 @@ impl Mailbox {
     }
 
     /// Takes all commands; `into` must be empty and gives its memory to the next ones.
-    pub(crate) fn take(&self, into: &mut Vec<Command>) {
+    pub(crate) fn take(&self, into: &mut Vec<C>) {
         std::mem::swap(&mut *self.commands.lock(), into);
     }
 

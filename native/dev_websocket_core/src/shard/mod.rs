@@ -12,14 +12,15 @@ mod client;
 mod clients;
 pub(crate) mod command;
 mod commands;
+pub(crate) mod connection_handle;
+pub(crate) mod connection_state;
 pub(crate) mod context;
 mod frames;
+pub(crate) mod ids;
 pub(crate) mod interest;
-pub(crate) mod link;
 pub(crate) mod mailbox;
 mod outbox;
 pub(crate) mod peer;
-pub(crate) mod place;
 mod recovery;
 pub(crate) mod registry;
 mod replay;
@@ -36,16 +37,17 @@ use std::sync::atomic::Ordering;
 
 use self::batch::Batch;
 use self::clients::Clients;
-use self::command::{Command, ConnectionId};
+use self::command::Command;
 use self::frames::Frames;
+use self::ids::{ConnectionIndex, Seq};
 use self::mailbox::{Mailbox, Rest};
 use self::outbox::Sent;
-use self::place::{ConnectionIndex, Seq};
 use self::registry::Registry;
 use crate::log::publication::now_nanos;
 use crate::log::publication_log::Cursor;
 use crate::settings::size;
 use crate::shard::context::Context;
+use crate::shard::ids::ConnectionId;
 use crate::shard::topic_registry::RecentTopics;
 use crate::telemetry::panics::{contain, fault_point};
 use crate::wire::close::Disconnect;
@@ -70,7 +72,7 @@ enum Turn {
 /// The state of a shard's thread.
 pub(crate) struct Shard {
     context: Arc<Context>,
-    mailbox: Arc<Mailbox>,
+    mailbox: Arc<Mailbox<Command>>,
     cursor: Cursor,
     /// The last publication that has been taken from the log.
     seq: Seq,
@@ -113,7 +115,7 @@ pub(crate) struct Shard {
 impl Shard {
     pub(crate) fn new(
         context: Arc<Context>,
-        mailbox: Arc<Mailbox>,
+        mailbox: Arc<Mailbox<Command>>,
         cursor: Cursor,
         number: usize,
     ) -> Self {
@@ -377,7 +379,7 @@ impl Shard {
                 self.sent.dropped_disconnected += client.waiting_publications();
                 // The counts are complete before the connection ends.
                 self.count();
-                client.link.end();
+                client.state.end();
             }
         }
     }

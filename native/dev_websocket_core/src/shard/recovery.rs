@@ -6,7 +6,7 @@
 //! both cases. The command, turn or publication that it happened with is not tried again.
 
 use super::batch::Batch;
-use super::place::{ConnectionIndex, Seq};
+use super::ids::{ConnectionIndex, Seq};
 use super::registry::Registry;
 use super::selection::Selection;
 use super::{Shard, Turn};

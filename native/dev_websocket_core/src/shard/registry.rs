@@ -10,7 +10,7 @@ use slab::Slab;
 
 use super::batch::Batch;
 use super::frames::Frames;
-use super::place::{ConnectionIndex, EntryIndex, Seq};
+use super::ids::{ConnectionIndex, EntryIndex, Seq};
 use super::runs::Runs;
 use super::subscribers::Subscribers;
 use crate::log::publication::Publication;

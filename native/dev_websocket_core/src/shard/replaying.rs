@@ -4,7 +4,7 @@
 //! in a replay takes no part in the batches of its shard until it has come to where the shard is.
 
 use super::client::Client;
-use super::place::ConnectionIndex;
+use super::ids::ConnectionIndex;
 use super::replay::{Budget, Missing, Replay};
 use super::{Shard, Turn};
 use crate::wire::control::Reply;
@@ -50,7 +50,7 @@ impl Shard {
         {
             replay.is_queued = true;
             // By number: another connection may take the place of this one.
-            self.replaying.push_back(client.link.id);
+            self.replaying.push_back(client.state.id);
         }
     }
 
@@ -131,7 +131,7 @@ impl Shard {
         };
         client.served = self.seq;
         client.active.clear();
-        let id = client.link.id;
+        let id = client.state.id;
         let Some(replay) = client.replay.take() else {
             return;
         };

@@ -3,8 +3,8 @@
 //! The reading side has checked them: a request names at most as many subscriptions as a connection may have, each once.
 //! So a request takes at most that many look-ups. Only removing one looks through those that the connection holds.
 
-use super::command::ConnectionId;
-use super::place::{ConnectionIndex, EntryIndex, Seq};
+use super::ids::ConnectionId;
+use super::ids::{ConnectionIndex, EntryIndex, Seq};
 use super::registry::Registry;
 use super::replay::{Choice, Replay};
 use super::selection::Selection;
@@ -37,7 +37,7 @@ impl Shard {
             }
             shard.answer(index, request);
             if let Some(client) = shard.clients.get(index) {
-                client.link.request_done(bytes);
+                client.state.request_done(bytes);
             }
         });
     }

@@ -6,7 +6,7 @@
 
 use super::batch::Batch;
 use super::frames::{Frames, length, parts};
-use super::place::{EntryIndex, Seq};
+use super::ids::{EntryIndex, Seq};
 use crate::wire::format::Format;
 
 /// Runs of one batch. Further subscriptions are served as well, only not as fast.

@@ -5,15 +5,14 @@
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::net::TcpStream;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::command::Command;
-use super::place::Seq;
+use super::ids::Seq;
 use super::tests::Bench;
 use crate::log::publication::tests::draft;
-use crate::shard::link::Link;
+use crate::shard::connection_handle::ConnectionHandle;
 use crate::wire::cursor::{From, Since};
 use crate::wire::format::Format;
 
@@ -58,7 +57,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// A client, what it holds, and what it is to get.
 struct Client {
     socket: TcpStream,
-    link: Arc<Link>,
+    handle: ConnectionHandle,
     format: Format,
     held: BTreeSet<usize>,
     expected: Vec<Seq>,
@@ -131,11 +130,11 @@ impl World {
         let names = (0..NAMES.len()).filter(|topic| topics & (1 << topic) != 0);
         let held: BTreeSet<usize> = names.collect();
         let wanted: Vec<&str> = held.iter().map(|topic| NAMES[*topic]).collect();
-        let (socket, link) = self.bench.connect(format, from, &wanted).await;
+        let (socket, handle) = self.bench.connect(format, from, &wanted).await;
         self.clients.push(Client {
             // It reads as the system has it, without asking the runtime.
             socket: socket.into_std().unwrap(),
-            link,
+            handle,
             format,
             held,
             expected: Vec::new(),
@@ -149,7 +148,7 @@ impl World {
         let Some(client) = self.clients.get_mut(client % count.max(1)) else {
             return;
         };
-        let index = self.bench.shard.clients.find(client.link.id);
+        let index = self.bench.shard.clients.find(client.handle.id);
         let is_replaying = index
             .and_then(|index| self.bench.shard.clients.get(index))
             .is_none_or(|client| client.replay.is_some());
@@ -163,7 +162,7 @@ impl World {
             "unsubscribe"
         };
         let request = serde_json::json!({"type": kind, "topics": [NAMES[topic]]});
-        self.bench.ask(&client.link, &request.to_string());
+        self.bench.ask(&client.handle, &request.to_string());
         client.account(&self.published, self.bench.shard.seq);
         if is_subscribe {
             client.held.insert(topic);
@@ -193,10 +192,10 @@ impl World {
             Step::Leave(client) if !self.clients.is_empty() => {
                 let client = self.clients.remove(client % self.clients.len());
                 shard.carry_out(Command::Remove {
-                    connection: client.link.id,
+                    connection: client.handle.id,
                 });
                 shard.remove_marked();
-                assert!(client.link.has_ended());
+                assert!(client.handle.has_ended());
             }
             Step::Take => shard.take_publications(self.bench.context.log.last_seq()),
             Step::Serve(count) => {

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::place::ConnectionIndex;
+use super::ids::ConnectionIndex;
 use crate::message::topic::PrecomputedHash;
 
 /// So few are looked through.

@@ -2,20 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Arc;
 #[cfg(test)]
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::shard::command::ConnectionId;
-use crate::shard::link::Link;
+use crate::shard::connection_handle::ConnectionHandle;
+use crate::shard::ids::ConnectionId;
 
 /// Parts with a lock of their own, so that connections come, go and are found without waiting for each other.
 const PARTS: u64 = 16;
 
 /// In order of their numbers, so that a page begins where it has to.
-type Part = BTreeMap<ConnectionId, Arc<Link>>;
+type Part = BTreeMap<ConnectionId, ConnectionHandle>;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -35,54 +34,56 @@ pub(crate) struct Entry<'c> {
 
 impl Connections {
     /// Makes a connection known.
-    pub(crate) fn enter(&self, link: &Arc<Link>) -> Entry<'_> {
-        self.part(link.id).lock().insert(link.id, link.clone());
+    pub(crate) fn enter(&self, handle: &ConnectionHandle) -> Entry<'_> {
+        self.part(handle.id)
+            .lock()
+            .insert(handle.id, handle.clone());
         Entry {
             connections: self,
-            id: link.id,
+            id: handle.id,
         }
     }
 
     /// The connection of that number, if it lives.
-    pub(crate) fn find(&self, id: ConnectionId) -> Option<Arc<Link>> {
+    pub(crate) fn find(&self, id: ConnectionId) -> Option<ConnectionHandle> {
         self.part(id).lock().get(&id).cloned()
     }
 
     /// At most so many connections with greater numbers, in order. It takes a look at a few more than those, and holds a
     /// lock for a part of them.
-    pub(crate) fn page(&self, after: ConnectionId, limit: usize) -> Vec<Arc<Link>> {
-        let mut links: Vec<Arc<Link>> = Vec::new();
+    pub(crate) fn page(&self, after: ConnectionId, limit: usize) -> Vec<ConnectionHandle> {
+        let mut handles: Vec<ConnectionHandle> = Vec::new();
         let mut after = after;
-        while links.len() < limit {
+        while handles.len() < limit {
             // Numbers are given in turn, so each part has about as many of the next ones.
-            let share = (limit - links.len()).div_ceil(PARTS as usize) + 1;
+            let share = (limit - handles.len()).div_ceil(PARTS as usize) + 1;
             let mut complete_to = ConnectionId::MAX;
-            let start = links.len();
+            let start = handles.len();
             for part in &self.parts {
                 let part = part.lock();
                 let behind = part.range((Bound::Excluded(after), Bound::Unbounded));
-                let known = links.len();
-                links.extend(behind.take(share).map(|(_, link)| link.clone()));
+                let known = handles.len();
+                handles.extend(behind.take(share).map(|(_, handle)| handle.clone()));
                 #[cfg(test)]
                 self.visited
-                    .fetch_add(links.len() - known, Ordering::Relaxed);
-                if links.len() - known == share
-                    && let Some(last) = links.last()
+                    .fetch_add(handles.len() - known, Ordering::Relaxed);
+                if handles.len() - known == share
+                    && let Some(last) = handles.last()
                 {
                     // It may have more of those that come next.
                     complete_to = complete_to.min(last.id);
                 }
             }
-            links[start..].sort_unstable_by_key(|link| link.id);
-            let complete = links[start..].partition_point(|link| link.id <= complete_to);
-            links.truncate(start + complete);
+            handles[start..].sort_unstable_by_key(|handle| handle.id);
+            let complete = handles[start..].partition_point(|handle| handle.id <= complete_to);
+            handles.truncate(start + complete);
             if complete_to == ConnectionId::MAX {
                 break;
             }
             after = complete_to;
         }
-        links.truncate(limit);
-        links
+        handles.truncate(limit);
+        handles
     }
 
     fn part(&self, id: ConnectionId) -> &Mutex<Part> {
@@ -98,30 +99,34 @@ impl Drop for Entry<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use std::net::{TcpListener, TcpStream};
 
     use hyper::header::HeaderMap;
 
+    use crate::shard::connection_state::ConnectionState;
     use crate::shard::peer::Peer;
     use crate::wire::format::Format;
 
-    /// Links of these numbers, all over the same socket.
-    fn links(numbers: impl IntoIterator<Item = u64>) -> Vec<Arc<Link>> {
+    /// Handles of these numbers, all over the same socket.
+    fn handles(numbers: impl IntoIterator<Item = u64>) -> Vec<ConnectionHandle> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         stream.set_nonblocking(true).unwrap();
-        let link = |id| {
+        let handle = |id| {
             let stream = tokio::net::TcpStream::from_std(stream.try_clone().unwrap()).unwrap();
             let address = listener.local_addr().unwrap();
             let peer = Peer::new(address, Format::Json, &HeaderMap::new());
-            Link::new(id, stream, peer, Arc::default(), Arc::default())
+            let state = ConnectionState::new(id, stream, peer, Arc::default());
+            ConnectionHandle::new(state, Arc::default())
         };
-        numbers.into_iter().map(link).collect()
+        numbers.into_iter().map(handle).collect()
     }
 
-    fn numbers(page: &[Arc<Link>]) -> Vec<u64> {
-        page.iter().map(|link| link.id).collect()
+    fn numbers(page: &[ConnectionHandle]) -> Vec<u64> {
+        page.iter().map(|handle| handle.id).collect()
     }
 
     #[tokio::test]
@@ -129,8 +134,8 @@ mod tests {
         let skewed: Vec<u64> = (1..40).map(|number| number * PARTS).collect();
         for left in [Vec::new(), vec![7], (1..=100).collect(), skewed] {
             let table = Connections::default();
-            let links = links(left.iter().copied());
-            let _entries: Vec<_> = links.iter().map(|link| table.enter(link)).collect();
+            let handles = handles(left.iter().copied());
+            let _entries: Vec<_> = handles.iter().map(|handle| table.enter(handle)).collect();
             for limit in [1, 2, 15, 16, 17, 38, 39, 40, 99, 100, 101, 1000] {
                 let (mut paged, mut after) = (Vec::new(), 0);
                 loop {
@@ -148,8 +153,8 @@ mod tests {
     #[tokio::test]
     async fn a_page_takes_steps_for_itself_and_not_for_all_connections() {
         let table = Connections::default();
-        let links = links(1..=500);
-        let _entries: Vec<_> = links.iter().map(|link| table.enter(link)).collect();
+        let handles = handles(1..=500);
+        let _entries: Vec<_> = handles.iter().map(|handle| table.enter(handle)).collect();
         let (mut after, mut pages) = (0, 0);
         while let Some(last) = table.page(after, 5).last() {
             after = last.id;

@@ -20,10 +20,11 @@ use crate::limits::handshakes::Handshakes;
 use crate::log::publication_log::Log;
 use crate::log::slots::Slots;
 use crate::settings::Settings;
-use crate::shard::command::ConnectionId;
+use crate::shard::connection_handle::ConnectionHandle;
+use crate::shard::connection_state::ConnectionState;
 use crate::shard::context::Context;
+use crate::shard::ids::ConnectionId;
 use crate::shard::interest::InterestSignal;
-use crate::shard::link::Link;
 use crate::shard::peer::Peer;
 use crate::shared::connections::Connections;
 use crate::shared::inbound::Inbound;
@@ -113,17 +114,11 @@ impl Shared {
         self.context.settings()
     }
 
-    /// The link of a new connection, on one of the shards.
-    pub(crate) fn link(&self, stream: TcpStream, peer: Peer) -> Arc<Link> {
+    /// The handle of a new connection, on one of the shards.
+    pub(crate) fn handle(&self, stream: TcpStream, peer: Peer) -> ConnectionHandle {
         let id: ConnectionId = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
         let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.context.mailboxes.len();
-        let pending_bytes = self.pending_bytes.clone();
-        Link::new(
-            id,
-            stream,
-            peer,
-            self.context.mailboxes[shard].clone(),
-            pending_bytes,
-        )
+        let state = ConnectionState::new(id, stream, peer, self.pending_bytes.clone());
+        ConnectionHandle::new(state, self.context.mailboxes[shard].clone())
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use self::choice::Scan;
 pub(crate) use self::choice::{Budget, Choice};
-use super::place::Seq;
+use super::ids::Seq;
 use crate::log::publication::Publication;
 use crate::log::publication_log::Log;
 use crate::telemetry::counters::Counters;

@@ -1,15 +1,12 @@
-//! What a connection's task and its writer shard share.
+//! The state of a connection that its task and its shard share: counts of bytes, and signals in both directions.
 
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-
+use super::ids::ConnectionId;
 use super::peer::Peer;
 use crate::log::publication::now;
-use crate::shard::command::{Command, ConnectionId};
-use crate::shard::mailbox::Mailbox;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{AtomicWaker, Mutex, Notify, TcpStream};
 use crate::wire::close::Disconnect;
@@ -21,13 +18,12 @@ const MAX_CONTROL_BYTES: usize = if cfg!(loom) { 64 } else { 64 * 1024 };
 const MAX_REQUESTS: usize = 64;
 const MAX_REQUEST_BYTES: usize = 16 * 1024;
 
-/// One connection: the task reads from the socket, the shard writes to it.
+/// One connection: its task reads from the socket, its shard writes to it.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct ConnectionState {
     pub(crate) id: ConnectionId,
     pub(crate) stream: TcpStream,
     pub(crate) peer: Peer,
-    mailbox: Arc<Mailbox>,
     /// Tells the task that one of the fields below has changed.
     changed: Notify,
     blocked: AtomicBool,
@@ -78,20 +74,18 @@ impl Load {
     }
 }
 
-impl Link {
+impl ConnectionState {
     /// `pending_bytes` are those of all connections.
     pub(crate) fn new(
         id: ConnectionId,
         stream: TcpStream,
         peer: Peer,
-        mailbox: Arc<Mailbox>,
         pending_bytes: Arc<AtomicUsize>,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
             stream,
             peer,
-            mailbox,
             changed: Notify::new(),
             blocked: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -187,11 +181,6 @@ impl Link {
         *self.close.lock()
     }
 
-    /// Gives the shard a command.
-    pub(crate) fn tell(&self, command: Command) {
-        self.mailbox.send(command);
-    }
-
     /// Counts a request of so many bytes that the shard is about to be given.
     pub(crate) fn request_made(&self, bytes: usize) {
         self.requests.fetch_add(1, Ordering::AcqRel);
@@ -221,7 +210,7 @@ impl Link {
     }
 
     /// Waits for room, or for the end. Only the connection's task waits, for one thing at a time.
-    fn poll_room(
+    pub(super) fn poll_room(
         &self,
         context: &mut Context<'_>,
         has_room: impl Fn(&Self) -> bool,
@@ -238,27 +227,5 @@ impl Link {
         } else {
             Ok(())
         })
-    }
-
-    /// Sends whole control frames, whether there is room or not.
-    pub(crate) fn send_control(&self, frames: Bytes) {
-        self.control_made(frames.len());
-        self.tell(Command::Control {
-            connection: self.id,
-            bytes: frames,
-        });
-    }
-
-    /// Sends whole control frames when there is room.
-    pub(crate) fn poll_send_control(
-        &self,
-        context: &mut Context<'_>,
-        frames: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_room(context, Self::has_control_room)
-            .map_ok(|()| {
-                self.send_control(Bytes::copy_from_slice(frames));
-                frames.len()
-            })
     }
 }

@@ -1,5 +1,5 @@
-//! What a connection's task and its shard tell each other. The task's loop and the shard's are cut down to what they do
-//! with the link; the socket is a count of frames that it takes.
+//! Signals between a connection's task and its shard. The loops of both are cut down to their use of the connection's
+//! state; the socket is a count of frames that it takes.
 
 use std::future::Future;
 use std::pin::pin;
@@ -10,7 +10,8 @@ use bytes::Bytes;
 use loom::future::block_on;
 use loom::thread;
 
-use super::link::Link;
+use super::connection_handle::ConnectionHandle;
+use super::connection_state::ConnectionState;
 use crate::shard::command::Command;
 use crate::shard::mailbox::{Mailbox, Rest};
 use crate::shard::peer::Peer;
@@ -31,20 +32,14 @@ pub(crate) const ALL: &[(&str, fn())] = &[
 /// As much as the control room of the model.
 const FRAME: &[u8] = &[0; 64];
 
-fn link() -> (Arc<Link>, Arc<Mailbox>, TcpStream) {
+fn connection() -> (ConnectionHandle, Arc<Mailbox<Command>>, TcpStream) {
     let (mailbox, stream) = (Arc::new(Mailbox::default()), TcpStream::default());
-    let link = Link::new(
-        1,
-        stream.clone(),
-        Peer,
-        mailbox.clone(),
-        Arc::new(AtomicUsize::new(0)),
-    );
-    (link, mailbox, stream)
+    let state = ConnectionState::new(1, stream.clone(), Peer, Arc::new(AtomicUsize::new(0)));
+    (ConnectionHandle::new(state, mailbox.clone()), mailbox, stream)
 }
 
 /// A shard's thread: carries out commands until that says that it is enough.
-fn run(mailbox: &Mailbox, mut carry_out: impl FnMut(Command) -> bool) {
+fn run(mailbox: &Mailbox<Command>, mut carry_out: impl FnMut(Command) -> bool) {
     mailbox.attach();
     let mut commands = Vec::new();
     loop {
@@ -61,51 +56,51 @@ fn run(mailbox: &Mailbox, mut carry_out: impl FnMut(Command) -> bool) {
 }
 
 fn control_room() {
-    let (link, mailbox, _) = link();
+    let (handle, mailbox, _) = connection();
     let task = {
-        let link = link.clone();
+        let handle = handle.clone();
         thread::spawn(move || {
             for _ in 0..2 {
-                block_on(std::future::poll_fn(|context| link.poll_send_control(context, FRAME))).unwrap();
+                block_on(std::future::poll_fn(|context| handle.poll_send_control(context, FRAME))).unwrap();
             }
-            block_on(std::future::poll_fn(|context| link.poll_request_room(context))).unwrap();
+            block_on(std::future::poll_fn(|context| handle.poll_request_room(context))).unwrap();
         })
     };
     let mut frames = 0;
     run(&mailbox, |command| {
         if let Command::Control { bytes, .. } = command {
-            link.control_sent(bytes.len());
+            handle.control_sent(bytes.len());
             frames += 1;
         }
         frames == 2
     });
     task.join().unwrap();
     // All but one byte of the room, and then no more.
-    link.control_made(63);
-    assert!(link.has_control_room());
-    link.control_made(1);
-    assert!(!link.has_control_room());
+    handle.control_made(63);
+    assert!(handle.has_control_room());
+    handle.control_made(1);
+    assert!(!handle.has_control_room());
 }
 
 fn end_of_control_room() {
-    let (link, _, _) = link();
-    link.control_made(64);
+    let (handle, _, _) = connection();
+    handle.control_made(64);
     let shard = {
-        let link = link.clone();
-        thread::spawn(move || link.end())
+        let handle = handle.clone();
+        thread::spawn(move || handle.end())
     };
-    block_on(std::future::poll_fn(|context| link.poll_request_room(context))).unwrap_err();
-    block_on(link.changed());
-    assert!(link.has_ended());
+    block_on(std::future::poll_fn(|context| handle.poll_request_room(context))).unwrap_err();
+    block_on(handle.changed());
+    assert!(handle.has_ended());
     shard.join().unwrap();
 }
 
 fn outbound() {
     const FRAMES: usize = 2;
-    let (link, mailbox, stream) = link();
+    let (handle, mailbox, stream) = connection();
     {
-        let (link, stream) = (link.clone(), stream.clone());
-        thread::spawn(move || block_on(task(&link, &stream)));
+        let (handle, stream) = (handle.clone(), stream.clone());
+        thread::spawn(move || block_on(task(&handle, &stream)));
     }
     {
         let stream = stream.clone();
@@ -115,12 +110,12 @@ fn outbound() {
     let mut flush = || {
         while waiting > 0 {
             if !stream.try_write() {
-                link.block();
+                handle.block();
                 return false;
             }
             waiting -= 1;
         }
-        link.end();
+        handle.end();
         true
     };
     if !flush() {
@@ -130,10 +125,10 @@ fn outbound() {
 }
 
 /// A connection's task, without what it reads from its client.
-async fn task(link: &Link, stream: &TcpStream) {
+async fn task(handle: &ConnectionHandle, stream: &TcpStream) {
     let mut is_blocked = false;
     loop {
-        let mut changed = pin!(link.changed());
+        let mut changed = pin!(handle.changed());
         let has_changed = std::future::poll_fn(|context| {
             if changed.as_mut().poll(context).is_ready() {
                 return Poll::Ready(true);
@@ -146,65 +141,65 @@ async fn task(link: &Link, stream: &TcpStream) {
         })
         .await;
         if has_changed {
-            is_blocked |= link.take_blocked();
-            if link.has_ended() {
+            is_blocked |= handle.take_blocked();
+            if handle.has_ended() {
                 return;
             }
         } else {
             is_blocked = false;
-            link.tell(Command::Writable { connection: link.id });
+            handle.tell(Command::Writable { connection: handle.id });
         }
     }
 }
 
 fn close() {
-    let (link, _, _) = link();
+    let (handle, _, _) = connection();
     let shard = {
-        let link = link.clone();
+        let handle = handle.clone();
         thread::spawn(move || {
-            link.block();
-            link.close(Disconnect::Slow);
+            handle.block();
+            handle.close(Disconnect::Slow);
         })
     };
     block_on(async {
         let mut is_blocked = false;
-        while link.close_reason().is_none() {
-            link.changed().await;
-            is_blocked |= link.take_blocked();
+        while handle.close_reason().is_none() {
+            handle.changed().await;
+            is_blocked |= handle.take_blocked();
         }
-        assert!(is_blocked || link.take_blocked());
+        assert!(is_blocked || handle.take_blocked());
     });
     shard.join().unwrap();
 }
 
 fn block() {
-    let (link, _, _) = link();
+    let (handle, _, _) = connection();
     let shard = {
-        let link = link.clone();
+        let handle = handle.clone();
         thread::spawn(move || {
-            link.close(Disconnect::Slow);
-            link.block();
+            handle.close(Disconnect::Slow);
+            handle.block();
         })
     };
     block_on(async {
-        while !link.take_blocked() {
-            link.changed().await;
+        while !handle.take_blocked() {
+            handle.changed().await;
         }
     });
     shard.join().unwrap();
 }
 
 fn direct() {
-    let (link, mailbox, _) = link();
+    let (handle, mailbox, _) = connection();
     let senders = [1_u8, 2].map(|_| {
-        let link = link.clone();
+        let handle = handle.clone();
         thread::spawn(move || {
-            let is_taken = link.direct_made(FRAME.len(), 0);
-            link.tell(if is_taken {
+            let is_taken = handle.direct_made(FRAME.len(), 0);
+            handle.tell(if is_taken {
                 let frame = Bytes::from_static(FRAME);
-                Command::Direct { connection: link.id, after: 0, frame }
+                Command::Direct { connection: handle.id, after: 0, frame }
             } else {
-                Command::Writable { connection: link.id }
+                Command::Writable { connection: handle.id }
             });
             is_taken
         })
@@ -212,23 +207,23 @@ fn direct() {
     let mut told = 0;
     run(&mailbox, |command| {
         if let Command::Direct { frame, .. } = command {
-            link.direct_sent(frame.len());
+            handle.direct_sent(frame.len());
         }
         told += 1;
         told == 2
     });
     let taken = senders.map(|sender| sender.join().unwrap());
     assert!(taken.contains(&true), "there was room for one");
-    assert!(link.direct_made(1, 0), "nothing waits");
+    assert!(handle.direct_made(1, 0), "nothing waits");
 }
 
 fn refused() {
-    let (link, _, _) = link();
-    assert!(link.direct_made(10, 0), "nothing waits");
+    let (handle, _, _) = connection();
+    assert!(handle.direct_made(10, 0), "nothing waits");
     let sender = {
-        let link = link.clone();
-        thread::spawn(move || link.direct_made(100, 5))
+        let handle = handle.clone();
+        thread::spawn(move || handle.direct_made(100, 5))
     };
-    assert!(link.direct_made(1, 50), "only 10 wait");
+    assert!(handle.direct_made(1, 50), "only 10 wait");
     assert!(!sender.join().unwrap(), "10 or more wait");
 }
