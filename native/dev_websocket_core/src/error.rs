@@ -28,7 +28,7 @@ pub enum Rejected {
     /// As JSON it is larger than `max_message_bytes`.
     #[error("the message is too large")]
     TooLarge,
-    /// `ingress_bytes` of publications already wait for the writer shards.
+    /// `publish_queue_bytes` of publications already wait for the writer shards.
     #[error("too many publications wait to be sent")]
     Overload,
     /// Nobody is connected and no history is kept.

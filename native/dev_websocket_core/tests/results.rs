@@ -157,7 +157,7 @@ fn gaps_alone_are_nothing_on_a_raw_connection() {
         .unwrap();
     assert_eq!(raw.json()["data"], "x");
     // Gaps are no messages.
-    assert_eq!(server.stat("matched"), 1);
+    assert_eq!(server.stat("deliveries_expected"), 1);
     assert_eq!(server.stat("publications"), 1);
     let mut replayed = Raw::upgraded(&server, &format!("?process={a}&format=raw&last=100"));
     assert_eq!(replayed.json()["data"], "x");
@@ -242,8 +242,8 @@ fn events_of_a_part_stand_together_in_the_order_of_their_slots() {
     const SLOTS: u64 = 500;
     const EVENTS: [&str; 3] = ["0", "1", "2"];
     let server = TestServer::with(|settings| {
-        settings.ingress_bytes = 1 << 30;
-        settings.pending_bytes = 1 << 30;
+        settings.publish_queue_bytes = 1 << 30;
+        settings.send_buffer_bytes = 1 << 30;
     });
     let mut raw = Raw::upgraded(&server, "?topic=*");
     raw.json();
@@ -358,8 +358,8 @@ fn concurrent_publishers_of_the_same_parts_publish_each_event_once_and_in_order(
     const PARTS: u64 = 7;
     const CHUNK: u64 = 3;
     let server = TestServer::with(|settings| {
-        settings.ingress_bytes = 1 << 30;
-        settings.pending_bytes = 1 << 30;
+        settings.publish_queue_bytes = 1 << 30;
+        settings.send_buffer_bytes = 1 << 30;
     });
     let (a, b) = (id('a'), id('b'));
     server.slots.set_mark(&a, 0);

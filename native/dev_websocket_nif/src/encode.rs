@@ -176,8 +176,14 @@ fn summary<'a>(env: Env<'a>, known: &ConnectionInfo) -> [(Atom, Term<'a>); 8] {
         (atoms::peer(), text(env, &known.peer.to_string())),
         (atoms::format(), format.encode(env)),
         (atoms::age(), known.age.encode(env)),
-        (atoms::pending_bytes(), known.pending_bytes.encode(env)),
-        (atoms::pending_frames(), known.pending_frames.encode(env)),
+        (
+            atoms::send_buffer_bytes(),
+            known.send_buffer_bytes.encode(env),
+        ),
+        (
+            atoms::send_buffer_frames(),
+            known.send_buffer_frames.encode(env),
+        ),
         (atoms::dropped(), known.dropped.encode(env)),
         (atoms::topics(), topics.encode(env)),
     ]

@@ -273,7 +273,7 @@ impl Engine {
 
     /// Tells of a fault on a scheduler thread, whose place only the program's own hook knows.
     pub(crate) fn contained(&self, panic: &(dyn Any + Send)) {
-        self.counters.faults.add(1);
+        self.counters.panics.add(1);
         let text = panic_text(panic);
         tracing::error!(
             name: "fault", panic = text,
@@ -283,7 +283,7 @@ impl Engine {
 
     /// After a fault there may be no server any more, and no command may believe that one is on its way.
     fn recover(&self, fault: String) -> Reason {
-        self.counters.faults.add(1);
+        self.counters.panics.add(1);
         let reason = Reason::Fault(fault);
         if let Err(Reason::NotStarted | Reason::Restarting) = self.server() {
             self.enter(Phase::Down(reason.clone()));
@@ -298,7 +298,7 @@ fn control_loop(jobs: Receiver<Job>) {
         let result =
             result.unwrap_or_else(|panic| Err(ENGINE.recover(panic_text(&*panic).to_owned())));
         if catch_unwind(AssertUnwindSafe(|| reply(result))).is_err() {
-            ENGINE.counters.faults.add(1);
+            ENGINE.counters.panics.add(1);
         }
     }
 }

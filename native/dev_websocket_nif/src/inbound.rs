@@ -29,8 +29,8 @@ pub(crate) fn listen(
     listener: LocalPid,
 ) -> std::result::Result<(), (LocalPid, LocalPid)> {
     let bytes = ENGINE.server().map_or_else(
-        |_| Settings::default().listener_bytes,
-        |server| server.settings().listener_bytes,
+        |_| Settings::default().inbound_queue_bytes,
+        |server| server.settings().inbound_queue_bytes,
     );
     let mut registered = REGISTERED.lock();
     if let Some(other) = &*registered

@@ -235,7 +235,7 @@ fn expected(case: &Case<'_>) -> Expected {
             )
             || key.to_ascii_lowercase().starts_with("priv")
             || rules
-                .topicless_keys
+                .excluded_topic_keys
                 .iter()
                 .any(|pattern| match pattern.strip_prefix('*') {
                     Some(end) => key

@@ -44,7 +44,7 @@ pub fn read(input: &[u8]) -> Case<'_> {
         let text = || String::from_utf8_lossy(value);
         match key {
             b"max" => case.rules.max_topics = text().parse().unwrap_or(64),
-            b"topicless" => case.rules.topicless_keys.push(text().to_lowercase()),
+            b"excluded" => case.rules.excluded_topic_keys.push(text().to_lowercase()),
             b"commitments" => case.commitments = true,
             b"process" => case.origin.process = Some(text()),
             b"slot" => case.origin.slot = text().parse().ok(),

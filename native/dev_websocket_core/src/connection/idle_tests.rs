@@ -193,7 +193,7 @@ async fn ten_idle_hours_cut_the_dead_and_keep_the_living() {
     // Those who lived are still served.
     join_all(living.iter_mut().map(|(client, _)| wait_for_server(client))).await;
     let counters = &server.shared.context.counters;
-    assert_eq!((counters.faults.get(), counters.error_frames.get()), (0, 0));
+    assert_eq!((counters.panics.get(), counters.error_frames.get()), (0, 0));
     drop((living, speaking, _held));
     assert!(blocking.await.unwrap().is_err());
 }

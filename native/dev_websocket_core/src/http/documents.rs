@@ -29,7 +29,7 @@ pub(super) fn metrics(shared: &Arc<Shared>, headers: &HeaderMap) -> Answer {
 pub(super) fn health(shared: &Shared) -> Answer {
     let reason = if shared.stopping.is_cancelled() {
         Some("stopping")
-    } else if shared.context.log.waiting_bytes() >= shared.settings().ingress_bytes {
+    } else if shared.context.log.waiting_bytes() >= shared.settings().publish_queue_bytes {
         Some("overload")
     } else {
         None

@@ -238,7 +238,7 @@ mod tests {
     fn refusal(query: &str) -> String {
         let settings = Settings {
             max_topics_per_connection: 3,
-            max_matches_per_connection: 1,
+            max_regexes_per_connection: 1,
             max_templates_per_connection: 1,
             max_last: 10,
             ..Settings::default()

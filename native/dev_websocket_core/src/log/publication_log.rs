@@ -142,25 +142,25 @@ impl Log {
     /// Puts a message behind all others. It never waits: the lock is held for a number and a pointer.
     ///
     /// # Errors
-    /// [`Rejected::Overload`] when more than `ingress_limit` bytes would wait for the slowest reader. Then a loss stands
+    /// [`Rejected::Overload`] when more than `queue_limit` bytes would wait for the slowest reader. Then a loss stands
     /// in the message's place, for which a little more may wait.
-    pub(crate) fn append(&self, draft: Draft, ingress_limit: u64) -> Result<u64, Rejected> {
-        self.append_locked(&mut self.head.lock(), draft, ingress_limit)
+    pub(crate) fn append(&self, draft: Draft, queue_limit: u64) -> Result<u64, Rejected> {
+        self.append_locked(&mut self.head.lock(), draft, queue_limit)
     }
 
     /// Puts messages behind all others, with nothing between them, or none of them.
     ///
     /// # Errors
-    /// [`Rejected::Overload`] when something waits and more than `ingress_limit` bytes would. Nothing is lost then.
+    /// [`Rejected::Overload`] when something waits and more than `queue_limit` bytes would. Nothing is lost then.
     pub(crate) fn append_or_none(
         &self,
         drafts: Vec<Draft>,
-        ingress_limit: u64,
+        queue_limit: u64,
     ) -> Result<(), Rejected> {
         let bytes: u64 = drafts.iter().map(|draft| draft.footprint() as u64).sum();
         let mut head = self.head.lock();
         let waiting = self.waiting_bytes();
-        if waiting > 0 && waiting + bytes > ingress_limit {
+        if waiting > 0 && waiting + bytes > queue_limit {
             return Err(Rejected::Overload);
         }
         self.tell_losses(&mut head);
@@ -174,15 +174,15 @@ impl Log {
         &self,
         head: &mut Head,
         draft: Draft,
-        ingress_limit: u64,
+        queue_limit: u64,
     ) -> Result<u64, Rejected> {
         let waiting = self.appended_bytes().saturating_sub(self.slowest());
-        if waiting + draft.footprint() as u64 <= ingress_limit {
+        if waiting + draft.footprint() as u64 <= queue_limit {
             self.tell_losses(head);
             return Ok(self.put(head, draft));
         }
         let loss = draft.into_loss();
-        if waiting + loss.footprint() as u64 <= ingress_limit + ingress_limit / LOSS_SHARE {
+        if waiting + loss.footprint() as u64 <= queue_limit + queue_limit / LOSS_SHARE {
             self.tell_losses(head);
             self.put(head, loss);
         } else {

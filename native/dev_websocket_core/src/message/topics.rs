@@ -3,7 +3,7 @@
 //! Every value of a `topic` or `topics` tag is a topic as it is (text is split on commas), and each other scalar tag
 //! makes `key:value` with the key in lower case. Tags stand at the top level, in a `tags` map or in a `Tags` list of
 //! name and value pairs, in any letter case. Keys that are big, secret or different in each message make no topic
-//! (`topicless_keys` in the settings), nor do [reserved keys](crate::message::topic::RESERVED_KEYS): those come from what the
+//! (`excluded_topic_keys` in the settings), nor do [reserved keys](crate::message::topic::RESERVED_KEYS): those come from what the
 //! node itself knows. Blanks around keys, values and names do not count, as no subscription could name them. A scalar that is not UTF-8, like a raw 32-byte address, counts as its base64url text, which is
 //! how the network writes it.
 
@@ -22,7 +22,7 @@ use crate::message::topic::{MAX_TOPIC_BYTES, Topic, Topics, is_reserved_key, tri
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicRules {
     /// Keys that make no topic, in lower case; a leading `*` matches any start.
-    pub topicless_keys: Vec<String>,
+    pub excluded_topic_keys: Vec<String>,
     /// How many topics one message may have.
     pub max_topics: usize,
 }
@@ -104,7 +104,7 @@ impl TopicRules {
             && !is_tags_key(key)
             && !is_reserved_key(key)
             && !is_private(key)
-            && !self.topicless_keys.iter().any(denied)
+            && !self.excluded_topic_keys.iter().any(denied)
     }
 }
 

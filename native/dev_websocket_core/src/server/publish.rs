@@ -42,7 +42,7 @@ impl Server {
         let appended = shared
             .context
             .log
-            .append(draft, active.settings.ingress_bytes);
+            .append(draft, active.settings.publish_queue_bytes);
         // What found no room has left word for the subscribers.
         shared.context.wake_shards();
         self.count(appended, without_topic);

@@ -267,9 +267,9 @@ settings! {
         "what the listener serves beside `/ws`", "What is not named is not found (HTTP 404). Without `metrics` nothing is measured, only counted.";
     max_topics_per_connection: u64 = 128, "a number from 1 to 100000", |n| (1..=100_000).contains(n),
         "topics", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_topics`.";
-    max_matches_per_connection: u64 = 8, "a number from 0 to 1000", |n| *n <= 1000,
+    max_regexes_per_connection: u64 = 8, "a number from 0 to 1000", |n| *n <= 1000,
         "regular expressions", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_matches`.";
-    max_expressions: u64 = 4096, "a number from 0 to 1000000", |n| *n <= 1_000_000,
+    max_regexes: u64 = 4096, "a number from 0 to 1000000", |n| *n <= 1_000_000,
         "different regular expressions of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_expressions`.";
     max_templates_per_connection: u64 = 16, "a number from 0 to 1000", |n| *n <= 1000,
         "templates", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_templates`.";
@@ -287,15 +287,15 @@ settings! {
         "bytes of a client's message", "A larger one closes the connection with 1009.";
     max_inbound_rate: u64 = 50, "a number from 0 to 1000000", |n| *n <= 1_000_000,
         "messages of one client in a second, 0 for no limit", "One more closes the connection with 1008.";
-    listener_bytes: u64 = MIB, "a number of bytes from 1024 to 1073741824", |n| (KIB..=KIB * MIB).contains(n),
+    inbound_queue_bytes: u64 = MIB, "a number of bytes from 1024 to 1073741824", |n| (KIB..=KIB * MIB).contains(n),
         "bytes of clients' messages on their way to the listener", "A client whose next message does not fit is not read from meanwhile. A change holds from the next `listen` on.";
     max_message_bytes: u64 = MIB, "a number of bytes from 1 to 67108864", |n| (1..=64 * MIB).contains(n),
         "bytes of a cast message as JSON", "A larger message is dropped and counted as `too_large`.";
     max_data_bytes: u64 = 256 * KIB, "a number of bytes from 1 to 67108864", |n| (1..=64 * MIB).contains(n),
         "bytes of one value in an event of a process", "A larger one is replaced by its size and where to GET it.";
-    ingress_bytes: u64 = 64 * MIB, "a number of bytes from 65536 to 17179869184", |n| (64 * KIB..=16 * KIB * MIB).contains(n),
+    publish_queue_bytes: u64 = 64 * MIB, "a number of bytes from 65536 to 17179869184", |n| (64 * KIB..=16 * KIB * MIB).contains(n),
         "bytes of publications that wait for the writer shards", "A further cast is dropped and counted as `overload`.";
-    pending_bytes: u64 = MIB, "a number of bytes from 1024 to 1073741824", |n| (KIB..=KIB * MIB).contains(n),
+    send_buffer_bytes: u64 = MIB, "a number of bytes from 1024 to 1073741824", |n| (KIB..=KIB * MIB).contains(n),
         "bytes that wait for one slow connection", "Its oldest publications are dropped; a `gap` frame stands in their place.";
     history_bytes: u64 = 16 * MIB, "a number of bytes from 0 to 17179869184", |n| *n <= 16 * KIB * MIB,
         "bytes of past publications", "The oldest are forgotten; 0 keeps none.";
@@ -311,7 +311,7 @@ settings! {
         "milliseconds for a client's request", "The connection is closed.";
     ping_interval: u64 = 25_000, "a number of milliseconds from 50 to 3600000", |n| (50..=3_600_000).contains(n),
         "milliseconds between server pings", "A client silent for two pings is closed with 1008.";
-    topicless_keys: Vec<String> = default_topicless_keys(), "a list of tag keys", |_| true,
+    excluded_topic_keys: Vec<String> = default_excluded_topic_keys(), "a list of tag keys", |_| true,
         "tag keys, a leading * matches any start", "A tag of that key makes no topic.";
     #[harmless]
     commitments: bool = false, "true or false", |_| true,
@@ -324,7 +324,7 @@ settings! {
         "reader threads of the runtime, 0 for one per four cores", "More workers read and accept at the same time.";
 }
 
-fn default_topicless_keys() -> Vec<String> {
+fn default_excluded_topic_keys() -> Vec<String> {
     [
         "data",
         "body",
@@ -355,7 +355,7 @@ impl Settings {
     #[must_use]
     pub fn topic_rules(&self) -> TopicRules {
         TopicRules {
-            topicless_keys: self.topicless_keys.clone(),
+            excluded_topic_keys: self.excluded_topic_keys.clone(),
             max_topics: usize::try_from(self.max_topics_per_message).unwrap_or(usize::MAX),
         }
     }
@@ -408,9 +408,9 @@ mod tests {
         assert_eq!(set("port", text(" 99 ")).unwrap().port, 99);
         assert!(set("commitments", text("true")).unwrap().commitments);
         assert_eq!(
-            set("topicless_keys", text("A, *b ,,"))
+            set("excluded_topic_keys", text("A, *b ,,"))
                 .unwrap()
-                .topicless_keys,
+                .excluded_topic_keys,
             ["a", "*b"]
         );
         for (host, expected) in [
@@ -443,8 +443,8 @@ mod tests {
             ("host", SettingValue::Text("nowhere.example".into())),
             ("public_host", SettingValue::Text("a b".into())),
             ("commitments", SettingValue::Integer(1)),
-            ("pending_bytes", SettingValue::Integer(1023)),
-            ("topicless_keys", SettingValue::Boolean(true)),
+            ("send_buffer_bytes", SettingValue::Integer(1023)),
+            ("excluded_topic_keys", SettingValue::Boolean(true)),
             ("origins", SettingValue::Text("app.example".into())),
             ("endpoints", SettingValue::Text("info,pages".into())),
             ("origins", SettingValue::Text("https://app.example/".into())),
@@ -471,6 +471,6 @@ mod tests {
             assert!(error.to_string().starts_with(name), "{error} for {value:?}");
         }
         assert!(set("port", SettingValue::Integer(65_535)).is_ok());
-        assert!(set("pending_bytes", SettingValue::Integer(1024)).is_ok());
+        assert!(set("send_buffer_bytes", SettingValue::Integer(1024)).is_ok());
     }
 }

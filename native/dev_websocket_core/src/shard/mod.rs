@@ -55,7 +55,7 @@ use crate::wire::close::Disconnect;
 /// Connections served in one round: about a millisecond of writing.
 const ROUND: usize = 256;
 
-/// What part of `ingress_bytes` may wait while a shard without connections dozes.
+/// What part of `publish_queue_bytes` may wait while a shard without connections dozes.
 const UNNOTED_SHARE: u64 = 8;
 
 /// The part of the work that a panic ends.
@@ -87,9 +87,9 @@ pub(crate) struct Shard {
     replaying: VecDeque<ConnectionId>,
     /// Only one shard keeps the table of recent topics, the history short, and memory in store.
     recent: Option<RecentTopics>,
-    /// `pending_bytes` as it was when the batch last grew: reading the settings for each connection would cost more than
+    /// `send_buffer_bytes` as it was when the batch last grew: reading the settings for each connection would cost more than
     /// serving it.
-    pending_limit: usize,
+    send_buffer_limit: usize,
     /// Its place among the shards.
     number: usize,
     /// Subscriptions of its connections.
@@ -132,7 +132,7 @@ impl Shard {
             merged: Vec::new(),
             replaying: VecDeque::new(),
             recent: (number == 0).then(|| RecentTopics::new(known_topics)),
-            pending_limit: 0,
+            send_buffer_limit: 0,
             number,
             subscriptions: 0,
             sent: Sent::default(),
@@ -185,7 +185,7 @@ impl Shard {
     /// Whether somebody waits for the next publication.
     fn rest(&self) -> Rest {
         if self.clients.is_empty() {
-            let room = self.context.settings().ingress_bytes / UNNOTED_SHARE;
+            let room = self.context.settings().publish_queue_bytes / UNNOTED_SHARE;
             Rest::Doze(self.cursor.taken_bytes() + room)
         } else {
             Rest::Light
@@ -221,7 +221,7 @@ impl Shard {
             }
             self.batch.push(publication);
         }
-        self.pending_limit = size(self.context.settings().pending_bytes);
+        self.send_buffer_limit = size(self.context.settings().send_buffer_bytes);
         self.turn = Turn::Shard;
         self.registry.tell_touched(|index, entry| {
             // One in a replay reads the log.
@@ -304,7 +304,7 @@ impl Shard {
         let result = client.deliver(
             &self.batch,
             frames,
-            self.pending_limit,
+            self.send_buffer_limit,
             &mut self.sent,
             &self.context,
         );
@@ -358,7 +358,7 @@ impl Shard {
             .wrapping_add(sent.matched)
             .wrapping_sub(sent.settled());
         let counters = &self.context.counters;
-        counters.matched.add(sent.matched);
+        counters.deliveries_expected.add(sent.matched);
         counters.deliveries.add(sent.publications);
         counters.dropped_slow.add(sent.dropped_slow);
         counters.dropped_disconnected.add(sent.dropped_disconnected);

@@ -173,7 +173,7 @@ impl Shared {
                     .map(|count| count.load(Ordering::Relaxed))
                     .sum(),
             ),
-            ("expressions", filters.expressions as u64),
+            ("regexes", filters.expressions as u64),
             ("globs", filters.globs as u64),
             ("templates", filters.templates as u64),
             ("unindexed_patterns", filters.unindexed as u64),
@@ -187,10 +187,10 @@ impl Shared {
                 self.context.counters.tails.waiting.load(Ordering::Relaxed),
             ),
             ("seq", self.context.log.last_seq()),
-            ("ingress_waiting_bytes", self.context.log.waiting_bytes()),
+            ("publish_queued_bytes", self.context.log.waiting_bytes()),
             (
-                "pending_bytes",
-                self.pending_bytes.load(Ordering::Relaxed) as u64,
+                "send_buffer_bytes",
+                self.send_buffer_bytes.load(Ordering::Relaxed) as u64,
             ),
             ("history_kept_bytes", self.context.log.history_bytes()),
             ("cast_to_socket_p50_ns", latency.percentile(50)),

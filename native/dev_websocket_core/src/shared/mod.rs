@@ -53,7 +53,7 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     pub(crate) connections: Connections,
     /// Bytes in the send buffers of all connections.
-    pub(crate) pending_bytes: Arc<AtomicUsize>,
+    pub(crate) send_buffer_bytes: Arc<AtomicUsize>,
     pub(crate) inbound: Arc<Inbound>,
     pub(crate) slots: Arc<Slots>,
     next_shard: AtomicUsize,
@@ -93,7 +93,7 @@ impl Shared {
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             connections: Connections::default(),
-            pending_bytes: Arc::default(),
+            send_buffer_bytes: Arc::default(),
             inbound,
             slots,
             next_shard: AtomicUsize::new(0),
@@ -118,7 +118,7 @@ impl Shared {
     pub(crate) fn handle(&self, stream: TcpStream, peer: Peer) -> ConnectionHandle {
         let id: ConnectionId = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
         let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.context.mailboxes.len();
-        let state = ConnectionState::new(id, stream, peer, self.pending_bytes.clone());
+        let state = ConnectionState::new(id, stream, peer, self.send_buffer_bytes.clone());
         ConnectionHandle::new(state, self.context.mailboxes[shard].clone())
     }
 }

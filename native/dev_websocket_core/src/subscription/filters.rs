@@ -208,9 +208,9 @@ impl State {
             (
                 part.expressions,
                 self.counts.expressions,
-                settings.max_expressions,
+                settings.max_regexes,
                 FaultCode::TooManyExpressions,
-                "expressions (max_expressions)",
+                "expressions (max_regexes)",
             ),
             (
                 part.templates,

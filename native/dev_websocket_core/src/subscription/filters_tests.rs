@@ -21,7 +21,7 @@ fn all(texts: &[&str]) -> Vec<Subscription> {
 fn settings(limit: u64) -> Settings {
     Settings {
         max_globs: limit,
-        max_expressions: limit,
+        max_regexes: limit,
         max_templates: limit,
         max_unindexed_patterns: limit,
         ..Settings::default()

@@ -116,7 +116,7 @@ impl Quota {
     pub(crate) fn of(settings: &Settings) -> Self {
         Self {
             topics: size(settings.max_topics_per_connection),
-            matches: size(settings.max_matches_per_connection),
+            matches: size(settings.max_regexes_per_connection),
             templates: size(settings.max_templates_per_connection),
         }
     }

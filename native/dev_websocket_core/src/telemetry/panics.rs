@@ -38,7 +38,7 @@ pub(crate) fn contain_task<T>(
 }
 
 fn tell(what: &str, counters: &Counters, panic: &(dyn Any + Send)) {
-    counters.faults.add(1);
+    counters.panics.add(1);
     // The hook for panics says where it was.
     tracing::debug!(
         name: "contained", what,

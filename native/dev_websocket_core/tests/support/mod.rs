@@ -134,7 +134,7 @@ impl TestServer {
 
     /// Waits until the shards have dealt with everything that was published.
     pub(crate) fn until_delivered(&self) {
-        self.until_stat("ingress_waiting_bytes", 0);
+        self.until_stat("publish_queued_bytes", 0);
     }
 
     /// Says goodbye to the clients, who have to be served by other threads, and stops.
@@ -156,7 +156,7 @@ impl Drop for TestServer {
     fn drop(&mut self) {
         self.shutdown(Disconnect::Stopping, Duration::ZERO);
         let Counters {
-            matched,
+            deliveries_expected,
             deliveries,
             dropped_slow,
             dropped_disconnected,
@@ -165,7 +165,7 @@ impl Drop for TestServer {
         let accounted = deliveries.get() + dropped_slow.get() + dropped_disconnected.get();
         if !thread::panicking() {
             assert_eq!(
-                matched.get(),
+                deliveries_expected.get(),
                 accounted,
                 "publications are not accounted for"
             );

@@ -102,7 +102,7 @@ impl Server {
         shared
             .context
             .log
-            .append_or_none(drafts, active.settings.ingress_bytes)?;
+            .append_or_none(drafts, active.settings.publish_queue_bytes)?;
         if is_last {
             mark.complete(start.slot);
         } else {
@@ -132,7 +132,7 @@ impl Server {
                 gap,
             },
         );
-        let limit = shared.context.active.load().settings.ingress_bytes;
+        let limit = shared.context.active.load().settings.publish_queue_bytes;
         let mut turn = shared.slots.take_turn();
         match gap.slots() {
             Some(slots) => {

@@ -28,9 +28,9 @@ fn events(from: u64, count: u64, bytes: usize) -> Vec<Event<'static>> {
     (from..from + count).map(event).collect()
 }
 
-fn server(ingress_bytes: u64) -> (Server, Cursor) {
+fn server(publish_queue_bytes: u64) -> (Server, Cursor) {
     Server::without_threads(Settings {
-        ingress_bytes,
+        publish_queue_bytes,
         ..Settings::default()
     })
 }
@@ -130,7 +130,7 @@ fn the_bound_on_what_waits_is_exact() {
 #[test]
 fn a_part_has_at_most_256_events_and_4_mib() {
     let (server, mut cursor) = Server::without_threads(Settings {
-        ingress_bytes: u64::MAX,
+        publish_queue_bytes: u64::MAX,
         max_message_bytes: 8 << 20,
         ..Settings::default()
     });

@@ -173,7 +173,7 @@ fn run(
         let mut budget = Budget::new(budget);
         let block = replay.step(log, present, &mut budget, &counters);
         if block.is_live {
-            assert_eq!(counters.faults.get(), 0);
+            assert_eq!(counters.panics.get(), 0);
             return got;
         }
         got.take(block);

@@ -192,13 +192,13 @@ impl Subscribed {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Limits {
     max_topics_per_connection: u64,
-    max_matches_per_connection: u64,
+    max_regexes_per_connection: u64,
     max_templates_per_connection: u64,
     max_last: u64,
     max_inbound_bytes: u64,
     max_inbound_rate: u64,
     max_message_bytes: u64,
-    pending_bytes: u64,
+    send_buffer_bytes: u64,
     ping_interval: u64,
 }
 
@@ -206,13 +206,13 @@ impl Limits {
     pub(crate) fn of(settings: &Settings) -> Self {
         Self {
             max_topics_per_connection: settings.max_topics_per_connection,
-            max_matches_per_connection: settings.max_matches_per_connection,
+            max_regexes_per_connection: settings.max_regexes_per_connection,
             max_templates_per_connection: settings.max_templates_per_connection,
             max_last: settings.max_last,
             max_inbound_bytes: settings.max_inbound_bytes,
             max_inbound_rate: settings.max_inbound_rate,
             max_message_bytes: settings.max_message_bytes,
-            pending_bytes: settings.pending_bytes,
+            send_buffer_bytes: settings.send_buffer_bytes,
             ping_interval: settings.ping_interval,
         }
     }

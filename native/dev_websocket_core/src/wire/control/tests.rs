@@ -36,7 +36,7 @@ fn requests_are_read_with_their_ids() {
 #[test]
 fn more_expressions_than_a_connection_may_have_are_refused_before_they_are_read() {
     let quota = Quota::of(&Settings {
-        max_matches_per_connection: 2,
+        max_regexes_per_connection: 2,
         max_templates_per_connection: 1,
         ..Settings::default()
     });
