@@ -29,10 +29,10 @@ pub enum Rejected {
     #[error("the message is too large")]
     TooLarge,
     /// `publish_queue_bytes` of publications already wait for the writer shards.
-    #[error("too many publications wait to be sent")]
+    #[error("the publish queue is full")]
     Overload,
     /// Nobody is connected and no history is kept.
-    #[error("nobody would receive it")]
+    #[error("the message has no audience")]
     NoAudience,
 }
 

@@ -72,7 +72,7 @@ pub(crate) fn find(connection: Term<'_>) -> Result<(Arc<Server>, u64), Sent> {
         Ok(number) => number,
         // There are no such connections.
         Err(_) if connection.get_type() == TermType::Integer => u64::MAX,
-        Err(_) => return Err(Sent::BadArgument("a connection is an integer")),
+        Err(_) => return Err(Sent::BadArgument("connection must be an integer")),
     };
     Ok((ENGINE.server().map_err(Sent::Down)?, connection))
 }
@@ -89,7 +89,9 @@ fn read<'a>(payload: Term<'a>, budget: Budget, commitments: bool) -> Result<Read
         }
     };
     let bytes = Binary::from_term(term)
-        .map_err(|_| Sent::BadArgument("{text, _} and {binary, _} hold a binary"))?
+        .map_err(|_| {
+            Sent::BadArgument("the payload of {text, _} and {binary, _} must be a binary")
+        })?
         .as_slice();
     if bytes.len() > budget.text() {
         return Ok(Err(BeyondBudget));
@@ -99,7 +101,7 @@ fn read<'a>(payload: Term<'a>, budget: Budget, commitments: bool) -> Result<Read
     } else {
         Direct::Text(
             std::str::from_utf8(bytes)
-                .map_err(|_| Sent::BadArgument("the binary of {text, _} is UTF-8"))?,
+                .map_err(|_| Sent::BadArgument("the payload of {text, _} must be UTF-8"))?,
         )
     };
     let percent = i32::try_from(bytes.len() / 10_240).unwrap_or(100).min(100);

@@ -277,7 +277,7 @@ impl Engine {
         let text = panic_text(panic);
         tracing::error!(
             name: "fault", panic = text,
-            "The WebSocket server has a fault: {text}."
+            "The WebSocket server panicked: {text}."
         );
     }
 

@@ -92,7 +92,7 @@ impl Listener for Proxy {
             if end(|registered| registered.proxy == self.0).is_some() {
                 tracing::warn!(
                     name: "lost_listener",
-                    "The WebSocket server has lost who hears its clients: the proxy was killed."
+                    "The WebSocket server lost its listener: the proxy process was killed. Client messages are refused."
                 );
             }
         }

@@ -26,7 +26,7 @@ pub(crate) fn connections(
 ) -> Sent {
     let limit = match limit.decode() {
         Ok(limit) if (1..=MAX_PAGE).contains(&limit) => limit,
-        _ => return Sent::BadArgument("limit is a number from 1 to 1000"),
+        _ => return Sent::BadArgument("limit must be a number from 1 to 1000"),
     };
     let asked = find(after).and_then(|(server, after)| {
         server.connections(after, limit, answer)?;

@@ -70,7 +70,7 @@ fn stop<'a>(env: Env<'a>, reference: Term<'a>) -> Term<'a> {
 fn shut<'a>(env: Env<'a>, reference: Term<'a>, settings: Term<'a>) -> Term<'a> {
     let misfits = settings::read(settings).map_or_else(|error| error.misfits(), |_| Vec::new());
     if misfits.is_empty() {
-        return encode::bad_argument(env, "a map with a setting whose value does not fit");
+        return encode::bad_argument(env, "settings must be a map with an invalid value");
     }
     let reason = Reason::Settings(misfits.into());
     lifecycle(env, reference, Command::Shut(reason))
@@ -204,7 +204,7 @@ fn count_dropped<'a>(env: Env<'a>, reason: Term<'a>) -> Term<'a> {
     } else if atoms::repeated() == reason {
         &counters.dropped_repeated
     } else {
-        return encode::bad_argument(env, "a reason is refused, malformed or repeated");
+        return encode::bad_argument(env, "reason must be refused, malformed or repeated");
     };
     counter.add(1);
     atoms::ok().encode(env)
@@ -264,7 +264,7 @@ fn metrics(env: Env<'_>) -> Term<'_> {
 #[rustler::nif(schedule = "DirtyCpu")]
 fn listen<'a>(env: Env<'a>, listener: Term<'a>) -> Term<'a> {
     let Ok(listener) = listener.decode() else {
-        return encode::bad_argument(env, "a listener is a process of this node");
+        return encode::bad_argument(env, "listener must be a local process");
     };
     match inbound::listen(env, listener) {
         Ok(()) => atoms::ok().encode(env),
@@ -280,7 +280,7 @@ fn unlisten<'a>(env: Env<'a>, listener: Term<'a>) -> Term<'a> {
     match listener.decode().map(inbound::unlisten) {
         Ok(Some(proxy)) => (atoms::ok(), proxy).encode(env),
         Ok(None) => (atoms::error(), atoms::not_listening()).encode(env),
-        Err(_) => encode::bad_argument(env, "a listener is a process of this node"),
+        Err(_) => encode::bad_argument(env, "listener must be a local process"),
     }
 }
 
@@ -292,7 +292,7 @@ fn acknowledge<'a>(env: Env<'a>, cost: Term<'a>) -> Term<'a> {
             inbound::acknowledge(env.pid(), cost);
             atoms::ok().encode(env)
         }
-        Err(_) => encode::bad_argument(env, "a cost is a number of 32 bits"),
+        Err(_) => encode::bad_argument(env, "cost must be an integer of 32 bits"),
     }
 }
 

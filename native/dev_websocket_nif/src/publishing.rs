@@ -94,7 +94,7 @@ pub(crate) fn publish<'a>(
 /// Publishes the message that a JSON text is.
 pub(crate) fn publish_json<'a>(body: Term<'a>, origin: Term<'a>) -> Answer<'a> {
     let Ok(body) = Binary::from_term(body) else {
-        return Answer::BadArgument("a body is a binary");
+        return Answer::BadArgument("body must be a binary");
     };
     let (answer, _) = guarded(Outcome::TooLarge, |running| {
         let mut left = Budget::of_message(running.max_message_bytes);

@@ -18,7 +18,7 @@ use crate::origin::{self, NoOrigin};
 /// The longest id of a process, in bytes.
 const MAX_PROCESS_BYTES: usize = 255;
 
-const NO_SLOT: &str = "a slot is an integer from 0 to 2^64 - 2";
+const NO_SLOT: &str = "slot must be an integer from 0 to 2^64 - 2";
 
 /// What a caller is told, unless it is `ok`.
 enum Refusal<'a> {
@@ -149,11 +149,11 @@ fn publish_events<'a>(
         slot: read_slot(slot)?,
         part: part
             .decode()
-            .map_err(|_| Refusal::BadArgument("a part is an integer from 0, of 64 bits"))?,
+            .map_err(|_| Refusal::BadArgument("part must be an unsigned integer of 64 bits"))?,
     };
     let is_last: bool = is_last
         .decode()
-        .map_err(|_| Refusal::BadArgument("the last argument is true or false"))?;
+        .map_err(|_| Refusal::BadArgument("is_last must be true or false"))?;
     guarded(|running| {
         let events = read_events(running, events, read)?;
         Ok(running
@@ -168,7 +168,7 @@ fn read_events<'a>(
     events: Term<'a>,
     mut read: impl FnMut(&Running, (Term<'a>, Term<'a>)) -> Answer<'a, Event<'a>>,
 ) -> Answer<'a, Vec<Event<'a>>> {
-    let no_events = || Refusal::BadArgument("events are a list of {Message, Origin}");
+    let no_events = || Refusal::BadArgument("events must be a list of {Message, Origin}");
     let mut gathered = Vec::new();
     let mut rest = events;
     while let Ok((event, tail)) = rest.list_get_cell() {
@@ -206,7 +206,7 @@ pub(crate) fn publish_slot_gap<'a>(
 fn read_gap<'a>((from, to): (Term<'a>, Term<'a>), reason: Term<'a>) -> Answer<'a, SlotGap> {
     let slots = || {
         SlotRange::new(read_slot(from)?, read_slot(to)?)
-            .ok_or(Refusal::BadArgument("a gap does not end before it begins"))
+            .ok_or(Refusal::BadArgument("to must not be less than from"))
     };
     if atoms::not_cached() == reason {
         Ok(SlotGap::NotCached(slots()?))
@@ -216,13 +216,13 @@ fn read_gap<'a>((from, to): (Term<'a>, Term<'a>), reason: Term<'a>) -> Answer<'a
         Ok(SlotGap::NotFollowed(slots()?))
     } else if atoms::limit() != reason {
         Err(Refusal::BadArgument(
-            "a reason is not_cached, withheld, not_followed or limit",
+            "reason must be not_cached, withheld, not_followed or limit",
         ))
     } else if atoms::undefined() == from && atoms::undefined() == to {
         Ok(SlotGap::Limit)
     } else {
         Err(Refusal::BadArgument(
-            "the slots of a gap of reason limit are undefined",
+            "the slots of a gap with reason limit must be undefined",
         ))
     }
 }
@@ -242,7 +242,7 @@ pub(crate) fn count<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
         &counters.withheld
     } else {
         let expected =
-            "a name is hints, hints_dropped, tail_probes, tail_read_failures or withheld";
+            "name must be hints, hints_dropped, tail_probes, tail_read_failures or withheld";
         return encode::bad_argument(env, expected);
     };
     counter.add(1);
@@ -263,14 +263,17 @@ pub(crate) fn set_tails<'a>(
     } else if atoms::no_node() == source {
         ResultsSource::NoNode
     } else {
-        return encode::bad_argument(env, "a source is cache, no_local_store or no_node");
+        return encode::bad_argument(env, "source must be cache, no_local_store or no_node");
     };
     match (tails.decode(), waiting.decode()) {
         (Ok(tails), Ok(waiting)) => {
             ENGINE.counters.set_tails(tails, waiting, source);
             atoms::ok().encode(env)
         }
-        _ => encode::bad_argument(env, "a number of tails is an integer from 0, of 64 bits"),
+        _ => encode::bad_argument(
+            env,
+            "tails and waiting must be unsigned integers of 64 bits",
+        ),
     }
 }
 
@@ -280,7 +283,7 @@ fn read_process<'a>(process: Term<'a>) -> Answer<'a, Cow<'a, str>> {
         .filter(|process| (1..=MAX_PROCESS_BYTES).contains(&process.len()))
         .map(|process| origin::text_of(process.as_slice()))
         .ok_or(Refusal::BadArgument(
-            "a process is a binary of 1 to 255 bytes",
+            "process must be a binary of 1 to 255 bytes",
         ))
 }
 

@@ -40,7 +40,7 @@ fn rules_hold(case: &Case<'_>, set: &TopicSet) {
         is_a_topic(name);
         assert!(
             !set.topics[..place].contains(topic),
-            "{name} stands there twice"
+            "{name}: header must not be repeated"
         );
         if is_reserved(name) {
             assert!(

@@ -37,7 +37,7 @@ const MAX_SILENT_PINGS: u32 = 2;
 
 type Socket = WebSocketStream<ClientStream>;
 
-/// A message on its way to the listener. An error when nobody listens, with what the client called its request.
+/// A message on its way to the listener. An error when no listener: the node does not accept messages of clients, with what the client called its request.
 type Delivery<'s> = Pin<Box<dyn Future<Output = Result<(), RequestId>> + Send + 's>>;
 
 /// See the module's text.
@@ -229,7 +229,7 @@ impl<'s> Session<'s> {
             Message::Binary(_) => Err(Fault {
                 id: None,
                 code: FaultCode::BadFrame,
-                message: "control messages are text frames".into(),
+                message: "control messages must be text frames".into(),
             }),
             Message::Pong(_) if self.excused_pongs > 0 => {
                 self.excused_pongs -= 1;
@@ -306,7 +306,10 @@ impl<'s> Session<'s> {
         if let Err(id) = heard {
             self.count()?;
             if self.format != Format::Raw {
-                let (code, message) = (FaultCode::NoListener, "nobody listens".into());
+                let (code, message) = (
+                    FaultCode::NoListener,
+                    "no listener: the node does not accept messages of clients".into(),
+                );
                 self.ask(0, Err(Fault { id, code, message }));
             }
         } else {

@@ -84,7 +84,7 @@ async fn accept_all(shared: &Arc<Shared>, listener: &TcpListener) {
                 shared.context.counters.accept_failures.add(1);
                 tracing::warn!(
                     name: "failed_accept", %error,
-                    "The WebSocket server cannot accept connections: {error}."
+                    "The WebSocket server failed to accept a connection: {error}."
                 );
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);

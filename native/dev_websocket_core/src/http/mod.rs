@@ -124,7 +124,7 @@ fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, peer: SocketAddr) -> O
         let reason = refusal.reason();
         tracing::info!(
             name: "refused_upgrade", %reason, %peer,
-            "The WebSocket server has refused {peer}: {reason}."
+            "The WebSocket server refused a request of {peer}: {reason}."
         );
         let mut answer = refusal.into_response();
         origin::allow(&mut answer, request.headers(), &shared.settings());

@@ -110,18 +110,18 @@ impl Query {
         parsed.subscriptions = asked.subscriptions;
         parsed.from = match (since, last) {
             (Some(_), Some(_)) => {
-                let message = "last: it cannot be combined with since";
+                let message = "last: cannot be combined with since";
                 return Err(Refusal::of(FaultCode::BadLast, message));
             }
             (Some(_), None) if parsed.format == Format::Raw => {
-                let message = "since: a raw connection has no frames to tell of gaps";
+                let message = "since: not available with format=raw, which has no gap frames";
                 return Err(Refusal::of(FaultCode::BadSince, message));
             }
             (since, last) => since.map(From::Since).or(last.map(From::Last)),
         };
         parsed.slow = match (slow, parsed.format) {
             (Some(SlowPolicy::Gap), Format::Raw) => {
-                let message = "slow: a raw connection has no gap frames";
+                let message = "slow: gap is not available with format=raw, which has no gap frames";
                 return Err(Refusal::of(FaultCode::BadSlow, message));
             }
             (None, Format::Raw) => SlowPolicy::Close,
@@ -141,7 +141,7 @@ impl Query {
     /// What the same query asks for when it is answered with events.
     pub(super) fn into_events(mut self) -> Result<Self, Refusal> {
         if self.format == Format::Raw {
-            let message = "format: events are JSON; raw is for WebSockets";
+            let message = "format: server-sent events are always json; raw needs a WebSocket";
             return Err(Refusal::bad_request("bad_format", message));
         }
         self.format = Format::Events;
@@ -184,7 +184,7 @@ fn read_last(value: &str, limit: u64) -> Result<usize, Refusal> {
     match value.parse::<usize>() {
         Ok(count) if count as u64 <= limit => Ok(count),
         _ => {
-            let message = format!("last: a number from 0 to {limit}");
+            let message = format!("last: must be a number from 0 to {limit}");
             Err(Refusal::of(FaultCode::BadLast, message))
         }
     }
@@ -196,7 +196,7 @@ fn read_slow(value: &str) -> Result<SlowPolicy, Refusal> {
         "latest" => Ok(SlowPolicy::Latest),
         "close" => Ok(SlowPolicy::Close),
         _ => {
-            let message = "slow: gap, latest or close";
+            let message = "slow: must be gap, latest or close";
             Err(Refusal::of(FaultCode::BadSlow, message))
         }
     }
@@ -209,9 +209,9 @@ fn decode(text: &str, what: &str) -> Result<String, Refusal> {
     for (place, _) in text.match_indices('%') {
         let digits = bytes
             .get(place + 1..place + 3)
-            .ok_or_else(|| bad("a % needs two hexadecimal digits"))?;
+            .ok_or_else(|| bad("% must be followed by two hexadecimal digits"))?;
         if !digits.iter().all(u8::is_ascii_hexdigit) {
-            return Err(bad("a % needs two hexadecimal digits"));
+            return Err(bad("% must be followed by two hexadecimal digits"));
         }
     }
     let spaced = text.replace('+', " ");

@@ -83,12 +83,12 @@ fn check_unambiguous(headers: &HeaderMap) -> Result<(), Refusal> {
             .get(CONTENT_LENGTH)
             .is_some_and(|length| length != "0");
     if has_body {
-        let message = "a WebSocket starts with a request without a body";
+        let message = "a WebSocket handshake must not have a body";
         return Err(Refusal::bad_request("bad_handshake", message));
     }
     for name in [SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION] {
         if headers.get_all(&name).iter().count() > 1 {
-            let message = format!("{name} stands there twice");
+            let message = format!("{name}: header must not be repeated");
             return Err(Refusal::bad_request("bad_handshake", message));
         }
     }

@@ -217,7 +217,7 @@ impl Server {
                         Ok(listener) => running.listen(&self.shared, listener),
                         Err(error) => tracing::error!(
                             name: "lost_address", address = %old, %error,
-                            "The WebSocket server has lost its old address {old} as well: {error}."
+                            "The WebSocket server could not return to its old address {old}: {error}."
                         ),
                     }
                 })?

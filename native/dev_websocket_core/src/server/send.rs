@@ -29,10 +29,10 @@ pub enum Direct<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SendError {
     /// There is no such connection any more, or there never was.
-    #[error("there is no such connection")]
+    #[error("no such connection")]
     NoConnection,
     /// More than `send_buffer_bytes` were sent to it alone that it has not taken yet.
-    #[error("too much waits for the connection")]
+    #[error("the connection's send buffer is full")]
     Busy,
     /// The data is larger than `max_message_bytes`.
     #[error("the message is too large")]

@@ -210,7 +210,7 @@ impl State {
                 self.counts.expressions,
                 settings.max_regexes,
                 FaultCode::TooManyExpressions,
-                "expressions (max_regexes)",
+                "regular expressions (max_regexes)",
             ),
             (
                 part.templates,
@@ -223,7 +223,7 @@ impl State {
         let too_many = |limit: u64, code, name: &str| TooMany {
             code,
             message: format!(
-                "{field}: all connections together have at most {limit} different {name}"
+                "{field}: limit of {limit} distinct {name} of all connections reached"
             ),
         };
         for (more, count, limit, code, name) in limits {
@@ -235,7 +235,7 @@ impl State {
         if place == Place::Anywhere {
             let limit = settings.max_unindexed_patterns;
             if self.counts.unindexed >= size(limit) {
-                let name = "patterns that no literal finds (max_unindexed_patterns)";
+                let name = "patterns without an indexed literal (max_unindexed_patterns)";
                 return Err(too_many(limit, FaultCode::TooManyUnindexedPatterns, name));
             }
             part.unindexed = 1;

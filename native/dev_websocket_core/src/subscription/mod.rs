@@ -145,7 +145,7 @@ impl Quota {
         }
         Err(TooMany {
             code,
-            message: format!("{name}: a connection has at most {limit}"),
+            message: format!("{name}: limit of {limit} per connection reached"),
         })
     }
 }

@@ -42,7 +42,7 @@ fn tell(what: &str, counters: &Counters, panic: &(dyn Any + Send)) {
     // The hook for panics says where it was.
     tracing::debug!(
         name: "contained", what,
-        "The WebSocket server goes on after a fault of {what}: {}.", panic_text(panic)
+        "The WebSocket server contained a panic of {what}: {}.", panic_text(panic)
     );
 }
 

@@ -26,19 +26,19 @@ pub const MAX_PART_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SlotRejected {
     /// The whole slot is published.
-    #[error("the slot was published before")]
+    #[error("the slot is already published")]
     Repeated,
     /// Something would be left out: this event comes next.
-    #[error("slot {} comes next, from its event {} on", .0.slot, .0.part)]
+    #[error("expected slot {}, event {}", .0.slot, .0.part)]
     Expected(Position),
     /// Nobody has said yet where the process begins.
-    #[error("the process has no mark")]
+    #[error("the process has no slot mark")]
     NoMark,
     /// There is no room now, and nothing is lost.
-    #[error("too many publications wait to be sent")]
+    #[error("the publish queue is full")]
     Overload,
     /// More than [`MAX_PART_EVENTS`] or [`MAX_PART_BYTES`].
-    #[error("too many events at once")]
+    #[error("too many events in one call")]
     TooMuch,
 }
 

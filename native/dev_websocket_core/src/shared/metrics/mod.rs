@@ -126,19 +126,19 @@ pub(crate) fn families(shared: &Shared) -> Vec<Family> {
         .chain([
             histogram(
                 "cast_to_socket_seconds",
-                "From the cast of a publication until a shard has served everybody who was to get it",
+                "Time from a cast until its shard has written the publication to all subscribers",
                 &measures.cast_to_socket.snapshot(),
                 seconds,
             ),
             histogram(
                 "encode_seconds",
-                "Finding topics and writing JSON, of one message in 16",
+                "Time to find the topics and encode the JSON of a message, sampled one in 16",
                 &measures.encode.snapshot(),
                 seconds,
             ),
             histogram(
                 "shard_batch_publications",
-                "Publications that a shard served together",
+                "Publications in one batch of a shard",
                 &measures.batch.snapshot(),
                 |count| count as f64,
             ),

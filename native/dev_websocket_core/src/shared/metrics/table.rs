@@ -70,12 +70,7 @@ pub(super) const COUNTERS: &[Row] = &[
         "",
         &[("tail_read_failures", "")],
     ),
-    (
-        "hints",
-        "Hints of a new slot",
-        "",
-        &[("hints", "")],
-    ),
+    ("hints", "Hints of a new slot", "", &[("hints", "")]),
     (
         "hints_dropped",
         "Hints dropped because the queue was full",
@@ -235,7 +230,12 @@ pub(super) const GAUGES: &[Row] = &[
         "",
         &[("subscriptions", "")],
     ),
-    ("topics", "Known topics: with subscribers, or published recently", "", &[("topics", "")]),
+    (
+        "topics",
+        "Known topics: with subscribers, or published recently",
+        "",
+        &[("topics", "")],
+    ),
     (
         "tails",
         "Followed processes, by state",

@@ -270,7 +270,7 @@ impl Request {
         let Value::Object(mut fields) = json else {
             return Err(fault(
                 FaultCode::BadMessage,
-                "a message is a JSON object".into(),
+                "a message must be a JSON object".into(),
             ));
         };
         let id =
@@ -281,7 +281,7 @@ impl Request {
                 return Err(Fault {
                     id,
                     code: FaultCode::BadMessage,
-                    message: "type is a text".into(),
+                    message: "type must be a string".into(),
                 });
             }
             None => {

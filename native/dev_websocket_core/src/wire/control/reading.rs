@@ -32,7 +32,7 @@ pub(super) fn request_id(field: Option<Value>) -> Result<RequestId, String> {
             Ok(Some(id))
         }
         Some(_) => Err(format!(
-            "id is text or a number of at most {MAX_ID_BYTES} bytes"
+            "id must be a string or a number of at most {MAX_ID_BYTES} bytes"
         )),
     }
 }
@@ -59,7 +59,7 @@ pub(super) fn unread(text: &str, error: &serde_json::Error) -> Fault {
     Fault {
         id,
         code: FaultCode::UnsupportedJson,
-        message: format!("JSON that cannot be held: {error}"),
+        message: format!("unsupported JSON: {error}"),
     }
 }
 
@@ -76,7 +76,7 @@ pub(super) fn subscriptions(
             None => continue,
             Some(Value::Array(items)) if !items.is_empty() => items,
             Some(_) => {
-                let message = format!("{field} is a list of at least one item");
+                let message = format!("{field} must be a list with at least one item");
                 return Err((FaultCode::BadField, message));
             }
         };
@@ -110,11 +110,17 @@ const READERS: [(&str, Kind, Reader); 3] = [
         Value::String(name) => {
             Subscription::parse(&name).map_err(|error| (FaultCode::BadTopic, error.to_string()))
         }
-        _ => Err((FaultCode::BadField, "topics is a list of texts".into())),
+        _ => Err((
+            FaultCode::BadField,
+            "topics must be a list of strings".into(),
+        )),
     }),
     ("match", Kind::Match, |item| match item {
         Value::String(text) => regex(&text),
-        _ => Err((FaultCode::BadField, "match is a list of texts".into())),
+        _ => Err((
+            FaultCode::BadField,
+            "match must be a list of strings".into(),
+        )),
     }),
     ("template", Kind::Template, |item| {
         Template::from_json(item)
@@ -156,7 +162,7 @@ pub(super) fn since(fields: &mut Map<String, Value>) -> Result<Option<Since>, Pr
         Some(Value::String(text)) => text,
         Some(Value::Number(number)) => number.to_string(),
         Some(_) => {
-            let message = "since is a text or a number".into();
+            let message = "since must be a string or a number".into();
             return Err((FaultCode::BadField, message));
         }
     };
