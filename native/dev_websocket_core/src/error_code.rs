@@ -5,7 +5,7 @@ use serde::Serialize;
 /// The error codes of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum FaultCode {
+pub(crate) enum ErrorCode {
     /// A binary frame: control messages are text.
     BadFrame,
     /// Text that is no JSON.

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dev_websocket_core::{
-    Counters, Disconnect, Inbound, InterestSignal, Reconfigured, Rejected, Server, Settings, Slots,
-    StartError, panic_text,
+    Counters, Disconnect, Inbound, InterestSignal, Reconfigured, Rejected, Server, Settings,
+    SlotMarks, StartError, panic_text,
 };
 use parking_lot::Mutex;
 
@@ -51,7 +51,7 @@ pub(crate) enum Reason {
     /// The system gave no control thread.
     ControlThread(Arc<io::Error>),
     /// A fault of the engine, contained on the control thread.
-    Fault(String),
+    RequestError(String),
 }
 
 /// What became of a message.
@@ -67,7 +67,7 @@ pub(crate) enum Outcome {
     NoAudience,
     NotStarted,
     NotRunning,
-    Fault,
+    RequestError,
 }
 
 impl From<Rejected> for Outcome {
@@ -129,7 +129,7 @@ pub(crate) struct Engine {
     /// Likewise, so that a listener stays over a restart.
     pub(crate) inbound: Arc<Inbound>,
     /// Likewise, so that a restart publishes no result again.
-    pub(crate) slots: Arc<Slots>,
+    pub(crate) slots: Arc<SlotMarks>,
     /// Likewise, so that its watcher stays over a restart.
     pub(crate) interest: Arc<InterestSignal>,
     /// Held only to hand over a job.
@@ -284,7 +284,7 @@ impl Engine {
     /// After a fault there may be no server any more, and no command may believe that one is on its way.
     fn recover(&self, fault: String) -> Reason {
         self.counters.panics.add(1);
-        let reason = Reason::Fault(fault);
+        let reason = Reason::RequestError(fault);
         if let Err(Reason::NotStarted | Reason::Restarting) = self.server() {
             self.enter(Phase::Down(reason.clone()));
         }

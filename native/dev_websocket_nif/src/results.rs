@@ -13,7 +13,7 @@ use crate::atoms;
 use crate::decode::{self, BeyondBudget, Budget};
 use crate::encode;
 use crate::engine::{ENGINE, Reason, Running};
-use crate::origin::{self, NoOrigin};
+use crate::provenance::{self, BadProvenance};
 
 /// The longest id of a process, in bytes.
 const MAX_PROCESS_BYTES: usize = 255;
@@ -27,11 +27,11 @@ enum Refusal<'a> {
     /// Nothing was published.
     Rejected(SlotRejected),
     /// `{dropped, fault}`.
-    Fault,
+    RequestError,
     /// There is no server.
     Down(Reason),
     /// `{error, {bad_origin, Key}}`.
-    BadOrigin(Term<'a>),
+    BadProvenance(Term<'a>),
     /// `{error, {bad_argument, Text}}`.
     BadArgument(&'static str),
 }
@@ -44,11 +44,11 @@ impl From<BeyondBudget> for Refusal<'_> {
     }
 }
 
-impl<'a> From<NoOrigin<'a>> for Refusal<'a> {
-    fn from(error: NoOrigin<'a>) -> Self {
+impl<'a> From<BadProvenance<'a>> for Refusal<'a> {
+    fn from(error: BadProvenance<'a>) -> Self {
         match error {
-            NoOrigin::BeyondBudget => Self::Large,
-            NoOrigin::Bad(key) => Self::BadOrigin(key),
+            BadProvenance::BeyondBudget => Self::Large,
+            BadProvenance::Bad(key) => Self::BadProvenance(key),
         }
     }
 }
@@ -97,7 +97,7 @@ pub(crate) fn publish_slot<'a>(
     let mut left = whole;
     let answer = publish_events(arguments, is_last, |running, (message, origin)| {
         left.spend_nodes(1)?;
-        let origin = origin::read(origin, &mut left)?;
+        let origin = provenance::read(origin, &mut left)?;
         let message = decode::value(message, &mut left, running.commitments)?;
         Ok(Event {
             message: Some(message),
@@ -120,8 +120,8 @@ pub(crate) fn publish_slot_large<'a>(
     let mut bytes = 0;
     let answer = publish_events(arguments, is_last, |running, (message, origin)| {
         let whole = Budget::of_message(running.max_message_bytes);
-        let origin = match origin::read(origin, &mut { whole }) {
-            Err(NoOrigin::BeyondBudget) => return Err(too_much()),
+        let origin = match provenance::read(origin, &mut { whole }) {
+            Err(BadProvenance::BeyondBudget) => return Err(too_much()),
             origin => origin?,
         };
         let mut left = whole;
@@ -281,7 +281,7 @@ fn read_process<'a>(process: Term<'a>) -> Answer<'a, Cow<'a, str>> {
     Binary::from_term(process)
         .ok()
         .filter(|process| (1..=MAX_PROCESS_BYTES).contains(&process.len()))
-        .map(|process| origin::text_of(process.as_slice()))
+        .map(|process| provenance::text_of(process.as_slice()))
         .ok_or(Refusal::BadArgument(
             "process must be a binary of 1 to 255 bytes",
         ))
@@ -299,7 +299,7 @@ fn guarded<'a>(run: impl FnOnce(&Running) -> Answer<'a>) -> Answer<'a> {
     let ran = ENGINE.with_server(|running| catch_unwind(AssertUnwindSafe(|| run(running))))?;
     ran.unwrap_or_else(|panic| {
         ENGINE.contained(&*panic);
-        Err(Refusal::Fault)
+        Err(Refusal::RequestError)
     })
 }
 
@@ -327,9 +327,9 @@ fn encode_refusal<'a>(env: Env<'a>, refusal: Refusal<'a>) -> Term<'a> {
         Refusal::Rejected(SlotRejected::Expected(Position { slot, part })) => {
             (atoms::error(), (atoms::expected(), slot, part)).encode(env)
         }
-        Refusal::Fault => dropped(atoms::fault()),
+        Refusal::RequestError => dropped(atoms::fault()),
         Refusal::Down(reason) => encode::error(env, &reason),
-        Refusal::BadOrigin(key) => (atoms::error(), (atoms::bad_origin(), key)).encode(env),
+        Refusal::BadProvenance(key) => (atoms::error(), (atoms::bad_origin(), key)).encode(env),
         Refusal::BadArgument(expected) => encode::bad_argument(env, expected),
     }
 }

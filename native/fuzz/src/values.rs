@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dev_websocket_core::Settings;
 use dev_websocket_core::message::Value;
-use dev_websocket_core::message::provenance::Origin;
+use dev_websocket_core::message::provenance::Provenance;
 use dev_websocket_core::message::topics::TopicRules;
 use serde_json::{Map, Value as Json, json};
 
@@ -21,7 +21,7 @@ const MAX_DEPTH: usize = 64;
 /// A message, what the node knows of it, and the settings in force.
 pub struct Case<'a> {
     pub message: Value<'a>,
-    pub origin: Origin<'a>,
+    pub origin: Provenance<'a>,
     pub rules: TopicRules,
     pub commitments: bool,
 }
@@ -34,7 +34,7 @@ pub fn read(input: &[u8]) -> Case<'_> {
     let lines = || input.split(|byte| *byte == b'\n');
     let mut case = Case {
         message: Value::Null,
-        origin: Origin::default(),
+        origin: Provenance::default(),
         rules: Settings::default().topic_rules(),
         commitments: false,
     };

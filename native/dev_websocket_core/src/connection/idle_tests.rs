@@ -24,7 +24,7 @@ use crate::shard::Shard;
 use crate::shard::command::{Command, Opening};
 use crate::shard::connection_handle::ConnectionHandle;
 use crate::shard::peer::Peer;
-use crate::shared::{Lasting, Shared};
+use crate::shared::{Persistent, Shared};
 use crate::telemetry::panics::contain_task;
 use crate::wire::format::Format;
 
@@ -47,7 +47,7 @@ impl Connections {
     async fn start() -> Self {
         let (log, mut cursors) = Log::new(1);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let lasting = Lasting {
+        let lasting = Persistent {
             counters: Arc::default(),
             inbound: Arc::default(),
             slots: Arc::default(),

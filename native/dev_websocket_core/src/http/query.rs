@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use percent_encoding::percent_decode;
 
 use super::refusal::Refusal;
-use crate::error_code::FaultCode;
+use crate::error_code::ErrorCode;
 use crate::message::topic::TopicError;
 use crate::settings::Settings;
 use crate::subscription::template::Template;
@@ -58,18 +58,18 @@ impl Query {
                         .filter(|name| !name.is_empty())
                     {
                         let subscription = Subscription::parse(name)
-                            .map_err(|error| bad(FaultCode::BadTopic, "topic", &error))?;
+                            .map_err(|error| bad(ErrorCode::BadTopic, "topic", &error))?;
                         asked.add(subscription)?;
                     }
                 }
                 "process" => {
                     let id = value.trim();
                     if id.is_empty() {
-                        return Err(bad(FaultCode::BadTopic, "process", &TopicError::Empty));
+                        return Err(bad(ErrorCode::BadTopic, "process", &TopicError::Empty));
                     }
                     // Short for a topic, and so for a glob as well.
                     let subscription = Subscription::parse(&format!("process:{id}"))
-                        .map_err(|error| bad(FaultCode::BadTopic, "process", &error))?;
+                        .map_err(|error| bad(ErrorCode::BadTopic, "process", &error))?;
                     asked.add(subscription)?;
                 }
                 "match" => {
@@ -79,13 +79,13 @@ impl Query {
                 }
                 "template" => {
                     let template = Template::parse(&value)
-                        .map_err(|error| bad(FaultCode::BadTemplate, "template", &error))?;
+                        .map_err(|error| bad(ErrorCode::BadTemplate, "template", &error))?;
                     asked.add(Subscription::Template(template))?;
                 }
                 "since" => {
                     since =
                         Some(Since::parse(&value).map_err(|error| {
-                            Refusal::of(FaultCode::BadSince, error.to_string())
+                            Refusal::of(ErrorCode::BadSince, error.to_string())
                         })?);
                 }
                 "last" => last = Some(read_last(&value, settings.max_last)?),
@@ -111,18 +111,18 @@ impl Query {
         parsed.from = match (since, last) {
             (Some(_), Some(_)) => {
                 let message = "last: cannot be combined with since";
-                return Err(Refusal::of(FaultCode::BadLast, message));
+                return Err(Refusal::of(ErrorCode::BadLast, message));
             }
             (Some(_), None) if parsed.format == Format::Raw => {
                 let message = "since: not available with format=raw, which has no gap frames";
-                return Err(Refusal::of(FaultCode::BadSince, message));
+                return Err(Refusal::of(ErrorCode::BadSince, message));
             }
             (since, last) => since.map(From::Since).or(last.map(From::Last)),
         };
         parsed.slow = match (slow, parsed.format) {
             (Some(SlowPolicy::Gap), Format::Raw) => {
                 let message = "slow: gap is not available with format=raw, which has no gap frames";
-                return Err(Refusal::of(FaultCode::BadSlow, message));
+                return Err(Refusal::of(ErrorCode::BadSlow, message));
             }
             (None, Format::Raw) => SlowPolicy::Close,
             (slow, _) => slow.unwrap_or_default(),
@@ -176,7 +176,7 @@ impl Asked {
     }
 }
 
-fn bad(code: FaultCode, parameter: &str, error: &dyn std::fmt::Display) -> Refusal {
+fn bad(code: ErrorCode, parameter: &str, error: &dyn std::fmt::Display) -> Refusal {
     Refusal::of(code, format!("{parameter}: {error}"))
 }
 
@@ -185,7 +185,7 @@ fn read_last(value: &str, limit: u64) -> Result<usize, Refusal> {
         Ok(count) if count as u64 <= limit => Ok(count),
         _ => {
             let message = format!("last: must be a number from 0 to {limit}");
-            Err(Refusal::of(FaultCode::BadLast, message))
+            Err(Refusal::of(ErrorCode::BadLast, message))
         }
     }
 }
@@ -197,7 +197,7 @@ fn read_slow(value: &str) -> Result<SlowPolicy, Refusal> {
         "close" => Ok(SlowPolicy::Close),
         _ => {
             let message = "slow: must be gap, latest or close";
-            Err(Refusal::of(FaultCode::BadSlow, message))
+            Err(Refusal::of(ErrorCode::BadSlow, message))
         }
     }
 }

@@ -7,7 +7,7 @@ use hyper::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_V
 use serde::Serialize;
 
 use super::{Answer, answer_with};
-use crate::error_code::FaultCode;
+use crate::error_code::ErrorCode;
 
 /// When it is worth trying again what the server has no room for now.
 pub(super) const RETRY_SECONDS: &str = "5";
@@ -27,7 +27,7 @@ pub(crate) struct Refusal {
 enum Code {
     Request(&'static str),
     /// The same as in an error frame.
-    Fault(FaultCode),
+    RequestError(ErrorCode),
 }
 
 impl fmt::Display for Code {
@@ -54,10 +54,10 @@ impl Refusal {
     }
 
     /// 400: what a control message would be refused for as well.
-    pub(crate) fn of(code: FaultCode, message: impl Into<String>) -> Self {
+    pub(crate) fn of(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
-            code: Code::Fault(code),
+            code: Code::RequestError(code),
             message: message.into(),
             header: None,
         }
@@ -97,7 +97,7 @@ impl Refusal {
     }
 
     /// 503: what the server has not room for as a whole, though the request is right.
-    pub(crate) fn unavailable(code: FaultCode, message: impl Into<String>) -> Self {
+    pub(crate) fn unavailable(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
             header: Some((RETRY_AFTER, RETRY_SECONDS)),

@@ -15,7 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::Value;
 use super::json::is_private;
 use crate::message::provenance;
-use crate::message::provenance::Origin;
+use crate::message::provenance::Provenance;
 use crate::message::topic::{MAX_TOPIC_BYTES, Topic, Topics, is_reserved_key, trimmed};
 
 /// The rules that settings can change.
@@ -50,7 +50,7 @@ impl TopicRules {
     /// The topics of a message of which the node knows something. Those that only the node may publish under are
     /// `process:` and each `from:` of the origin, and no limit takes them away.
     #[must_use]
-    pub fn topics_with(&self, message: &Value<'_>, origin: &Origin<'_>) -> TopicSet {
+    pub fn topics_with(&self, message: &Value<'_>, origin: &Provenance<'_>) -> TopicSet {
         let mut set = TopicSet::default();
         let own = own_topics(origin, &mut set.invalid);
         let room = self.max_topics.saturating_sub(own.len());
@@ -110,7 +110,7 @@ impl TopicRules {
 
 /// The topics that only the node may publish under, no two the same.
 #[inline]
-fn own_topics(origin: &Origin<'_>, invalid: &mut u64) -> Topics {
+fn own_topics(origin: &Provenance<'_>, invalid: &mut u64) -> Topics {
     let process = origin.process.iter().map(|process| ("process", process));
     let from = origin.from.iter().map(|from| ("from", from));
     let mut own = Topics::new();

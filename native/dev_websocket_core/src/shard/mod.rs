@@ -15,6 +15,7 @@ mod commands;
 pub(crate) mod connection_handle;
 pub(crate) mod connection_state;
 pub(crate) mod context;
+mod frame_runs;
 mod frames;
 pub(crate) mod ids;
 pub(crate) mod interest;
@@ -26,7 +27,6 @@ pub(crate) mod registry;
 mod replay;
 mod replaying;
 mod requests;
-mod runs;
 mod selection;
 mod subscribers;
 pub(crate) mod topic_registry;
@@ -40,8 +40,8 @@ use self::clients::Clients;
 use self::command::Command;
 use self::frames::Frames;
 use self::ids::{ConnectionIndex, Seq};
-use self::mailbox::{Mailbox, Rest};
-use self::outbox::Sent;
+use self::mailbox::{Idle, Mailbox};
+use self::outbox::SendCounts;
 use self::registry::Registry;
 use crate::log::publication::now_nanos;
 use crate::log::publication_log::Cursor;
@@ -49,7 +49,7 @@ use crate::settings::size;
 use crate::shard::context::Context;
 use crate::shard::ids::ConnectionId;
 use crate::shard::topic_registry::RecentTopics;
-use crate::telemetry::panics::{contain, fault_point};
+use crate::telemetry::panics::{contain, panic_point};
 use crate::wire::close::Disconnect;
 
 /// Connections served in one round: about a millisecond of writing.
@@ -95,7 +95,7 @@ pub(crate) struct Shard {
     /// Subscriptions of its connections.
     subscriptions: u64,
     /// Not counted yet.
-    sent: Sent,
+    sent: SendCounts,
     /// Matched publications that are neither sent nor dropped: those that wait for clients.
     owed: u64,
     /// Whose fault a panic is.
@@ -135,7 +135,7 @@ impl Shard {
             send_buffer_limit: 0,
             number,
             subscriptions: 0,
-            sent: Sent::default(),
+            sent: SendCounts::default(),
             owed: 0,
             turn: Turn::Shard,
             delivered: 0,
@@ -183,12 +183,12 @@ impl Shard {
     }
 
     /// Whether somebody waits for the next publication.
-    fn rest(&self) -> Rest {
+    fn rest(&self) -> Idle {
         if self.clients.is_empty() {
             let room = self.context.settings().publish_queue_bytes / UNNOTED_SHARE;
-            Rest::Doze(self.cursor.taken_bytes() + room)
+            Idle::Parked(self.cursor.taken_bytes() + room)
         } else {
-            Rest::Light
+            Idle::Light
         }
     }
 
@@ -212,11 +212,11 @@ impl Shard {
             && let Some(publication) = self.cursor.next()
         {
             self.seq = publication.seq();
-            fault_point!("shard::take");
+            panic_point!("shard::take");
             self.registry.list(&publication);
             if let Some(recent) = &mut self.recent {
                 for topic in publication.topics() {
-                    recent.published(topic, &self.context.directory);
+                    recent.published(topic, &self.context.topics);
                 }
             }
             self.batch.push(publication);
@@ -276,7 +276,7 @@ impl Shard {
             return;
         };
         client.is_queued = false;
-        fault_point!("shard::serve");
+        panic_point!("shard::serve");
         let frames = match client.active.as_slice() {
             [entry] if client.selection.is_plain() => {
                 self.registry
@@ -327,8 +327,8 @@ impl Shard {
                 self.context.wake_shards();
             }
             if self.recent.is_some() {
-                self.context.spares.put(self.context.log.trim());
-                self.context.spares.restock();
+                self.context.buffers.put(self.context.log.trim());
+                self.context.buffers.restock();
             }
         }
     }
@@ -337,12 +337,14 @@ impl Shard {
     fn measure(&mut self) {
         let delivered = std::mem::take(&mut self.delivered);
         if delivered > 0 && self.context.active.load().is_measured {
-            let measures = &self.context.counters.measures;
-            measures.batch.record(self.batch.len() as u64);
+            let histograms = &self.context.counters.histograms;
+            histograms.batch.record(self.batch.len() as u64);
             let now = now_nanos();
             for cast_at in self.batch.cast_times() {
                 // A clock may have been set back.
-                measures.cast_to_socket.record(now.saturating_sub(cast_at));
+                histograms
+                    .cast_to_socket
+                    .record(now.saturating_sub(cast_at));
             }
         }
     }
@@ -373,7 +375,7 @@ impl Shard {
             for entry in selection.entries() {
                 self.subscriptions -= 1;
                 self.registry
-                    .unsubscribe(entry, index, &self.context.directory);
+                    .unsubscribe(entry, index, &self.context.topics);
             }
             if let Some(client) = self.clients.remove_marked() {
                 self.sent.dropped_disconnected += client.waiting_publications();

@@ -1,9 +1,9 @@
 //! What the parts of a server share: settings in force, the log, the mailboxes of the shards, who is admitted.
 
 pub(crate) mod connections;
+pub(crate) mod exposition;
 pub(crate) mod inbound;
 pub(crate) mod info;
-pub(crate) mod metrics;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::limits::admission::Admission;
 use crate::limits::handshakes::Handshakes;
 use crate::log::publication_log::Log;
-use crate::log::slots::Slots;
+use crate::log::slot_marks::SlotMarks;
 use crate::settings::Settings;
 use crate::shard::connection_handle::ConnectionHandle;
 use crate::shard::connection_state::ConnectionState;
@@ -55,16 +55,16 @@ pub(crate) struct Shared {
     /// Bytes in the send buffers of all connections.
     pub(crate) send_buffer_bytes: Arc<AtomicUsize>,
     pub(crate) inbound: Arc<Inbound>,
-    pub(crate) slots: Arc<Slots>,
+    pub(crate) slots: Arc<SlotMarks>,
     next_shard: AtomicUsize,
 }
 
 /// What outlives a server: the embedder hands it to the next one.
 #[derive(Debug)]
-pub(crate) struct Lasting {
+pub(crate) struct Persistent {
     pub(crate) counters: Arc<Counters>,
     pub(crate) inbound: Arc<Inbound>,
-    pub(crate) slots: Arc<Slots>,
+    pub(crate) slots: Arc<SlotMarks>,
     pub(crate) interest: Arc<InterestSignal>,
 }
 
@@ -75,9 +75,9 @@ impl Shared {
         address: SocketAddr,
         shards: usize,
         log: Log,
-        lasting: Lasting,
+        lasting: Persistent,
     ) -> Arc<Self> {
-        let Lasting {
+        let Persistent {
             counters,
             inbound,
             slots,

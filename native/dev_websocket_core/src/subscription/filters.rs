@@ -11,7 +11,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use crate::error_code::FaultCode;
+use crate::error_code::ErrorCode;
 use crate::message::topic::PrecomputedHash;
 use crate::settings::{Settings, size};
 use crate::subscription::pattern::WeakPattern;
@@ -202,21 +202,21 @@ impl State {
                 part.globs,
                 self.counts.globs,
                 settings.max_globs,
-                FaultCode::TooManyGlobs,
+                ErrorCode::TooManyGlobs,
                 "globs (max_globs)",
             ),
             (
                 part.expressions,
                 self.counts.expressions,
                 settings.max_regexes,
-                FaultCode::TooManyExpressions,
+                ErrorCode::TooManyExpressions,
                 "regular expressions (max_regexes)",
             ),
             (
                 part.templates,
                 self.counts.templates,
                 settings.max_templates,
-                FaultCode::TooManyDistinctTemplates,
+                ErrorCode::TooManyDistinctTemplates,
                 "templates (max_templates)",
             ),
         ];
@@ -236,7 +236,7 @@ impl State {
             let limit = settings.max_unindexed_patterns;
             if self.counts.unindexed >= size(limit) {
                 let name = "patterns without an indexed literal (max_unindexed_patterns)";
-                return Err(too_many(limit, FaultCode::TooManyUnindexedPatterns, name));
+                return Err(too_many(limit, ErrorCode::TooManyUnindexedPatterns, name));
             }
             part.unindexed = 1;
         }

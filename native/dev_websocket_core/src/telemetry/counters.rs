@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use crate::telemetry::measures::Measures;
+use crate::telemetry::histograms::Histograms;
 use crate::wire::close::Disconnect;
 
 macro_rules! counters {
@@ -11,7 +11,7 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Counters {
             $( $(#[doc = $doc])+ pub $name: Counter, )*
-            pub(crate) measures: Measures,
+            pub(crate) histograms: Histograms,
             pub(crate) tails: Tails,
         }
 
@@ -196,7 +196,7 @@ impl Counters {
             Disconnect::Protocol => &self.closed_protocol,
             Disconnect::InvalidText => &self.closed_invalid_text,
             Disconnect::Operator => &self.closed_operator,
-            Disconnect::Fault => &self.closed_fault,
+            Disconnect::RequestError => &self.closed_fault,
         }
     }
 }

@@ -19,7 +19,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dev_websocket_core::message::Value;
-use dev_websocket_core::{Counters, Disconnect, Inbound, InterestSignal, Server, Settings, Slots};
+use dev_websocket_core::{
+    Counters, Disconnect, Inbound, InterestSignal, Server, Settings, SlotMarks,
+};
 
 pub(crate) use self::client::{Client, seqs};
 pub(crate) use self::connection::{Connection, FORMATS, connect};
@@ -35,7 +37,7 @@ pub(crate) struct TestServer {
     server: Server,
     pub(crate) counters: Arc<Counters>,
     pub(crate) inbound: Arc<Inbound>,
-    pub(crate) slots: Arc<Slots>,
+    pub(crate) slots: Arc<SlotMarks>,
     pub(crate) interest: Arc<InterestSignal>,
 }
 
@@ -80,7 +82,7 @@ impl TestServer {
         settings: Settings,
         counters: Arc<Counters>,
         inbound: Arc<Inbound>,
-        slots: Arc<Slots>,
+        slots: Arc<SlotMarks>,
         interest: Arc<InterestSignal>,
     ) -> Self {
         let server = Server::start_with(

@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::error::Rejected;
 use crate::log::publication::draft::Draft;
 use crate::log::publication::slot_gap::{SlotGap, SlotGapNotice};
-use crate::log::slots::{Mark, OutOfOrder, Position, Turn};
+use crate::log::slot_marks::{Mark, OutOfOrder, Position, Turn};
 use crate::message::topic::{Topic, Topics};
 use crate::server::Server;
 use crate::server::publish::Event;
@@ -46,7 +46,7 @@ impl Server {
     /// Which processes have subscribers, with at most so many ids.
     #[must_use]
     pub fn interest(&self, max: usize) -> Interest {
-        self.shared.context.directory.interest(max)
+        self.shared.context.topics.interest(max)
     }
 
     /// Publishes events of one slot of a process, one behind the other, all of them or none. `start` is the first of them;
@@ -164,7 +164,7 @@ impl Server {
             .published_from(process, start)
             .ok_or(SlotRejected::NoMark)?
             .map_err(|reason| match reason {
-                OutOfOrder::Past => {
+                OutOfOrder::PastPublications => {
                     self.shared.context.counters.dropped_repeated.add(1);
                     SlotRejected::Repeated
                 }

@@ -9,7 +9,7 @@ use crate::log::publication::Publication;
 use crate::log::publication::slot_gap::SlotRange;
 use crate::log::publication_log::Cursor;
 use crate::message::Value;
-use crate::message::provenance::Origin;
+use crate::message::provenance::Provenance;
 use crate::settings::Settings;
 
 fn at(slot: u64, part: u64) -> Position {
@@ -23,7 +23,7 @@ fn events(from: u64, count: u64, bytes: usize) -> Vec<Event<'static>> {
             ("n".into(), Value::Integer(number as i64)),
             ("x".into(), Value::Text("x".repeat(bytes).into())),
         ])),
-        origin: Origin::default(),
+        origin: Provenance::default(),
     };
     (from..from + count).map(event).collect()
 }

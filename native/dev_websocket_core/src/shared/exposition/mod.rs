@@ -119,7 +119,7 @@ pub(crate) fn families(shared: &Shared) -> Vec<Family> {
                 ),
             })
     };
-    let measures = &shared.context.counters.measures;
+    let histograms = &shared.context.counters.histograms;
     let seconds = |nanos: u64| nanos as f64 / 1e9;
     numbers(COUNTERS, Samples::Counter)
         .chain(numbers(GAUGES, Samples::Gauge))
@@ -127,19 +127,19 @@ pub(crate) fn families(shared: &Shared) -> Vec<Family> {
             histogram(
                 "cast_to_socket_seconds",
                 "Time from a cast until its shard has written the publication to all subscribers",
-                &measures.cast_to_socket.snapshot(),
+                &histograms.cast_to_socket.snapshot(),
                 seconds,
             ),
             histogram(
                 "encode_seconds",
                 "Time to find the topics and encode the JSON of a message, sampled one in 16",
-                &measures.encode.snapshot(),
+                &histograms.encode.snapshot(),
                 seconds,
             ),
             histogram(
                 "shard_batch_publications",
                 "Publications in one batch of a shard",
-                &measures.batch.snapshot(),
+                &histograms.batch.snapshot(),
                 |count| count as f64,
             ),
         ])
