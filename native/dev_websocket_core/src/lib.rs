@@ -11,6 +11,22 @@
 //!
 //! The other direction is `connection` → `inbound` (to the program's [`Listener`], within a bound), and
 //! [`Server::send`] (in `direct`) → `shard` → the socket.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use dev_websocket_core::message::Value;
+//! use dev_websocket_core::{Disconnect, Server, Settings};
+//!
+//! let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! let server = Server::builder(Settings::default()).listener(listener).start()?;
+//! // Clients of this URI with `?topic=prices` get the message.
+//! assert!(server.info().uri.starts_with("ws://"));
+//! let message = Value::Map(vec![("topic".into(), Value::Text("prices".into()))]);
+//! assert_eq!(server.publish(&message)?, 1);
+//! server.shutdown(Disconnect::Stopping, Duration::from_secs(1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 #![allow(
     clippy::mutable_key_type,
@@ -43,7 +59,7 @@ pub use server::admin::ConnectionInfo;
 pub use server::publish::Event;
 pub use server::results::{MAX_PART_BYTES, MAX_PART_EVENTS, SlotRejected};
 pub use server::send::{Direct, SendError};
-pub use server::{Reconfigured, Server};
+pub use server::{Builder, Reconfigured, Server};
 pub use settings::{ProcessIds, SettingError, SettingRow, SettingValue, Settings};
 pub use shard::interest::{Interest, InterestSignal, InterestWatcher, Wanted};
 pub use shared::exposition::{Family, Sample, Samples};

@@ -214,13 +214,12 @@ impl Engine {
     }
 
     fn start(&self, settings: Settings) -> Result<()> {
-        let started = Server::start_with(
-            settings.clone(),
-            self.counters.clone(),
-            self.inbound.clone(),
-            self.slots.clone(),
-            self.interest.clone(),
-        );
+        let started = Server::builder(settings.clone())
+            .counters(self.counters.clone())
+            .inbound(self.inbound.clone())
+            .slot_marks(self.slots.clone())
+            .interest(self.interest.clone())
+            .start();
         match started {
             Ok(server) => {
                 self.enter(Phase::Running(Running::new(Arc::new(server), &settings)));

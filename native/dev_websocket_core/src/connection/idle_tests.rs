@@ -47,12 +47,7 @@ impl Connections {
     async fn start() -> Self {
         let (log, mut cursors) = Log::new(1);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let lasting = Persistent {
-            counters: Arc::default(),
-            inbound: Arc::default(),
-            slots: Arc::default(),
-            interest: Arc::default(),
-        };
+        let lasting = Persistent::default();
         let address = listener.local_addr().unwrap();
         let shared = Shared::new(Settings::default(), address, 1, log, lasting);
         let cursor = cursors.pop().unwrap();

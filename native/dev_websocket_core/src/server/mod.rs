@@ -1,6 +1,7 @@
-//! The server: what an embedder starts, publishes through, asks and stops.
+//! The server that an embedding program starts, publishes through, inspects and stops.
 
 pub(crate) mod admin;
+pub(crate) mod builder;
 pub(crate) mod publish;
 pub(crate) mod results;
 pub(crate) mod send;
@@ -15,33 +16,30 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
+pub use self::builder::Builder;
 use crate::error::StartError;
 use crate::http::listener;
-use crate::log::publication_log::Log;
-use crate::log::slot_marks::SlotMarks;
 use crate::settings::Settings;
 use crate::settings::active::ActiveSettings;
-use crate::shard::Shard;
 use crate::shard::command::Command;
-use crate::shard::interest::InterestSignal;
+use crate::shared::Shared;
 use crate::shared::exposition::{self, Family};
-use crate::shared::inbound::Inbound;
 use crate::shared::info::{Description, Info};
-use crate::shared::{Persistent, Shared};
 use crate::telemetry::counters::Counters;
 use crate::wire::close::Disconnect;
 
-/// A running server: a listener, a runtime that reads, and shards that write. Dropping it without
-/// [`Server::shutdown`] leaves its threads running.
+/// A running server: a listener, a runtime that reads, and shards that write.
+///
+/// [`Server::shutdown`] says goodbye to the clients. Dropping a running server ends its threads at once.
 #[derive(Debug)]
 pub struct Server {
     pub(crate) shared: Arc<Shared>,
     /// For work that must keep neither a caller nor a shard. It takes nothing more once the server is shut down.
     pub(crate) runtime: Handle,
-    running: Mutex<Option<Running>>,
+    running: Arc<Mutex<Option<Running>>>,
 }
 
-/// What became of new settings.
+/// The outcome of new settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reconfigured {
     /// They hold from now on; connections stay.
@@ -62,83 +60,18 @@ struct Running {
 }
 
 impl Server {
-    /// Starts the threads and binds the listener.
-    ///
-    /// # Errors
-    /// [`StartError`] when the address cannot be bound or the system gives no threads; nothing is left running.
-    pub fn start(settings: Settings, counters: Arc<Counters>) -> Result<Self, StartError> {
-        let (inbound, slots, interest) = Default::default();
-        Self::start_with(settings, counters, inbound, slots, interest)
+    /// A server with these settings, to be started.
+    #[must_use]
+    pub fn builder(settings: Settings) -> Builder {
+        Builder::new(settings)
     }
 
-    /// Starts a server whose clients are heard by whoever listens at `inbound`, that publishes no slot again of those that
-    /// `slots` has seen, and whose subscriptions `interest` is told of.
+    /// Starts a server with these settings, whose counts go to `counters`.
     ///
     /// # Errors
-    /// See [`Self::start`].
-    pub fn start_with(
-        settings: Settings,
-        counters: Arc<Counters>,
-        inbound: Arc<Inbound>,
-        slots: Arc<SlotMarks>,
-        interest: Arc<InterestSignal>,
-    ) -> Result<Self, StartError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(settings.worker_count())
-            .thread_name("ws-io")
-            .enable_all()
-            .build()
-            .map_err(StartError::Threads)?;
-        let listener = bind(&runtime, &settings)?;
-        let address = local_address(&listener, &settings)?;
-        let (shard_count, workers) = (settings.shard_count(), settings.worker_count());
-        let (log, cursors) = Log::new(shard_count);
-        let shared = Shared::new(
-            settings,
-            address,
-            shard_count,
-            log,
-            Persistent {
-                counters,
-                inbound,
-                slots,
-                interest,
-            },
-        );
-        let mut running = Running {
-            runtime,
-            shards: Vec::new(),
-            listening: CancellationToken::new(),
-            accepting: None,
-        };
-        for (index, cursor) in cursors.into_iter().enumerate() {
-            let shard = Shard::new(
-                shared.context.clone(),
-                shared.context.mailboxes[index].clone(),
-                cursor,
-                index,
-            );
-            match std::thread::Builder::new()
-                .name(format!("ws-shard-{index}"))
-                .spawn(|| shard.run())
-            {
-                Ok(thread) => running.shards.push(thread),
-                Err(error) => {
-                    stop_shards(&shared, running.shards);
-                    return Err(StartError::Threads(error));
-                }
-            }
-        }
-        running.listen(&shared, listener);
-        tracing::info!(
-            name: "started", %address, shards = shard_count, workers,
-            "The WebSocket server listens on {address} (shards: {shard_count}, workers: {workers})."
-        );
-        Ok(Self {
-            shared,
-            runtime: running.runtime.handle().clone(),
-            running: Mutex::new(Some(running)),
-        })
+    /// See [`Builder::start`].
+    pub fn start(settings: Settings, counters: Arc<Counters>) -> Result<Self, StartError> {
+        Self::builder(settings).counters(counters).start()
     }
 
     /// Where clients connect, and what they can subscribe to.
@@ -194,11 +127,7 @@ impl Server {
             .context
             .active
             .store(ActiveSettings::new(settings));
-        self.shared
-            .context
-            .mailboxes
-            .iter()
-            .for_each(|mailbox| mailbox.send(Command::Reconfigure));
+        tell_shards(&self.shared, || Command::Reconfigure);
         if !changed.is_empty() {
             tracing::info!(
                 name: "changed_settings", settings = changed,
@@ -241,28 +170,18 @@ impl Server {
     /// Closes the listener, tells the clients why, and ends all threads. Waits for the clients up to the deadline, so
     /// it must not be called on a thread that has other work. A second call does nothing.
     pub fn shutdown(&self, reason: Disconnect, deadline: Duration) {
-        let Some(mut running) = self.running.lock().take() else {
-            return;
-        };
-        running.leave();
-        self.shared.stopping.cancel();
-        self.shared.tasks.close();
-        self.shared
-            .context
-            .mailboxes
-            .iter()
-            .for_each(|mailbox| mailbox.send(Command::CloseAll { reason }));
-        // At the deadline the rest is cut off.
-        let _ = running
-            .runtime
-            .block_on(async { tokio::time::timeout(deadline, self.shared.tasks.wait()).await });
-        running.runtime.shutdown_background();
-        stop_shards(&self.shared, running.shards);
-        let address = **self.shared.address.load();
-        tracing::info!(
-            name: "stopped", %address, reason = reason.name(),
-            "The WebSocket server on {address} has stopped."
-        );
+        if let Some(running) = self.running.lock().take() {
+            running.shutdown(&self.shared, reason, deadline);
+        }
+    }
+}
+
+impl Drop for Server {
+    /// Waits for nobody: a server may be dropped on any thread, also on one of another runtime.
+    fn drop(&mut self) {
+        if let Some(running) = self.running.lock().take() {
+            running.abandon(&self.shared);
+        }
     }
 }
 
@@ -272,13 +191,8 @@ impl Server {
     pub(crate) fn without_threads(
         settings: Settings,
     ) -> (Self, crate::log::publication_log::Cursor) {
-        let (log, mut cursors) = Log::new(1);
-        let lasting = Persistent {
-            counters: Arc::default(),
-            inbound: Arc::default(),
-            slots: Arc::default(),
-            interest: Arc::default(),
-        };
+        let (log, mut cursors) = crate::log::publication_log::Log::new(1);
+        let lasting = crate::shared::Persistent::default();
         let address = ([127, 0, 0, 1], 0).into();
         #[allow(clippy::unwrap_used, reason = "a test's own runtime")]
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -287,7 +201,7 @@ impl Server {
         let server = Self {
             shared: Shared::new(settings, address, 1, log, lasting),
             runtime: runtime.handle().clone(),
-            running: Mutex::new(None),
+            running: Arc::default(),
         };
         (server, cursors.remove(0))
     }
@@ -313,12 +227,43 @@ impl Running {
     }
 }
 
-fn stop_shards(shared: &Shared, shards: Vec<JoinHandle<()>>) {
+impl Running {
+    /// Ends everything: the clients are told, and have until the deadline.
+    fn shutdown(mut self, shared: &Shared, reason: Disconnect, deadline: Duration) {
+        self.leave();
+        shared.close_all(reason);
+        // At the deadline the rest is cut off.
+        let _ = self
+            .runtime
+            .block_on(async { tokio::time::timeout(deadline, shared.tasks.wait()).await });
+        self.runtime.shutdown_background();
+        stop_shards(shared, self.shards);
+        let address = **shared.address.load();
+        tracing::info!(
+            name: "stopped", %address, reason = reason.name(),
+            "The WebSocket server on {address} has stopped."
+        );
+    }
+
+    /// Ends everything without waiting.
+    fn abandon(self, shared: &Shared) {
+        self.listening.cancel();
+        shared.close_all(Disconnect::Stopping);
+        self.runtime.shutdown_background();
+        tell_shards(shared, || Command::Stop);
+    }
+}
+
+fn tell_shards(shared: &Shared, command: impl Fn() -> Command) {
     shared
         .context
         .mailboxes
         .iter()
-        .for_each(|mailbox| mailbox.send(Command::Stop));
+        .for_each(|mailbox| mailbox.send(command()));
+}
+
+fn stop_shards(shared: &Shared, shards: Vec<JoinHandle<()>>) {
+    tell_shards(shared, || Command::Stop);
     for shard in shards {
         // A shard that panicked has said so; the others still end.
         let _ = shard.join();

@@ -218,12 +218,7 @@ mod tests {
 
     fn shared() -> Arc<Shared> {
         let (log, _cursors) = Log::new(1);
-        let lasting = Persistent {
-            counters: Arc::default(),
-            inbound: Arc::default(),
-            slots: Arc::default(),
-            interest: Arc::default(),
-        };
+        let lasting = Persistent::default();
         let address = ([127, 0, 0, 1], 1).into();
         Shared::new(Settings::default(), address, 1, log, lasting)
     }

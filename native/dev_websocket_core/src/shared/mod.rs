@@ -20,6 +20,7 @@ use crate::limits::handshakes::Handshakes;
 use crate::log::publication_log::Log;
 use crate::log::slot_marks::SlotMarks;
 use crate::settings::Settings;
+use crate::shard::command::Command;
 use crate::shard::connection_handle::ConnectionHandle;
 use crate::shard::connection_state::ConnectionState;
 use crate::shard::context::Context;
@@ -32,6 +33,7 @@ use crate::shared::info::Descriptions;
 use crate::subscription::filters::Filters;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::panics::contain_task;
+use crate::wire::close::Disconnect;
 
 /// The path of the WebSocket endpoint.
 pub(crate) const WEBSOCKET_PATH: &str = "/ws";
@@ -60,7 +62,7 @@ pub(crate) struct Shared {
 }
 
 /// What outlives a server: the embedder hands it to the next one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Persistent {
     pub(crate) counters: Arc<Counters>,
     pub(crate) inbound: Arc<Inbound>,
@@ -107,6 +109,16 @@ impl Shared {
     {
         let task = contain_task(what, self.context.counters.clone(), task(self.clone()));
         self.tasks.spawn(task.map(drop));
+    }
+
+    /// Ends the acceptance of connections, and closes those that there are.
+    pub(crate) fn close_all(&self, reason: Disconnect) {
+        self.stopping.cancel();
+        self.tasks.close();
+        self.context
+            .mailboxes
+            .iter()
+            .for_each(|mailbox| mailbox.send(Command::CloseAll { reason }));
     }
 
     /// The settings in force.

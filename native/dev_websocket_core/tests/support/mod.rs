@@ -85,13 +85,12 @@ impl TestServer {
         slots: Arc<SlotMarks>,
         interest: Arc<InterestSignal>,
     ) -> Self {
-        let server = Server::start_with(
-            settings,
-            counters.clone(),
-            inbound.clone(),
-            slots.clone(),
-            interest.clone(),
-        );
+        let server = Server::builder(settings)
+            .counters(counters.clone())
+            .inbound(inbound.clone())
+            .slot_marks(slots.clone())
+            .interest(interest.clone())
+            .start();
         Self {
             server: server.unwrap(),
             counters,

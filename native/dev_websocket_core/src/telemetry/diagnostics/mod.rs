@@ -271,7 +271,7 @@ mod tests {
         };
         assert_eq!(
             event.text,
-            "The WebSocket server has suppressed 90 more failed_accept."
+            "The WebSocket server suppressed 90 more log events of kind failed_accept."
         );
         assert_eq!(event.level, tracing::Level::WARN);
         assert_eq!(
