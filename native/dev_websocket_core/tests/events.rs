@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
@@ -206,7 +208,7 @@ fn a_server_that_stops_says_so() {
 
 #[test]
 fn a_silent_stream_has_comments_and_one_that_talks_is_read_to_its_end() {
-    let server = TestServer::with(|settings| settings.ping_interval = 50);
+    let server = TestServer::with(|settings| settings.ping_interval = Duration::from_millis(50));
     let mut events = Raw::events(&server, "/events?topic=a", "");
     events.event();
     events.write("what is this?");

@@ -299,7 +299,8 @@ fn at_the_limit_of_max_known_topics() {
 #[test]
 fn at_the_limit_of_handshake_timeout() {
     let timeout = Duration::from_millis(300);
-    let server = TestServer::with(|settings| settings.handshake_timeout = 300);
+    let server =
+        TestServer::with(|settings| settings.handshake_timeout = Duration::from_millis(300));
     let start = Instant::now();
     let mut raw = Raw::connect(server.address());
     raw.write("GET /ws HTTP/1.1\r\nHost: te");
@@ -311,7 +312,7 @@ fn at_the_limit_of_handshake_timeout() {
 #[test]
 fn at_the_limit_of_ping_interval() {
     let interval = Duration::from_millis(200);
-    let server = TestServer::with(|settings| settings.ping_interval = 200);
+    let server = TestServer::with(|settings| settings.ping_interval = Duration::from_millis(200));
     let start = Instant::now();
     let mut raw = Raw::upgraded(&server, "?format=raw");
     for n in 1..=2 {

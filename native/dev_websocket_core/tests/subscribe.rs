@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -30,7 +32,7 @@ fn the_first_frame_tells_what_holds_for_the_connection() {
         settings.max_inbound_rate = 20;
         settings.max_message_bytes = 5000;
         settings.send_buffer_bytes = 6000;
-        settings.ping_interval = 9000;
+        settings.ping_interval = Duration::from_millis(9000);
     });
     let first = Client::connect(&server, "").established;
     let epoch = first["epoch"].as_str().unwrap();

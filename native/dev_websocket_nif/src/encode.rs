@@ -215,7 +215,7 @@ pub(crate) fn metrics(env: Env<'_>, families: Vec<Family>) -> Term<'_> {
 
 /// `{[{Label, Of}], Value}` for each.
 fn samples(env: Env<'_>, samples: Vec<Sample>) -> Vec<Term<'_>> {
-    let sample = |Sample { label, value }| {
+    let sample = |Sample { label, value, .. }| {
         let labels: Vec<_> = label.into_iter().collect();
         (labels, value).encode(env)
     };

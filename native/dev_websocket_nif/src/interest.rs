@@ -26,6 +26,7 @@ pub(crate) fn read<'a>(env: Env<'a>, max: Term<'a>) -> Term<'a> {
         processes,
         total,
         others,
+        ..
     } = ENGINE
         .server()
         .map_or_else(|_| Interest::default(), |server| server.interest(max));

@@ -153,7 +153,7 @@ async fn ten_idle_hours_cut_the_dead_and_keep_the_living() {
     let connect = || join_all((0..EACH).map(|_| server.connect()));
     let (mut living, mut speaking) = (connect().await, connect().await);
     let (dead, mut dying) = (connect().await, connect().await);
-    let interval = Duration::from_millis(server.shared.settings().ping_interval);
+    let interval = server.shared.settings().ping_interval;
     let turns = Duration::from_secs(HOURS * 3600).as_millis() / interval.as_millis();
     assert_eq!(turns, 1440);
     for turn in 1..=turns {

@@ -161,7 +161,7 @@ fn is_at_end(stream: &TcpStream) -> bool {
 }
 
 fn heartbeat(settings: &Settings) -> Interval {
-    let period = Duration::from_millis(settings.ping_interval);
+    let period = settings.ping_interval;
     let mut heartbeat = interval_at(Instant::now() + period, period);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeat

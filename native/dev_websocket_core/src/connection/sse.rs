@@ -1,7 +1,5 @@
 //! One client of server-sent events: it says nothing, so there is nothing to read but the end of it.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use socket2::SockRef;
 use tokio::time::Interval;
@@ -69,7 +67,7 @@ pub(super) async fn end(handle: &ConnectionHandle, ending: Ending) {
 fn cut_when_silent(handle: &ConnectionHandle, settings: &Settings) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
-        let patience = Duration::from_millis(settings.ping_interval) * 2;
+        let patience = settings.ping_interval * 2;
         // Without it the system's own patience holds, some 15 minutes.
         let _ = SockRef::from(&handle.stream).set_tcp_user_timeout(Some(patience));
     }

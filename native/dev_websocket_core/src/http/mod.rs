@@ -15,7 +15,6 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -57,7 +56,7 @@ enum Outcome {
 
 /// Serves one connection until it is answered, handed on or out of time.
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, place: Place) {
-    let timeout = Duration::from_millis(shared.settings().handshake_timeout);
+    let timeout = shared.settings().handshake_timeout;
     let (hand_over, handed_over) = oneshot::channel();
     let hand_over = Mutex::new(Some(hand_over));
     let service = service_fn(|request: Request<Incoming>| {

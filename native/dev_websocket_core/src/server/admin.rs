@@ -18,6 +18,7 @@ const ASKED_AT_ONCE: usize = 64;
 
 /// What is known of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConnectionInfo {
     /// Its number, which no other one ever has in this program.
     pub connection: u64,

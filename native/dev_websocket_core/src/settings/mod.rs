@@ -7,6 +7,7 @@ pub(crate) mod active;
 mod hosts;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -44,6 +45,7 @@ pub enum SettingError {
 
 /// A row of the table.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SettingRow {
     /// The name, in Erlang and in lower case; `DEV_WEBSOCKET_<NAME>` in the environment.
     pub name: &'static str,
@@ -74,6 +76,17 @@ impl Setting for u64 {
 
     fn show(&self) -> SettingValue {
         SettingValue::Integer(i64::try_from(*self).unwrap_or(i64::MAX))
+    }
+}
+
+/// In milliseconds.
+impl Setting for Duration {
+    fn read(value: SettingValue) -> Option<Self> {
+        u64::read(value).map(Self::from_millis)
+    }
+
+    fn show(&self) -> SettingValue {
+        SettingValue::Integer(i64::try_from(self.as_millis()).unwrap_or(i64::MAX))
     }
 }
 
@@ -303,13 +316,13 @@ settings! {
         "topics that `info` lists", "The least recently published topic is dropped; topics with subscribers stay.";
     tail: ProcessIds = ProcessIds::default(), "a list of at most 1000 process ids of 43 characters", |ids| ids.0.len() <= 1000 && ids.0.iter().all(|id| is_process_id(id)),
         "process ids", "Results of these processes are published even without subscribers.";
-    tail_interval: u64 = 250, "a number of milliseconds from 20 to 60000", |n| (20..=60_000).contains(n),
+    tail_interval: Duration = Duration::from_millis(250), "a number of milliseconds from 20 to 60000", |time| (20..=60_000).contains(&time.as_millis()),
         "milliseconds between two probes of the node's cache", "The device finds a slot after this time, or after 1 second where the process had no slot for 15 seconds. A hint makes it quicker.";
     max_tails: u64 = 1000, "a number from 0 to 100000", |n| *n <= 100_000,
         "processes whose results are followed at once", "Subscribers of one more get a `gap` frame of reason `limit`.";
-    handshake_timeout: u64 = 10_000, "a number of milliseconds from 100 to 600000", |n| (100..=600_000).contains(n),
+    handshake_timeout: Duration = Duration::from_secs(10), "a number of milliseconds from 100 to 600000", |time| (100..=600_000).contains(&time.as_millis()),
         "milliseconds for a client's request", "The connection is closed.";
-    ping_interval: u64 = 25_000, "a number of milliseconds from 50 to 3600000", |n| (50..=3_600_000).contains(n),
+    ping_interval: Duration = Duration::from_secs(25), "a number of milliseconds from 50 to 3600000", |time| (50..=3_600_000).contains(&time.as_millis()),
         "milliseconds between server pings", "A client silent for two pings is closed with 1008.";
     excluded_topic_keys: Vec<String> = default_excluded_topic_keys(), "a list of tag keys", |_| true,
         "tag keys, a leading * matches any start", "A tag of that key makes no topic.";

@@ -19,6 +19,7 @@ use crate::wire::format::Format;
 
 /// What `info` tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Info {
     /// Where clients connect: `ws://host:port/ws`.
     pub uri: String,
@@ -28,6 +29,7 @@ pub struct Info {
 
 /// What a client needs to know before it connects.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Description {
     /// Where clients connect, and what they can subscribe to.
     pub info: Info,

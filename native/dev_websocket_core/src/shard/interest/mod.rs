@@ -13,6 +13,7 @@ use crate::message::process_id::{ProcessId, is_process_id};
 
 /// Which processes have subscribers.
 #[derive(Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Interest {
     /// Processes, those subscribed to the longest ago first. May be a part of all.
     pub processes: Vec<Wanted>,
@@ -24,6 +25,7 @@ pub struct Interest {
 
 /// A process with subscribers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Wanted {
     /// Which one.
     pub id: ProcessId,

@@ -59,6 +59,7 @@ fn older(text: &str) -> String {
 
 /// Metrics of one name.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Family {
     /// With the prefix, without `_total`.
     pub name: String,
@@ -88,6 +89,7 @@ pub enum Samples {
 
 /// A number, and what tells it from the others of its family: a label and its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Sample {
     /// None if it is the only one.
     pub label: Option<(&'static str, &'static str)>,

@@ -213,7 +213,7 @@ impl Limits {
             max_inbound_rate: settings.max_inbound_rate,
             max_message_bytes: settings.max_message_bytes,
             send_buffer_bytes: settings.send_buffer_bytes,
-            ping_interval: settings.ping_interval,
+            ping_interval: u64::try_from(settings.ping_interval.as_millis()).unwrap_or(u64::MAX),
         }
     }
 }
