@@ -9,6 +9,7 @@ pub mod json;
 pub(crate) mod numbers;
 pub(crate) mod process_id;
 pub mod provenance;
+pub(crate) mod tags;
 pub mod topic;
 pub mod topics;
 

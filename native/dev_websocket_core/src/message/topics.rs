@@ -14,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Value;
 use super::json::is_private;
+use super::tags::{Tagged, is_tags_key, tags_of};
 use crate::message::provenance;
 use crate::message::provenance::Provenance;
 use crate::message::topic::{MAX_TOPIC_BYTES, Topic, Topics, is_reserved_key, trimmed};
@@ -54,11 +55,11 @@ impl TopicRules {
         let mut set = TopicSet::default();
         let own = own_topics(origin, &mut set.invalid);
         let room = self.max_topics.saturating_sub(own.len());
-        each_tag(message, &mut |key, value| {
+        for (key, value) in each_tag(message) {
             if is_topic_key(key) {
                 add_explicit(value, room, &mut set);
             }
-        });
+        }
         if let Some(named) = &origin.topics {
             add_explicit(named, room, &mut set);
         }
@@ -66,11 +67,11 @@ impl TopicRules {
         if !own.is_empty() {
             set.topics.extend(own);
         }
-        each_tag(message, &mut |key, value| {
+        for (key, value) in each_tag(message) {
             if !is_topic_key(key) && self.makes_topic(key) {
                 self.add_tag(key, value, &mut set);
             }
-        });
+        }
         set
     }
 
@@ -173,48 +174,11 @@ fn is_topic_key(key: &str) -> bool {
     key.eq_ignore_ascii_case("topic") || key.eq_ignore_ascii_case("topics")
 }
 
-fn is_tags_key(key: &str) -> bool {
-    key.eq_ignore_ascii_case("tags")
-}
-
-/// Calls `visit` with each tag: top-level keys, then those of a `tags` map or list.
-fn each_tag<'v, 'a>(message: &'v Value<'a>, visit: &mut dyn FnMut(&'v str, &'v Value<'a>)) {
-    for (key, value) in message.entries() {
-        visit(trimmed(key), value);
-    }
-    for (_, tags) in message.entries().iter().filter(|(key, _)| is_tags_key(key)) {
-        for (key, value) in tags.entries() {
-            visit(trimmed(key), value);
-        }
-        if let Value::List(items) = tags {
-            for (key, value) in items.iter().filter_map(name_and_value) {
-                visit(trimmed(key), value);
-            }
-        }
-    }
-}
-
-/// A tag as `#{name, value}`, in any letter case, or as a pair.
-fn name_and_value<'v, 'a>(item: &'v Value<'a>) -> Option<(&'v str, &'v Value<'a>)> {
-    let (name, value) = match item {
-        Value::List(pair) => match pair.as_slice() {
-            [name, value] => (name, value),
-            _ => return None,
-        },
-        map => {
-            let entry = |wanted: &str| {
-                map.entries()
-                    .iter()
-                    .find(|(key, _)| key.eq_ignore_ascii_case(wanted))
-                    .map(|(_, value)| value)
-            };
-            (entry("name")?, entry("value")?)
-        }
-    };
-    match name {
-        Value::Text(name) => Some((name, value)),
-        _ => None,
-    }
+/// Each tag: top-level keys, then those of a `tags` map or list.
+fn each_tag<'v, 'a>(message: &'v Value<'a>) -> impl Iterator<Item = (&'v str, &'v Value<'a>)> {
+    Tagged::entries(message)
+        .chain(tags_of(Tagged::entries(message)))
+        .map(|(key, value)| (trimmed(key), value))
 }
 
 /// An Erlang string is a list of characters. Nobody has such numbers for topics, so here it counts as text.

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::message::fields::{Fields as Message, tags_of};
+use crate::message::fields::Fields as Message;
+use crate::message::tags::{entries_of, tags_of};
 
 fn template(value: Json) -> Template {
     Template::from_json(value).unwrap()
@@ -317,7 +318,7 @@ pub(crate) fn random_pair() -> impl Strategy<Value = (Template, Json)> {
     (random_message(), places).prop_filter_map("nothing to ask for", |(message, places)| {
         let object = message.as_object()?;
         let top = object.iter().map(|(key, value)| (key.as_str(), value));
-        let all: Vec<(&str, &Json)> = top.chain(tags_of(object)).collect();
+        let all: Vec<(&str, &Json)> = top.chain(tags_of(entries_of(object))).collect();
         if all.is_empty() {
             return None;
         }
