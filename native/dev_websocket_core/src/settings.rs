@@ -303,7 +303,7 @@ settings! {
     tail: ProcessIds = ProcessIds::default(), "a list of at most 1000 process ids of 43 characters", |ids| ids.0.len() <= 1000 && ids.0.iter().all(|id| is_process_id(id)),
         "process ids", "Results of these processes are published also while nobody is subscribed to them.";
     tail_interval: u64 = 250, "a number of milliseconds from 20 to 60000", |n| (20..=60_000).contains(n),
-        "milliseconds between two looks at the node's cache", "A slot is published after this at the latest, or sooner where a hint comes.";
+        "milliseconds between two looks at the node's cache", "The device finds a slot after this time, or after 1 second where the process had no slot for 15 seconds. A hint makes it quicker.";
     max_tails: u64 = 1000, "a number from 0 to 100000", |n| *n <= 100_000,
         "processes whose results are followed at once", "Subscribers of one more get a `gap` frame of reason `limit`.";
     handshake_timeout: u64 = 10_000, "a number of milliseconds from 100 to 600000", |n| (100..=600_000).contains(n),
