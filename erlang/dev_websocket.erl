@@ -146,8 +146,8 @@ send(Connection, Payload) ->
     dev_websocket_engine:send(Connection, Payload).
 
 %% @doc What is known of a connection: `peer', `format' (`json', `raw' or `events'),
-%% `age' in milliseconds, `topics', what waits for it (`pending_bytes',
-%% `pending_frames'), how many publications it has missed (`dropped'), and the
+%% `age' in milliseconds, `topics', what waits for it (`send_buffer_bytes',
+%% `send_buffer_frames'), how many publications it has missed (`dropped'), and the
 %% `headers' of its request.
 -spec connection(non_neg_integer()) -> {ok, map()} | {error, term()}.
 connection(Connection) ->

@@ -2,7 +2,7 @@
 %%% engine, passes it on, and sees to it that no more than so many messages wait
 %%% in the listener's mailbox.
 %%%
-%%% The engine hands out messages up to `listener_bytes' that are not acknowledged
+%%% The engine hands out messages up to `inbound_queue_bytes' that are not acknowledged
 %%% yet, and stops to read from clients then. The proxy acknowledges a message when
 %%% it passes it on, and passes nothing on while the listener's mailbox is full. So
 %%% a listener that sleeps holds back the clients, and takes no memory beyond the

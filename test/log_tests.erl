@@ -144,7 +144,7 @@ connections_closed_for_what_clients_did_are_told() ->
     nothing_else().
 
 slow_connections_are_told() ->
-    ok = dev_websocket:start(#{pending_bytes => 65536}),
+    ok = dev_websocket:start(#{send_buffer_bytes => 65536}),
     _ = told(changed_settings),
     Client = ws_client:connect_raw(uri(), "topic=t&token=" ?SECRET),
     Peer = peer(Client),

@@ -83,7 +83,7 @@ class Report:
         stats = self.soak.stats
         ends = ("deliveries", "dropped_slow", "dropped_disconnected")
         rows = [(f"`{name}`", number(stats[name])) for name in ends]
-        rows += [("total", number(sum(stats[name] for name in ends))), ("`matched`", number(stats["matched"]))]
+        rows += [("total", number(sum(stats[name] for name in ends))), ("`deliveries_expected`", number(stats["deliveries_expected"]))]
         exact = self.soak.accounts.cycles_exact
         return (
             table(("matched publications, counted per connection", ""), rows)
