@@ -63,7 +63,7 @@ class Accounts:
 
     def nothing_left(self, stats, process):
         """After the last client has gone. `process` is what the VM had before the first came, and what it has now."""
-        for name in ("connections", "publish_queued_bytes", "handshakes", "regexes", "faults"):
+        for name in ("connections", "publish_queued_bytes", "handshakes", "regexes", "panics"):
             self.expect(f"{name} at the end", stats[name], 0)
         for name, (before, after) in process.items():
             self.expect(f"{name} of the VM at the end", after, before)
