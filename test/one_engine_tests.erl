@@ -45,7 +45,7 @@ the_device_can_be_reloaded() ->
             still_serves(Info, Client)
         end
      ||
-        Module <- [dev_websocket, dev_websocket_engine, dev_websocket_listener, dev_websocket_settings]
+        Module <- [dev_websocket, dev_websocket_engine, dev_websocket_listener, dev_websocket_settings, dev_websocket_sup]
     ].
 
 %% Newer nodes give each copy of a device generated module names. The root comes

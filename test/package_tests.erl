@@ -105,7 +105,7 @@ the_package_works_where_nothing_else_is() ->
             [
                 ?assertEqual({Module, non_existing}, {Module, Call(code, which, [Module])})
              ||
-                Module <- [hb_websocket_app | device_copy:group()]
+                Module <- device_copy:group()
             ],
             ?assertEqual(filename:join([Unpacked, "ebin", "hb_websocket_nif.beam"]), Call(code, which, [hb_websocket_nif]))
         end)
@@ -192,7 +192,7 @@ copies_publish_a_result_once() ->
         followed:nothing_comes(Follower),
         ?assertEqual(Server, Call(erlang, whereis, [hb_websocket_tails])),
         ?assertEqual(
-            [{hb_websocket_nif, shutdown}, {hb_websocket_nif, supervisor}],
+            [{hb_websocket_nif, supervisor}],
             lists:sort([Name || {Name, _, _, _} <- Call(supervisor, which_children, [kernel_safe_sup]), is_tuple(Name)])
         ),
         %% The server tells the number of tails with its next tick.
@@ -235,6 +235,8 @@ nothing_in_the_device_depends_on_its_names() ->
             {"a() -> {dev_websocket, a, []}.", []},
             {"a() -> {dev_websocket, a, dev_websocket}.", [dev_websocket, dev_websocket]},
             {"a() -> {dev_websocket_node, a, []}.", []},
+            {"a(X) -> {dev_websocket_node, a, [X]}.", []},
+            {"a(X) -> {dev_websocket_node, a, [X, dev_websocket_node]}.", [dev_websocket_node]},
             {"a() -> {dev_websocket_other, a, []}.", [dev_websocket_other]},
             {"a() -> dev_websocket_other:a().", [dev_websocket_other]},
             {"a(X) -> dev_message:id(X).", [dev_message]},
@@ -258,8 +260,10 @@ device_names({call, _, {remote, _, {atom, _, Module}, {atom, _, Function}}, [{at
 %% The module that knows the folder has several names.
 device_names({call, _, {remote, _, Archive, {atom, _, implementation_dir}}, [{atom, _, Self}]}, Self, Group) ->
     device_names(Archive, Self, Group);
-device_names({tuple, _, [{atom, _, Module}, {atom, _, _}, {nil, _}]}, _Self, Group) ->
-    [Module || is_device(Module), not lists:member(Module, Group)];
+device_names({tuple, _, [{atom, _, Module}, {atom, _, _}, Arguments]}, Self, Group) when
+    element(1, Arguments) =:= nil; element(1, Arguments) =:= cons
+->
+    [Module || is_device(Module), not lists:member(Module, Group)] ++ device_names(Arguments, Self, Group);
 device_names({call, _, {atom, _, spawn}, [{atom, _, Self} | Rest]}, Self, Group) ->
     device_names(Rest, Self, Group);
 device_names({Kind, _, {atom, _, Module}, Function}, Self, Group) when Kind =:= remote ->

@@ -87,7 +87,7 @@ values_have_at_most_max_data_bytes_test() ->
     Facts = #{process => <<"p">>, slot => 7},
     Value = fun(Bytes) ->
         {#{<<"data">> := Data}, _} =
-            dev_websocket_result:result_event(Facts, #{<<"data">> => binary:copy(<<"x">>, Bytes)}, 0, Max),
+            dev_websocket_process:result_event(Facts, #{<<"data">> => binary:copy(<<"x">>, Bytes)}, 0, Max),
         Data
     end,
     [?assertEqual(binary:copy(<<"x">>, Bytes), Value(Bytes)) || Bytes <- [999, 1000]],
@@ -104,7 +104,7 @@ published(Name, Generation, Slots) ->
     stand_in:beside({Generation, Opts}, fun() ->
         {ok, Cache} = dev_websocket_cache:open(Opts),
         {ok, 0, 0, []} = hb_websocket_nif:set_slot_mark(Id, hd(Slots)),
-        ?assertMatch({caught_up, _}, dev_websocket_reader:turn(Cache, Id, unknown))
+        ?assertMatch({caught_up, _}, dev_websocket_tail:read(Cache, Id, unknown))
     end),
     Last = lists:last(Slots) + 1,
     ?assertMatch({ok, Last, 0, []}, hb_websocket_nif:slot_mark(Id)),

@@ -66,13 +66,13 @@ a_slot_far_ahead_that_was_never_scheduled_is_no_later_one(Store) ->
 a_refused_slot_is_read_again_for_2_seconds(Store) ->
     {_, Cache, Tail} = tail(Store, 2),
     Refused = {withheld, 2, definition},
-    {none, First} = dev_websocket_tail:turned(Tail, Refused, unknown, Cache, 1_000),
+    {none, First} = dev_websocket_tail:read_done(Tail, Refused, unknown, Cache, 1_000),
     %% Not at once, but soon.
     {none, First} = dev_websocket_tail:probe(First, Cache, 1_399),
-    {none, Second} = dev_websocket_tail:turned(First, Refused, unknown, Cache, 2_999),
-    ?assertMatch({{gap, 2, 2, withheld, definition}, _}, dev_websocket_tail:turned(Second, Refused, unknown, Cache, 3_000)),
+    {none, Second} = dev_websocket_tail:read_done(First, Refused, unknown, Cache, 2_999),
+    ?assertMatch({{gap, 2, 2, withheld, definition}, _}, dev_websocket_tail:read_done(Second, Refused, unknown, Cache, 3_000)),
     %% Another slot has its own two seconds.
-    ?assertMatch({none, _}, dev_websocket_tail:turned(Second, {withheld, 3, definition}, unknown, Cache, 3_000)).
+    ?assertMatch({none, _}, dev_websocket_tail:read_done(Second, {withheld, 3, definition}, unknown, Cache, 3_000)).
 
 a_refused_slot_that_becomes_right_is_published(Store) ->
     Id = stand_in:process(Store, #{}),
@@ -81,7 +81,7 @@ a_refused_slot_that_becomes_right_is_published(Store) ->
     stand_in:overwrite(Store, <<State/binary, "/at-slot">>, {value, <<"9">>}),
     followed:until(fun() ->
         case sys:get_state(followed:tails()) of
-            #{tails := #{Id := #{trouble := {0, _, _}}}} -> true;
+            #{tails := #{Id := #{retry := {0, _, _}}}} -> true;
             _ -> false
         end
     end),
@@ -100,9 +100,9 @@ a_refused_process_refuses_all_its_slots(Store) ->
 an_unreadable_slot_is_told_after_5_seconds(Store) ->
     {_, Cache, Tail} = tail(Store, 2),
     Unreadable = {unreadable, 2, not_readable},
-    {none, First} = dev_websocket_tail:turned(Tail, Unreadable, unknown, Cache, 1_000),
-    {none, Second} = dev_websocket_tail:turned(First, Unreadable, unknown, Cache, 5_999),
-    ?assertMatch({{gap, 2, 2, not_cached, not_readable}, _}, dev_websocket_tail:turned(Second, Unreadable, unknown, Cache, 6_000)).
+    {none, First} = dev_websocket_tail:read_done(Tail, Unreadable, unknown, Cache, 1_000),
+    {none, Second} = dev_websocket_tail:read_done(First, Unreadable, unknown, Cache, 5_999),
+    ?assertMatch({{gap, 2, 2, not_cached, not_readable}, _}, dev_websocket_tail:read_done(Second, Unreadable, unknown, Cache, 6_000)).
 
 gaps_are_told_to_subscribers_and_counted(Store) ->
     Id = stand_in:process(Store, #{}),

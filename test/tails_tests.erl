@@ -144,7 +144,7 @@ hints_make_it_quicker_and_publish_nothing(Store) ->
 subscribers_of_tags_get_what_hints_lead_to(Store) ->
     Client = fresh_server:client("topic=action:Credit-Notice"),
     Id = stand_in:process(Store, #{}),
-    followed:until(fun() -> dev_websocket_hint:is_wanted() end),
+    followed:until(fun() -> dev_websocket_request:are_hints_wanted() end),
     %% Scheduled a moment ago, and a long time ago.
     _ = stand_in:schedule(Store, Id, 0, #{timestamp => 1000}),
     Notice = #{<<"outbox">> => #{<<"1">> => #{<<"action">> => <<"Credit-Notice">>}}},
@@ -159,7 +159,7 @@ subscribers_of_tags_get_what_hints_lead_to(Store) ->
 
 a_million_hints_are_bounded(_Store) ->
     Client = fresh_server:client("topic=*"),
-    followed:until(fun() -> dev_websocket_hint:is_wanted() end),
+    followed:until(fun() -> dev_websocket_request:are_hints_wanted() end),
     Server = followed:tails(),
     lists:foreach(
         fun(N) ->
@@ -363,8 +363,8 @@ until_followed(Id, Next) ->
 settled(Id) ->
     followed:until(fun() ->
         case sys:get_state(followed:tails()) of
-            #{tails := #{Id := #{trouble := none, next := Next}}} -> Next =:= 1;
-            #{tails := #{Id := #{trouble := {no_place, _, _}}}} -> true;
+            #{tails := #{Id := #{retry := none, next := Next}}} -> Next =:= 1;
+            #{tails := #{Id := #{retry := {no_place, _, _}}}} -> true;
             _ -> false
         end
     end).
