@@ -11,11 +11,9 @@
 %%% Events have no domain, because the default handler of OTP hides all domains but its
 %%% own. Levels are set for the module `dev_websocket', also on nodes that rename modules.
 -module(dev_websocket_log).
--behaviour(gen_server).
 -export([log/4, new_limit/0, log_limited/5]).
 -export([safely/3, log_exception/4]).
--export([start_link/0]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
+-export([start_link/0, init/1, read/1]).
 
 %% Lines of one kind per period, in milliseconds.
 -define(MAX_LINES, 10).
@@ -76,35 +74,41 @@ log_exception(Place, Class, Reason, Stack) ->
 %% @doc Called by the supervisor. A second reader is not started.
 -spec start_link() -> {ok, pid()} | ignore.
 start_link() ->
-    gen_server:start_link(?MODULE, [], []).
+    proc_lib:start_link(?MODULE, init, [self()]).
 
-init([]) ->
+%% @doc Become the reader. The process is no gen_server: that would go on without effect
+%% after the code of a copy of the device is deleted, and this one ends.
+-spec init(pid()) -> ok | no_return().
+init(Supervisor) ->
     %% A shutdown then comes as a message, behind the batch that was sent before it.
     process_flag(trap_exit, true),
     case hb_websocket_nif:read_log() of
-        ok -> {ok, reader, hibernate};
-        {error, _} -> ignore
+        ok ->
+            proc_lib:init_ack({ok, self()}),
+            wait(Supervisor);
+        {error, _} ->
+            proc_lib:init_ack(ignore)
     end.
 
-handle_call(_Call, _From, State) ->
-    {noreply, State, hibernate}.
-
-handle_cast(_Cast, State) ->
-    {noreply, State, hibernate}.
-
-handle_info({log, Events}, State) ->
-    lists:foreach(fun log_event/1, Events),
-    _ = hb_websocket_nif:acknowledge_log(),
-    %% Hibernation leaves no code of this module on the stack, so it can be reloaded.
-    {noreply, State, hibernate};
-handle_info(_Info, State) ->
-    {noreply, State, hibernate}.
-
-%% @doc Reports of a crash show no events, which may hold addresses of clients.
-format_status(Status) ->
-    maps:without([message, log], Status).
+%% @doc Log the next batch.
+-spec read(pid()) -> no_return().
+read(Supervisor) ->
+    receive
+        {log, Events} ->
+            lists:foreach(fun log_event/1, Events),
+            _ = hb_websocket_nif:acknowledge_log();
+        {'EXIT', Supervisor, Reason} ->
+            exit(Reason);
+        _ ->
+            ok
+    end,
+    wait(Supervisor).
 
 %%% Private functions.
+
+%% @doc Hibernation leaves no code of this module on the stack, so it can be reloaded.
+wait(Supervisor) ->
+    proc_lib:hibernate(?MODULE, read, [Supervisor]).
 
 log_event({Level, Text, Metadata}) ->
     try logger:log(Level, Text, Metadata)

@@ -13,9 +13,9 @@ device_keys_test_() ->
         a_json_body_is_the_message,
         a_request_is_the_message_without_its_transport,
         a_signed_request_is_cast_without_its_signature,
-        odd_requests_are_told_what_is_wrong,
+        malformed_requests_get_an_error_that_names_the_cause,
         a_cast_over_http_makes_no_reserved_topics,
-        who_may_cast_is_the_operators_to_say,
+        websocket_cast_decides_which_requests_are_published,
         the_step_hook_of_earlier_versions_changes_nothing
     ]).
 
@@ -100,7 +100,7 @@ a_signed_request_is_cast_without_its_signature(Client) ->
         Name <- ["http_cast_signed", "http_cast_signed_loaded", "http_cast_signed_flat", "http_cast_signed_flat_loaded"]
     ].
 
-odd_requests_are_told_what_is_wrong(Client) ->
+malformed_requests_get_an_error_that_names_the_cause(Client) ->
     {Base, Request, Opts} = recorded:call("http_cast_json_post"),
     Refused = fun(Odd) ->
         {error, #{<<"status">> := Status, <<"body">> := Body}} = dev_websocket:cast(Base, Odd, Opts),
@@ -132,7 +132,7 @@ a_cast_over_http_makes_no_reserved_topics(Client) ->
     [?assertNot(is_map_key(Key, Frame)) || Key <- [<<"process">>, <<"from">>, <<"slot">>]],
     ?assert(node_calls:count(<<"topics_reserved">>) - maps:get(<<"topics_reserved">>, Before) >= 3).
 
-who_may_cast_is_the_operators_to_say(Client) ->
+websocket_cast_decides_which_requests_are_published(Client) ->
     {Base, Request, Opts} = recorded:call("http_cast_signed_flat_loaded"),
     Status = fun(Policy) ->
         case dev_websocket:cast(Base, Request, Opts#{websocket_cast => Policy}) of

@@ -13,12 +13,12 @@ boundary_test_() ->
         commands_of_many_processes_are_all_answered,
         the_inline_budget_is_exact,
         the_whole_budget_is_that_of_the_largest_message,
-        an_origin_stands_in_the_frame,
-        a_bad_origin_is_named_by_its_key,
-        an_origin_is_read_from_the_budget_of_its_message,
+        provenance_stands_in_the_frame,
+        bad_provenance_is_named_by_its_key,
+        provenance_is_read_from_the_budget_of_its_message,
         json_text_is_published_as_the_message_it_is,
-        what_a_caller_drops_is_counted,
-        without_a_server_everything_is_dropped,
+        messages_that_a_caller_drops_are_counted,
+        messages_without_a_server_are_dropped,
         a_boot_never_restarts_nor_resurrects,
         counts_and_settings_have_their_kinds
     ]).
@@ -172,7 +172,7 @@ the_whole_budget_is_that_of_the_largest_message() ->
 
 %%% Origins.
 
-an_origin_stands_in_the_frame() ->
+provenance_stands_in_the_frame() ->
     Client = fresh_server:client("topic=*"),
     Process = process(),
     Origin = #{
@@ -194,7 +194,7 @@ an_origin_stands_in_the_frame() ->
     ?assertEqual(lists:sort([<<"source">> | Common]), lists:sort(maps:keys(Partly))),
     ?assertEqual(Common, lists:sort(maps:keys(Unknown))).
 
-a_bad_origin_is_named_by_its_key() ->
+bad_provenance_is_named_by_its_key() ->
     Bad = [
         {process, a}, {process, "p"}, {process, <<1:7>>}, {slot, -1}, {slot, 1 bsl 64}, {slot, <<"1">>}, {slot, 1.0},
         {hashpath, 1}, {path, undefined}, {assignment, []}, {source, #{}}, {from, <<"a">>}, {from, [a]},
@@ -216,7 +216,7 @@ a_bad_origin_is_named_by_its_key() ->
     [?assertEqual({error, {bad_origin, not_a_map}}, Publish(Origin)) || Origin <- [[], [{slot, 1}], a, <<>>]],
     ?assertEqual(Before, count(<<"publications">>)).
 
-an_origin_is_read_from_the_budget_of_its_message() ->
+provenance_is_read_from_the_budget_of_its_message() ->
     Text = fun(Bytes) -> binary:copy(<<"a">>, Bytes) end,
     Publish = fun hb_websocket_nif:publish/2,
     ?assertEqual(ok, Publish(Text(65530), #{path => <<"123456">>})),
@@ -249,7 +249,7 @@ json_text_is_published_as_the_message_it_is() ->
 
 %%% What is dropped.
 
-what_a_caller_drops_is_counted() ->
+messages_that_a_caller_drops_are_counted() ->
     lists:foreach(
         fun(Reason) ->
             Name = <<"dropped_", (atom_to_binary(Reason, utf8))/binary>>,
@@ -261,7 +261,7 @@ what_a_caller_drops_is_counted() ->
     ),
     [?assertMatch({error, {bad_argument, _}}, hb_websocket_nif:count_dropped(Bad)) || Bad <- [too_large, untrusted, <<"refused">>]].
 
-without_a_server_everything_is_dropped() ->
+messages_without_a_server_are_dropped() ->
     ?assert(hb_websocket_nif:has_audience()),
     ok = dev_websocket:start(#{history_bytes => 0}),
     Unheard = count(<<"dropped_no_audience">>),

@@ -16,13 +16,13 @@ listen_test_() ->
             a_connection_tells_of_itself,
             connections_are_listed_in_pages,
             an_operator_ends_a_connection,
-            nobody_hears_before_and_after,
+            clients_without_a_listener_get_no_listener,
             a_second_listener_is_refused,
             a_listener_that_dies_makes_room,
             a_proxy_that_is_killed_makes_room,
             a_sleeping_listener_holds_clients_back,
             options_can_be_changed,
-            what_is_sent_stands_between_casts,
+            direct_messages_keep_their_place_between_casts,
             a_listener_stays_over_a_restart,
             copies_of_the_device_share_the_listener,
             a_reload_does_the_listener_no_harm,
@@ -151,7 +151,7 @@ an_operator_ends_a_connection() ->
     dev_websocket:cast(#{<<"topic">> => <<"a">>, <<"data">> => <<"x">>}, #{}),
     ?assertMatch([#{<<"seq">> := 1}], ws_client:messages(Other, 1)).
 
-nobody_hears_before_and_after() ->
+clients_without_a_listener_get_no_listener() ->
     Client = fresh_server:client(""),
     Unheard = fun(Id) ->
         ws_client:send_json(Client, #{<<"type">> => <<"send">>, <<"id">> => Id, <<"data">> => <<"x">>}),
@@ -250,7 +250,7 @@ options_can_be_changed() ->
     ok = dev_websocket:unlisten(Listener),
     Listener ! stop.
 
-what_is_sent_stands_between_casts() ->
+direct_messages_keep_their_place_between_casts() ->
     {Client, Connection} = heard_client("topic=t"),
     [
         begin

@@ -19,9 +19,9 @@ message_test_() ->
                 Name <- [
                     terms_become_json,
                     keys_become_text,
-                    equal_keys_stand_once_the_first_of_them,
+                    equal_keys_appear_once_with_the_first_value,
                     proplists_are_maps,
-                    what_is_the_nodes_own_never_leaves_it,
+                    private_keys_of_a_node_are_never_published,
                     commitments_leave_when_asked_for,
                     depth_is_bounded,
                     large_integers_are_bounded,
@@ -75,7 +75,7 @@ keys_become_text(Client) ->
             maps:from_list([{integer_to_binary(N), N} || N <- lists:seq(1, 100)])}
     ]).
 
-equal_keys_stand_once_the_first_of_them(Client) ->
+equal_keys_appear_once_with_the_first_value(Client) ->
     same_as_json(Client, [
         {#{a => 1, <<"a">> => 2}, #{<<"a">> => 1}},
         {#{1 => 1, <<"1">> => 2, '1' => 3}, #{<<"1">> => 1}},
@@ -104,7 +104,7 @@ proplists_are_maps(Client) ->
         {[{a, 1} | b], omitted("improper_list")}
     ]).
 
-what_is_the_nodes_own_never_leaves_it(Client) ->
+private_keys_of_a_node_are_never_published(Client) ->
     Own = #{
         <<"priv">> => 1, priv => 1, <<"priv_wallet">> => 1, privKey => 1, <<"PRIV-note">> => 1, "private" => 1,
         <<"priv", 255>> => 1, <<"commitments">> => #{}, commitments => #{}, <<"Commitments">> => #{}

@@ -11,9 +11,9 @@ node_settings_test_() ->
      ||
         Name <- [
             the_start_hook_takes_the_options_of_a_node_that_starts,
-            a_request_for_the_start_hook_says_nothing_new,
-            what_a_node_said_holds_over_a_stop,
-            what_a_node_said_holds_over_a_failed_bind,
+            a_request_for_the_start_hook_changes_nothing,
+            node_settings_survive_a_stop,
+            node_settings_survive_a_failed_bind,
             options_of_a_caller_are_not_the_nodes,
             a_running_node_is_asked_when_the_device_is_loaded,
             a_failed_bind_is_no_error_while_the_options_are_not_known,
@@ -32,7 +32,7 @@ the_start_hook_takes_the_options_of_a_node_that_starts() ->
     ?assertEqual({ok, Hook}, dev_websocket:start(#{}, Hook, Node)),
     ?assertMatch(#{history_bytes := 1048576}, dev_websocket:config()).
 
-a_request_for_the_start_hook_says_nothing_new() ->
+a_request_for_the_start_hook_changes_nothing() ->
     on_node(#{websocket_history_bytes => 1048576}, fun(Opts) ->
         Request = #{<<"path">> => <<"start">>, <<"websocket_history_bytes">> => <<"7">>},
         %% A request has the node's options, and may have more of its own.
@@ -44,7 +44,7 @@ a_request_for_the_start_hook_says_nothing_new() ->
         ?assertMatch(#{history_bytes := 2097152}, dev_websocket:config())
     end).
 
-what_a_node_said_holds_over_a_stop() ->
+node_settings_survive_a_stop() ->
     Origins = [<<"https://app.example">>],
     Said = #{websocket_port => 0, websocket_host => <<"127.0.0.2">>, websocket_origins => Origins, websocket_max_last => 7},
     on_node(Said, fun(Opts) ->
@@ -58,7 +58,7 @@ what_a_node_said_holds_over_a_stop() ->
         ?assertMatch({ok, #{uri := <<"ws://127.0.0.2:", _/binary>>}}, dev_websocket:info())
     end).
 
-what_a_node_said_holds_over_a_failed_bind() ->
+node_settings_survive_a_failed_bind() ->
     {ok, Taken} = gen_tcp:listen(0, [{ip, {127, 0, 0, 2}}]),
     {ok, Port} = inet:port(Taken),
     Said = #{websocket_port => Port, websocket_host => <<"127.0.0.2">>, websocket_max_last => 7},

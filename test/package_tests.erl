@@ -9,11 +9,11 @@ package_test_() ->
      ||
         Name <- [
             a_packaged_device_brings_its_engine,
-            the_package_works_where_nothing_else_is,
+            the_package_works_without_the_application,
             a_package_has_its_specification_and_options_of_a_node,
             a_package_does_not_replace_another_folder,
             copies_publish_a_result_once,
-            nothing_in_the_device_depends_on_its_names,
+            device_modules_do_not_depend_on_their_names,
             keys_are_as_newer_nodes_want_them
         ]
     ].
@@ -47,7 +47,7 @@ a_packaged_device_brings_its_engine() ->
 
 %% The folder of `make package', as a packager and then a node treat it: compiled from
 %% the sources in it, the root loaded first, and the resources unpacked somewhere.
-the_package_works_where_nothing_else_is() ->
+the_package_works_without_the_application() ->
     vm:in_folder(fun(Folder) ->
         Package = filename:join(Folder, "websocket@1.0"),
         Listed = package(Package),
@@ -206,7 +206,7 @@ copies_publish_a_result_once() ->
 %% a call, also of one that comes later, or as the caller itself in a call that asks for a
 %% module. As data they would differ between copies. Modules of other devices have other
 %% names there.
-nothing_in_the_device_depends_on_its_names() ->
+device_modules_do_not_depend_on_their_names() ->
     Group = device_copy:group(),
     ?assert(length(Group) > 4),
     [
@@ -253,7 +253,7 @@ device_names({call, _, {remote, _, {atom, _, Module}, {atom, _, Function}}, [{at
     {Module, Function} =:= {gen_server, start};
     {Module, Function} =:= {gen_server, start_link};
     {Module, Function} =:= {supervisor, start_link};
-    {Module, Function} =:= {proc_lib, start};
+    {Module, Function} =:= {proc_lib, start_link};
     {Module, Function} =:= {proc_lib, hibernate}
 ->
     device_names(Rest, Self, Group);

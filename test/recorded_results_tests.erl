@@ -6,10 +6,10 @@ recorded_results_test_() ->
     followed:cases(?MODULE, [
         a_ledger_sends_its_messages,
         pushed_messages_have_the_process_that_sent_them,
-        an_error_is_told,
+        an_error_is_published,
         a_node_of_september_is_read_as_well,
-        a_slot_far_ahead_misleads_nobody,
-        large_and_deep_values_are_named_by_their_place
+        a_slot_far_ahead_changes_nothing,
+        large_and_deep_values_are_replaced_by_their_path
     ]).
 
 -compile([export_all, nowarn_export_all]).
@@ -43,7 +43,7 @@ pushed_messages_have_the_process_that_sent_them(_Store) ->
     ?assert(Named =/= [] andalso Senders =/= []),
     [?assertEqual(true, dev_websocket_cache:is_id(Sender)) || Sender <- Senders].
 
-an_error_is_told(_Store) ->
+an_error_is_published(_Store) ->
     {_, Frames} = published("error", june, slots_of("error")),
     ?assert(lists:any(fun(#{<<"data">> := Data}) -> is_map_key(<<"error">>, Data) end, Frames)).
 
@@ -55,11 +55,11 @@ a_node_of_september_is_read_as_well(_Store) ->
     ?assertEqual(Slots, followed:slots(Results)),
     [?assertMatch(#{<<"assignment">> := <<_:43/binary>>}, Frame) || Frame <- Results].
 
-a_slot_far_ahead_misleads_nobody(_Store) ->
+a_slot_far_ahead_changes_nothing(_Store) ->
     {_, Frames} = published("island", june, [0, 1, 2]),
     ?assertEqual([0, 1, 2], lists:usort(followed:slots(Frames))).
 
-large_and_deep_values_are_named_by_their_place(Store) ->
+large_and_deep_values_are_replaced_by_their_path(Store) ->
     Id = stand_in:process(Store, #{}),
     Client = fresh_server:client("process=" ++ binary_to_list(Id)),
     tails_tests:until_followed(Id, 0),

@@ -5,20 +5,20 @@
 
 slot_gap_test_() ->
     followed:cases(?MODULE, [
-        a_hole_is_told_after_5_seconds_and_not_before,
+        a_hole_is_reported_after_5_seconds_and_not_before,
         slots_of_a_hole_that_come_later_are_published,
         a_missing_slot_without_later_ones_is_no_hole,
         a_slot_far_ahead_that_was_never_scheduled_is_no_later_one,
         a_refused_slot_is_read_again_for_2_seconds,
         a_refused_slot_that_becomes_right_is_published,
         a_refused_process_refuses_all_its_slots,
-        an_unreadable_slot_is_told_after_5_seconds,
-        gaps_are_told_to_subscribers_and_counted
+        an_unreadable_slot_is_reported_after_5_seconds,
+        gaps_are_sent_to_subscribers_and_counted
     ]).
 
 -compile([export_all, nowarn_export_all]).
 
-a_hole_is_told_after_5_seconds_and_not_before(Store) ->
+a_hole_is_reported_after_5_seconds_and_not_before(Store) ->
     {Id, Cache, Tail} = tail(Store, 2),
     [compute(Store, Id, Slot) || Slot <- [4, 5]],
     %% Slots 2 and 3 are missing. It is looked for later ones every 5 seconds.
@@ -97,14 +97,14 @@ a_refused_process_refuses_all_its_slots(Store) ->
         followed:frames(Client, 1)
     ).
 
-an_unreadable_slot_is_told_after_5_seconds(Store) ->
+an_unreadable_slot_is_reported_after_5_seconds(Store) ->
     {_, Cache, Tail} = tail(Store, 2),
     Unreadable = {unreadable, 2, not_readable},
     {none, First} = dev_websocket_tail:read_done(Tail, Unreadable, unknown, Cache, 1_000),
     {none, Second} = dev_websocket_tail:read_done(First, Unreadable, unknown, Cache, 5_999),
     ?assertMatch({{gap, 2, 2, not_cached, not_readable}, _}, dev_websocket_tail:read_done(Second, Unreadable, unknown, Cache, 6_000)).
 
-gaps_are_told_to_subscribers_and_counted(Store) ->
+gaps_are_sent_to_subscribers_and_counted(Store) ->
     Id = stand_in:process(Store, #{}),
     [Json, Other] = [follow(Id), fresh_server:client("topic=*")],
     Before = followed:count(<<"slot_gaps_withheld">>),

@@ -17,16 +17,16 @@ boundary_test_() ->
         marks_are_set_once_and_outlive_servers,
         events_of_a_slot_come_part_by_part_and_once,
         events_beyond_the_mark_are_refused,
-        events_are_published_when_nobody_is_there,
+        events_without_an_audience_are_published,
         gaps_move_the_mark_and_leave_holes,
-        gaps_are_told_in_every_format,
+        gaps_are_sent_in_every_format,
         gaps_of_a_limit_need_no_mark,
         lists_have_at_most_256_events,
         lists_have_at_most_4_mib,
         the_inline_budget_is_that_of_all_events,
-        an_event_beyond_the_budget_says_where_it_is,
+        an_event_beyond_the_budget_names_its_path,
         bad_arguments_are_named,
-        without_a_server_nothing_is_lost,
+        events_without_a_server_are_published_later,
         counts_are_those_of_their_names
     ]).
 
@@ -208,7 +208,7 @@ events_beyond_the_mark_are_refused() ->
     ?assertEqual({ok, 3, 2, []}, hb_websocket_nif:slot_mark(Id)),
     ?assertEqual(Before, count(<<"publications">>)).
 
-events_are_published_when_nobody_is_there() ->
+events_without_an_audience_are_published() ->
     ok = dev_websocket:start(#{history_bytes => 0}),
     ?assertNot(hb_websocket_nif:has_audience()),
     Id = begun(0),
@@ -251,7 +251,7 @@ gaps_move_the_mark_and_leave_holes() ->
     ),
     ?assertEqual([3, 1, 2], [count(Name) - Count || {Name, Count} <- lists:zip(Names, Before)]).
 
-gaps_are_told_in_every_format() ->
+gaps_are_sent_in_every_format() ->
     Id = begun(0),
     {ok, #{uri := Uri}} = dev_websocket:info(),
     Query = ["process=", Id],
@@ -338,7 +338,7 @@ the_inline_budget_is_that_of_all_events() ->
     ?assertEqual(large, hb_websocket_nif:publish_slot(Id, 3, 0, Wide(1025), true)),
     ?assertEqual(ok, hb_websocket_nif:publish_slot_large(Id, 3, 0, Wide(1025), true)).
 
-an_event_beyond_the_budget_says_where_it_is() ->
+an_event_beyond_the_budget_names_its_path() ->
     ok = dev_websocket:start(#{max_message_bytes => 1000}),
     Id = begun(0),
     Client = fresh_server:client(["process=", Id]),
@@ -399,7 +399,7 @@ bad_arguments_are_named() ->
 
 %%% Without a server, and counts.
 
-without_a_server_nothing_is_lost() ->
+events_without_a_server_are_published_later() ->
     Id = begun(0),
     ok = dev_websocket:stop(),
     Before = count(<<"dropped_not_running">>),

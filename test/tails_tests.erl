@@ -7,10 +7,10 @@ tails_test_() ->
     followed:cases(?MODULE, [
         slots_come_as_they_are_computed,
         a_subscriber_gets_what_comes_after_the_newest_slot,
-        what_is_scheduled_after_a_client_came_is_news,
+        slots_scheduled_after_the_subscription_are_published,
         a_process_without_slots_begins_with_slot_0,
         slots_that_are_written_in_any_order_come_in_order,
-        hints_make_it_quicker_and_publish_nothing,
+        hints_save_time_and_publish_nothing,
         subscribers_of_tags_get_what_hints_lead_to,
         a_million_hints_are_bounded,
         a_crash_of_the_server_repeats_and_loses_nothing,
@@ -18,11 +18,11 @@ tails_test_() ->
         a_restart_of_the_engine_loses_nothing,
         slots_with_thousands_of_messages_come_whole,
         a_full_queue_holds_the_reader_back,
-        the_operator_can_name_processes,
-        one_process_too_many_is_told,
+        processes_in_the_setting_tail_are_followed,
+        a_process_beyond_max_tails_gets_a_limit_gap,
         a_store_that_fails_is_read_later,
-        a_store_that_hangs_holds_up_nobody,
-        a_process_that_is_let_go_tells_what_was_missed
+        a_store_that_hangs_delays_no_other_process,
+        a_process_followed_again_reports_missed_slots
     ]).
 
 -compile([export_all, nowarn_export_all]).
@@ -83,7 +83,7 @@ a_subscriber_gets_what_comes_after_the_newest_slot(Store) ->
     followed:results(Second, [13]).
 
 %% However late the server looks, what was scheduled behind the client's first frame comes.
-what_is_scheduled_after_a_client_came_is_news(Store) ->
+slots_scheduled_after_the_subscription_are_published(Store) ->
     Id = stand_in:process(Store, #{}),
     Old = erlang:system_time(millisecond) - 5_000,
     [stand_in:schedule(Store, Id, Slot, #{timestamp => Old}) || Slot <- lists:seq(0, 3)],
@@ -119,7 +119,7 @@ slots_that_are_written_in_any_order_come_in_order(Store) ->
     followed:results(Client, lists:seq(0, 40)),
     ?assertEqual(Before, followed:count(<<"slot_gaps_not_cached">>)).
 
-hints_make_it_quicker_and_publish_nothing(Store) ->
+hints_save_time_and_publish_nothing(Store) ->
     ok = dev_websocket:start(#{tail_interval => 60_000}),
     Id = stand_in:process(Store, #{}),
     Client = follow(Id),
@@ -258,7 +258,7 @@ a_full_queue_holds_the_reader_back(Store) ->
     ?assertEqual([Slot || Slot <- lists:seq(0, 3), _ <- lists:seq(0, 40)], followed:slots(Frames)),
     ok = dev_websocket:start(#{ingress_bytes => 64 * 1024 * 1024}).
 
-the_operator_can_name_processes(Store) ->
+processes_in_the_setting_tail_are_followed(Store) ->
     Id = stand_in:process(Store, #{}),
     ok = dev_websocket:start(#{tail => [Id]}),
     until_followed(Id, 0),
@@ -267,7 +267,7 @@ the_operator_can_name_processes(Store) ->
     ok = dev_websocket:start(#{tail => []}),
     ?assertMatch({error, _}, dev_websocket:start(#{tail => [<<"nonsense">>]})).
 
-one_process_too_many_is_told(Store) ->
+a_process_beyond_max_tails_gets_a_limit_gap(Store) ->
     ok = dev_websocket:start(#{max_tails => 2}),
     Ids = [stand_in:process(Store, #{}) || _ <- lists:seq(1, 3)],
     [compute_all(Store, Id, 0, 0) || Id <- Ids],
@@ -292,7 +292,7 @@ a_store_that_fails_is_read_later(Store) ->
     followed:results(Client, [0, 1, 2, 3]),
     ?assertEqual(0, followed:count(<<"faults">>)).
 
-a_store_that_hangs_holds_up_nobody(Store) ->
+a_store_that_hangs_delays_no_other_process(Store) ->
     Ids = [Stuck | Others] = [stand_in:process(Store, #{}) || _ <- lists:seq(1, 4)],
     Clients = [follow(Id) || Id <- Ids],
     [until_followed(Id, 0) || Id <- Ids],
@@ -315,7 +315,7 @@ a_store_that_hangs_holds_up_nobody(Store) ->
     Reader ! go_on,
     followed:results(hd(Clients), [0]).
 
-a_process_that_is_let_go_tells_what_was_missed(Store) ->
+a_process_followed_again_reports_missed_slots(Store) ->
     Id = stand_in:process(Store, #{}),
     Client = follow(Id),
     until_followed(Id, 0),
