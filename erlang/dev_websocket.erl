@@ -1,8 +1,8 @@
 %%% @doc A device that pushes messages to WebSocket clients.
 %%%
-%%% A publisher hands a message to `cast/2' and does not wait. The engine, a Rust library
-%%% with its own threads, derives topics from the tags of the message, encodes it as JSON
-%%% once, and sends it to each client with a matching subscription:
+%%% A publisher hands a message to `cast/2' and does not wait. The engine is a Rust library
+%%% with its own threads. It derives topics from the tags of the message, encodes the message
+%%% as JSON once, and sends it to each client with a matching subscription:
 %%%
 %%%     dev_websocket:cast(#{
 %%%         <<"topic">> => <<"prices">>,
@@ -154,8 +154,8 @@ send(Connection, Payload) ->
     dev_websocket_engine:send(Connection, Payload).
 
 %% @doc Details of a connection: `peer', `format' (`json', `raw' or `events'), `age' in
-%% milliseconds, `topics', its send buffer (`pending_bytes', `pending_frames'), the number
-%% of dropped publications (`dropped'), and the `headers' of its request.
+%% milliseconds, `topics' and the `headers' of its request. `pending_bytes' and
+%% `pending_frames' are its send buffer, and `dropped' counts dropped publications.
 -spec connection(non_neg_integer()) -> {ok, map()} | {error, term()}.
 connection(Connection) ->
     dev_websocket_engine:call(fun() ->

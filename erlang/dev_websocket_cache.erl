@@ -391,8 +391,8 @@ has(_Cache, Stores, Path) ->
         _ -> false
     end.
 
-%% @doc The message at a path. The path is resolved and its keys are listed once, because a
-%% store resolves each part of a path on every read, some with a system call for each.
+%% @doc The message at a path. The path is resolved and its keys are listed only once. A
+%% store resolves each part of a path on every read, and some need a system call for each.
 at(Cache, Stores, Path) ->
     case has(Cache, Stores, Path) of
         true ->

@@ -11,8 +11,8 @@
 %%% `path' of an event is the place to GET the same from the node. The `results-id' and the
 %%% `state-id' are content ids.
 %%%
-%%% Each reading of a slot gives the same events in the same order, so a reader can go on in
-%%% the middle of a slot where another one ended.
+%%% Each reading of a slot gives the same events in the same order. So a reader can go on in
+%%% the middle of a slot after another one was killed.
 -module(dev_websocket_process).
 -export([find/2, slot/3, facts/3, scheduled_at/3]).
 -export([outbox/1, wanted/1, result_event/4, message_event/4]).

@@ -1,9 +1,9 @@
 %%% @doc The native functions: one stub for each function of `native/dev_websocket_nif', and
 %%% the loading of that library.
 %%%
-%%% The library contains the name of this module. So the name stays the same where nodes
-%%% rename the device's other modules, and all copies of the device share this module and
-%%% the one engine behind it.
+%%% The library contains the name of this module, so nodes that rename the device's other
+%%% modules keep it. All copies of the device share this module and the one engine behind
+%%% it.
 %%%
 %%% Loading this module never fails. Without the library each call returns
 %%% `{error, {engine_not_loaded, Reason}}', and `load/0' tries again.
@@ -70,8 +70,8 @@ publish_large(_Message, _Provenance) -> not_loaded().
 -spec publish_json(term(), term()) -> ok | {dropped, atom()} | {error, term()}.
 publish_json(_Body, _Provenance) -> not_loaded().
 
-%% @doc The mark of a process: its next event, as the slot and the number within the slot (0
-%% is the result, n the n-th message), and the ranges of missing slots that may still come.
+%% @doc The mark of a process: its next event, and the ranges of missing slots that may
+%% still come. `Part' is 0 for the result of the slot, and n for its n-th message.
 -spec slot_mark(term()) -> {ok, Slot, Part, [{From, To}]} | none | {error, term()} when
     Slot :: non_neg_integer(), Part :: non_neg_integer(),
     From :: non_neg_integer(), To :: non_neg_integer().
