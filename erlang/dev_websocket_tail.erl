@@ -135,7 +135,7 @@ is_postponed(_) -> false.
 attach_done(Tail, Now) -> with_mark(Tail#{busy_since := idle, searched := Now, pause := ?SEARCH, retry := none}).
 
 %% @doc A reader has ended.
--spec read_done(tail(), dev_websocket_reader:outcome(), map() | unknown, dev_websocket_cache:cache(), integer()) ->
+-spec read_done(tail(), outcome(), map() | unknown, dev_websocket_cache:cache(), integer()) ->
     {action(), tail()}.
 read_done(Tail, Outcome, Process, Cache, Now) ->
     Updated = with_mark(Tail#{busy_since := idle, process := Process}),

@@ -33,7 +33,7 @@ device_test_() ->
 
 -compile([export_all, nowarn_export_all]).
 
-%%% What it says of itself.
+%%% Info.
 
 info_returns_uri_and_topics() ->
     {ok, Before} = dev_websocket:info(),
@@ -199,7 +199,7 @@ settings_change_without_losing_clients() ->
     dev_websocket:cast(#{<<"topic">> => <<"t">>, <<"commitments">> => #{<<"a">> => 1}}, #{}),
     ?assertMatch([#{<<"data">> := #{<<"commitments">> := #{<<"a">> := 1}}}], ws_client:messages(Client, 1)),
     ?assertMatch({error, {http, 400, _, _}}, ws_client:connect(Uri, "topic=a,b,c")),
-    %% What a change does not name stays.
+    %% Settings that a change does not name stay.
     ?assertEqual(ok, dev_websocket:start(#{commitments => false})),
     ?assertMatch(#{max_topics_per_connection := 2, commitments := false}, dev_websocket:config()),
     dev_websocket:cast(#{<<"topic">> => <<"t">>, <<"commitments">> => #{<<"a">> => 1}}, #{}),
@@ -361,7 +361,7 @@ a_bad_value_of_a_setting_that_protects_keeps_the_server_closed() ->
                 ?assertEqual([Name], maps:keys(Misfits)),
                 ?assertEqual({ok, <<"OK">>}, dev_websocket:cast(#{<<"topic">> => <<"t">>}, #{})),
                 ?assertMatch({error, #{<<"status">> := 503}}, dev_websocket:info(#{}, #{}, #{})),
-                %% What is right for another setting does not open it.
+                %% A right value of another setting does not open it.
                 ?assertMatch({error, {invalid_setting, Name, _}}, quietly(fun() -> dev_websocket:start(#{max_last => 5}) end)),
                 ?assertEqual({error, {settings, Misfits}}, dev_websocket:info()),
                 ?assertEqual(ok, quietly(fun() -> dev_websocket:start(#{Name => Right}) end)),
@@ -416,7 +416,7 @@ a_server_that_runs_can_be_closed_for_its_settings() ->
     ?assertEqual(ok, dev_websocket:start(#{})),
     ?assertMatch({ok, _}, dev_websocket:info()).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 uri() ->
     {ok, #{uri := Uri}} = dev_websocket:info(),

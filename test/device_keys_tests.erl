@@ -1,5 +1,5 @@
-%%% @doc The keys of the device as AO-Core calls them: what they answer, and casts
-%%% that come as requests.
+%%% @doc The keys of the device as AO-Core calls them: their answers, and casts that come as
+%%% requests.
 -module(device_keys_tests).
 -include_lib("eunit/include/eunit.hrl").
 
@@ -40,7 +40,7 @@ the_exports_are_constant_and_every_key_can_be_called(_Client) ->
         Key <- Keys
     ],
     ?assertEqual(Keys, [Key || Key <- Keys, Key =:= string:lowercase(Key)]),
-    %% What the resolver asks for what the device is: the highest arity but three.
+    %% The resolver calls the highest arity but three to describe the device.
     ?assertEqual([0, 1, 3], lists:sort([Arity || {info, Arity} <- Exported])).
 
 info_is_a_json_document_and_keys(_Client) ->
@@ -65,7 +65,7 @@ a_json_body_is_the_message(Client) ->
     ?assertMatch(#{<<"topic">> := <<"prices">>, <<"source">> := <<"http">>}, Frame),
     ?assertNot(is_map_key(<<"from">>, Frame)),
     ?assertNot(is_map_key(<<"process">>, Frame)),
-    %% Kinds of JSON, also a list; and what only looks like it.
+    %% All JSON types, also a list, and a text that only looks like JSON.
     [
         begin
             ?assertEqual({ok, <<"OK">>}, dev_websocket:cast(Base, Request#{<<"content-type">> => Type, <<"body">> => <<"[1]">>}, Opts)),
@@ -85,7 +85,7 @@ a_request_is_the_message_without_its_transport(Client) ->
     ?assertEqual([<<"a">>, <<"b">>, <<"action:Ping">>], maps:get(<<"topics">>, Frame)).
 
 a_signed_request_is_cast_without_its_signature(Client) ->
-    %% Nothing here can verify a signature, so nobody is named as its signer.
+    %% No signature can be verified here, so no signer is named.
     [
         begin
             {Base, Request, Opts} = recorded:call(Name),
@@ -155,7 +155,7 @@ websocket_cast_decides_which_requests_are_published(Client) ->
         ?assertNot(is_map_key(<<"topic">>, Data)),
         ?assertMatch({ok, _}, dev_websocket:cast(Base, Request, Opts#{address => Signer, websocket_cast => operator})),
         _ = ws_client:messages(Client, 1),
-        %% One byte of what was signed is different.
+        %% One signed key is different.
         Altered = Request#{<<"action">> => <<"Mint">>},
         ?assertMatch({error, #{<<"status">> := 401}}, dev_websocket:cast(Base, Altered, Opts#{websocket_cast => signed})),
         ?assertMatch({ok, _}, dev_websocket:cast(Base, Altered, Opts)),
@@ -171,10 +171,10 @@ the_step_hook_of_earlier_versions_changes_nothing(Client) ->
     [?assertEqual({ok, Step}, dev_websocket:step(Handler, Step, Opts)) || {Handler, Step, Opts} <- Steps],
     node_calls:nothing_comes(Client).
 
-%%% What the tests are made of.
+%%% Helpers.
 
-%% @doc A node whose `hb_message' takes a message's signature for valid as long as
-%% its action is the recorded one, and covers what was committed.
+%% @doc A node whose `hb_message' accepts a signature as long as the action of the message is
+%% the recorded one.
 with_verifying_node(Run) ->
     Code =
         "-module(hb_message).\n"

@@ -1,4 +1,4 @@
-%%% @doc The boundary: what the native functions take and answer.
+%%% @doc The boundary: arguments and answers of the native functions.
 -module(hb_websocket_nif_tests).
 -include_lib("eunit/include/eunit.hrl").
 
@@ -69,7 +69,7 @@ every_function_takes_any_term() ->
         Calls
     ),
     ?assertEqual(0, count(<<"faults">>)),
-    %% Whatever the last of them said, a server can be started; its answer is the last.
+    %% A server can be started after all of them, and its answer is the last.
     Last = make_ref(),
     ok = hb_websocket_nif:start(Last, #{host => "127.0.0.1", port => 0}),
     ?assertEqual(ok, flush_until(Last)),
@@ -149,7 +149,7 @@ the_inline_budget_is_exact() ->
     Is(large, maps:from_list([{N, 1} || N <- lists:seq(1, 1024)])),
     Is(ok, [{list_to_binary(integer_to_list(N)), 1} || N <- lists:seq(1, 1023)]),
     Is(large, [{list_to_binary(integer_to_list(N)), 1} || N <- lists:seq(1, 1024)]),
-    %% What never leaves the node is not read.
+    %% Keys that never leave the node are not read.
     Is(ok, #{<<"commitments">> => Text(10000000), <<"priv">> => lists:seq(1, 100000), <<"a">> => 1}),
     ok = dev_websocket:start(#{commitments => true}),
     Is(large, #{<<"commitments">> => Text(10000000), <<"a">> => 1}).
@@ -243,11 +243,11 @@ json_text_is_published_as_the_message_it_is() ->
     Bad = [<<>>, <<"{">>, <<"{} 1">>, <<255>>, <<"undefined">>],
     [?assertMatch({error, {bad_json, <<_, _/binary>>}}, hb_websocket_nif:publish_json(Text, #{})) || Text <- Bad],
     ?assertEqual(Malformed + length(Bad), count(<<"dropped_malformed">>)),
-    %% What is too large is not read, or this would be malformed.
+    %% Text that is too large is not read, or it would count as malformed.
     ?assertEqual({dropped, too_large}, hb_websocket_nif:publish_json(binary:copy(<<"{">>, 101), #{})),
     [?assertMatch({error, {bad_argument, _}}, hb_websocket_nif:publish_json(Text, #{})) || Text <- [a, "{}", #{}, <<1:7>>]].
 
-%%% What is dropped.
+%%% Dropped messages.
 
 messages_that_a_caller_drops_are_counted() ->
     lists:foreach(
@@ -311,7 +311,7 @@ counts_and_settings_have_their_kinds() ->
     Check(),
     ?assertMatch(#{max_inbound_rate := 50, port := 8735}, hb_websocket_nif:settings()).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 %% @doc A process that no other test knows: the engine never forgets a slot.
 process() ->
@@ -354,7 +354,7 @@ terms() ->
         lists:seq(1, 2000), list_to_tuple(lists:seq(1, 2000)), maps:from_list([{N, N} || N <- lists:seq(1, 2000)])
     ].
 
-%% @doc Whatever a function makes of its arguments, it says so.
+%% @doc Each function answers for any arguments.
 is_answer(ok) -> ok;
 is_answer(large) -> ok;
 is_answer({dropped, Reason}) when is_atom(Reason) -> ok;

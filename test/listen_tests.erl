@@ -1,4 +1,4 @@
-%%% @doc The other direction: a process hears what clients send and answers them.
+%%% @doc Messages from clients: a process receives them and answers.
 -module(listen_tests).
 -include_lib("eunit/include/eunit.hrl").
 
@@ -224,7 +224,7 @@ a_sleeping_listener_holds_clients_back() ->
     %% Counts go on over restarts.
     Before = stat(<<"inbound_delivered">>),
     Sender = spawn_link(fun() -> [ok = gen_tcp:send(Raw, Frame) || _ <- lists:seq(1, Count)] end),
-    %% What is on its way fills the bound: 1256 bytes each, and 20 that the listener has.
+    %% Unacknowledged messages fill the bound: 1256 bytes each, and 20 in the mailbox.
     Held = Before + 20 + 65536 div 1256,
     until(fun() -> stat(<<"inbound_delivered">>) >= Held end),
     %% The frames of others find no room either.
@@ -349,7 +349,7 @@ bad_arguments_are_named() ->
     ],
     ?assertEqual(0, stat(<<"faults">>)).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 uri() ->
     {ok, #{uri := Uri}} = dev_websocket:info(),

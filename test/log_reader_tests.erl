@@ -134,7 +134,7 @@ a_blocked_log_delays_nothing_else() ->
     [?assertMatch({info, #{peer := Peer}}, log_vm:logged(refused_upgrade)) || Peer <- Peers],
     log_vm:nothing_else().
 
-%%% What the tests are made of.
+%%% Helpers.
 
 %% @doc The reader of this module's name. Calls start it without waiting for it.
 reader() ->

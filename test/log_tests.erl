@@ -160,7 +160,7 @@ a_taken_port_is_logged_once() ->
             ": address already in use (eaddrinuse). Call start/1 of the device to retry.">>,
         log_vm:text(failed_bind, Address)
     ),
-    %% Whoever asks now is answered, and the log has said it.
+    %% Later calls return the reason and log nothing.
     {error, _} = dev_websocket:info(),
     {error, _} = dev_websocket:info(),
     ok = gen_tcp:close(Taken),
@@ -199,7 +199,7 @@ an_exited_listener_is_logged() ->
     ),
     log_vm:lose_listener(),
     ?assertMatch({warning, _}, log_vm:logged(lost_listener)),
-    %% Who ends it knows it.
+    %% An unlisten by the listener itself is not logged.
     ok = dev_websocket:listen(self()),
     ok = dev_websocket:unlisten(self()),
     log_vm:nothing_else().
@@ -216,12 +216,12 @@ a_flood_gives_few_lines_and_the_exact_count() ->
     ?assert(Lines =< 10 * Windows, {Lines, Windows}),
     ?assert(length(Suppressed) =< Windows, {Suppressed, Windows}),
     ?assertMatch(#{<<"requests_refused">> := Count, <<"log_events_dropped">> := 0}, dev_websocket:stats()),
-    %% Others are told all the same.
+    %% Events of other kinds are still logged.
     ok = dev_websocket:stop(),
     ?assertMatch({info, _}, log_vm:logged(stopped)),
     log_vm:nothing_else().
 
-%%% What the tests are made of.
+%%% Helpers.
 
 %% @doc Events and held back ones, until there are so many.
 counted(Count, Lines, Suppressed) ->

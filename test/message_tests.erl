@@ -1,5 +1,4 @@
-%%% @doc What messages become: every kind of term as JSON, every form of tags as
-%%% topics.
+%%% @doc Messages as JSON and topics: each kind of term, and each form of tags.
 -module(message_tests).
 -include_lib("eunit/include/eunit.hrl").
 
@@ -81,7 +80,7 @@ equal_keys_appear_once_with_the_first_value(Client) ->
         {#{1 => 1, <<"1">> => 2, '1' => 3}, #{<<"1">> => 1}},
         {[{<<"a">>, 1}, {a, 2}, a, {"a", 3}, {b, 4}], #{<<"a">> => 1, <<"b">> => 4}}
     ]),
-    %% Whatever their order, many of them take no longer than as many different ones.
+    %% Equal keys in any order take no longer than as many different ones.
     Count = 20000,
     Twice = [{Key, N} || N <- lists:seq(1, Count), Key <- [integer_to_binary(N), N]],
     ok = hb_websocket_nif:cast_large(maps:from_list(Twice)),
@@ -226,7 +225,7 @@ tags_become_topics_in_every_form(Client) ->
         ]
     ).
 
-%% What a node really hands over, as it was recorded.
+%% Messages that a real node handed over.
 recorded_messages_arrive(Client) ->
     Root = filename:dirname(filename:dirname(fixtures())),
     Recorded = filename:join([Root, "examples", "feed", "recorded"]),
@@ -251,7 +250,7 @@ recorded_messages_arrive(Client) ->
         Files
     ).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 %% @doc A client that gets each message as it is.
 connect(Uri) ->

@@ -1,5 +1,5 @@
-%%% @doc What a node says of the device's settings: it holds over stops and failures, and
-%%% nobody else can say it.
+%%% @doc Settings in the options of a node: they survive stops and failures, and no caller can
+%%% change them.
 -module(node_settings_tests).
 -include_lib("eunit/include/eunit.hrl").
 
@@ -160,7 +160,7 @@ a_nodes_right_value_counts_over_a_wrong_one_of_the_environment() ->
         os:unsetenv("DEV_WEBSOCKET_MAX_LAST")
     end.
 
-%%% What the tests are made of.
+%%% Helpers.
 
 is_closed_for(Names) ->
     {error, {settings, Misfits}} = dev_websocket:info(),

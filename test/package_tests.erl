@@ -77,7 +77,7 @@ the_package_works_without_the_application() ->
          ||
             {Name, Bytes} <- Resources
         ],
-        %% It does not need what it was made from.
+        %% The source folder is not needed any more.
         ok = file:del_dir_r(Package),
         Empty = filename:join(Folder, "empty"),
         ok = file:make_dir(Empty),
@@ -144,8 +144,8 @@ a_package_does_not_replace_another_folder() ->
         ?assertEqual({ok, <<"mine">>}, file:read_file(Mine))
     end).
 
-%% A copy beside the original: one engine, one listener, one server of tails, one memory
-%% of what was published.
+%% A copy beside the original shares the engine, the listener, the tails server and the
+%% marks of processes.
 copies_publish_a_result_once() ->
     vm:with_peer(vm:ebin(), [], fun(Call) ->
         ok = stand_in_vm:load(Call),
@@ -214,7 +214,7 @@ device_modules_do_not_depend_on_their_names() ->
      ||
         Module <- Group, Form <- device_copy:forms(Module)
     ],
-    %% And the search finds what it is for.
+    %% The search finds each forbidden use.
     [
         ?assertEqual({Code, Found}, {Code, device_names(parsed(Code), dev_websocket, Group)})
      ||
@@ -247,7 +247,7 @@ device_modules_do_not_depend_on_their_names() ->
 device_names({attribute, _, Name, _}, _Self, _Group) when Name =:= module; Name =:= file ->
     [];
 device_names({attribute, _, Name, Value}, Self, Group) when Name =/= spec, Name =/= type ->
-    %% Attributes hold plain terms, which nobody renames.
+    %% Attributes hold plain terms, which a packager does not rename.
     [Atom || Atom <- atoms(Value), is_device(Atom)] ++ device_names(Value, Self, Group);
 device_names({call, _, {remote, _, {atom, _, Module}, {atom, _, Function}}, [{atom, _, Self} | Rest]}, Self, Group) when
     {Module, Function} =:= {gen_server, start};
@@ -328,7 +328,7 @@ is_plain_type({type, _, map, any}) -> true;
 is_plain_type({type, _, term, []}) -> true;
 is_plain_type(_) -> false.
 
-%%% What the tests are made of.
+%%% Helpers.
 
 %% @doc A `hb_device_archive' that knows the folder of these modules' archive.
 archive_module(Modules, Folder) ->
@@ -370,7 +370,7 @@ computed(Call, Id, Slot) ->
     _ = Call(stand_in_vm, ask, [compute, [Id, Slot, #{<<"outbox">> => #{<<"1">> => #{<<"action">> => <<"Ping">>}}}]]),
     ok.
 
-%% @doc What an event of a process is, with its slot; of anything else the message.
+%% @doc The kind and the slot of an event of a process, or the data of another message.
 event(#{<<"slot">> := Slot, <<"data">> := #{<<"type">> := <<"result">>}}) -> {result, Slot};
 event(#{<<"slot">> := Slot, <<"process">> := Process, <<"data">> := #{<<"from">> := Process}}) -> {message, Slot};
 event(#{<<"data">> := Data}) -> Data.

@@ -93,9 +93,9 @@ values_have_at_most_max_data_bytes_test() ->
     [?assertEqual(binary:copy(<<"x">>, Bytes), Value(Bytes)) || Bytes <- [999, 1000]],
     ?assertEqual(#{<<"$size">> => 1001, <<"$get">> => <<"/p~process@1.0/compute&slot=7/results/data">>}, Value(1001)).
 
-%%% What the tests are made of.
+%%% Helpers.
 
-%% @doc What a subscriber of everything gets when the process is followed from its start.
+%% @doc The frames of a subscriber of everything, with the process followed from its start.
 published(Name, Generation, Slots) ->
     Store = stand_in:recorded(Name),
     #{roots := [<<"computed/", Id:43/binary>> | _]} = recorded:term("slot_store_" ++ Name),

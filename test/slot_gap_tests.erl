@@ -1,5 +1,5 @@
-%%% @doc Slots that are not there, not readable or not what they should be: how long they are
-%%% waited for, how they are told, and that those that come later are published then.
+%%% @doc Slots that are missing, unreadable or refused: the time before a gap reports them, the
+%%% gap itself, and slots that come later.
 -module(slot_gap_tests).
 -include_lib("eunit/include/eunit.hrl").
 
@@ -122,7 +122,7 @@ gaps_are_sent_to_subscribers_and_counted(Store) ->
     followed:results(Json, [1]),
     ?assertEqual(Before + 1, followed:count(<<"slot_gaps_withheld">>)).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 follow(Id) ->
     Client = fresh_server:client("process=" ++ binary_to_list(Id)),

@@ -68,7 +68,7 @@ interest_is_signalled_once_until_it_is_read() ->
     not_changed(),
     _ = fresh_server:client(["process=", C]),
     changed(),
-    %% What is no change is not told.
+    %% No message comes without a change.
     {ok, _, 3, false} = hb_websocket_nif:interest(9),
     _ = fresh_server:client("topic=prices"),
     changed(),
@@ -126,7 +126,7 @@ interest_goes_to_the_last_watcher() ->
     ok = hb_websocket_nif:watch_interest(),
     _ = fresh_server:client(["process=", process()]),
     changed(),
-    %% One that has died is no reason to fail, and nobody is told.
+    %% A watcher that has died causes no failure.
     {ok, _, _, _} = hb_websocket_nif:interest(9),
     Dying = spawn(fun() -> ok = hb_websocket_nif:watch_interest() end),
     dead(Dying),
@@ -177,7 +177,7 @@ events_of_a_slot_come_part_by_part_and_once() ->
     Client = fresh_server:client(["process=", Id]),
     [Published, Repeated] = [count(<<"results_published">>), count(<<"dropped_repeated">>)],
     ?assertEqual(ok, hb_websocket_nif:publish_slot(Id, 3, 0, events([0, 1, 2]), false)),
-    %% As after a crash: what was published is left out.
+    %% As after a crash: published events are left out.
     ?assertEqual(ok, hb_websocket_nif:publish_slot(Id, 3, 0, events([0, 1]), false)),
     ?assertEqual({ok, 3, 3, []}, hb_websocket_nif:slot_mark(Id)),
     ?assertEqual(ok, hb_websocket_nif:publish_slot_large(Id, 3, 1, events([1, 2, 3]), false)),
@@ -234,7 +234,7 @@ gaps_move_the_mark_and_leave_holes() ->
     ?assertEqual(ok, hb_websocket_nif:publish_slot(Id, 9, 0, events([1]), false)),
     ?assertEqual(ok, hb_websocket_nif:publish_slot_gap(Id, 9, 9, withheld)),
     ?assertEqual({ok, 10, 0, [{4, 6}, {9, 9}]}, hb_websocket_nif:slot_mark(Id)),
-    %% What was missing comes, in parts or whole; what was not followed does not.
+    %% Missing slots can come later, in parts or whole. Slots that were not followed cannot.
     ?assertEqual({error, {expected, 5, 0}}, hb_websocket_nif:publish_slot(Id, 5, 1, events([9]), true)),
     ?assertEqual(ok, hb_websocket_nif:publish_slot(Id, 5, 0, events([2]), true)),
     ?assertEqual({ok, 10, 0, [{4, 4}, {6, 6}, {9, 9}]}, hb_websocket_nif:slot_mark(Id)),
@@ -271,7 +271,7 @@ gaps_are_sent_in_every_format() ->
     ?assertMatch(#{<<"seq">> := Next} when Next =:= Seq + 1, ws_client:recv_json(Json)),
     %% The raw format has data alone.
     ?assertEqual(#{<<"n">> => 1}, ws_client:recv_json(Raw)),
-    %% Who comes later gets it from the history.
+    %% A later client gets it from the history.
     Later = fresh_server:client([Query, "&last=2"]),
     ?assertEqual(Gap, ws_client:recv_json(Later)).
 
@@ -429,7 +429,7 @@ counts_are_those_of_their_names() ->
     ?assertEqual({1000, 7}, {count(<<"tails">>), count(<<"tails_waiting">>)}),
     ok = hb_websocket_nif:set_tails(0, 0, cache).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 %% @doc The id of a process that no other test knows.
 process() ->
@@ -447,7 +447,7 @@ begun(Slot) ->
 events(Numbers) ->
     [{#{<<"n">> => Number}, #{}} || Number <- Numbers].
 
-%% @doc What tells a frame from others.
+%% @doc The fields that identify a frame.
 told(#{<<"type">> := <<"gap">>, <<"reason">> := Reason, <<"from_slot">> := From, <<"to_slot">> := To, <<"dropped">> := Dropped}) ->
     {gap, Reason, From, To, Dropped};
 told(#{<<"slot">> := Slot, <<"process">> := Id, <<"data">> := #{<<"n">> := N}}) ->
@@ -456,7 +456,7 @@ told(#{<<"slot">> := Slot, <<"process">> := Id, <<"data">> := #{<<"n">> := N}}) 
 changed() ->
     receive {websocket_interest, changed} -> ok after ?DEADLINE -> error(not_told) end.
 
-%% @doc Nothing is on its way: what the tests do is answered after the word is sent.
+%% @doc No message is on its way, because clients are answered after it is sent.
 not_changed() ->
     receive {websocket_interest, changed} -> error(told) after 0 -> ok end.
 

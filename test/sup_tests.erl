@@ -1,4 +1,4 @@
-%%% @doc The supervisor and its children: which ones there are, and what their ends change.
+%%% @doc The supervisor and its children, and the effects of their ends.
 -module(sup_tests).
 -include_lib("eunit/include/eunit.hrl").
 -export([log/2]).
@@ -143,13 +143,13 @@ exceptions_are_logged_at_debug_level_without_terms() ->
 log(#{meta := #{event := exception}} = Event, #{config := Test}) -> Test ! {logged, Event};
 log(_Event, _Config) -> ok.
 
-%%% What the tests are made of.
+%%% Helpers.
 
 %% @doc The children by their ids.
 children() ->
     maps:from_list([{Id, Pid} || {Id, Pid, _, _} <- supervisor:which_children(?SUPERVISOR)]).
 
-%% @doc Each call of the engine starts what is missing.
+%% @doc Each call of the engine starts missing children.
 await_children() ->
     await(fun() ->
         _ = dev_websocket:info(),

@@ -1,5 +1,5 @@
-%%% @doc Processes that are followed: what subscribers get of the node's cache, once and in
-%%% order, whatever happens.
+%%% @doc Followed processes: subscribers get each slot of the node's cache, once and in order,
+%%% also after crashes.
 -module(tails_tests).
 -include_lib("eunit/include/eunit.hrl").
 
@@ -82,7 +82,7 @@ a_subscriber_gets_what_comes_after_the_newest_slot(Store) ->
     followed:results(Client, [13]),
     followed:results(Second, [13]).
 
-%% However late the server looks, what was scheduled behind the client's first frame comes.
+%% Slots that were scheduled after the client's first frame come, however late the probe is.
 slots_scheduled_after_the_subscription_are_published(Store) ->
     Id = stand_in:process(Store, #{}),
     Old = erlang:system_time(millisecond) - 5_000,
@@ -153,7 +153,7 @@ subscribers_of_tags_get_what_hints_lead_to(Store) ->
     ?assertEqual([1, 2], followed:slots(followed:frames(Client, 2))),
     _ = compute(Store, Id, 3, Notice),
     ?assertEqual([3], followed:slots(followed:frames(Client, 1))),
-    %% Nobody is subscribed any more: hints lead nowhere.
+    %% Without a subscriber hints have no effect.
     ok = ws_client:close(Client),
     followed:until(fun() -> {ok, [], 0, false} =:= hb_websocket_nif:interest(5) end).
 
@@ -197,7 +197,7 @@ a_crash_of_a_reader_repeats_and_loses_nothing(Store) ->
     Client = follow(Id),
     until_followed(Id, 0),
     Test = self(),
-    %% Every hundredth question to the store ends whoever asks, but the server.
+    %% Every hundredth call of the store kills the reader that made it.
     Server = followed:tails(),
     Asked = counters:new(1, []),
     stand_in:fault(Store, fun() ->
@@ -228,7 +228,7 @@ a_restart_of_the_engine_loses_nothing(Store) ->
     ok = dev_websocket:stop(),
     compute_all(Store, Id, 2, 3),
     ok = dev_websocket:start(#{tail_interval => 20}),
-    %% Published while nobody was there, and kept: a client that comes back asks for it.
+    %% Slots without an audience are kept, and a returning client asks for them.
     Again = fresh_server:client("process=" ++ binary_to_list(Id) ++ "&last=10"),
     followed:until(fun() -> {ok, 4, 0, []} =:= hb_websocket_nif:slot_mark(Id) end),
     compute_all(Store, Id, 4, 4),
@@ -337,7 +337,7 @@ a_process_followed_again_reports_missed_slots(Store) ->
     compute_all(Store, Id, 5, 5),
     followed:results(Again, [5]).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 follow(Id) ->
     fresh_server:client("process=" ++ binary_to_list(Id)).

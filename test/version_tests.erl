@@ -1,5 +1,5 @@
 %%% @doc A device and an engine of another version in one VM: nothing fails but the calls
-%%% that need the engine, and one line says what to do.
+%%% that need the engine, and one line asks for a restart.
 -module(version_tests).
 -include_lib("eunit/include/eunit.hrl").
 -export([run/2, log/2]).
@@ -93,7 +93,7 @@ a_newer_copy_leaves_the_device_that_runs_alone(library) ->
     ?assertEqual(ok, dev_websocket:start(#{max_connections => 7})),
     one_line(current(), current() + 1).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 %% @doc Every call of the device, with an engine that it does not work with.
 calls_are_answered(Engine) ->
@@ -180,8 +180,8 @@ run(Name, Version) ->
     Version =:= library orelse load_engine(Version),
     ?MODULE:Name(Version).
 
-%% @doc An engine in Erlang, which keeps what it is asked. The one without a version has
-%% nothing but the first functions, and all but its name and its loading raise.
+%% @doc An engine in Erlang, which records its calls. The one without a version has only the
+%% first functions, and they raise, except for its loading.
 load_engine(none) ->
     load_module(["-export([load/0, cast/1]).", "load() -> ok.", "cast(_) -> error(old)."]);
 load_engine(Version) ->

@@ -45,7 +45,7 @@ calls_without_the_library_return_engine_not_loaded() ->
             [?assertEqual(Error, Call(Module, Name, Arguments)) || {Module, Name, Arguments} <- Calls],
             ?assertEqual({ok, <<"OK">>}, Call(dev_websocket, cast, [#{}, #{}])),
             ?assertMatch(#{exports := _}, Call(dev_websocket, info, [#{}])),
-            %% The node's own work goes on, and whoever asks is told.
+            %% The node's own work goes on, and a caller gets the reason.
             [
                 ?assertMatch({error, #{<<"status">> := 503}}, Call(dev_websocket, Key, [#{}, #{}, #{}]))
              ||
@@ -186,7 +186,7 @@ a_vm_that_starts_anew_serves_again() ->
             {Status, string:lexemes(Output, "\n")})
     end).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 %% @doc The exit status and the output of a VM.
 run(Arguments, Code) ->
