@@ -123,11 +123,11 @@ start_proxy(Listener, MaxQueue) ->
     case dev_websocket_sup:start_child(Spec) of
         {ok, _} ->
             ok;
-        {error, {{shutdown, {already_listening, Listener, Proxy}}, _}} ->
+        {error, {shutdown, {already_listening, Listener, Proxy}}} ->
             change(Listener, Proxy, MaxQueue);
-        {error, {{shutdown, {already_listening, Other, _}}, _}} ->
+        {error, {shutdown, {already_listening, Other, _}}} ->
             {error, {already_listening, Other}};
-        {error, {{shutdown, Reason}, _}} ->
+        {error, {shutdown, Reason}} ->
             {error, Reason};
         {error, Reason} ->
             {error, {fault, Reason}}

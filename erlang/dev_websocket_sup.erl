@@ -67,7 +67,7 @@ ensure_reader() ->
     ok.
 
 %% @doc Start a child below the supervisor, and the supervisor first where it is missing.
--spec start_child(supervisor:child_spec()) -> supervisor:startchild_ret().
+-spec start_child(supervisor:child_spec()) -> {ok, pid() | undefined} | {error, term()}.
 start_child(Spec) ->
     start_child(Spec, ?ATTEMPTS).
 
@@ -94,11 +94,16 @@ take_over(Attempts) ->
     end.
 
 start_child(Spec, Attempts) ->
-    _ = whereis(?SUPERVISOR) =:= undefined andalso
-        supervisor:start_child(kernel_safe_sup, supervisor_spec()),
-    try supervisor:start_child(?SUPERVISOR, Spec)
+    try
+        _ = whereis(?SUPERVISOR) =:= undefined andalso
+            supervisor:start_child(kernel_safe_sup, supervisor_spec()),
+        supervisor:start_child(?SUPERVISOR, Spec)
+    of
+        %% The second part is an internal record of OTP.
+        {error, {Reason, Child}} when element(1, Child) =:= child -> {error, Reason};
+        Started -> Started
     catch
-        %% It is ending, or has just ended.
+        %% The supervisor is ending, or has just ended.
         exit:_ when Attempts > 0 ->
             receive
             after ?PAUSE -> start_child(Spec, Attempts - 1)

@@ -335,9 +335,9 @@ act(Id, {gap, From, To, Reason, Why}, State) ->
     case hb_websocket_nif:publish_slot_gap(Id, From, To, Reason) of
         ok ->
             _ = [count(withheld) || Reason =:= withheld],
-            Told = log_gap(Id, From, To, Reason, Why, State),
-            Tail = dev_websocket_tail:attach_done(maps:get(Id, maps:get(tails, Told)), now_ms()),
-            with_tail(Id, Tail, Told);
+            Logged = log_gap(Id, From, To, Reason, Why, State),
+            Tail = dev_websocket_tail:attach_done(maps:get(Id, maps:get(tails, Logged)), now_ms()),
+            with_tail(Id, Tail, Logged);
         _ ->
             State
     end;

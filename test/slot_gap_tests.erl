@@ -13,6 +13,7 @@ slot_gap_test_() ->
         a_refused_slot_that_becomes_right_is_published,
         a_refused_process_refuses_all_its_slots,
         an_unreadable_slot_is_reported_after_5_seconds,
+        an_unreadable_slot_does_not_stop_later_ones,
         gaps_are_sent_to_subscribers_and_counted
     ]).
 
@@ -103,6 +104,30 @@ an_unreadable_slot_is_reported_after_5_seconds(Store) ->
     {none, First} = dev_websocket_tail:read_done(Tail, Unreadable, unknown, Cache, 1_000),
     {none, Second} = dev_websocket_tail:read_done(First, Unreadable, unknown, Cache, 5_999),
     ?assertMatch({{gap, 2, 2, not_cached, not_readable}, _}, dev_websocket_tail:read_done(Second, Unreadable, unknown, Cache, 6_000)).
+
+%% The state passes the checks, and a part of its results cannot be loaded.
+an_unreadable_slot_does_not_stop_later_ones(Store) ->
+    Id = stand_in:process(Store, #{}),
+    Client = follow(Id),
+    Server = followed:tails(),
+    ok = sys:suspend(Server),
+    Output = #{<<"body">> => Id},
+    _ = stand_in:compute(Store, Id, 0, #{<<"output">> => Output}),
+    #{<<"table">> := Table} = Store,
+    ets:delete(Table, stand_in:id_of(Output)),
+    [compute(Store, Id, Slot) || Slot <- [1, 2]],
+    ok = sys:resume(Server),
+    ?assertMatch(
+        [#{<<"type">> := <<"gap">>, <<"reason">> := <<"not_cached">>, <<"from_slot">> := 0, <<"to_slot">> := 0}],
+        followed:frames(Client, 1)
+    ),
+    followed:results(Client, [1, 2]),
+    compute(Store, Id, 3),
+    followed:results(Client, [3]),
+    _ = stand_in:write(Store, Output),
+    dev_websocket:hint(Id),
+    [#{<<"data">> := Data}] = followed:results(Client, [0]),
+    ?assertMatch(#{<<"output">> := Output}, Data).
 
 gaps_are_sent_to_subscribers_and_counted(Store) ->
     Id = stand_in:process(Store, #{}),
