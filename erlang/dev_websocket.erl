@@ -297,7 +297,7 @@ json(Keys, Document) ->
     }.
 
 unavailable(Reason) ->
-    {error, #{<<"status">> => 503, <<"content-type">> => <<"text/plain">>, <<"body">> => iolist_to_binary(explain(Reason))}}.
+    {error, #{<<"status">> => 503, <<"content-type">> => <<"text/plain">>, <<"body">> => unicode:characters_to_binary(explain(Reason))}}.
 
 explain({engine_version, #{device := Device, engine := Engine}}) ->
     io_lib:format("the WebSocket engine has interface ~b, the device needs ~b; restart the node", [Engine, Device]);
