@@ -129,8 +129,8 @@ kind(_Reason) -> other.
 
 %% @doc The innermost function of a stack trace, without its arguments.
 function([{Module, Name, Arity, _} | _]) when is_integer(Arity) ->
-    lists:flatten(io_lib:format("~ts:~ts/~b", [Module, Name, Arity]));
+    unicode:characters_to_binary(io_lib:format("~ts:~ts/~b", [Module, Name, Arity]));
 function([{Module, Name, Arguments, Location} | _]) ->
     function([{Module, Name, length(Arguments), Location}]);
 function(_Stack) ->
-    "unknown".
+    <<"unknown">>.

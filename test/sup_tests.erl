@@ -127,7 +127,7 @@ exceptions_are_logged_at_debug_level_without_terms() ->
         ?assertMatch(
             [
                 #{level := debug, meta := #{event := exception, place := here, class := error, reason := badkey}},
-                #{meta := #{place := there, reason := badarg, function := "erlang:binary_to_integer/1"}},
+                #{meta := #{place := there, reason := badarg, function := <<"erlang:binary_to_integer/1">>}},
                 #{meta := #{class := throw, reason := other}}
             ],
             Events
