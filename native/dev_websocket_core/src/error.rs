@@ -1,5 +1,5 @@
 //! What can go wrong at the engine's own boundary. Faults of one client are answered to that client instead: see
-//! [`crate::http::refusal`] and [`crate::protocol`].
+//! [`crate::http::refusal`] and [`crate::wire::control`].
 
 use std::io;
 use std::net::SocketAddr;

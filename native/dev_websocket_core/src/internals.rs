@@ -5,29 +5,29 @@ pub mod reading;
 
 use std::sync::Arc;
 
-use crate::directory::Directory;
 use crate::error::Rejected;
-use crate::filters::Filters;
+use crate::log::buffer_pool::Spares;
+use crate::log::publication::Publication;
+use crate::log::publication::draft::Draft;
 use crate::message::Value;
-use crate::message::origin::{Origin, UNKNOWN};
-use crate::message::template::Template;
-use crate::protocol::regex;
-use crate::publication::Publication;
-use crate::publication::draft::Draft;
+use crate::message::provenance::{Origin, UNKNOWN};
+use crate::message::topic::Topics;
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::shard::command::{Answer, Command};
-use crate::shard::place::ConnectionIndex;
+use crate::shard::ids::ConnectionIndex;
 use crate::shard::registry::Registry;
-use crate::spares::Spares;
+use crate::shard::topic_registry::Directory;
 use crate::subscription::Subscription;
-use crate::topic::Topics;
+use crate::subscription::filters::Filters;
+use crate::subscription::template::Template;
+use crate::wire::control::regex;
 
 /// Runs something on the shard's thread of a connection, if that lives.
 pub fn on_shard(server: &Server, connection: u64, act: impl FnOnce() + Send + 'static) {
-    if let Some(link) = server.shared.connections.find(connection) {
+    if let Some(handle) = server.shared.connections.find(connection) {
         let answer = Answer::new(move |_| act());
-        link.tell(Command::Topics { connection, answer });
+        handle.tell(Command::Topics { connection, answer });
     }
 }
 

@@ -116,7 +116,7 @@ fn who_does_not_ask_for_open_metrics_gets_the_older_text() {
 #[test]
 fn each_count_of_stats_is_a_metric() {
     let server = TestServer::start();
-    let source = include_str!("../src/metrics/table.rs");
+    let source = include_str!("../src/shared/metrics/table.rs");
     // Sums of others, and what is a histogram.
     let others = [
         "connections",

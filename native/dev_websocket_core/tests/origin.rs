@@ -4,7 +4,7 @@
 mod support;
 
 use dev_websocket_core::message::Value;
-use dev_websocket_core::message::origin::Origin;
+use dev_websocket_core::message::provenance::Origin;
 use dev_websocket_core::{BadJson, Rejected};
 use serde_json::json;
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::thread;
 
 use dev_websocket_core::message::Value;
-use dev_websocket_core::message::origin::Origin;
+use dev_websocket_core::message::provenance::Origin;
 use dev_websocket_core::{Disconnect, Event, Position, SlotGap, SlotRange, SlotRejected};
 use serde_json::{Value as Json, json};
 

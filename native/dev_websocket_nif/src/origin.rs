@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use dev_websocket_core::message::origin::Origin;
+use dev_websocket_core::message::provenance::Origin;
 use rustler::{Atom, Binary, Encoder, MapIterator, Term};
 
 use crate::atoms;

@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dev_websocket_core::internals::Frame;
 use dev_websocket_core::message::Value;
-use dev_websocket_core::message::origin::Origin;
+use dev_websocket_core::message::provenance::Origin;
+use dev_websocket_core::message::topic::Topic;
 use dev_websocket_core::message::topics::TopicSet;
-use dev_websocket_core::topic::Topic;
 use serde_json::{Map, Value as Json, json};
 
 use super::frame;

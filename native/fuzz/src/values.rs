@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dev_websocket_core::Settings;
 use dev_websocket_core::message::Value;
-use dev_websocket_core::message::origin::Origin;
+use dev_websocket_core::message::provenance::Origin;
 use dev_websocket_core::message::topics::TopicRules;
 use serde_json::{Map, Value as Json, json};
 

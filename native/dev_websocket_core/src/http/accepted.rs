@@ -12,14 +12,14 @@ use tokio_tungstenite::tungstenite::handshake::server::write_response;
 
 use super::query::Query;
 use super::refusal::Refusal;
-use crate::admission::{Full, Permit};
 use crate::connection;
-use crate::connection::peer::Peer;
-use crate::cursor::From;
-use crate::fault_code::FaultCode;
+use crate::error_code::FaultCode;
+use crate::limits::admission::{Full, Permit};
 use crate::settings::Settings;
 use crate::shard::command::Opening;
+use crate::shard::peer::Peer;
 use crate::shared::Shared;
+use crate::wire::cursor::From;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Accepted {
             permit,
             peer: Peer::new(address, query.format, headers),
             query,
-            published: shared.log.last_seq(),
+            published: shared.context.log.last_seq(),
             head: head.into(),
             settings,
         })
@@ -70,8 +70,9 @@ impl Accepted {
         stream: TcpStream,
         early: Vec<u8>,
     ) -> impl Future<Output = ()> {
+        let handle = shared.handle(stream, self.peer);
         let opening = Opening {
-            link: shared.link(stream, self.peer),
+            state: handle.state().clone(),
             head: self.head,
             format: self.query.format,
             slow: self.query.slow,
@@ -82,7 +83,7 @@ impl Accepted {
             settings: self.settings,
         };
         let permit = self.permit;
-        connection::serve(shared, opening, early).map(move |()| drop(permit))
+        connection::serve(shared, handle, opening, early).map(move |()| drop(permit))
     }
 }
 
@@ -94,7 +95,7 @@ pub(super) fn read_query(
 ) -> Result<Query, Refusal> {
     if let Some(From::Since(since)) = &query.from {
         since
-            .check(&shared.epoch, shared.log.last_seq())
+            .check(&shared.context.epoch, shared.context.log.last_seq())
             .map_err(|error| Refusal::of(FaultCode::BadSince, error.to_string()))?;
     }
     shared

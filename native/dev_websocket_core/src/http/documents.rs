@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::refusal::RETRY_SECONDS;
 use super::{Answer, accepts, answer_with};
-use crate::metrics;
 use crate::shared::Shared;
+use crate::shared::metrics;
 
 const JSON: &str = "application/json";
 
@@ -29,7 +29,7 @@ pub(super) fn metrics(shared: &Arc<Shared>, headers: &HeaderMap) -> Answer {
 pub(super) fn health(shared: &Shared) -> Answer {
     let reason = if shared.stopping.is_cancelled() {
         Some("stopping")
-    } else if shared.log.waiting_bytes() >= shared.settings().ingress_bytes {
+    } else if shared.context.log.waiting_bytes() >= shared.settings().ingress_bytes {
         Some("overload")
     } else {
         None

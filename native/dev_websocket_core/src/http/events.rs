@@ -10,9 +10,9 @@ use super::accepted::{Accepted, read_query};
 use super::origin;
 use super::query::{LAST_EVENT_PARAMETER, Query};
 use super::refusal::Refusal;
-use crate::cursor::{From, Since};
-use crate::fault_code::FaultCode;
+use crate::error_code::FaultCode;
 use crate::shared::Shared;
+use crate::wire::cursor::{From, Since};
 
 /// Where a browser says how far it has come when it connects again.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");

@@ -4,6 +4,7 @@ mod accepted;
 mod documents;
 mod events;
 mod host;
+pub(crate) mod listener;
 mod origin;
 mod page;
 pub(crate) mod query;
@@ -35,9 +36,9 @@ use tokio::time::sleep;
 
 use self::accepted::Accepted;
 use self::refusal::Refusal;
-use crate::fault::fault_point;
-use crate::handshakes::Place;
+use crate::limits::handshakes::Place;
 use crate::shared::{Shared, WEBSOCKET_PATH};
+use crate::telemetry::panics::fault_point;
 
 /// A request's head is read into a buffer of at most this size; a larger one is refused with 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -119,7 +120,7 @@ async fn refuse_http2(mut stream: TcpStream) {
 fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, peer: SocketAddr) -> Outcome {
     fault_point!("http::answer");
     route(shared, request, peer).unwrap_or_else(|refusal| {
-        shared.counters.requests_refused.add(1);
+        shared.context.counters.requests_refused.add(1);
         let reason = refusal.reason();
         tracing::info!(
             name: "refused_upgrade", %reason, %peer,

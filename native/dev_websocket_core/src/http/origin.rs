@@ -9,8 +9,8 @@ use hyper::header::{
 };
 
 use super::refusal::Refusal;
-use crate::pattern::glob_matches;
 use crate::settings::Settings;
+use crate::subscription::pattern::glob_matches;
 
 /// Refuses a page whose origin is not among those that may.
 pub(super) fn check(headers: &HeaderMap, settings: &Settings) -> Result<(), Refusal> {

@@ -8,14 +8,14 @@ use std::collections::HashSet;
 use percent_encoding::percent_decode;
 
 use super::refusal::Refusal;
-use crate::cursor::{From, Since};
-use crate::delivery::{Format, SlowPolicy};
-use crate::fault_code::FaultCode;
-use crate::message::template::Template;
-use crate::protocol::regex;
+use crate::error_code::FaultCode;
+use crate::message::topic::TopicError;
 use crate::settings::Settings;
+use crate::subscription::template::Template;
 use crate::subscription::{Quota, Subscription, Tally};
-use crate::topic::TopicError;
+use crate::wire::control::regex;
+use crate::wire::cursor::{From, Since};
+use crate::wire::format::{Format, SlowPolicy};
 
 /// What a URL asks for.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use hyper::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_V
 use serde::Serialize;
 
 use super::{Answer, answer_with};
-use crate::fault_code::FaultCode;
+use crate::error_code::FaultCode;
 
 /// When it is worth trying again what the server has no room for now.
 pub(super) const RETRY_SECONDS: &str = "5";

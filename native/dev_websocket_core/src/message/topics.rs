@@ -3,7 +3,7 @@
 //! Every value of a `topic` or `topics` tag is a topic as it is (text is split on commas), and each other scalar tag
 //! makes `key:value` with the key in lower case. Tags stand at the top level, in a `tags` map or in a `Tags` list of
 //! name and value pairs, in any letter case. Keys that are big, secret or different in each message make no topic
-//! (`topicless_keys` in the settings), nor do [reserved keys](crate::topic::RESERVED_KEYS): those come from what the
+//! (`topicless_keys` in the settings), nor do [reserved keys](crate::message::topic::RESERVED_KEYS): those come from what the
 //! node itself knows. Blanks around keys, values and names do not count, as no subscription could name them. A scalar that is not UTF-8, like a raw 32-byte address, counts as its base64url text, which is
 //! how the network writes it.
 
@@ -14,8 +14,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Value;
 use super::json::is_private;
-use super::origin::{self, Origin};
-use crate::topic::{MAX_TOPIC_BYTES, Topic, Topics, is_reserved_key, trimmed};
+use crate::message::provenance;
+use crate::message::provenance::Origin;
+use crate::message::topic::{MAX_TOPIC_BYTES, Topic, Topics, is_reserved_key, trimmed};
 
 /// The rules that settings can change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +44,7 @@ impl TopicRules {
     /// The topics of a message. A message that is no map has none.
     #[must_use]
     pub fn topics_of(&self, message: &Value<'_>) -> TopicSet {
-        self.topics_with(message, &origin::UNKNOWN)
+        self.topics_with(message, &provenance::UNKNOWN)
     }
 
     /// The topics of a message of which the node knows something. Those that only the node may publish under are

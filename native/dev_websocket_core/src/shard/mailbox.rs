@@ -9,7 +9,6 @@
 
 use std::time::Duration;
 
-use super::command::Command;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Mutex, OnceLock};
@@ -17,11 +16,11 @@ use crate::sync::{Mutex, OnceLock};
 /// How often a shard looks for work before it sleeps, and the pause between two looks, which is the longest that a
 /// message waits for a shard that could have been woken. Together less than half a millisecond: who casts more often than
 /// that wakes nobody.
-const NAPS: u32 = 4;
+const NAPS: u32 = if cfg!(loom) { 1 } else { 4 };
 const NAP: Duration = Duration::from_micros(50);
 
 /// How often a shard without connections dozes before it sleeps, and how long. Each look costs what a wake does.
-const DOZES: u32 = 4;
+const DOZES: u32 = if cfg!(loom) { 1 } else { 4 };
 const DOZE: Duration = Duration::from_millis(5);
 
 /// The shard does not sleep.
@@ -40,14 +39,14 @@ pub(crate) enum Rest {
 
 /// A shard's commands and its sleep.
 #[derive(Debug)]
-pub(crate) struct Mailbox {
-    commands: Mutex<Vec<Command>>,
+pub(crate) struct Mailbox<C> {
+    commands: Mutex<Vec<C>>,
     /// Bytes appended to the log from which on publications wake the shard, or [`AWAKE`].
     sleeps_until: AtomicU64,
     thread: OnceLock<Thread>,
 }
 
-impl Default for Mailbox {
+impl<C> Default for Mailbox<C> {
     fn default() -> Self {
         Self {
             commands: Mutex::default(),
@@ -57,9 +56,9 @@ impl Default for Mailbox {
     }
 }
 
-impl Mailbox {
+impl<C> Mailbox<C> {
     /// Gives the shard a command and wakes it. Commands are carried out in order.
-    pub(crate) fn send(&self, command: Command) {
+    pub(crate) fn send(&self, command: C) {
         self.commands.lock().push(command);
         self.wake(u64::MAX);
     }
@@ -81,7 +80,7 @@ impl Mailbox {
     }
 
     /// Takes all commands; `into` must be empty and gives its memory to the next ones.
-    pub(crate) fn take(&self, into: &mut Vec<Command>) {
+    pub(crate) fn take(&self, into: &mut Vec<C>) {
         std::mem::swap(&mut *self.commands.lock(), into);
     }
 

@@ -16,11 +16,11 @@ use bytes::Bytes;
 pub(crate) use self::sent::{Dropped, Sent};
 use super::batch::Batch;
 use super::frames::{Frames, length, parts, parts_per_frame};
-use crate::delivery::Format;
-use crate::event;
-use crate::protocol::{GapReason, Reply};
-use crate::publication::Publication;
-use crate::topic::{PrecomputedHash, Topic};
+use crate::log::publication::Publication;
+use crate::message::topic::{PrecomputedHash, Topic};
+use crate::wire::control::{GapReason, Reply};
+use crate::wire::format::Format;
+use crate::wire::sse;
 
 /// Buffers of one vectored write; the system takes no more (`IOV_MAX`).
 const MAX_SLICES: usize = 1024;
@@ -28,7 +28,7 @@ const MAX_SLICES: usize = 1024;
 /// Entries whose memory is kept when nothing waits any more.
 const KEPT_ENTRIES: usize = 32;
 
-/// What a waiting publication costs beside its bytes, which are shared: with many slow clients this is the larger part.
+/// What a waiting publication costs beside its bytes, which are context: with many slow clients this is the larger part.
 const PLACE: usize = size_of::<Entry>();
 
 type Slices<'s> = ArrayVec<IoSlice<'s>, MAX_SLICES>;
@@ -420,7 +420,7 @@ impl Outbox {
                 };
                 let frame = reply.encode();
                 self.entries[place] = Entry::GapFrame(match self.format {
-                    Format::Events => event::of(&frame, event::END),
+                    Format::Events => sse::of(&frame, sse::END),
                     Format::Json | Format::Raw => frame,
                 });
             }

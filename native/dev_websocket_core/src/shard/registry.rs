@@ -10,16 +10,16 @@ use slab::Slab;
 
 use super::batch::Batch;
 use super::frames::Frames;
-use super::place::{ConnectionIndex, EntryIndex, Seq};
+use super::ids::{ConnectionIndex, EntryIndex, Seq};
 use super::runs::Runs;
 use super::subscribers::Subscribers;
-use crate::delivery::Format;
-use crate::directory::Directory;
-use crate::pattern_cache::PatternCache;
-use crate::publication::Publication;
+use crate::log::publication::Publication;
+use crate::message::topic::{PrecomputedHash, Topic};
+use crate::shard::topic_registry::Directory;
+use crate::subscription::pattern_cache::PatternCache;
+use crate::subscription::template_index::TemplateIndex;
 use crate::subscription::{Kind, Subscription};
-use crate::template_index::TemplateIndex;
-use crate::topic::{PrecomputedHash, Topic};
+use crate::wire::format::Format;
 
 /// The subscriptions to everything stand at this place from the start.
 const EVERYTHING: EntryIndex = 0;

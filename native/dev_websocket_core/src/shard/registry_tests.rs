@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::filters::{Counts, Filters};
-use crate::message::template::Template;
-use crate::publication::tests::{message, publication};
+use crate::log::publication::tests::{message, publication};
 use crate::settings::Settings;
+use crate::subscription::filters::{Counts, Filters};
+use crate::subscription::template::Template;
 
 fn topic(name: &str) -> Subscription {
     Subscription::parse(name).unwrap()

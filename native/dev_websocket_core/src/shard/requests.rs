@@ -3,18 +3,18 @@
 //! The reading side has checked them: a request names at most as many subscriptions as a connection may have, each once.
 //! So a request takes at most that many look-ups. Only removing one looks through those that the connection holds.
 
-use super::command::ConnectionId;
-use super::place::{ConnectionIndex, EntryIndex, Seq};
+use super::ids::ConnectionId;
+use super::ids::{ConnectionIndex, EntryIndex, Seq};
 use super::registry::Registry;
 use super::replay::{Choice, Replay};
 use super::selection::Selection;
 use super::{Shard, Turn};
-use crate::cursor::Since;
-use crate::directory::Directory;
-use crate::fault_code::FaultCode;
-use crate::protocol::{Fault, Reply, Request, RequestId, Subscribed};
-use crate::publication::now;
+use crate::error_code::FaultCode;
+use crate::log::publication::now;
+use crate::shard::topic_registry::Directory;
 use crate::subscription::{Quota, Subscription, TooMany};
+use crate::wire::control::{Fault, Reply, Request, RequestId, Subscribed};
+use crate::wire::cursor::Since;
 
 impl Shard {
     /// Carries out a request. One that changes the subscriptions waits until the connection is live: they must not change
@@ -37,7 +37,7 @@ impl Shard {
             }
             shard.answer(index, request);
             if let Some(client) = shard.clients.get(index) {
-                client.link.request_done(bytes);
+                client.state.request_done(bytes);
             }
         });
     }
@@ -93,7 +93,7 @@ impl Shard {
     /// Changes the subscriptions of the shard. A panic in between leaves none that can be relied on.
     fn on_registry<T>(&mut self, change: impl FnOnce(&mut Registry, &Directory) -> T) -> T {
         let turn = std::mem::replace(&mut self.turn, Turn::Shard);
-        let result = change(&mut self.registry, &self.shared.directory);
+        let result = change(&mut self.registry, &self.context.directory);
         self.turn = turn;
         result
     }
@@ -116,16 +116,16 @@ impl Shard {
         mut subscriptions: Vec<Subscription>,
         since: Option<Since>,
     ) {
-        let shared = self.shared.clone();
+        let context = self.context.clone();
         subscriptions.retain(|subscription| self.held(index, subscription).is_none());
         let held = self.selection(index);
         let held = held.entries().map(|entry| self.registry.kind(entry));
         let kinds = held.chain(subscriptions.iter().map(Subscription::kind));
-        if let Err(TooMany { code, message }) = Quota::of(&shared.settings()).check(kinds) {
+        if let Err(TooMany { code, message }) = Quota::of(&context.settings()).check(kinds) {
             return self.refuse(index, id, code, message);
         }
         if let Some(since) = &since
-            && let Err(error) = since.check(&shared.epoch, shared.log.last_seq())
+            && let Err(error) = since.check(&context.epoch, context.log.last_seq())
         {
             return self.refuse(index, id, FaultCode::BadSince, error.to_string());
         }
@@ -144,7 +144,7 @@ impl Shard {
         };
         self.reply(index, &reply);
         if let (Some(since), Some(had)) = (since, had) {
-            let is_other_epoch = !since.is_of(&shared.epoch);
+            let is_other_epoch = !since.is_of(&context.epoch);
             let choice = (self.choice(index), had);
             let replay = Replay::of_subscribe(since.seq, self.seq, choice, id.clone());
             self.begin_replay(index, replay, is_other_epoch);

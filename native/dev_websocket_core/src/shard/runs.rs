@@ -6,8 +6,8 @@
 
 use super::batch::Batch;
 use super::frames::{Frames, length, parts};
-use super::place::{EntryIndex, Seq};
-use crate::delivery::Format;
+use super::ids::{EntryIndex, Seq};
+use crate::wire::format::Format;
 
 /// Runs of one batch. Further subscriptions are served as well, only not as fast.
 const MOST_RUNS: usize = 16;
@@ -137,7 +137,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::publication::tests::publication;
+    use crate::log::publication::tests::publication;
 
     const MANY: usize = FEWEST_SUBSCRIBERS;
 

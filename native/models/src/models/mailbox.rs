@@ -5,9 +5,8 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::mailbox::{Mailbox, Rest};
-use crate::log::Log;
-use crate::publication::draft::Draft;
-use crate::shard::command::Command;
+use crate::log::publication::draft::Draft;
+use crate::log::publication_log::Log;
 
 pub(crate) const ALL: &[(&str, fn())] = &[
     ("a publication never finds a shard asleep for good", || publications(1, Rest::Light)),
@@ -20,7 +19,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
 /// A shard as it runs, until it has all there is.
 fn publications(casters: u64, rest: Rest) {
     let (log, mut cursors) = Log::new(1);
-    let (log, mailbox) = (Arc::new(log), Arc::new(Mailbox::default()));
+    let (log, mailbox) = (Arc::new(log), Arc::new(Mailbox::<u64>::default()));
     for name in 0..casters {
         let (log, mailbox) = (log.clone(), mailbox.clone());
         thread::spawn(move || {
@@ -45,10 +44,10 @@ fn publications(casters: u64, rest: Rest) {
 }
 
 fn commands(rest: Rest) {
-    let mailbox = Arc::new(Mailbox::default());
+    let mailbox = Arc::new(Mailbox::<u64>::default());
     for connection in 0..2 {
         let mailbox = mailbox.clone();
-        thread::spawn(move || mailbox.send(Command::Writable { connection }));
+        thread::spawn(move || mailbox.send(connection));
     }
     mailbox.attach();
     let mut commands = Vec::new();

@@ -1,6 +1,6 @@
 use super::*;
-use crate::publication::tests::{publication, slot_gap};
-use crate::shard::place::Seq;
+use crate::log::publication::tests::{publication, slot_gap};
+use crate::shard::ids::Seq;
 use proptest::prelude::*;
 
 /// A socket that takes a given number of bytes, then blocks until it is given more room.

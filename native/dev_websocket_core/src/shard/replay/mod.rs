@@ -13,13 +13,13 @@ use std::sync::Arc;
 
 use self::choice::Scan;
 pub(crate) use self::choice::{Budget, Choice};
-use super::place::Seq;
-use crate::counters::Counters;
-use crate::cursor::{From, Since};
-use crate::fault::{contain, fault_point};
-use crate::log::Log;
-use crate::protocol::{Fault, GapReason, Reply, Request, RequestId};
-use crate::publication::Publication;
+use super::ids::Seq;
+use crate::log::publication::Publication;
+use crate::log::publication_log::Log;
+use crate::telemetry::counters::Counters;
+use crate::telemetry::panics::{contain, fault_point};
+use crate::wire::control::{Fault, GapReason, Reply, Request, RequestId};
+use crate::wire::cursor::{From, Since};
 
 /// Publications that are taken from the log in one go.
 const BLOCK: usize = 128;
