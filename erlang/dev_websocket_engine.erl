@@ -83,9 +83,9 @@ boot() ->
 %% @doc Start the engine, also after a stop.
 -spec resume() -> ok | {error, term()}.
 resume() ->
-    case load() of
+    case persistent_term:get(?TOLD, false) andalso call(fun hb_websocket_nif:info/0) of
         {error, stopped} -> start(#{});
-        Booted -> Booted
+        _ -> load()
     end.
 
 %% @doc Start the engine, or change the settings of a running one. The settings of the node

@@ -17,6 +17,7 @@ node_settings_test_() ->
             options_of_a_caller_are_not_the_nodes,
             a_running_node_is_asked_when_the_device_is_loaded,
             a_failed_bind_is_no_error_while_the_options_are_not_known,
+            the_application_starts_again_while_the_options_are_not_known,
             a_nodes_value_that_does_not_fit_keeps_the_server_closed,
             a_nodes_value_that_does_not_fit_closes_a_server_that_runs,
             a_nodes_right_value_counts_over_a_wrong_one_of_the_environment
@@ -108,6 +109,19 @@ a_failed_bind_is_no_error_while_the_options_are_not_known() ->
         ?assertEqual([error], Levels(fun() -> {error, _} = dev_websocket:start(#{port => Port}) end))
     end),
     gen_tcp:close(Taken).
+
+the_application_starts_again_while_the_options_are_not_known() ->
+    ok = dev_websocket:stop(),
+    stand_in:with(#{}, fun() ->
+        %% The node has no server yet.
+        true = code:delete(ranch),
+        ?assertEqual(none, dev_websocket_node:running_node()),
+        quietly(fun() ->
+            ok = application:start(dev_websocket),
+            ?assertMatch({ok, #{uri := _}}, dev_websocket:info()),
+            ok = application:stop(dev_websocket)
+        end)
+    end).
 
 a_nodes_value_that_does_not_fit_keeps_the_server_closed() ->
     [
