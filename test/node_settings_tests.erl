@@ -115,6 +115,7 @@ the_application_starts_again_while_the_options_are_not_known() ->
     stand_in:with(#{}, fun() ->
         %% The node has no server yet.
         true = code:delete(ranch),
+        code:purge(ranch),
         ?assertEqual(none, dev_websocket_node:running_node()),
         quietly(fun() ->
             ok = application:start(dev_websocket),

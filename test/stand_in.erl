@@ -25,7 +25,8 @@ with({Generation, Opts}, Run) ->
     try Run()
     after
         ets:delete(?NODE),
-        [begin code:delete(Name), code:purge(Name) end || {Name, _} <- ?MODULES]
+        %% A node beside this one leaves old code, which must be purged first.
+        [begin code:purge(Name), code:delete(Name), code:purge(Name) end || {Name, _} <- ?MODULES]
     end;
 with(Opts, Run) ->
     with({june, Opts}, Run).

@@ -156,7 +156,9 @@ call({publish, Message, Origin}) ->
         Answer -> counted(1, Answer)
     end;
 call({publish_part, Process, Begin, Slot, Part, Events, IsLast}) ->
-    Before = hb_websocket_nif:set_slot_mark(Process, Begin),
+    %% A refused mark does not change the one that the process may have.
+    _ = hb_websocket_nif:set_slot_mark(Process, Begin),
+    Before = hb_websocket_nif:slot_mark(Process),
     Publications = publications(),
     %% A random slot is seldom the next one.
     At = case {Slot, Before} of
@@ -217,6 +219,7 @@ is_next(ok, {ok, Slot, At, _}, {ok, Now, Next, _}, {Slot, Part, Events, IsLast, 
     end;
 is_next(ok, {ok, Next, At, _}, {ok, Next, At, _}, {Slot, _, _, _, _}) when Slot < Next -> ok;
 is_next(_, {ok, _, _, _} = Mark, Mark, {_, _, _, _, 0}) -> ok;
+is_next(_, none, _, {_, _, _, _, 0}) -> ok;
 is_next(_, {error, _}, _, {_, _, _, _, 0}) -> ok.
 
 publications() -> maps:get(<<"publications">>, dev_websocket:stats()).
