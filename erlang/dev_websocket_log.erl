@@ -18,6 +18,8 @@
 %% Lines of one kind per period, in milliseconds.
 -define(MAX_LINES, 10).
 -define(PERIOD, 5000).
+%% A reader that ends waits this long for last events, in milliseconds.
+-define(LINGER, 50).
 
 -type limit() :: {integer(), non_neg_integer()}.
 -export_type([limit/0]).
@@ -95,9 +97,9 @@ init(Supervisor) ->
 read(Supervisor) ->
     receive
         {log, Events} ->
-            lists:foreach(fun log_event/1, Events),
-            _ = hb_websocket_nif:acknowledge_log();
+            log_events(Events);
         {'EXIT', Supervisor, Reason} ->
+            log_rest(),
             exit(Reason);
         _ ->
             ok
@@ -109,6 +111,20 @@ read(Supervisor) ->
 %% @doc Hibernation leaves no code of this module on the stack, so it can be reloaded.
 wait(Supervisor) ->
     proc_lib:hibernate(?MODULE, read, [Supervisor]).
+
+log_events(Events) ->
+    lists:foreach(fun log_event/1, Events),
+    _ = hb_websocket_nif:acknowledge_log(),
+    ok.
+
+%% @doc The engine may have been stopped a moment before, and its last events are on the way.
+log_rest() ->
+    receive
+        {log, Events} ->
+            log_events(Events),
+            log_rest()
+    after ?LINGER -> ok
+    end.
 
 log_event({Level, Text, Metadata}) ->
     try logger:log(Level, Text, Metadata)
