@@ -13,7 +13,7 @@
 -module(dev_websocket_listener).
 -behaviour(gen_server).
 -export([start/2, stop/1]).
--export([start_link/2]).
+-export([start_link/2, resume/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -define(MAX_QUEUE, 1000).
@@ -61,6 +61,21 @@ start_link(Listener, MaxQueue) ->
     %% Large messages that were passed on must not stay on the heap.
     gen_server:start_link(?MODULE, {Listener, MaxQueue}, [{spawn_opt, [{fullsweep_after, 10}]}]).
 
+%% @doc Start another proxy after the supervisor has ended.
+-spec resume(pid(), pos_integer()) -> ok.
+resume(Listener, MaxQueue) ->
+    case start(Listener, #{max_queue => MaxQueue}) =:= ok orelse not is_process_alive(Listener) of
+        true ->
+            ok;
+        false ->
+            dev_websocket_log:log(
+                warning,
+                #{event => lost_listener, listener => Listener},
+                "Listener process ~0tp has lost its proxy; messages from clients are no longer delivered.",
+                [Listener]
+            )
+    end.
+
 init({Listener, MaxQueue}) ->
     process_flag(trap_exit, true),
     %% An application that stops ends all processes of its group.
@@ -106,7 +121,7 @@ terminate(Reason, #{listener := Listener, max_queue := MaxQueue, waiting := Wait
         _ ->
             _ = hb_websocket_nif:unlisten(Listener),
             lists:foreach(fun({_Cost, Message}) -> Listener ! Message end, queue:to_list(Waiting)),
-            _ = spawn(?MODULE, start, [Listener, #{max_queue => MaxQueue}]),
+            _ = spawn(?MODULE, resume, [Listener, MaxQueue]),
             ok
     end;
 terminate(_Reason, _State) ->
