@@ -154,8 +154,8 @@ send(Connection, Payload) ->
     dev_websocket_engine:send(Connection, Payload).
 
 %% @doc Details of a connection: `peer', `format' (`json', `raw' or `events'), `age' in
-%% milliseconds, `topics' and the `headers' of its request. `pending_bytes' and
-%% `pending_frames' are its send buffer, and `dropped' counts dropped publications.
+%% milliseconds, `topics' and the `headers' of its request. `send_buffer_bytes' and
+%% `send_buffer_frames' are its send buffer, and `dropped' counts dropped publications.
 -spec connection(non_neg_integer()) -> {ok, map()} | {error, term()}.
 connection(Connection) ->
     dev_websocket_engine:call(fun() ->

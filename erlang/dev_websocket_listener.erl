@@ -1,7 +1,7 @@
 %%% @doc The proxy of a listener: a process that passes on messages of clients, and keeps
 %%% the listener's mailbox below a bound.
 %%%
-%%% The engine sends messages up to `listener_bytes' that are not acknowledged, and then
+%%% The engine sends messages up to `inbound_queue_bytes' that are not acknowledged, and then
 %%% stops reading from clients. The proxy acknowledges a message when it passes it on, and
 %%% passes nothing on while the mailbox is full. So a listener that is slow or sleeps holds
 %%% clients back, and needs no memory beyond the two bounds.

@@ -270,21 +270,21 @@ settings_may_be_named_by_binaries() ->
         dev_websocket:start(#{
             <<"max_topics_per_message">> => <<"7">>,
             <<"public_host">> => "node.example",
-            <<"topicless_keys">> => [secret, <<"data">>, "body"]
+            <<"excluded_topic_keys">> => [secret, <<"data">>, "body"]
         })
     ),
     ?assertMatch(
         #{
             max_topics_per_message := 7,
             public_host := <<"node.example">>,
-            topicless_keys := [<<"secret">>, <<"data">>, <<"body">>]
+            excluded_topic_keys := [<<"secret">>, <<"data">>, <<"body">>]
         },
         dev_websocket:config()
     ),
     {ok, #{uri := Uri}} = dev_websocket:info(),
     ?assertMatch(<<"ws://node.example:", _/binary>>, Uri),
-    ?assertEqual(ok, dev_websocket:start(#{topicless_keys => [], public_host => ""})),
-    ?assertMatch(#{topicless_keys := [], public_host := <<>>}, dev_websocket:config()).
+    ?assertEqual(ok, dev_websocket:start(#{excluded_topic_keys => [], public_host => ""})),
+    ?assertMatch(#{excluded_topic_keys := [], public_host := <<>>}, dev_websocket:config()).
 
 config_returns_every_setting() ->
     Config = dev_websocket:config(),
@@ -297,18 +297,18 @@ stronger_sources_win() ->
     Setting = fun(Given) ->
         ok = dev_websocket:stop(),
         ok = dev_websocket:start(Given),
-        #{max_topics_per_message := Value, topicless_keys := Keys, commitments := Switch} = dev_websocket:config(),
+        #{max_topics_per_message := Value, excluded_topic_keys := Keys, commitments := Switch} = dev_websocket:config(),
         {Value, Keys, Switch}
     end,
     {64, Defaults, false} = Setting(#{}),
     with_environment(
         [],
-        [{max_topics_per_message, 3}, {topicless_keys, ["a", b]}],
+        [{max_topics_per_message, 3}, {excluded_topic_keys, ["a", b]}],
         fun() -> ?assertEqual({3, [<<"a">>, <<"b">>], false}, Setting(#{})) end
     ),
     with_environment(
         [{"DEV_WEBSOCKET_MAX_TOPICS_PER_MESSAGE", "4"}, {"DEV_WEBSOCKET_COMMITMENTS", "true"}],
-        [{max_topics_per_message, 3}, {topicless_keys, "x,y"}],
+        [{max_topics_per_message, 3}, {excluded_topic_keys, "x,y"}],
         fun() ->
             ?assertEqual({4, [<<"x">>, <<"y">>], true}, Setting(#{})),
             ?assertEqual({5, [<<"x">>, <<"y">>], false}, Setting(#{max_topics_per_message => 5, commitments => false})),
@@ -379,7 +379,7 @@ a_bad_value_of_a_setting_that_protects_keeps_the_server_closed() ->
             {endpoints, "infos", [info]},
             {max_connections_per_ip, "ten", 10},
             {max_connections, "0", 1},
-            {pending_bytes, "1", 1024},
+            {send_buffer_bytes, "1", 1024},
             {history_bytes, "-1", 0},
             {handshake_timeout, "5 s", 5000}
         ]

@@ -40,7 +40,7 @@ processes_killed_while_they_publish_take_nothing_with_them() ->
     ?assertMatch({ok, <<"OK">>}, dev_websocket:cast(#{<<"topic">> => <<"last">>}, #{})),
     contiguous(Client, 1),
     settle(fun() ->
-        count(<<"matched">>) =:=
+        count(<<"deliveries_expected">>) =:=
             lists:sum([count(Name) || Name <- [<<"deliveries">>, <<"dropped_slow">>, <<"dropped_disconnected">>]])
     end).
 
@@ -151,7 +151,7 @@ at_rest(Act) ->
     Before = running(),
     Act(),
     settle(fun() -> running() =:= Before end, fun() -> {Before, running()} end),
-    ?assertEqual(0, count(<<"faults">>)).
+    ?assertEqual(0, count(<<"panics">>)).
 
 %% @doc Processes of Erlang, and threads where the system tells them.
 running() ->

@@ -68,7 +68,7 @@ every_function_takes_any_term() ->
         end,
         Calls
     ),
-    ?assertEqual(0, count(<<"faults">>)),
+    ?assertEqual(0, count(<<"panics">>)),
     %% A server can be started after all of them, and its answer is the last.
     Last = make_ref(),
     ok = hb_websocket_nif:start(Last, #{host => "127.0.0.1", port => 0}),
@@ -98,7 +98,7 @@ every_key_of_a_map_takes_any_term() ->
         end,
         terms()
     ),
-    ?assertEqual(0, count(<<"faults">>)).
+    ?assertEqual(0, count(<<"panics">>)).
 
 commands_answer_with_their_reference() ->
     Ref = {any, #{term => [make_ref()]}},

@@ -116,7 +116,7 @@ a_connection_tells_of_itself() ->
         #{connection := Connection, peer := Peer, format := json, topics := [<<"b">>, <<"a">>]},
         Known
     ),
-    ?assertMatch(#{age := Age, pending_bytes := 0, dropped := 0} when Age < 60000, Known),
+    ?assertMatch(#{age := Age, send_buffer_bytes := 0, dropped := 0} when Age < 60000, Known),
     #{headers := Headers} = Known,
     ?assertMatch(#{<<"x-key">> := <<"k">>, <<"cookie">> := <<"a=b">>, <<"host">> := _}, Headers),
     ?assertEqual(3, maps:size(Headers)),
@@ -212,7 +212,7 @@ a_proxy_that_is_killed_makes_room() ->
 a_sleeping_listener_holds_clients_back() ->
     Count = 5000,
     Test = self(),
-    ok = dev_websocket:start(#{listener_bytes => 65536}),
+    ok = dev_websocket:start(#{inbound_queue_bytes => 65536}),
     Listener = spawn_link(fun() ->
         receive wake -> ok end,
         Test ! {heard, [element(2, heard()) || _ <- lists:seq(1, Count)]}
@@ -347,7 +347,7 @@ bad_arguments_are_named() ->
         Unknown <- [-1, 0, 1 bsl 60, 1 bsl 64, 1 bsl 100],
         Result <- [dev_websocket:send(Unknown, <<"x">>), dev_websocket:connection(Unknown)]
     ],
-    ?assertEqual(0, stat(<<"faults">>)).
+    ?assertEqual(0, stat(<<"panics">>)).
 
 %%% Helpers.
 

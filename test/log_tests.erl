@@ -132,7 +132,7 @@ connections_closed_for_misbehaviour_are_logged() ->
     log_vm:nothing_else().
 
 slow_connections_are_logged() ->
-    ok = dev_websocket:start(#{pending_bytes => 65536}),
+    ok = dev_websocket:start(#{send_buffer_bytes => 65536}),
     _ = log_vm:logged(changed_settings),
     Client = ws_client:connect_raw(log_vm:uri(), "topic=t&token=" ?SECRET),
     Peer = log_vm:peer(Client),

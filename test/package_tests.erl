@@ -197,7 +197,7 @@ copies_publish_a_result_once() ->
         ),
         %% The server tells the number of tails with its next tick.
         followed:until(fun() -> maps:get(<<"tails">>, Call(Copy, stats, [])) > 0 end),
-        Counts = #{<<"results_published">> => 3, <<"tails">> => 1, <<"connections">> => 2, <<"faults">> => 0},
+        Counts = #{<<"results_published">> => 3, <<"tails">> => 1, <<"connections">> => 2, <<"panics">> => 0},
         ?assertEqual(Counts, maps:with(maps:keys(Counts), Call(Copy, stats, []))),
         ?assertEqual(Counts, maps:with(maps:keys(Counts), Call(dev_websocket, stats, [])))
     end).

@@ -12,7 +12,7 @@ random_terms_test_() ->
         fun() ->
             ok = dev_websocket:stop(),
             %% The client reads between the batches, not during one.
-            ok = dev_websocket:start(#{history_bytes => 0, pending_bytes => 256 * 1024 * 1024})
+            ok = dev_websocket:start(#{history_bytes => 0, send_buffer_bytes => 256 * 1024 * 1024})
         end,
         fun(_) -> dev_websocket:stop() end,
         [
@@ -39,7 +39,7 @@ every_random_term_arrives_or_is_counted() ->
     ),
     After = dev_websocket:stats(),
     Gained = fun(Name) -> maps:get(Name, After) - maps:get(Name, Before) end,
-    ?assertEqual(0, Gained(<<"faults">>)),
+    ?assertEqual(0, Gained(<<"panics">>)),
     ?assertEqual(?TERMS, Gained(<<"publications">>) + Gained(<<"dropped_too_large">>)),
     ?assert(Gained(<<"publications">>) > ?TERMS div 2),
     ?assert(ws_client:is_open(Client)),

@@ -137,7 +137,7 @@ interest_goes_to_the_last_watcher() ->
     changed(),
     Other ! stop,
     receive {'DOWN', Monitor, process, _, normal} -> ok end,
-    ?assertEqual(0, count(<<"faults">>)).
+    ?assertEqual(0, count(<<"panics">>)).
 
 interest_has_a_maximum() ->
     Ids = [process() || _ <- lists:seq(1, 5)],
@@ -309,7 +309,7 @@ lists_have_at_most_256_events() ->
     ?assertEqual({ok, 0, 511, []}, hb_websocket_nif:slot_mark(Id)).
 
 lists_have_at_most_4_mib() ->
-    ok = dev_websocket:start(#{max_message_bytes => 8 * 1024 * 1024, ingress_bytes => 256 * 1024 * 1024}),
+    ok = dev_websocket:start(#{max_message_bytes => 8 * 1024 * 1024, publish_queue_bytes => 256 * 1024 * 1024}),
     Id = begun(0),
     %% A text takes two bytes more.
     Text = fun(Bytes) -> {binary:copy(<<"a">>, Bytes - 2), #{}} end,

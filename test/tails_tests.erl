@@ -190,7 +190,7 @@ a_crash_of_the_server_repeats_and_loses_nothing(Store) ->
     followed:results(Client, lists:seq(5, 60)),
     followed:results(Other, [0, 1, 2]),
     followed:nothing_comes(Client),
-    ?assertEqual(0, followed:count(<<"faults">>)).
+    ?assertEqual(0, followed:count(<<"panics">>)).
 
 a_crash_of_a_reader_repeats_and_loses_nothing(Store) ->
     Id = stand_in:process(Store, #{}),
@@ -247,7 +247,7 @@ slots_with_thousands_of_messages_come_whole(Store) ->
     ?assertEqual(lists:seq(1, Count), [N || #{<<"data">> := #{<<"n">> := N}} <- tl(Frames)]).
 
 a_full_queue_holds_the_reader_back(Store) ->
-    ok = dev_websocket:start(#{ingress_bytes => 65_536, pending_bytes => 64 * 1024 * 1024}),
+    ok = dev_websocket:start(#{publish_queue_bytes => 65_536, send_buffer_bytes => 64 * 1024 * 1024}),
     Id = stand_in:process(Store, #{}),
     Client = follow(Id),
     until_followed(Id, 0),
@@ -256,7 +256,7 @@ a_full_queue_holds_the_reader_back(Store) ->
     [compute(Store, Id, Slot, #{<<"outbox">> => Messages}) || Slot <- lists:seq(0, 3)],
     Frames = followed:frames(Client, 4 * 41),
     ?assertEqual([Slot || Slot <- lists:seq(0, 3), _ <- lists:seq(0, 40)], followed:slots(Frames)),
-    ok = dev_websocket:start(#{ingress_bytes => 64 * 1024 * 1024}).
+    ok = dev_websocket:start(#{publish_queue_bytes => 64 * 1024 * 1024}).
 
 processes_in_the_setting_tail_are_followed(Store) ->
     Id = stand_in:process(Store, #{}),
@@ -290,7 +290,7 @@ a_store_that_fails_is_read_later(Store) ->
     followed:until(fun() -> counters:get(Failures, 1) > 5 end),
     stand_in:no_fault(Store),
     followed:results(Client, [0, 1, 2, 3]),
-    ?assertEqual(0, followed:count(<<"faults">>)).
+    ?assertEqual(0, followed:count(<<"panics">>)).
 
 a_store_that_hangs_delays_no_other_process(Store) ->
     Ids = [Stuck | Others] = [stand_in:process(Store, #{}) || _ <- lists:seq(1, 4)],

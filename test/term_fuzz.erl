@@ -77,7 +77,7 @@ replay(File) ->
 
 start() ->
     ok = dev_websocket:stop(),
-    ok = dev_websocket:start(#{pending_bytes => 64 * 1024 * 1024, max_inbound_rate => 0}).
+    ok = dev_websocket:start(#{send_buffer_bytes => 64 * 1024 * 1024, max_inbound_rate => 0}).
 
 %%% Batches.
 
@@ -101,7 +101,7 @@ batch(#{folder := Folder, bases := Bases, connection := Connection} = State) ->
     Gained = fun(Name) -> maps:get(Name, After) - maps:get(Name, Before) end,
     Published = Gained(<<"publications">>),
     Dropped = lists:sum([Gained(Name) || Name <- ?DROPPED]),
-    {Counted, 0, Counted} = {Published + Dropped, Gained(<<"faults">>), Counted},
+    {Counted, 0, Counted} = {Published + Dropped, Gained(<<"panics">>), Counted},
     is_read(State),
     forget(File),
     State#{

@@ -74,12 +74,12 @@ const PARTS: [Part; 5] = [
                 "the room is looked at before the lock is held",
                 &[
                     (
-                        "self.append_locked(&mut self.head.lock(), draft, ingress_limit)",
-                        "let slowest = self.slowest(); self.append_locked(&mut self.head.lock(), slowest, draft, ingress_limit)",
+                        "self.append_locked(&mut self.head.lock(), draft, queue_limit)",
+                        "let slowest = self.slowest(); self.append_locked(&mut self.head.lock(), slowest, draft, queue_limit)",
                     ),
                     (
-                        "        head: &mut Head,\n        draft: Draft,\n        ingress_limit: u64,",
-                        "        head: &mut Head,\n        slowest: u64,\n        draft: Draft,\n        ingress_limit: u64,",
+                        "        head: &mut Head,\n        draft: Draft,\n        queue_limit: u64,",
+                        "        head: &mut Head,\n        slowest: u64,\n        draft: Draft,\n        queue_limit: u64,",
                     ),
                     (
                         "saturating_sub(self.slowest());\n        if",

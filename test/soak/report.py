@@ -83,7 +83,7 @@ class Report:
         stats = self.soak.stats
         ends = ("deliveries", "dropped_slow", "dropped_disconnected")
         rows = [(f"`{name}`", number(stats[name])) for name in ends]
-        rows += [("together", number(sum(stats[name] for name in ends))), ("`matched`", number(stats["matched"]))]
+        rows += [("together", number(sum(stats[name] for name in ends))), ("`deliveries_expected`", number(stats["deliveries_expected"]))]
         exact = self.soak.accounts.cycles_exact
         return (
             table(("publications, by connection that was to get them", ""), rows)

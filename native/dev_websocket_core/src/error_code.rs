@@ -5,7 +5,7 @@ use serde::Serialize;
 /// The error codes of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum FaultCode {
+pub(crate) enum ErrorCode {
     /// A binary frame: control messages are text.
     BadFrame,
     /// Text that is no JSON.
@@ -38,13 +38,13 @@ pub(crate) enum FaultCode {
     BadSlow,
     /// More topics than `max_topics_per_connection`.
     TooManyTopics,
-    /// More regular expressions than `max_matches_per_connection`.
+    /// More regular expressions than `max_regexes_per_connection`.
     TooManyMatches,
     /// More templates than `max_templates_per_connection`.
     TooManyTemplates,
     /// More different globs in all than `max_globs`.
     TooManyGlobs,
-    /// More different regular expressions in all than `max_expressions`.
+    /// More different regular expressions in all than `max_regexes`.
     TooManyExpressions,
     /// More different templates in all than `max_templates`.
     TooManyDistinctTemplates,

@@ -147,7 +147,7 @@ fn a_bad_query_is_refused_as_ever() {
 #[test]
 fn a_slow_client_is_told_what_it_missed_or_sent_away() {
     let server = TestServer::with(|settings| {
-        settings.pending_bytes = 64 * 1024;
+        settings.send_buffer_bytes = 64 * 1024;
         settings.history_bytes = 0;
     });
     let data = "x".repeat(16 * 1024);

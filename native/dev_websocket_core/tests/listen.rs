@@ -306,7 +306,7 @@ fn what_is_sent_to_one_stands_between_publications_in_its_place() {
     const ROUNDS: u64 = 2000;
     let server = TestServer::with(|settings| {
         settings.shards = 2;
-        settings.pending_bytes = 1 << 26;
+        settings.send_buffer_bytes = 1 << 26;
     });
     let ear = Ear::open(&server, 1 << 20);
     // Others take the shards' time, so that publications and commands meet in every way.
@@ -346,7 +346,7 @@ fn what_is_sent_to_one_stands_between_publications_in_its_place() {
 
 #[test]
 fn a_connection_that_takes_nothing_is_busy_and_loses_nothing() {
-    let server = TestServer::with(|settings| settings.pending_bytes = 256 * 1024);
+    let server = TestServer::with(|settings| settings.send_buffer_bytes = 256 * 1024);
     let ear = Ear::open(&server, 1 << 20);
     let mut slow = Raw::small(&server, "");
     slow.json();

@@ -77,6 +77,6 @@ fn resets_at_any_byte_end_no_other_connection_and_are_no_faults_in_every_format(
     }
     server.until_stat("connections", 4);
     server.until_stat("handshakes", 0);
-    assert_eq!(server.counters.faults.get(), 0);
+    assert_eq!(server.counters.panics.get(), 0);
     assert_eq!(server.counters.closed_fault.get(), 0);
 }

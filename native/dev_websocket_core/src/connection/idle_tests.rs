@@ -24,7 +24,7 @@ use crate::shard::Shard;
 use crate::shard::command::{Command, Opening};
 use crate::shard::connection_handle::ConnectionHandle;
 use crate::shard::peer::Peer;
-use crate::shared::{Lasting, Shared};
+use crate::shared::{Persistent, Shared};
 use crate::telemetry::panics::contain_task;
 use crate::wire::format::Format;
 
@@ -47,7 +47,7 @@ impl Connections {
     async fn start() -> Self {
         let (log, mut cursors) = Log::new(1);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let lasting = Lasting {
+        let lasting = Persistent {
             counters: Arc::default(),
             inbound: Arc::default(),
             slots: Arc::default(),
@@ -193,7 +193,7 @@ async fn ten_idle_hours_cut_the_dead_and_keep_the_living() {
     // Those who lived are still served.
     join_all(living.iter_mut().map(|(client, _)| wait_for_server(client))).await;
     let counters = &server.shared.context.counters;
-    assert_eq!((counters.faults.get(), counters.error_frames.get()), (0, 0));
+    assert_eq!((counters.panics.get(), counters.error_frames.get()), (0, 0));
     drop((living, speaking, _held));
     assert!(blocking.await.unwrap().is_err());
 }

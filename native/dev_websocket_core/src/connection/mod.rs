@@ -52,7 +52,7 @@ pub(crate) fn serve(
     let open = Command::Open(Box::new(opening));
     async move {
         handle.tell(open);
-        let _leaving = Leaving(&handle);
+        let _leaving = RemoveOnDrop(&handle);
         // From here on it can be sent to; its welcome goes first.
         let entry = shared.connections.enter(&handle);
         if format == Format::Events {
@@ -77,7 +77,7 @@ fn watch(
 ) -> impl Future<Output = Ending> {
     let counters = &*shared.context.counters;
     contain_task("a connection", counters, reading).map(move |ending| {
-        let ending = ending.unwrap_or(Ending::Close(Disconnect::Fault));
+        let ending = ending.unwrap_or(Ending::Close(Disconnect::RequestError));
         let count = match ending {
             Ending::Closed => &counters.closed_by_client,
             Ending::Gone => &counters.closed_gone,
@@ -110,9 +110,9 @@ fn mute(handle: &ConnectionHandle) {
 }
 
 /// Tells the shard that the connection is gone, however its task ends.
-struct Leaving<'l>(&'l ConnectionHandle);
+struct RemoveOnDrop<'l>(&'l ConnectionHandle);
 
-impl Drop for Leaving<'_> {
+impl Drop for RemoveOnDrop<'_> {
     fn drop(&mut self) {
         self.0.tell(Command::Remove {
             connection: self.0.id,

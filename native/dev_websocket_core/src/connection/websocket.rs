@@ -16,16 +16,16 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 use super::stream::{ClientStream, TOO_MANY_FRAMES};
 use super::written::written;
 use super::{CLOSE_TIMEOUT, Ending, finish, mute};
-use crate::error_code::FaultCode;
+use crate::error_code::ErrorCode;
 use crate::settings::{Settings, size};
 use crate::shard::command::Command;
 use crate::shard::connection_handle::ConnectionHandle;
 use crate::shared::Shared;
 use crate::shared::inbound::Payload;
 use crate::subscription::{Quota, TooMany};
-use crate::telemetry::panics::fault_point;
+use crate::telemetry::panics::panic_point;
 use crate::wire::close::Disconnect;
-use crate::wire::control::{Fault, Request, RequestId};
+use crate::wire::control::{Request, RequestError, RequestId};
 use crate::wire::format::Format;
 
 /// tungstenite fills this with zeros at each read, and keeps it for the life of a connection.
@@ -37,7 +37,7 @@ const MAX_SILENT_PINGS: u32 = 2;
 
 type Socket = WebSocketStream<ClientStream>;
 
-/// A message on its way to the listener. An error when nobody listens, with what the client called its request.
+/// A message on its way to the listener. An error when no listener: the node does not accept messages of clients, with what the client called its request.
 type Delivery<'s> = Pin<Box<dyn Future<Output = Result<(), RequestId>> + Send + 's>>;
 
 /// See the module's text.
@@ -216,7 +216,7 @@ impl<'s> Session<'s> {
 
     /// Deals with one message of the client.
     fn receive(&mut self, message: Message) -> Result<(), Disconnect> {
-        fault_point!("connection::receive");
+        panic_point!("connection::receive");
         let bytes = message.len();
         let request = match message {
             Message::Text(text) if self.format == Format::Raw => {
@@ -226,10 +226,10 @@ impl<'s> Session<'s> {
                 return self.hand_over(None, Payload::Binary(bytes));
             }
             Message::Text(text) => self.read_request(&text),
-            Message::Binary(_) => Err(Fault {
+            Message::Binary(_) => Err(RequestError {
                 id: None,
-                code: FaultCode::BadFrame,
-                message: "control messages are text frames".into(),
+                code: ErrorCode::BadFrame,
+                message: "control messages must be text frames".into(),
             }),
             Message::Pong(_) if self.excused_pongs > 0 => {
                 self.excused_pongs -= 1;
@@ -253,7 +253,7 @@ impl<'s> Session<'s> {
     }
 
     /// Gives the shard a request of so many bytes.
-    fn ask(&self, bytes: usize, request: Result<Request, Fault>) {
+    fn ask(&self, bytes: usize, request: Result<Request, RequestError>) {
         self.handle.request_made(bytes);
         self.handle.tell(Command::Request {
             connection: self.handle.id,
@@ -262,7 +262,7 @@ impl<'s> Session<'s> {
         });
     }
 
-    fn read_request(&self, text: &str) -> Result<Request, Fault> {
+    fn read_request(&self, text: &str) -> Result<Request, RequestError> {
         let settings = self.shared.settings();
         let mut request = Request::parse(text, Quota::of(&settings))?;
         if let Request::Subscribe {
@@ -270,7 +270,7 @@ impl<'s> Session<'s> {
         } = &mut request
         {
             self.shared.filters.hold(subscriptions, &settings).map_err(
-                |TooMany { code, message }| Fault {
+                |TooMany { code, message }| RequestError {
                     id: id.clone(),
                     code,
                     message,
@@ -306,8 +306,11 @@ impl<'s> Session<'s> {
         if let Err(id) = heard {
             self.count()?;
             if self.format != Format::Raw {
-                let (code, message) = (FaultCode::NoListener, "nobody listens".into());
-                self.ask(0, Err(Fault { id, code, message }));
+                let (code, message) = (
+                    ErrorCode::NoListener,
+                    "no listener: the node does not accept messages of clients".into(),
+                );
+                self.ask(0, Err(RequestError { id, code, message }));
             }
         } else {
             shared.context.counters.inbound_delivered.add(1);

@@ -12,7 +12,7 @@ use crate::http;
 use crate::limits::descriptors::Descriptors;
 use crate::settings::size;
 use crate::shared::Shared;
-use crate::telemetry::panics::{contain_task, fault_point};
+use crate::telemetry::panics::{contain_task, panic_point};
 
 /// Connections that the system keeps ready for us.
 const BACKLOG: u32 = 4096;
@@ -65,7 +65,7 @@ async fn accept_all(shared: &Arc<Shared>, listener: &TcpListener) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                fault_point!("listener::accept");
+                panic_point!("listener::accept");
                 pause = FIRST_PAUSE;
                 are_short = descriptors.end_with(&stream);
                 // Frames are small and complete; waiting for more would only delay them.
@@ -84,7 +84,7 @@ async fn accept_all(shared: &Arc<Shared>, listener: &TcpListener) {
                 shared.context.counters.accept_failures.add(1);
                 tracing::warn!(
                     name: "failed_accept", %error,
-                    "The WebSocket server cannot accept connections: {error}."
+                    "The WebSocket server failed to accept a connection: {error}."
                 );
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);

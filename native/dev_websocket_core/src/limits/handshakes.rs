@@ -1,4 +1,4 @@
-//! The connections whose request has not come yet: they cost memory and a descriptor, and nobody knows what they want.
+//! The connections in the handshake: they cost memory and a descriptor, and nobody knows what they want.
 //!
 //! Their number is bounded without a word to those who connect quickly: when there are too many, accepting pauses until
 //! one is done, and one that has been silent for a while loses its place. So a crowd that comes at once is served in

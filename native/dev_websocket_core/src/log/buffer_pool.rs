@@ -35,7 +35,7 @@ thread_local! {
 
 /// What is kept. One per server.
 #[derive(Debug, Default)]
-pub(crate) struct Spares([Class; CLASSES]);
+pub(crate) struct BufferPool([Class; CLASSES]);
 
 #[derive(Debug, Default)]
 struct Class {
@@ -48,7 +48,7 @@ struct Class {
 #[derive(Debug, Default)]
 pub(crate) struct Spare(Option<Arc<Publication>>);
 
-impl Spares {
+impl BufferPool {
     /// Memory for a publication of so many bytes; nothing is in it if there is none to spare.
     pub(crate) fn take(&self, bytes: usize) -> Spare {
         let Some(class) = class(bytes) else {
@@ -164,19 +164,19 @@ mod tests {
     use crate::message::provenance::UNKNOWN;
     use crate::message::topic::{Topic, Topics};
 
-    fn publish(spares: &Spares, seq: u64, topics: &[String], data: &str) -> Arc<Publication> {
+    fn publish(buffers: &BufferPool, seq: u64, topics: &[String], data: &str) -> Arc<Publication> {
         let topics: Topics = topics
             .iter()
             .map(|name| Topic::new(name).unwrap())
             .collect();
         let data = Value::Text(data.into());
-        Draft::encode(spares, topics, &data, &UNKNOWN, 1 << 20, false)
+        Draft::encode(buffers, topics, &data, &UNKNOWN, 1 << 20, false)
             .unwrap()
             .number(seq)
     }
 
-    fn waiting(spares: &Spares, class: usize) -> Vec<usize> {
-        let bundles = spares.0[class].bundles.lock();
+    fn waiting(buffers: &BufferPool, class: usize) -> Vec<usize> {
+        let bundles = buffers.0[class].bundles.lock();
         bundles.iter().map(Vec::len).collect()
     }
 
@@ -199,60 +199,62 @@ mod tests {
 
     #[test]
     fn memory_is_used_again_from_the_first_that_was_forgotten_on() {
-        let spares = Spares::default();
-        let forgotten: Vec<_> = (1..=3).map(|seq| publish(&spares, seq, &[], "x")).collect();
+        let buffers = BufferPool::default();
+        let forgotten: Vec<_> = (1..=3)
+            .map(|seq| publish(&buffers, seq, &[], "x"))
+            .collect();
         let places: Vec<_> = forgotten.iter().map(Arc::as_ptr).collect();
-        spares.put(forgotten);
+        buffers.put(forgotten);
         for (number, place) in places.into_iter().enumerate() {
-            let again = publish(&spares, 10 + number as u64, &[], "y");
+            let again = publish(&buffers, 10 + number as u64, &[], "y");
             assert_eq!(Arc::as_ptr(&again), place);
         }
-        assert!(waiting(&spares, 0).is_empty());
+        assert!(waiting(&buffers, 0).is_empty());
     }
 
     #[test]
     fn what_somebody_holds_or_is_large_is_not_kept() {
-        let spares = Spares::default();
-        let held = publish(&spares, 1, &[], "x");
-        let large = publish(&spares, 2, &[], &"x".repeat(LARGEST));
-        spares.put(vec![held.clone(), large]);
-        assert!((0..CLASSES).all(|class| waiting(&spares, class).is_empty()));
+        let buffers = BufferPool::default();
+        let held = publish(&buffers, 1, &[], "x");
+        let large = publish(&buffers, 2, &[], &"x".repeat(LARGEST));
+        buffers.put(vec![held.clone(), large]);
+        assert!((0..CLASSES).all(|class| waiting(&buffers, class).is_empty()));
         assert_eq!(held.seq(), 1);
     }
 
     #[test]
     fn new_ones_are_made_where_some_were_wanted_and_bundles_are_bounded() {
-        let spares = Spares::default();
-        spares.restock();
-        assert!(waiting(&spares, 1).is_empty());
-        let first = publish(&spares, 1, &[], &"x".repeat(600));
-        spares.restock();
-        assert_eq!(waiting(&spares, 1).len(), FEWEST_BUNDLES);
-        assert!(waiting(&spares, 0).is_empty() && waiting(&spares, 2).is_empty());
+        let buffers = BufferPool::default();
+        buffers.restock();
+        assert!(waiting(&buffers, 1).is_empty());
+        let first = publish(&buffers, 1, &[], &"x".repeat(600));
+        buffers.restock();
+        assert_eq!(waiting(&buffers, 1).len(), FEWEST_BUNDLES);
+        assert!(waiting(&buffers, 0).is_empty() && waiting(&buffers, 2).is_empty());
         // Its buffer has the room that was wanted, and no more is made than is used.
-        let second = publish(&spares, 2, &[], &"x".repeat(600));
+        let second = publish(&buffers, 2, &[], &"x".repeat(600));
         assert_eq!(second.footprint(), first.footprint());
-        spares.0[1].wanted.store(0, Ordering::Relaxed);
-        spares.restock();
-        assert_eq!(waiting(&spares, 1).len(), FEWEST_BUNDLES - 1);
+        buffers.0[1].wanted.store(0, Ordering::Relaxed);
+        buffers.restock();
+        assert_eq!(waiting(&buffers, 1).len(), FEWEST_BUNDLES - 1);
         for seq in 0..100 {
-            spares.put(vec![publish(
-                &Spares::default(),
+            buffers.put(vec![publish(
+                &BufferPool::default(),
                 seq,
                 &[],
                 &"x".repeat(600),
             )]);
         }
-        assert_eq!(waiting(&spares, 1).len(), MOST_BUNDLES);
+        assert_eq!(waiting(&buffers, 1).len(), MOST_BUNDLES);
     }
 
     #[test]
     fn of_very_many_that_are_forgotten_at_once_few_are_kept() {
-        let spares = Spares::default();
-        let fresh = Spares::default();
+        let buffers = BufferPool::default();
+        let fresh = BufferPool::default();
         let forgotten = (0..20_000).map(|seq| publish(&fresh, seq, &[], "x"));
-        spares.put(forgotten.collect());
-        assert_eq!(waiting(&spares, 0), [128; MOST_BUNDLES]);
+        buffers.put(forgotten.collect());
+        assert_eq!(waiting(&buffers, 0), [128; MOST_BUNDLES]);
     }
 
     proptest! {
@@ -261,12 +263,12 @@ mod tests {
         fn old_memory_says_nothing_old(
             messages in prop::collection::vec((prop::collection::vec("[a-z]{1,40}", 0..5), 0_usize..3000, any::<bool>()), 1..60),
         ) {
-            let spares = Spares::default();
+            let buffers = BufferPool::default();
             let mut kept = Vec::new();
             for (seq, (topics, length, is_forgotten)) in messages.iter().enumerate() {
                 let data = "x".repeat(*length);
-                let publication = publish(&spares, seq as u64, topics, &data);
-                let expected = publish(&Spares::default(), seq as u64, topics, &data);
+                let publication = publish(&buffers, seq as u64, topics, &data);
+                let expected = publish(&BufferPool::default(), seq as u64, topics, &data);
                 prop_assert_eq!(publication.raw_frame(), expected.raw_frame());
                 prop_assert_eq!(publication.topics(), expected.topics());
                 // The rest of the frame is the time.
@@ -277,8 +279,8 @@ mod tests {
                 prop_assert_eq!(publication.event()[2], expected.event()[2]);
                 kept.push(publication);
                 if *is_forgotten {
-                    spares.put(std::mem::take(&mut kept));
-                    spares.restock();
+                    buffers.put(std::mem::take(&mut kept));
+                    buffers.restock();
                 }
             }
         }

@@ -3,4 +3,4 @@
 pub(crate) mod buffer_pool;
 pub(crate) mod publication;
 pub(crate) mod publication_log;
-pub(crate) mod slots;
+pub(crate) mod slot_marks;

@@ -68,7 +68,7 @@ struct Sealed {
 
 /// Past publications, in the order in which they were asked for.
 #[derive(Debug, Default)]
-pub(crate) struct Past {
+pub(crate) struct PastPublications {
     pub(crate) publications: Vec<Arc<Publication>>,
     /// The number that was asked for, or that of the oldest publication when that is greater: those between are forgotten.
     pub(crate) first: u64,
@@ -142,28 +142,28 @@ impl Log {
     /// Puts a message behind all others. It never waits: the lock is held for a number and a pointer.
     ///
     /// # Errors
-    /// [`Rejected::Overload`] when more than `ingress_limit` bytes would wait for the slowest reader. Then a loss stands
+    /// [`Rejected::Overload`] when more than `queue_limit` bytes would wait for the slowest reader. Then a loss stands
     /// in the message's place, for which a little more may wait.
-    pub(crate) fn append(&self, draft: Draft, ingress_limit: u64) -> Result<u64, Rejected> {
-        self.append_locked(&mut self.head.lock(), draft, ingress_limit)
+    pub(crate) fn append(&self, draft: Draft, queue_limit: u64) -> Result<u64, Rejected> {
+        self.append_locked(&mut self.head.lock(), draft, queue_limit)
     }
 
     /// Puts messages behind all others, with nothing between them, or none of them.
     ///
     /// # Errors
-    /// [`Rejected::Overload`] when something waits and more than `ingress_limit` bytes would. Nothing is lost then.
+    /// [`Rejected::Overload`] when something waits and more than `queue_limit` bytes would. Nothing is lost then.
     pub(crate) fn append_or_none(
         &self,
         drafts: Vec<Draft>,
-        ingress_limit: u64,
+        queue_limit: u64,
     ) -> Result<(), Rejected> {
         let bytes: u64 = drafts.iter().map(|draft| draft.footprint() as u64).sum();
         let mut head = self.head.lock();
         let waiting = self.waiting_bytes();
-        if waiting > 0 && waiting + bytes > ingress_limit {
+        if waiting > 0 && waiting + bytes > queue_limit {
             return Err(Rejected::Overload);
         }
-        self.tell_losses(&mut head);
+        self.flush_gaps(&mut head);
         for draft in drafts {
             self.put(&mut head, draft);
         }
@@ -174,16 +174,16 @@ impl Log {
         &self,
         head: &mut Head,
         draft: Draft,
-        ingress_limit: u64,
+        queue_limit: u64,
     ) -> Result<u64, Rejected> {
         let waiting = self.appended_bytes().saturating_sub(self.slowest());
-        if waiting + draft.footprint() as u64 <= ingress_limit {
-            self.tell_losses(head);
+        if waiting + draft.footprint() as u64 <= queue_limit {
+            self.flush_gaps(head);
             return Ok(self.put(head, draft));
         }
         let loss = draft.into_loss();
-        if waiting + loss.footprint() as u64 <= ingress_limit + ingress_limit / LOSS_SHARE {
-            self.tell_losses(head);
+        if waiting + loss.footprint() as u64 <= queue_limit + queue_limit / LOSS_SHARE {
+            self.flush_gaps(head);
             self.put(head, loss);
         } else {
             head.untold_losses += 1;
@@ -194,10 +194,10 @@ impl Log {
     /// Puts in what tells of messages that were lost without a word, if there are any. To be called by a reader that has
     /// made room, because nobody may publish any more.
     pub(crate) fn settle(&self) -> bool {
-        self.tell_losses(&mut self.head.lock())
+        self.flush_gaps(&mut self.head.lock())
     }
 
-    fn tell_losses(&self, head: &mut Head) -> bool {
+    fn flush_gaps(&self, head: &mut Head) -> bool {
         let losses = std::mem::take(&mut head.untold_losses);
         if losses > 0 {
             self.put(head, Draft::of_lost_messages(losses));
@@ -226,7 +226,7 @@ impl Log {
     /// Reads up to `count` publications from number `from` on, or from the oldest on if that one is forgotten.
     ///
     /// The reader comes again for more, rather than hold on to its place: a segment keeps all later ones alive.
-    pub(crate) fn read(&self, from: u64, count: usize) -> Past {
+    pub(crate) fn read(&self, from: u64, count: usize) -> PastPublications {
         let window = self.head.lock().window_from(from, self.appended_bytes());
         let mut kept = window
             .slots()
@@ -235,7 +235,7 @@ impl Log {
         let oldest = kept
             .peek()
             .map_or(window.next_seq, |slot| slot.publication.seq());
-        Past {
+        PastPublications {
             first: from.max(oldest),
             publications: kept
                 .take(count)

@@ -11,7 +11,7 @@ use super::json::{JsonWriter, TooLong};
 
 /// Where a message comes from. What is not known is left out; the default is nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Origin<'a> {
+pub struct Provenance<'a> {
     /// The process whose result the message is, by its id.
     pub process: Option<Cow<'a, str>>,
     /// The slot of that process.
@@ -31,7 +31,7 @@ pub struct Origin<'a> {
 }
 
 /// Of a message that is published without an origin.
-pub(crate) static UNKNOWN: Origin<'static> = Origin {
+pub(crate) static UNKNOWN: Provenance<'static> = Provenance {
     process: None,
     slot: None,
     hashpath: None,
@@ -42,7 +42,7 @@ pub(crate) static UNKNOWN: Origin<'static> = Origin {
     topics: None,
 };
 
-impl<'a> Origin<'a> {
+impl<'a> Provenance<'a> {
     /// What stands in place of data that is too large: that it is missing, and where to GET it.
     pub(crate) fn in_place_of_data(&self) -> Value<'a> {
         let omitted = ("$omitted".into(), Value::Text("too_large".into()));
@@ -80,7 +80,7 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// A message as templates see it: with what the node knows of it, written by [`Origin::write`].
+/// A message as templates see it: with what the node knows of it, written by [`Provenance::write`].
 ///
 /// The node's path wins over one that the author wrote, any other field stands only where the message has no such key.
 /// One sender counts as a text, so that a template can ask for it as it would for a tag.
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn written(origin: &Origin<'_>) -> String {
+    fn written(origin: &Provenance<'_>) -> String {
         let mut buffer = Vec::new();
         let mut writer = JsonWriter::new(&mut buffer, usize::MAX, false);
         origin.write(&mut writer).unwrap();
@@ -125,18 +125,18 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_not_written() {
-        assert_eq!(written(&Origin::default()), "");
-        assert_eq!(UNKNOWN, Origin::default());
-        let topics = Origin {
+        assert_eq!(written(&Provenance::default()), "");
+        assert_eq!(UNKNOWN, Provenance::default());
+        let topics = Provenance {
             topics: Some(Value::Text("a".into())),
-            ..Origin::default()
+            ..Provenance::default()
         };
         assert_eq!(written(&topics), "");
     }
 
     #[test]
     fn every_field_is_written_under_its_name() {
-        let origin = Origin {
+        let origin = Provenance {
             process: Some("p\"".into()),
             slot: Some(u64::MAX),
             hashpath: Some("h/k".into()),
@@ -157,12 +157,12 @@ mod tests {
 
     #[test]
     fn the_nodes_path_wins_and_other_fields_only_fill_in() {
-        let origin = Origin {
+        let origin = Provenance {
             process: Some("p".into()),
             slot: Some(7),
             path: Some("/real".into()),
             from: vec!["a".into()],
-            ..Origin::default()
+            ..Provenance::default()
         };
         let written = written(&origin);
         assert_eq!(
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn missing_data_says_where_to_get_it() {
-        let mut origin = Origin::default();
+        let mut origin = Provenance::default();
         let text = |text: &'static str| Value::Text(text.into());
         let omitted = || ("$omitted".into(), text("too_large"));
         assert_eq!(origin.in_place_of_data(), Value::Map(vec![omitted()]));

@@ -36,13 +36,13 @@ pub enum TopicError {
     #[error("a topic must not be empty")]
     Empty,
     /// More than [`MAX_TOPIC_BYTES`].
-    #[error("a topic has at most {MAX_TOPIC_BYTES} bytes")]
+    #[error("a topic must not be longer than {MAX_TOPIC_BYTES} bytes")]
     TooLong,
     /// A control character: it would not survive logs and terminals.
-    #[error("a topic has no control characters")]
+    #[error("a topic must not contain control characters")]
     ControlCharacter,
     /// A comma: it separates topics.
-    #[error("a topic has no comma")]
+    #[error("a topic must not contain a comma")]
     Comma,
 }
 

@@ -3,7 +3,7 @@
 //! Every value of a `topic` or `topics` tag is a topic as it is (text is split on commas), and each other scalar tag
 //! makes `key:value` with the key in lower case. Tags stand at the top level, in a `tags` map or in a `Tags` list of
 //! name and value pairs, in any letter case. Keys that are big, secret or different in each message make no topic
-//! (`topicless_keys` in the settings), nor do [reserved keys](crate::message::topic::RESERVED_KEYS): those come from what the
+//! (`excluded_topic_keys` in the settings), nor do [reserved keys](crate::message::topic::RESERVED_KEYS): those come from what the
 //! node itself knows. Blanks around keys, values and names do not count, as no subscription could name them. A scalar that is not UTF-8, like a raw 32-byte address, counts as its base64url text, which is
 //! how the network writes it.
 
@@ -15,14 +15,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::Value;
 use super::json::is_private;
 use crate::message::provenance;
-use crate::message::provenance::Origin;
+use crate::message::provenance::Provenance;
 use crate::message::topic::{MAX_TOPIC_BYTES, Topic, Topics, is_reserved_key, trimmed};
 
 /// The rules that settings can change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicRules {
     /// Keys that make no topic, in lower case; a leading `*` matches any start.
-    pub topicless_keys: Vec<String>,
+    pub excluded_topic_keys: Vec<String>,
     /// How many topics one message may have.
     pub max_topics: usize,
 }
@@ -50,7 +50,7 @@ impl TopicRules {
     /// The topics of a message of which the node knows something. Those that only the node may publish under are
     /// `process:` and each `from:` of the origin, and no limit takes them away.
     #[must_use]
-    pub fn topics_with(&self, message: &Value<'_>, origin: &Origin<'_>) -> TopicSet {
+    pub fn topics_with(&self, message: &Value<'_>, origin: &Provenance<'_>) -> TopicSet {
         let mut set = TopicSet::default();
         let own = own_topics(origin, &mut set.invalid);
         let room = self.max_topics.saturating_sub(own.len());
@@ -104,13 +104,13 @@ impl TopicRules {
             && !is_tags_key(key)
             && !is_reserved_key(key)
             && !is_private(key)
-            && !self.topicless_keys.iter().any(denied)
+            && !self.excluded_topic_keys.iter().any(denied)
     }
 }
 
 /// The topics that only the node may publish under, no two the same.
 #[inline]
-fn own_topics(origin: &Origin<'_>, invalid: &mut u64) -> Topics {
+fn own_topics(origin: &Provenance<'_>, invalid: &mut u64) -> Topics {
     let process = origin.process.iter().map(|process| ("process", process));
     let from = origin.from.iter().map(|from| ("from", from));
     let mut own = Topics::new();

@@ -28,9 +28,9 @@ pub struct ConnectionInfo {
     /// How long it has been there, in milliseconds.
     pub age: u64,
     /// Bytes of publications that wait for it, because it reads slowly.
-    pub pending_bytes: u64,
+    pub send_buffer_bytes: u64,
     /// Publications, gaps and replies that wait for it.
-    pub pending_frames: u64,
+    pub send_buffer_frames: u64,
     /// Publications that were dropped because it was slow.
     pub dropped: u64,
     /// Names in lower case and values of its request's headers, without those of the handshake. None in a list of connections.
@@ -46,8 +46,8 @@ impl ConnectionInfo {
             peer: handle.peer.address,
             format: handle.peer.format.name(),
             age: now().saturating_sub(handle.opened_at),
-            pending_bytes: handle.load.pending_bytes.load(Ordering::Relaxed),
-            pending_frames: handle.load.pending_frames.load(Ordering::Relaxed),
+            send_buffer_bytes: handle.load.send_buffer_bytes.load(Ordering::Relaxed),
+            send_buffer_frames: handle.load.send_buffer_frames.load(Ordering::Relaxed),
             dropped: handle.load.dropped.load(Ordering::Relaxed),
             headers: Vec::new(),
             topics: Vec::new(),

@@ -18,16 +18,16 @@ use tokio_util::sync::CancellationToken;
 use crate::error::StartError;
 use crate::http::listener;
 use crate::log::publication_log::Log;
-use crate::log::slots::Slots;
+use crate::log::slot_marks::SlotMarks;
 use crate::settings::Settings;
-use crate::settings::active::Active;
+use crate::settings::active::ActiveSettings;
 use crate::shard::Shard;
 use crate::shard::command::Command;
 use crate::shard::interest::InterestSignal;
+use crate::shared::exposition::{self, Family};
 use crate::shared::inbound::Inbound;
 use crate::shared::info::{Description, Info};
-use crate::shared::metrics::{self, Family};
-use crate::shared::{Lasting, Shared};
+use crate::shared::{Persistent, Shared};
 use crate::telemetry::counters::Counters;
 use crate::wire::close::Disconnect;
 
@@ -80,7 +80,7 @@ impl Server {
         settings: Settings,
         counters: Arc<Counters>,
         inbound: Arc<Inbound>,
-        slots: Arc<Slots>,
+        slots: Arc<SlotMarks>,
         interest: Arc<InterestSignal>,
     ) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -98,7 +98,7 @@ impl Server {
             address,
             shard_count,
             log,
-            Lasting {
+            Persistent {
                 counters,
                 inbound,
                 slots,
@@ -169,7 +169,7 @@ impl Server {
     /// Everything that is counted and measured, as Prometheus names it.
     #[must_use]
     pub fn metrics(&self) -> Vec<Family> {
-        metrics::families(&self.shared)
+        exposition::families(&self.shared)
     }
 
     /// Takes new settings while running. A new address is bound before the old one is left, where both can be.
@@ -190,7 +190,10 @@ impl Server {
         }
         let changed = old.differences(&settings).join(", ");
         self.shared.context.log.keep(settings.history_bytes);
-        self.shared.context.active.store(Active::new(settings));
+        self.shared
+            .context
+            .active
+            .store(ActiveSettings::new(settings));
         self.shared
             .context
             .mailboxes
@@ -217,7 +220,7 @@ impl Server {
                         Ok(listener) => running.listen(&self.shared, listener),
                         Err(error) => tracing::error!(
                             name: "lost_address", address = %old, %error,
-                            "The WebSocket server has lost its old address {old} as well: {error}."
+                            "The WebSocket server could not return to its old address {old}: {error}."
                         ),
                     }
                 })?
@@ -270,7 +273,7 @@ impl Server {
         settings: Settings,
     ) -> (Self, crate::log::publication_log::Cursor) {
         let (log, mut cursors) = Log::new(1);
-        let lasting = Lasting {
+        let lasting = Persistent {
             counters: Arc::default(),
             inbound: Arc::default(),
             slots: Arc::default(),

@@ -3,9 +3,9 @@
 use crate::error::{BadJson, Rejected};
 use crate::log::publication::draft::Draft;
 use crate::message::Value;
-use crate::message::provenance::{self, Origin};
+use crate::message::provenance::{self, Provenance};
 use crate::server::Server;
-use crate::settings::active::Active;
+use crate::settings::active::ActiveSettings;
 use crate::settings::size;
 
 /// One of the messages that a slot of a process brings.
@@ -14,7 +14,7 @@ pub struct Event<'a> {
     /// The message; none if it was too large to be read.
     pub message: Option<Value<'a>>,
     /// What the node knows about it. The process and the slot need not be repeated here.
-    pub origin: Origin<'a>,
+    pub origin: Provenance<'a>,
 }
 
 impl Server {
@@ -31,7 +31,11 @@ impl Server {
     ///
     /// # Errors
     /// See [`Self::publish`].
-    pub fn publish_with(&self, message: &Value<'_>, origin: &Origin<'_>) -> Result<u64, Rejected> {
+    pub fn publish_with(
+        &self,
+        message: &Value<'_>,
+        origin: &Provenance<'_>,
+    ) -> Result<u64, Rejected> {
         self.has_audience()?;
         let shared = &*self.shared;
         let active = shared.context.active.load();
@@ -42,7 +46,7 @@ impl Server {
         let appended = shared
             .context
             .log
-            .append(draft, active.settings.ingress_bytes);
+            .append(draft, active.settings.publish_queue_bytes);
         // What found no room has left word for the subscribers.
         shared.context.wake_shards();
         self.count(appended, without_topic);
@@ -53,7 +57,7 @@ impl Server {
     ///
     /// # Errors
     /// [`BadJson`] when there is no such message or it was dropped; both are counted already.
-    pub fn publish_json(&self, body: &[u8], origin: &Origin<'_>) -> Result<u64, BadJson> {
+    pub fn publish_json(&self, body: &[u8], origin: &Provenance<'_>) -> Result<u64, BadJson> {
         self.has_audience()?;
         if body.len() > size(self.shared.context.active.load().settings.max_message_bytes) {
             self.count_dropped(Rejected::TooLarge);
@@ -90,20 +94,20 @@ impl Server {
     #[inline]
     fn draft(
         &self,
-        active: &Active,
+        active: &ActiveSettings,
         message: &Value<'_>,
-        origin: &Origin<'_>,
+        origin: &Provenance<'_>,
     ) -> Result<Draft, Rejected> {
         let counters = &self.shared.context.counters;
         let settings = &active.settings;
-        counters.measures.time_encoding(active.is_measured, || {
+        counters.histograms.time_encoding(active.is_measured, || {
             let set = active.topic_rules.topics_with(message, origin);
             counters.topics_reserved.add(set.reserved);
             counters.topics_excess.add(set.excess);
             counters.topics_invalid.add(set.invalid);
             let limit = size(settings.max_message_bytes);
             Draft::encode(
-                &self.shared.context.spares,
+                &self.shared.context.buffers,
                 set.topics,
                 message,
                 origin,
@@ -116,7 +120,7 @@ impl Server {
     /// As [`Self::draft`], but with a stub in place of data that is too large, under the same topics.
     pub(crate) fn draft_event(
         &self,
-        active: &Active,
+        active: &ActiveSettings,
         event: &Event<'_>,
     ) -> Result<Draft, Rejected> {
         let Event { message, origin } = event;
@@ -130,7 +134,7 @@ impl Server {
                 let topics = active.topic_rules.topics_with(message, origin).topics;
                 let stub = origin.in_place_of_data();
                 Draft::encode(
-                    &self.shared.context.spares,
+                    &self.shared.context.buffers,
                     topics,
                     &stub,
                     origin,

@@ -29,10 +29,10 @@ pub enum Direct<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SendError {
     /// There is no such connection any more, or there never was.
-    #[error("there is no such connection")]
+    #[error("no such connection")]
     NoConnection,
-    /// More than `pending_bytes` were sent to it alone that it has not taken yet.
-    #[error("too much waits for the connection")]
+    /// More than `send_buffer_bytes` were sent to it alone that it has not taken yet.
+    #[error("the connection's send buffer is full")]
     Busy,
     /// The data is larger than `max_message_bytes`.
     #[error("the message is too large")]
@@ -62,7 +62,7 @@ impl Server {
             Format::Raw => raw_frame(direct, &settings),
             Format::Events => json_frame(direct, &settings).map(|frame| sse::of(&frame, sse::END)),
         }?;
-        if !handle.direct_made(frame.len(), size(settings.pending_bytes)) {
+        if !handle.direct_made(frame.len(), size(settings.send_buffer_bytes)) {
             return Err(SendError::Busy);
         }
         shared.context.counters.direct_messages.add(1);

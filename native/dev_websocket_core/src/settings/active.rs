@@ -7,14 +7,14 @@ use crate::message::topics::TopicRules;
 
 /// Settings in force.
 #[derive(Debug)]
-pub(crate) struct Active {
+pub(crate) struct ActiveSettings {
     pub(crate) settings: Arc<Settings>,
     pub(crate) topic_rules: TopicRules,
     /// Whether anybody can read the histograms.
     pub(crate) is_measured: bool,
 }
 
-impl Active {
+impl ActiveSettings {
     pub(crate) fn new(settings: Settings) -> Arc<Self> {
         Arc::new(Self {
             topic_rules: settings.topic_rules(),

@@ -30,7 +30,7 @@ pub enum SettingValue {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SettingError {
     /// No setting has that name.
-    #[error("there is no setting {0}")]
+    #[error("unknown setting {0}")]
     Unknown(String),
     /// The value is of the wrong kind or out of range.
     #[error("{name} must be {expected}")]
@@ -260,25 +260,25 @@ settings! {
     max_connections_per_ip: u64 = 0, "a number from 0 to 10000000", |n| *n <= 10_000_000,
         "connections of one address, 0 for no limit", "One more is refused with HTTP 429 `too_many_connections`.";
     max_handshakes: u64 = 4096, "a number from 1 to 10000000", |n| (1..=10_000_000).contains(n),
-        "connections whose request has not come yet", "One more takes the place of the one that has kept the server waiting longest, once that is a second; until then it waits.";
+        "connections in the handshake", "When full, the oldest handshake older than 1 s is evicted; otherwise the new connection waits.";
     origins: Vec<String> = Vec::new(), "a list of origins as browsers send them: scheme and host, and the port if it is not the scheme's own, such as https://app.example or http://*.example:8080", |origins| origins.iter().all(|origin| hosts::is_origin(origin)),
         "origins of browsers, empty for all, `*` for any run of characters", "A page of another origin is refused with HTTP 403 `bad_origin`. Programs send no `Origin` and are served.";
     endpoints: Vec<String> = default_endpoints(), "a list of page, info, health, metrics and events", |names| names.iter().all(|name| ENDPOINTS.contains(&name.as_str())),
-        "what the listener serves beside `/ws`", "What is not named is not found (HTTP 404). Without `metrics` nothing is measured, only counted.";
+        "endpoints beside `/ws`", "Other endpoints answer HTTP 404. Without `metrics`, histograms are off.";
     max_topics_per_connection: u64 = 128, "a number from 1 to 100000", |n| (1..=100_000).contains(n),
         "topics", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_topics`.";
-    max_matches_per_connection: u64 = 8, "a number from 0 to 1000", |n| *n <= 1000,
+    max_regexes_per_connection: u64 = 8, "a number from 0 to 1000", |n| *n <= 1000,
         "regular expressions", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_matches`.";
-    max_expressions: u64 = 4096, "a number from 0 to 1000000", |n| *n <= 1_000_000,
-        "different regular expressions of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_expressions`.";
+    max_regexes: u64 = 4096, "a number from 0 to 1000000", |n| *n <= 1_000_000,
+        "distinct regular expressions of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_expressions`.";
     max_templates_per_connection: u64 = 16, "a number from 0 to 1000", |n| *n <= 1000,
         "templates", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_templates`.";
     max_globs: u64 = 65_536, "a number from 0 to 10000000", |n| *n <= 10_000_000,
-        "different globs of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_globs`.";
+        "distinct globs of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_globs`.";
     max_templates: u64 = 16_384, "a number from 0 to 1000000", |n| *n <= 1_000_000,
-        "different templates of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_distinct_templates`.";
+        "distinct templates of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_distinct_templates`.";
     max_unindexed_patterns: u64 = 1024, "a number from 0 to 1000000", |n| *n <= 1_000_000,
-        "different globs, expressions and templates of all connections that no literal finds", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_unindexed_patterns`.";
+        "distinct globs, regular expressions and templates without an indexed literal, of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_unindexed_patterns`.";
     max_last: u64 = 1000, "a number from 0 to 1000000", |n| *n <= 1_000_000,
         "past publications that `last` may ask for", "A larger number is refused: HTTP 400, `bad_last`.";
     max_topics_per_message: u64 = 64, "a number from 1 to 10000", |n| (1..=10_000).contains(n),
@@ -287,31 +287,31 @@ settings! {
         "bytes of a client's message", "A larger one closes the connection with 1009.";
     max_inbound_rate: u64 = 50, "a number from 0 to 1000000", |n| *n <= 1_000_000,
         "messages of one client in a second, 0 for no limit", "One more closes the connection with 1008.";
-    listener_bytes: u64 = MIB, "a number of bytes from 1024 to 1073741824", |n| (KIB..=KIB * MIB).contains(n),
-        "bytes of clients' messages on their way to the listener", "A client whose next message does not fit is not read from meanwhile. A change holds from the next `listen` on.";
+    inbound_queue_bytes: u64 = MIB, "a number of bytes from 1024 to 1073741824", |n| (KIB..=KIB * MIB).contains(n),
+        "bytes of client messages queued for the listener", "The server stops reading from a client whose next message does not fit. A change applies from the next `listen` on.";
     max_message_bytes: u64 = MIB, "a number of bytes from 1 to 67108864", |n| (1..=64 * MIB).contains(n),
         "bytes of a cast message as JSON", "A larger message is dropped and counted as `too_large`.";
     max_data_bytes: u64 = 256 * KIB, "a number of bytes from 1 to 67108864", |n| (1..=64 * MIB).contains(n),
-        "bytes of one value in an event of a process", "A larger one is replaced by its size and where to GET it.";
-    ingress_bytes: u64 = 64 * MIB, "a number of bytes from 65536 to 17179869184", |n| (64 * KIB..=16 * KIB * MIB).contains(n),
-        "bytes of publications that wait for the writer shards", "A further cast is dropped and counted as `overload`.";
-    pending_bytes: u64 = MIB, "a number of bytes from 1024 to 1073741824", |n| (KIB..=KIB * MIB).contains(n),
-        "bytes that wait for one slow connection", "Its oldest publications are dropped; a `gap` frame stands in their place.";
+        "bytes of one value in an event of a process", "A larger value is replaced by its size and its path.";
+    publish_queue_bytes: u64 = 64 * MIB, "a number of bytes from 65536 to 17179869184", |n| (64 * KIB..=16 * KIB * MIB).contains(n),
+        "bytes queued for the writer shards", "A further cast is dropped and counted as `overload`.";
+    send_buffer_bytes: u64 = MIB, "a number of bytes from 1024 to 1073741824", |n| (KIB..=KIB * MIB).contains(n),
+        "bytes in the send buffer of one connection", "Its oldest publications are dropped; a `gap` frame takes their place.";
     history_bytes: u64 = 16 * MIB, "a number of bytes from 0 to 17179869184", |n| *n <= 16 * KIB * MIB,
-        "bytes of past publications", "The oldest are forgotten; 0 keeps none.";
+        "bytes of past publications", "The oldest publications are dropped; 0 keeps none.";
     max_known_topics: u64 = 10_000, "a number from 1 to 10000000", |n| (1..=10_000_000).contains(n),
-        "topics that `info` lists", "The topic published to the longest ago is forgotten, one with subscribers never.";
+        "topics that `info` lists", "The least recently published topic is dropped; topics with subscribers stay.";
     tail: ProcessIds = ProcessIds::default(), "a list of at most 1000 process ids of 43 characters", |ids| ids.0.len() <= 1000 && ids.0.iter().all(|id| is_process_id(id)),
-        "process ids", "Results of these processes are published also while nobody is subscribed to them.";
+        "process ids", "Results of these processes are published even without subscribers.";
     tail_interval: u64 = 250, "a number of milliseconds from 20 to 60000", |n| (20..=60_000).contains(n),
-        "milliseconds between two looks at the node's cache", "A slot is published after this at the latest, or sooner where a hint comes.";
+        "milliseconds between two probes of the node's cache", "The device finds a slot after this time, or after 1 second where the process had no slot for 15 seconds. A hint makes it quicker.";
     max_tails: u64 = 1000, "a number from 0 to 100000", |n| *n <= 100_000,
         "processes whose results are followed at once", "Subscribers of one more get a `gap` frame of reason `limit`.";
     handshake_timeout: u64 = 10_000, "a number of milliseconds from 100 to 600000", |n| (100..=600_000).contains(n),
         "milliseconds for a client's request", "The connection is closed.";
     ping_interval: u64 = 25_000, "a number of milliseconds from 50 to 3600000", |n| (50..=3_600_000).contains(n),
         "milliseconds between server pings", "A client silent for two pings is closed with 1008.";
-    topicless_keys: Vec<String> = default_topicless_keys(), "a list of tag keys", |_| true,
+    excluded_topic_keys: Vec<String> = default_excluded_topic_keys(), "a list of tag keys", |_| true,
         "tag keys, a leading * matches any start", "A tag of that key makes no topic.";
     #[harmless]
     commitments: bool = false, "true or false", |_| true,
@@ -324,7 +324,7 @@ settings! {
         "reader threads of the runtime, 0 for one per four cores", "More workers read and accept at the same time.";
 }
 
-fn default_topicless_keys() -> Vec<String> {
+fn default_excluded_topic_keys() -> Vec<String> {
     [
         "data",
         "body",
@@ -355,7 +355,7 @@ impl Settings {
     #[must_use]
     pub fn topic_rules(&self) -> TopicRules {
         TopicRules {
-            topicless_keys: self.topicless_keys.clone(),
+            excluded_topic_keys: self.excluded_topic_keys.clone(),
             max_topics: usize::try_from(self.max_topics_per_message).unwrap_or(usize::MAX),
         }
     }
@@ -408,9 +408,9 @@ mod tests {
         assert_eq!(set("port", text(" 99 ")).unwrap().port, 99);
         assert!(set("commitments", text("true")).unwrap().commitments);
         assert_eq!(
-            set("topicless_keys", text("A, *b ,,"))
+            set("excluded_topic_keys", text("A, *b ,,"))
                 .unwrap()
-                .topicless_keys,
+                .excluded_topic_keys,
             ["a", "*b"]
         );
         for (host, expected) in [
@@ -443,8 +443,8 @@ mod tests {
             ("host", SettingValue::Text("nowhere.example".into())),
             ("public_host", SettingValue::Text("a b".into())),
             ("commitments", SettingValue::Integer(1)),
-            ("pending_bytes", SettingValue::Integer(1023)),
-            ("topicless_keys", SettingValue::Boolean(true)),
+            ("send_buffer_bytes", SettingValue::Integer(1023)),
+            ("excluded_topic_keys", SettingValue::Boolean(true)),
             ("origins", SettingValue::Text("app.example".into())),
             ("endpoints", SettingValue::Text("info,pages".into())),
             ("origins", SettingValue::Text("https://app.example/".into())),
@@ -471,6 +471,6 @@ mod tests {
             assert!(error.to_string().starts_with(name), "{error} for {value:?}");
         }
         assert!(set("port", SettingValue::Integer(65_535)).is_ok());
-        assert!(set("pending_bytes", SettingValue::Integer(1024)).is_ok());
+        assert!(set("send_buffer_bytes", SettingValue::Integer(1024)).is_ok());
     }
 }

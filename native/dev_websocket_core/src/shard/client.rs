@@ -12,13 +12,13 @@ use tokio::net::TcpStream;
 use super::batch::Batch;
 use super::frames::Frames;
 use super::ids::{EntryIndex, Seq};
-use super::outbox::{Outbox, Sent};
+use super::outbox::{Outbox, SendCounts};
 use super::replay::Replay;
 use super::selection::Selection;
 use crate::log::publication::Publication;
 use crate::shard::connection_state::ConnectionState;
 use crate::shard::context::Context;
-use crate::telemetry::panics::fault_point;
+use crate::telemetry::panics::panic_point;
 use crate::wire::close::Disconnect;
 use crate::wire::format::{Format, SlowPolicy};
 
@@ -105,13 +105,13 @@ impl Client {
         batch: &Batch,
         frames: Frames<'_>,
         limit: usize,
-        sent: &mut Sent,
+        sent: &mut SendCounts,
         context: &Context,
     ) -> io::Result<()> {
         let seqs = frames.seqs;
         let matched = batch.messages(seqs);
         sent.matched += matched;
-        fault_point!("client::deliver");
+        panic_point!("client::deliver");
         if self.is_muted {
             sent.dropped_disconnected += matched;
             return Ok(());
@@ -158,7 +158,7 @@ impl Client {
         batch: &Batch,
         seqs: &[Seq],
         limit: usize,
-        sent: &mut Sent,
+        sent: &mut SendCounts,
         context: &Context,
     ) -> io::Result<()> {
         let messages: Vec<Seq> = seqs
@@ -182,14 +182,14 @@ impl Client {
     }
 
     /// Closes a connection that misses publications and cannot be told, or does not want to go on then.
-    pub(crate) fn disconnect_slow(&mut self, sent: &mut Sent) {
+    pub(crate) fn disconnect_slow(&mut self, sent: &mut SendCounts) {
         self.mute();
         self.state.close(Disconnect::Slow);
         let dropped = self.drop_all();
         self.count_dropped(dropped, sent);
     }
 
-    fn count_dropped(&self, dropped: u64, sent: &mut Sent) {
+    fn count_dropped(&self, dropped: u64, sent: &mut SendCounts) {
         sent.dropped_slow += dropped;
         self.state
             .load
@@ -207,18 +207,18 @@ impl Client {
     }
 
     /// Takes no more publications, and forgets those that wait.
-    pub(crate) fn give_up(&mut self, sent: &mut Sent) {
+    pub(crate) fn give_up(&mut self, sent: &mut SendCounts) {
         self.mute();
         sent.dropped_disconnected += self.drop_all();
     }
 
     /// Has the connection closed because of a panic. False when it was asked for before: the panic may be in the closing
     /// itself, so there is no second try.
-    pub(crate) fn close_after_fault(&mut self, sent: &mut Sent) -> bool {
-        let is_first = self.state.close_reason() != Some(Disconnect::Fault);
+    pub(crate) fn close_after_fault(&mut self, sent: &mut SendCounts) -> bool {
+        let is_first = self.state.close_reason() != Some(Disconnect::RequestError);
         if is_first {
             self.give_up(sent);
-            self.state.close(Disconnect::Fault);
+            self.state.close(Disconnect::RequestError);
         }
         is_first
     }
@@ -237,7 +237,7 @@ impl Client {
     pub(crate) fn deliver_past(
         &mut self,
         mut publications: Vec<Arc<Publication>>,
-        sent: &mut Sent,
+        sent: &mut SendCounts,
         context: &Context,
     ) -> io::Result<()> {
         let is_message = |publication: &&Arc<Publication>| publication.is_message();
@@ -278,7 +278,7 @@ impl Client {
     ///
     /// # Errors
     /// When the socket is broken.
-    pub(crate) fn send_control(&mut self, frames: Bytes, sent: &mut Sent) -> io::Result<()> {
+    pub(crate) fn send_control(&mut self, frames: Bytes, sent: &mut SendCounts) -> io::Result<()> {
         self.outbox.push_control(frames);
         if self.outbox.is_blocked() {
             Ok(())
@@ -291,7 +291,7 @@ impl Client {
     ///
     /// # Errors
     /// When the socket is broken.
-    pub(crate) fn send_direct(&mut self, frame: Bytes, sent: &mut Sent) -> io::Result<()> {
+    pub(crate) fn send_direct(&mut self, frame: Bytes, sent: &mut SendCounts) -> io::Result<()> {
         if self.is_muted {
             return Ok(());
         }
@@ -307,7 +307,7 @@ impl Client {
     ///
     /// # Errors
     /// When the socket is broken.
-    pub(crate) fn flush(&mut self, sent: &mut Sent) -> io::Result<()> {
+    pub(crate) fn flush(&mut self, sent: &mut SendCounts) -> io::Result<()> {
         let stream = &self.state.stream;
         let (control_bytes, direct_bytes) = (sent.control_bytes, sent.direct_bytes);
         self.outbox.flush(sent, |slices| write(stream, slices))?;
@@ -340,7 +340,7 @@ impl Client {
     ///
     /// # Errors
     /// When the socket is broken.
-    pub(crate) fn finish(&mut self, sent: &mut Sent) -> io::Result<()> {
+    pub(crate) fn finish(&mut self, sent: &mut SendCounts) -> io::Result<()> {
         self.mute();
         self.is_finishing = true;
         self.flush(sent)

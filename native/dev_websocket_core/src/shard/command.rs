@@ -10,7 +10,7 @@ use crate::shard::connection_state::ConnectionState;
 use crate::shard::ids::ConnectionId;
 use crate::subscription::Subscription;
 use crate::wire::close::Disconnect;
-use crate::wire::control::{Fault, Request};
+use crate::wire::control::{Request, RequestError};
 use crate::wire::cursor::From;
 use crate::wire::format::{Format, SlowPolicy};
 
@@ -24,7 +24,7 @@ pub(crate) enum Command {
         connection: ConnectionId,
         /// Bytes that it was written in, to be given back when it is carried out.
         bytes: usize,
-        request: Result<Request, Fault>,
+        request: Result<Request, RequestError>,
     },
     /// A frame for this connection alone, behind the publications up to the number `after`.
     Direct {

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use super::client::Client;
 use super::command::{Command, Opening};
 use super::ids::{ConnectionIndex, Seq};
-use super::outbox::Sent;
+use super::outbox::SendCounts;
 use super::replay::Replay;
 use super::{Shard, Turn};
 use crate::log::publication::now;
 use crate::settings::size;
 use crate::shard::ids::ConnectionId;
-use crate::telemetry::panics::fault_point;
-use crate::wire::control::{Fault, Limits, Reply};
+use crate::telemetry::panics::panic_point;
+use crate::wire::control::{Limits, Reply, RequestError};
 use crate::wire::cursor::From;
 use crate::wire::format::Format;
 use crate::wire::sse;
@@ -28,7 +28,7 @@ impl Shard {
         };
         let turn = self.turn;
         self.turn = index.map_or(Turn::Shard, Turn::Client);
-        fault_point!("shard::command");
+        panic_point!("shard::command");
         self.act(command);
         self.turn = turn;
     }
@@ -149,9 +149,9 @@ impl Shard {
         }
     }
 
-    pub(super) fn fault(&mut self, index: ConnectionIndex, fault: &Fault) {
+    pub(super) fn fault(&mut self, index: ConnectionIndex, fault: &RequestError) {
         self.context.counters.error_frames.add(1);
-        let Fault { id, code, message } = fault;
+        let RequestError { id, code, message } = fault;
         self.reply(
             index,
             &Reply::Error {
@@ -196,7 +196,7 @@ impl Shard {
     pub(super) fn on_client(
         &mut self,
         index: ConnectionIndex,
-        act: impl FnOnce(&mut Client, &mut Sent) -> io::Result<()>,
+        act: impl FnOnce(&mut Client, &mut SendCounts) -> io::Result<()>,
     ) {
         let Some(client) = self.clients.get_mut(index) else {
             return;
@@ -210,8 +210,8 @@ impl Shard {
     fn reconfigure(&mut self) {
         let known_topics = size(self.context.settings().max_known_topics);
         if let Some(recent) = &mut self.recent {
-            recent.resize(known_topics, &self.context.directory);
-            self.context.spares.put(self.context.log.trim());
+            recent.resize(known_topics, &self.context.topics);
+            self.context.buffers.put(self.context.log.trim());
         }
     }
 }

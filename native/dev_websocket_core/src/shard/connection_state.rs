@@ -45,42 +45,42 @@ pub(crate) struct ConnectionState {
 #[derive(Debug)]
 pub(crate) struct Load {
     /// Bytes of publications.
-    pub(crate) pending_bytes: AtomicU64,
+    pub(crate) send_buffer_bytes: AtomicU64,
     /// Those of all connections, so that nobody has to look at each of them.
-    all_pending_bytes: Arc<AtomicUsize>,
+    all_send_buffer_bytes: Arc<AtomicUsize>,
     /// Whatever waits.
-    pub(crate) pending_frames: AtomicU64,
+    pub(crate) send_buffer_frames: AtomicU64,
     /// Publications that were dropped because it was slow.
     pub(crate) dropped: AtomicU64,
 }
 
 impl Load {
-    fn new(all_pending_bytes: Arc<AtomicUsize>) -> Self {
+    fn new(all_send_buffer_bytes: Arc<AtomicUsize>) -> Self {
         Self {
-            pending_bytes: AtomicU64::new(0),
-            all_pending_bytes,
-            pending_frames: AtomicU64::new(0),
+            send_buffer_bytes: AtomicU64::new(0),
+            all_send_buffer_bytes,
+            send_buffer_frames: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         }
     }
 
     /// Shows what waits.
     pub(crate) fn show(&self, bytes: u64, frames: u64) {
-        let before = self.pending_bytes.swap(bytes, Ordering::Relaxed);
+        let before = self.send_buffer_bytes.swap(bytes, Ordering::Relaxed);
         // The sum wraps around on the way down, and back.
-        self.all_pending_bytes
+        self.all_send_buffer_bytes
             .fetch_add(bytes.wrapping_sub(before) as usize, Ordering::Relaxed);
-        self.pending_frames.store(frames, Ordering::Relaxed);
+        self.send_buffer_frames.store(frames, Ordering::Relaxed);
     }
 }
 
 impl ConnectionState {
-    /// `pending_bytes` are those of all connections.
+    /// `send_buffer_bytes` are those of all connections.
     pub(crate) fn new(
         id: ConnectionId,
         stream: TcpStream,
         peer: Peer,
-        pending_bytes: Arc<AtomicUsize>,
+        send_buffer_bytes: Arc<AtomicUsize>,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
@@ -96,7 +96,7 @@ impl ConnectionState {
             request_bytes: AtomicUsize::new(0),
             direct_bytes: AtomicUsize::new(0),
             opened_at: now(),
-            load: Load::new(pending_bytes),
+            load: Load::new(send_buffer_bytes),
         })
     }
 
@@ -116,7 +116,7 @@ impl ConnectionState {
 
     /// The shard has nothing more to do with the connection: it is finished, or broken.
     pub(crate) fn end(&self) {
-        if self.load.pending_bytes.load(Ordering::Relaxed) > 0 {
+        if self.load.send_buffer_bytes.load(Ordering::Relaxed) > 0 {
             self.load.show(0, 0);
         }
         self.ended.store(true, Ordering::Release);

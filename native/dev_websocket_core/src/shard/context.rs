@@ -6,29 +6,29 @@ use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
 
-use crate::log::buffer_pool::Spares;
+use crate::log::buffer_pool::BufferPool;
 use crate::log::publication::now;
 use crate::log::publication_log::Log;
 use crate::settings::Settings;
-use crate::settings::active::Active;
+use crate::settings::active::ActiveSettings;
 use crate::shard::command::Command;
 use crate::shard::interest::InterestSignal;
 use crate::shard::mailbox::Mailbox;
-use crate::shard::topic_registry::Directory;
+use crate::shard::topic_registry::TopicRegistry;
 use crate::telemetry::counters::Counters;
 
 /// The settings, the log, the topics and the mailboxes of a server.
 #[derive(Debug)]
 pub(crate) struct Context {
-    pub(crate) active: ArcSwap<Active>,
+    pub(crate) active: ArcSwap<ActiveSettings>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) directory: Directory,
+    pub(crate) topics: TopicRegistry,
     /// Differs between servers, so that a client knows when numbers start anew.
     pub(crate) epoch: String,
     pub(crate) log: Log,
     pub(crate) mailboxes: Box<[Arc<Mailbox<Command>>]>,
     pub(crate) gauges: Box<[ShardGauges]>,
-    pub(crate) spares: Spares,
+    pub(crate) buffers: BufferPool,
 }
 
 /// Gauges that one shard writes.
@@ -49,14 +49,14 @@ impl Context {
     ) -> Arc<Self> {
         log.keep(settings.history_bytes);
         Arc::new(Self {
-            active: ArcSwap::new(Active::new(settings)),
+            active: ArcSwap::new(ActiveSettings::new(settings)),
             counters,
-            directory: Directory::new(interest),
+            topics: TopicRegistry::new(interest),
             epoch: new_epoch(),
             log,
             mailboxes: (0..shards).map(|_| Arc::default()).collect(),
             gauges: (0..shards).map(|_| ShardGauges::default()).collect(),
-            spares: Spares::default(),
+            buffers: BufferPool::default(),
         })
     }
 

@@ -16,12 +16,12 @@ use crate::sync::{Mutex, OnceLock};
 /// How often a shard looks for work before it sleeps, and the pause between two looks, which is the longest that a
 /// message waits for a shard that could have been woken. Together less than half a millisecond: who casts more often than
 /// that wakes nobody.
-const NAPS: u32 = if cfg!(loom) { 1 } else { 4 };
-const NAP: Duration = Duration::from_micros(50);
+const SPINS: u32 = if cfg!(loom) { 1 } else { 4 };
+const SPIN: Duration = Duration::from_micros(50);
 
 /// How often a shard without connections dozes before it sleeps, and how long. Each look costs what a wake does.
-const DOZES: u32 = if cfg!(loom) { 1 } else { 4 };
-const DOZE: Duration = Duration::from_millis(5);
+const PARKS: u32 = if cfg!(loom) { 1 } else { 4 };
+const PARK: Duration = Duration::from_millis(5);
 
 /// The shard does not sleep.
 const AWAKE: u64 = u64::MAX;
@@ -30,11 +30,11 @@ const ASLEEP: u64 = 0;
 
 /// How a shard waits for work.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Rest {
+pub(crate) enum Idle {
     /// Somebody may wait for the next publication.
     Light,
     /// Nobody does, until so many bytes have been appended to the log.
-    Doze(u64),
+    Parked(u64),
 }
 
 /// A shard's commands and its sleep.
@@ -90,12 +90,12 @@ impl<C> Mailbox<C> {
     }
 
     /// Sleeps until woken, unless there are commands or `work` says that there is something to do.
-    pub(crate) fn sleep_unless(&self, rest: Rest, work: impl Fn() -> bool) {
+    pub(crate) fn sleep_unless(&self, rest: Idle, work: impl Fn() -> bool) {
         let is_due = || work() || !self.commands.lock().is_empty();
         let is_found = match rest {
-            Rest::Light => (0..NAPS).any(|_| nap(&is_due)),
+            Idle::Light => (0..SPINS).any(|_| spin(&is_due)),
             // Who casts as fast as possible is found by a nap.
-            Rest::Doze(until) => nap(&is_due) || (0..DOZES).any(|_| self.doze(until, &is_due)),
+            Idle::Parked(until) => spin(&is_due) || (0..PARKS).any(|_| self.park(until, &is_due)),
         };
         if !is_found {
             self.sleep(&is_due);
@@ -113,10 +113,10 @@ impl<C> Mailbox<C> {
     }
 
     /// Dozes for a while, unless there is something to do, which it says.
-    fn doze(&self, until: u64, is_due: &impl Fn() -> bool) -> bool {
+    fn park(&self, until: u64, is_due: &impl Fn() -> bool) -> bool {
         let falls_asleep = self.falls_asleep(until, is_due);
         if falls_asleep {
-            thread::park_timeout(DOZE);
+            thread::park_timeout(PARK);
             self.sleeps_until.store(AWAKE, Ordering::Relaxed);
         }
         !falls_asleep
@@ -135,10 +135,10 @@ impl<C> Mailbox<C> {
 }
 
 /// Looks, and then pauses unless there is something to do, which it says.
-fn nap(is_due: &impl Fn() -> bool) -> bool {
+fn spin(is_due: &impl Fn() -> bool) -> bool {
     let is_due = is_due();
     if !is_due {
-        thread::sleep(NAP);
+        thread::sleep(SPIN);
     }
     is_due
 }

@@ -15,6 +15,7 @@ mod commands;
 pub(crate) mod connection_handle;
 pub(crate) mod connection_state;
 pub(crate) mod context;
+mod frame_runs;
 mod frames;
 pub(crate) mod ids;
 pub(crate) mod interest;
@@ -26,7 +27,6 @@ pub(crate) mod registry;
 mod replay;
 mod replaying;
 mod requests;
-mod runs;
 mod selection;
 mod subscribers;
 pub(crate) mod topic_registry;
@@ -40,8 +40,8 @@ use self::clients::Clients;
 use self::command::Command;
 use self::frames::Frames;
 use self::ids::{ConnectionIndex, Seq};
-use self::mailbox::{Mailbox, Rest};
-use self::outbox::Sent;
+use self::mailbox::{Idle, Mailbox};
+use self::outbox::SendCounts;
 use self::registry::Registry;
 use crate::log::publication::now_nanos;
 use crate::log::publication_log::Cursor;
@@ -49,13 +49,13 @@ use crate::settings::size;
 use crate::shard::context::Context;
 use crate::shard::ids::ConnectionId;
 use crate::shard::topic_registry::RecentTopics;
-use crate::telemetry::panics::{contain, fault_point};
+use crate::telemetry::panics::{contain, panic_point};
 use crate::wire::close::Disconnect;
 
 /// Connections served in one round: about a millisecond of writing.
 const ROUND: usize = 256;
 
-/// What part of `ingress_bytes` may wait while a shard without connections dozes.
+/// What part of `publish_queue_bytes` may wait while a shard without connections dozes.
 const UNNOTED_SHARE: u64 = 8;
 
 /// The part of the work that a panic ends.
@@ -87,15 +87,15 @@ pub(crate) struct Shard {
     replaying: VecDeque<ConnectionId>,
     /// Only one shard keeps the table of recent topics, the history short, and memory in store.
     recent: Option<RecentTopics>,
-    /// `pending_bytes` as it was when the batch last grew: reading the settings for each connection would cost more than
+    /// `send_buffer_bytes` as it was when the batch last grew: reading the settings for each connection would cost more than
     /// serving it.
-    pending_limit: usize,
+    send_buffer_limit: usize,
     /// Its place among the shards.
     number: usize,
     /// Subscriptions of its connections.
     subscriptions: u64,
     /// Not counted yet.
-    sent: Sent,
+    sent: SendCounts,
     /// Matched publications that are neither sent nor dropped: those that wait for clients.
     owed: u64,
     /// Whose fault a panic is.
@@ -132,10 +132,10 @@ impl Shard {
             merged: Vec::new(),
             replaying: VecDeque::new(),
             recent: (number == 0).then(|| RecentTopics::new(known_topics)),
-            pending_limit: 0,
+            send_buffer_limit: 0,
             number,
             subscriptions: 0,
-            sent: Sent::default(),
+            sent: SendCounts::default(),
             owed: 0,
             turn: Turn::Shard,
             delivered: 0,
@@ -183,12 +183,12 @@ impl Shard {
     }
 
     /// Whether somebody waits for the next publication.
-    fn rest(&self) -> Rest {
+    fn rest(&self) -> Idle {
         if self.clients.is_empty() {
-            let room = self.context.settings().ingress_bytes / UNNOTED_SHARE;
-            Rest::Doze(self.cursor.taken_bytes() + room)
+            let room = self.context.settings().publish_queue_bytes / UNNOTED_SHARE;
+            Idle::Parked(self.cursor.taken_bytes() + room)
         } else {
-            Rest::Light
+            Idle::Light
         }
     }
 
@@ -212,16 +212,16 @@ impl Shard {
             && let Some(publication) = self.cursor.next()
         {
             self.seq = publication.seq();
-            fault_point!("shard::take");
+            panic_point!("shard::take");
             self.registry.list(&publication);
             if let Some(recent) = &mut self.recent {
                 for topic in publication.topics() {
-                    recent.published(topic, &self.context.directory);
+                    recent.published(topic, &self.context.topics);
                 }
             }
             self.batch.push(publication);
         }
-        self.pending_limit = size(self.context.settings().pending_bytes);
+        self.send_buffer_limit = size(self.context.settings().send_buffer_bytes);
         self.turn = Turn::Shard;
         self.registry.tell_touched(|index, entry| {
             // One in a replay reads the log.
@@ -276,7 +276,7 @@ impl Shard {
             return;
         };
         client.is_queued = false;
-        fault_point!("shard::serve");
+        panic_point!("shard::serve");
         let frames = match client.active.as_slice() {
             [entry] if client.selection.is_plain() => {
                 self.registry
@@ -304,7 +304,7 @@ impl Shard {
         let result = client.deliver(
             &self.batch,
             frames,
-            self.pending_limit,
+            self.send_buffer_limit,
             &mut self.sent,
             &self.context,
         );
@@ -327,8 +327,8 @@ impl Shard {
                 self.context.wake_shards();
             }
             if self.recent.is_some() {
-                self.context.spares.put(self.context.log.trim());
-                self.context.spares.restock();
+                self.context.buffers.put(self.context.log.trim());
+                self.context.buffers.restock();
             }
         }
     }
@@ -337,12 +337,14 @@ impl Shard {
     fn measure(&mut self) {
         let delivered = std::mem::take(&mut self.delivered);
         if delivered > 0 && self.context.active.load().is_measured {
-            let measures = &self.context.counters.measures;
-            measures.batch.record(self.batch.len() as u64);
+            let histograms = &self.context.counters.histograms;
+            histograms.batch.record(self.batch.len() as u64);
             let now = now_nanos();
             for cast_at in self.batch.cast_times() {
                 // A clock may have been set back.
-                measures.cast_to_socket.record(now.saturating_sub(cast_at));
+                histograms
+                    .cast_to_socket
+                    .record(now.saturating_sub(cast_at));
             }
         }
     }
@@ -358,7 +360,7 @@ impl Shard {
             .wrapping_add(sent.matched)
             .wrapping_sub(sent.settled());
         let counters = &self.context.counters;
-        counters.matched.add(sent.matched);
+        counters.deliveries_expected.add(sent.matched);
         counters.deliveries.add(sent.publications);
         counters.dropped_slow.add(sent.dropped_slow);
         counters.dropped_disconnected.add(sent.dropped_disconnected);
@@ -373,7 +375,7 @@ impl Shard {
             for entry in selection.entries() {
                 self.subscriptions -= 1;
                 self.registry
-                    .unsubscribe(entry, index, &self.context.directory);
+                    .unsubscribe(entry, index, &self.context.topics);
             }
             if let Some(client) = self.clients.remove_marked() {
                 self.sent.dropped_disconnected += client.waiting_publications();

@@ -10,7 +10,7 @@ use super::ids::{ConnectionIndex, Seq};
 use super::registry::Registry;
 use super::selection::Selection;
 use super::{Shard, Turn};
-use crate::telemetry::panics::{contain, fault_point};
+use crate::telemetry::panics::{contain, panic_point};
 
 impl Shard {
     pub(super) fn recover(&mut self) {
@@ -39,7 +39,7 @@ impl Shard {
         self.registry.forget_runs();
         self.merged.clear();
         let close = || {
-            fault_point!("shard::recovery");
+            panic_point!("shard::recovery");
             let client = self.clients.get_mut(index);
             client.is_some_and(|client| client.close_after_fault(&mut self.sent))
         };
@@ -51,7 +51,7 @@ impl Shard {
 
     fn start_over(&mut self) {
         let counters = self.context.counters.clone();
-        std::mem::replace(&mut self.registry, Registry::new()).leave(&self.context.directory);
+        std::mem::replace(&mut self.registry, Registry::new()).leave(&self.context.topics);
         self.batch = Batch::default();
         self.subscriptions = 0;
         self.queue.clear();
@@ -70,7 +70,7 @@ impl Shard {
     }
 
     fn close_all(&mut self) {
-        fault_point!("shard::recovery");
+        panic_point!("shard::recovery");
         for index in self.clients.indices() {
             if let Some(client) = self.clients.get_mut(index)
                 && !client.close_after_fault(&mut self.sent)

@@ -242,7 +242,7 @@ proptest! {
                 client.account(&world.published, last);
                 prop_assert_eq!(client.got(), &*client.expected);
             }
-            prop_assert_eq!(world.bench.context.counters.faults.get(), 0);
+            prop_assert_eq!(world.bench.context.counters.panics.get(), 0);
             Ok(())
         })?;
     }

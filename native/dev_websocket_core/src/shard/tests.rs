@@ -103,7 +103,7 @@ async fn no_request_takes_more_than_a_stated_number_of_steps() {
     let topics = settings.max_topics_per_connection as usize;
     let names = |from: usize, count: usize| (from..from + count).map(|n| format!("g{n}*"));
     // As much as a connection may have.
-    let matches: Vec<_> = (0..settings.max_matches_per_connection)
+    let matches: Vec<_> = (0..settings.max_regexes_per_connection)
         .map(|n| format!("[01]*1{n}x"))
         .collect();
     let templates: Vec<_> = (0..settings.max_templates_per_connection)

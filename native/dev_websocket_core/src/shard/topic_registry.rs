@@ -24,7 +24,7 @@ const PART: usize = 256;
 
 /// The topics that are known, and which processes they name. One per server.
 #[derive(Debug, Default)]
-pub(crate) struct Directory {
+pub(crate) struct TopicRegistry {
     topics: Mutex<Topics>,
     signal: Arc<InterestSignal>,
     /// Grows with each change of what is listed.
@@ -49,7 +49,7 @@ struct Known {
     published: bool,
 }
 
-impl Directory {
+impl TopicRegistry {
     /// An empty one that signals changes of the interest.
     pub(crate) fn new(signal: Arc<InterestSignal>) -> Self {
         Self {
@@ -200,23 +200,23 @@ impl RecentTopics {
     }
 
     /// A publication has the topic.
-    pub(crate) fn published(&mut self, topic: &Topic, directory: &Directory) {
+    pub(crate) fn published(&mut self, topic: &Topic, topics: &TopicRegistry) {
         if self.topics.get(topic).is_some() {
             return;
         }
-        directory.published(topic);
+        topics.published(topic);
         if let Some((forgotten, ())) = self.topics.push(topic.clone(), ()) {
-            directory.forget(&forgotten);
+            topics.forget(&forgotten);
         }
     }
 
     /// Takes a new limit.
-    pub(crate) fn resize(&mut self, limit: usize, directory: &Directory) {
+    pub(crate) fn resize(&mut self, limit: usize, topics: &TopicRegistry) {
         while self.topics.len() > limit {
             let Some((forgotten, ())) = self.topics.pop_lru() else {
                 break;
             };
-            directory.forget(&forgotten);
+            topics.forget(&forgotten);
         }
         self.topics.resize(at_least_one(limit));
     }
@@ -237,49 +237,49 @@ mod tests {
 
     #[test]
     fn the_topic_published_to_the_longest_ago_is_forgotten() {
-        let directory = Directory::default();
+        let registry = TopicRegistry::default();
         let mut recent = RecentTopics::new(2);
         for name in ["a", "b", "a", "c"] {
-            recent.published(&topic(name), &directory);
+            recent.published(&topic(name), &registry);
         }
-        assert_eq!(directory.names(10), ["a", "c"]);
-        recent.resize(1, &directory);
-        assert_eq!(directory.names(10), ["c"]);
+        assert_eq!(registry.names(10), ["a", "c"]);
+        recent.resize(1, &registry);
+        assert_eq!(registry.names(10), ["c"]);
     }
 
     #[test]
     fn a_topic_with_subscribers_is_never_forgotten() {
-        let directory = Directory::default();
+        let registry = TopicRegistry::default();
         let mut recent = RecentTopics::new(1);
-        directory.subscribed(&topic("z"));
-        directory.subscribed(&topic("z"));
+        registry.subscribed(&topic("z"));
+        registry.subscribed(&topic("z"));
         for name in ["z", "a", "b"] {
-            recent.published(&topic(name), &directory);
+            recent.published(&topic(name), &registry);
         }
-        assert_eq!(directory.names(10), ["b", "z"]);
-        assert_eq!(directory.names(1), ["z"]);
-        directory.unsubscribed(&topic("z"));
-        assert_eq!(directory.len(), 2);
-        directory.unsubscribed(&topic("z"));
-        assert_eq!(directory.names(10), ["b"]);
+        assert_eq!(registry.names(10), ["b", "z"]);
+        assert_eq!(registry.names(1), ["z"]);
+        registry.unsubscribed(&topic("z"));
+        assert_eq!(registry.len(), 2);
+        registry.unsubscribed(&topic("z"));
+        assert_eq!(registry.names(10), ["b"]);
     }
 
     #[test]
     fn readers_visit_no_more_topics_than_they_list() {
-        let directory = Directory::default();
+        let registry = TopicRegistry::default();
         let mut recent = RecentTopics::new(5 * PART);
         for number in 0..5 * PART {
-            recent.published(&topic(&format!("p{number}")), &directory);
+            recent.published(&topic(&format!("p{number}")), &registry);
         }
         for number in 0..3 {
-            directory.subscribed(&topic(&format!("s{number}")));
+            registry.subscribed(&topic(&format!("s{number}")));
         }
         for limit in [1, 3, PART - 1, PART, PART + 1, 5 * PART, 100 * PART] {
-            directory.visited.store(0, Ordering::Relaxed);
-            let names = directory.names(limit);
+            registry.visited.store(0, Ordering::Relaxed);
+            let names = registry.names(limit);
             let expected = limit.min(5 * PART + 3);
             assert_eq!(names.len(), expected);
-            assert_eq!(directory.visited.load(Ordering::Relaxed), expected);
+            assert_eq!(registry.visited.load(Ordering::Relaxed), expected);
             assert!(names.is_sorted());
             let subscribed = names.iter().filter(|name| name.starts_with('s'));
             assert_eq!(subscribed.count(), limit.min(3), "{limit}");
@@ -288,25 +288,25 @@ mod tests {
 
     #[test]
     fn the_generation_tells_of_what_is_listed_only() {
-        let directory = Directory::default();
+        let registry = TopicRegistry::default();
         let mut recent = RecentTopics::new(1);
-        let mut last = directory.generation();
-        let mut has_changed = || std::mem::replace(&mut last, directory.generation()) != last;
+        let mut last = registry.generation();
+        let mut has_changed = || std::mem::replace(&mut last, registry.generation()) != last;
         assert!(!has_changed());
-        directory.subscribed(&topic("a"));
+        registry.subscribed(&topic("a"));
         assert!(has_changed());
         // A second shard, or a publication, changes nothing of it.
-        directory.subscribed(&topic("a"));
-        recent.published(&topic("a"), &directory);
-        recent.published(&topic("a"), &directory);
-        directory.unsubscribed(&topic("a"));
-        directory.unsubscribed(&topic("unknown"));
+        registry.subscribed(&topic("a"));
+        recent.published(&topic("a"), &registry);
+        recent.published(&topic("a"), &registry);
+        registry.unsubscribed(&topic("a"));
+        registry.unsubscribed(&topic("unknown"));
         assert!(!has_changed());
-        directory.unsubscribed(&topic("a"));
+        registry.unsubscribed(&topic("a"));
         assert!(has_changed());
-        recent.published(&topic("b"), &directory);
+        recent.published(&topic("b"), &registry);
         assert!(has_changed());
-        assert_eq!(directory.names(9), ["b"]);
+        assert_eq!(registry.names(9), ["b"]);
     }
 
     proptest! {
@@ -315,33 +315,33 @@ mod tests {
             changes in proptest::collection::vec((0..4_u8, 0..6_u8), 0..200),
             limit in 0..8_usize,
         ) {
-            let directory = Directory::default();
+            let registry = TopicRegistry::default();
             let mut counts = [(0_u32, false); 6];
             for (change, number) in changes {
                 let (name, count) = (topic(&format!("t{number}")), &mut counts[usize::from(number)]);
                 match change {
                     0 => {
-                        directory.subscribed(&name);
+                        registry.subscribed(&name);
                         count.0 += 1;
                     }
                     1 => {
-                        directory.unsubscribed(&name);
+                        registry.unsubscribed(&name);
                         count.0 = count.0.saturating_sub(1);
                     }
                     2 => {
-                        directory.published(&name);
+                        registry.published(&name);
                         count.1 = true;
                     }
                     _ => {
-                        directory.forget(&name);
+                        registry.forget(&name);
                         count.1 = false;
                     }
                 }
             }
             let all = (0..6).filter(|number| counts[*number] != (0, false));
             let all: Vec<_> = all.map(|number| (format!("t{number}"), counts[number].0 > 0)).collect();
-            let names = directory.names(limit);
-            prop_assert_eq!(directory.names(10), all.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>());
+            let names = registry.names(limit);
+            prop_assert_eq!(registry.names(10), all.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>());
             prop_assert_eq!(names.len(), limit.min(all.len()));
             let of_subscribers = all.iter().filter(|(name, is_subscribed)| *is_subscribed && names.contains(name)).count();
             let subscribed = all.iter().filter(|(_, is_subscribed)| *is_subscribed).count();

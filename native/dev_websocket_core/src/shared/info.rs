@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::settings::active::Active;
+use crate::settings::active::ActiveSettings;
 use crate::settings::{Settings, size};
 use crate::shared::{Shared, WEBSOCKET_PATH};
 use crate::telemetry::counters::ResultsSource;
@@ -56,7 +56,7 @@ struct Described {
     /// When it was begun, and what it was made of.
     at: Instant,
     generation: u64,
-    active: Arc<Active>,
+    active: Arc<ActiveSettings>,
     address: Arc<SocketAddr>,
     results: ResultsSource,
 }
@@ -68,7 +68,7 @@ impl Described {
         Arc::ptr_eq(&self.active, &shared.context.active.load())
             && Arc::ptr_eq(&self.address, &shared.address.load())
             && self.results == shared.context.counters.results_source()
-            && (self.generation == shared.context.directory.generation()
+            && (self.generation == shared.context.topics.generation()
                 || now < self.at + self.rest())
     }
 
@@ -103,7 +103,7 @@ impl Shared {
             return description;
         }
         // Before it is made: what changes meanwhile makes it out of date.
-        let generation = self.context.directory.generation();
+        let generation = self.context.topics.generation();
         let (active, address) = (self.context.active.load_full(), self.address.load_full());
         let results = self.context.counters.results_source();
         let description = Arc::new(self.new_description(&active.settings, *address, results));
@@ -126,10 +126,7 @@ impl Shared {
     ) -> Description {
         let info = Info {
             uri: uri(settings, address),
-            topics: self
-                .context
-                .directory
-                .names(size(settings.max_known_topics)),
+            topics: self.context.topics.names(size(settings.max_known_topics)),
         };
         let json = json!({
             "uri": info.uri,
@@ -154,10 +151,10 @@ impl Shared {
             .gauges
             .iter()
             .map(|gauges| &gauges.subscriptions);
-        let measures = &self.context.counters.measures;
+        let histograms = &self.context.counters.histograms;
         let (latency, encoding) = (
-            measures.cast_to_socket.snapshot(),
-            measures.encode.snapshot(),
+            histograms.cast_to_socket.snapshot(),
+            histograms.encode.snapshot(),
         );
         let filters = self.filters.counts();
         let mut stats = self.context.counters.list();
@@ -173,11 +170,11 @@ impl Shared {
                     .map(|count| count.load(Ordering::Relaxed))
                     .sum(),
             ),
-            ("expressions", filters.expressions as u64),
+            ("regexes", filters.expressions as u64),
             ("globs", filters.globs as u64),
             ("templates", filters.templates as u64),
             ("unindexed_patterns", filters.unindexed as u64),
-            ("topics", self.context.directory.len() as u64),
+            ("topics", self.context.topics.len() as u64),
             (
                 "tails",
                 self.context.counters.tails.running.load(Ordering::Relaxed),
@@ -187,10 +184,10 @@ impl Shared {
                 self.context.counters.tails.waiting.load(Ordering::Relaxed),
             ),
             ("seq", self.context.log.last_seq()),
-            ("ingress_waiting_bytes", self.context.log.waiting_bytes()),
+            ("publish_queued_bytes", self.context.log.waiting_bytes()),
             (
-                "pending_bytes",
-                self.pending_bytes.load(Ordering::Relaxed) as u64,
+                "send_buffer_bytes",
+                self.send_buffer_bytes.load(Ordering::Relaxed) as u64,
             ),
             ("history_kept_bytes", self.context.log.history_bytes()),
             ("cast_to_socket_p50_ns", latency.percentile(50)),
@@ -217,11 +214,11 @@ mod tests {
     use super::*;
     use crate::log::publication_log::Log;
     use crate::message::topic::Topic;
-    use crate::shared::Lasting;
+    use crate::shared::Persistent;
 
     fn shared() -> Arc<Shared> {
         let (log, _cursors) = Log::new(1);
-        let lasting = Lasting {
+        let lasting = Persistent {
             counters: Arc::default(),
             inbound: Arc::default(),
             slots: Arc::default(),
@@ -233,7 +230,7 @@ mod tests {
 
     fn subscribe(shared: &Shared, number: usize) {
         let topic = Topic::new(&format!("t{number:05}")).unwrap();
-        shared.context.directory.subscribed(&topic);
+        shared.context.topics.subscribed(&topic);
     }
 
     #[test]
@@ -264,7 +261,7 @@ mod tests {
         }
         // The limit bounds what is looked at, not only what is told.
         assert_eq!(
-            shared.context.directory.visited.load(Ordering::Relaxed),
+            shared.context.topics.visited.load(Ordering::Relaxed),
             10_000
         );
         let last = start + second - Duration::from_nanos(1);
@@ -285,7 +282,7 @@ mod tests {
         }
         let now = Instant::now();
         let _old = shared.describe_at(now);
-        shared.context.active.store(Active::new(Settings {
+        shared.context.active.store(ActiveSettings::new(Settings {
             max_known_topics: 500,
             max_last: 7,
             ..Settings::default()

@@ -1,9 +1,9 @@
 //! What the parts of a server share: settings in force, the log, the mailboxes of the shards, who is admitted.
 
 pub(crate) mod connections;
+pub(crate) mod exposition;
 pub(crate) mod inbound;
 pub(crate) mod info;
-pub(crate) mod metrics;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::limits::admission::Admission;
 use crate::limits::handshakes::Handshakes;
 use crate::log::publication_log::Log;
-use crate::log::slots::Slots;
+use crate::log::slot_marks::SlotMarks;
 use crate::settings::Settings;
 use crate::shard::connection_handle::ConnectionHandle;
 use crate::shard::connection_state::ConnectionState;
@@ -53,18 +53,18 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     pub(crate) connections: Connections,
     /// Bytes in the send buffers of all connections.
-    pub(crate) pending_bytes: Arc<AtomicUsize>,
+    pub(crate) send_buffer_bytes: Arc<AtomicUsize>,
     pub(crate) inbound: Arc<Inbound>,
-    pub(crate) slots: Arc<Slots>,
+    pub(crate) slots: Arc<SlotMarks>,
     next_shard: AtomicUsize,
 }
 
 /// What outlives a server: the embedder hands it to the next one.
 #[derive(Debug)]
-pub(crate) struct Lasting {
+pub(crate) struct Persistent {
     pub(crate) counters: Arc<Counters>,
     pub(crate) inbound: Arc<Inbound>,
-    pub(crate) slots: Arc<Slots>,
+    pub(crate) slots: Arc<SlotMarks>,
     pub(crate) interest: Arc<InterestSignal>,
 }
 
@@ -75,9 +75,9 @@ impl Shared {
         address: SocketAddr,
         shards: usize,
         log: Log,
-        lasting: Lasting,
+        lasting: Persistent,
     ) -> Arc<Self> {
-        let Lasting {
+        let Persistent {
             counters,
             inbound,
             slots,
@@ -93,7 +93,7 @@ impl Shared {
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             connections: Connections::default(),
-            pending_bytes: Arc::default(),
+            send_buffer_bytes: Arc::default(),
             inbound,
             slots,
             next_shard: AtomicUsize::new(0),
@@ -118,7 +118,7 @@ impl Shared {
     pub(crate) fn handle(&self, stream: TcpStream, peer: Peer) -> ConnectionHandle {
         let id: ConnectionId = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
         let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.context.mailboxes.len();
-        let state = ConnectionState::new(id, stream, peer, self.pending_bytes.clone());
+        let state = ConnectionState::new(id, stream, peer, self.send_buffer_bytes.clone());
         ConnectionHandle::new(state, self.context.mailboxes[shard].clone())
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use crate::error_code::FaultCode;
+use crate::error_code::ErrorCode;
 use crate::message::topic::PrecomputedHash;
 use crate::settings::{Settings, size};
 use crate::subscription::pattern::WeakPattern;
@@ -202,28 +202,28 @@ impl State {
                 part.globs,
                 self.counts.globs,
                 settings.max_globs,
-                FaultCode::TooManyGlobs,
+                ErrorCode::TooManyGlobs,
                 "globs (max_globs)",
             ),
             (
                 part.expressions,
                 self.counts.expressions,
-                settings.max_expressions,
-                FaultCode::TooManyExpressions,
-                "expressions (max_expressions)",
+                settings.max_regexes,
+                ErrorCode::TooManyExpressions,
+                "regular expressions (max_regexes)",
             ),
             (
                 part.templates,
                 self.counts.templates,
                 settings.max_templates,
-                FaultCode::TooManyDistinctTemplates,
+                ErrorCode::TooManyDistinctTemplates,
                 "templates (max_templates)",
             ),
         ];
         let too_many = |limit: u64, code, name: &str| TooMany {
             code,
             message: format!(
-                "{field}: all connections together have at most {limit} different {name}"
+                "{field}: limit of {limit} distinct {name} of all connections reached"
             ),
         };
         for (more, count, limit, code, name) in limits {
@@ -235,8 +235,8 @@ impl State {
         if place == Place::Anywhere {
             let limit = settings.max_unindexed_patterns;
             if self.counts.unindexed >= size(limit) {
-                let name = "patterns that no literal finds (max_unindexed_patterns)";
-                return Err(too_many(limit, FaultCode::TooManyUnindexedPatterns, name));
+                let name = "patterns without an indexed literal (max_unindexed_patterns)";
+                return Err(too_many(limit, ErrorCode::TooManyUnindexedPatterns, name));
             }
             part.unindexed = 1;
         }

@@ -21,14 +21,14 @@ fn all(texts: &[&str]) -> Vec<Subscription> {
 fn settings(limit: u64) -> Settings {
     Settings {
         max_globs: limit,
-        max_expressions: limit,
+        max_regexes: limit,
         max_templates: limit,
         max_unindexed_patterns: limit,
         ..Settings::default()
     }
 }
 
-fn refused(filters: &Filters, text: &str, settings: &Settings) -> FaultCode {
+fn refused(filters: &Filters, text: &str, settings: &Settings) -> ErrorCode {
     filters.hold(&mut all(&[text]), settings).unwrap_err().code
 }
 
@@ -83,19 +83,19 @@ fn each_filter_is_held_once_and_as_long_as_somebody_has_it() {
 #[test]
 fn each_limit_holds_at_n_and_frees_what_is_dropped() {
     type Text = fn(usize) -> String;
-    let cases: [(Text, FaultCode); 4] = [
-        (|n| format!("{n}*"), FaultCode::TooManyGlobs),
-        (|n| format!("~^{n}"), FaultCode::TooManyExpressions),
+    let cases: [(Text, ErrorCode); 4] = [
+        (|n| format!("{n}*"), ErrorCode::TooManyGlobs),
+        (|n| format!("~^{n}"), ErrorCode::TooManyExpressions),
         (
             |n| format!("{{\"{n}\":1}}"),
-            FaultCode::TooManyDistinctTemplates,
+            ErrorCode::TooManyDistinctTemplates,
         ),
-        (|n| format!("*{n}*"), FaultCode::TooManyUnindexedPatterns),
+        (|n| format!("*{n}*"), ErrorCode::TooManyUnindexedPatterns),
     ];
     for (text, code) in cases {
         let filters = Filters::default();
         let settings = Settings {
-            max_globs: if code == FaultCode::TooManyUnindexedPatterns {
+            max_globs: if code == ErrorCode::TooManyUnindexedPatterns {
                 9
             } else {
                 3
@@ -131,10 +131,10 @@ fn none_are_allowed_and_what_is_no_filter_is_served() {
         .hold(&mut all(&["*", "plain"]), &settings(0))
         .unwrap();
     for (text, code) in [
-        ("a*", FaultCode::TooManyGlobs),
-        ("~a", FaultCode::TooManyExpressions),
-        ("/a", FaultCode::TooManyExpressions),
-        ("{\"a\":1}", FaultCode::TooManyDistinctTemplates),
+        ("a*", ErrorCode::TooManyGlobs),
+        ("~a", ErrorCode::TooManyExpressions),
+        ("/a", ErrorCode::TooManyExpressions),
+        ("{\"a\":1}", ErrorCode::TooManyDistinctTemplates),
     ] {
         assert_eq!(refused(&filters, text, &settings(0)), code);
     }
@@ -207,7 +207,7 @@ fn a_literal_has_so_many_and_the_others_count_as_without() {
     assert_eq!(filters.counts().unindexed, 2);
     assert_eq!(
         refused(&filters, &format!("a*{}*", size + 1), &limits),
-        FaultCode::TooManyUnindexedPatterns
+        ErrorCode::TooManyUnindexedPatterns
     );
     // Another literal has room, and this one when somebody leaves.
     filters.hold(&mut all(&["b*0*"]), &limits).unwrap();

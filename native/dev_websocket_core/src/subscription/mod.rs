@@ -10,7 +10,7 @@ pub(crate) mod template_index;
 
 use thiserror::Error;
 
-use crate::error_code::FaultCode;
+use crate::error_code::ErrorCode;
 use crate::message::topic::{Topic, TopicError};
 use crate::settings::{Settings, size};
 use crate::subscription::pattern::{Pattern, PatternError};
@@ -53,7 +53,7 @@ pub(crate) struct BadTopic {
 /// More subscriptions of a kind than a connection may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TooMany {
-    pub(crate) code: FaultCode,
+    pub(crate) code: ErrorCode,
     pub(crate) message: String,
 }
 
@@ -116,7 +116,7 @@ impl Quota {
     pub(crate) fn of(settings: &Settings) -> Self {
         Self {
             topics: size(settings.max_topics_per_connection),
-            matches: size(settings.max_matches_per_connection),
+            matches: size(settings.max_regexes_per_connection),
             templates: size(settings.max_templates_per_connection),
         }
     }
@@ -136,16 +136,16 @@ impl Quota {
     /// [`TooMany`] names the kind.
     pub(crate) fn check_count(&self, kind: Kind, count: usize) -> Result<(), TooMany> {
         let (limit, code, name) = match kind {
-            Kind::Topic => (self.topics, FaultCode::TooManyTopics, "topics"),
-            Kind::Match => (self.matches, FaultCode::TooManyMatches, "match"),
-            Kind::Template => (self.templates, FaultCode::TooManyTemplates, "template"),
+            Kind::Topic => (self.topics, ErrorCode::TooManyTopics, "topics"),
+            Kind::Match => (self.matches, ErrorCode::TooManyMatches, "match"),
+            Kind::Template => (self.templates, ErrorCode::TooManyTemplates, "template"),
         };
         if count <= limit {
             return Ok(());
         }
         Err(TooMany {
             code,
-            message: format!("{name}: a connection has at most {limit}"),
+            message: format!("{name}: limit of {limit} per connection reached"),
         })
     }
 }
@@ -212,8 +212,8 @@ mod tests {
         };
         let check = |kinds: &[Kind]| quota.check(kinds.iter().copied()).map_err(|e| e.code);
         assert_eq!(check(&[Kind::Topic, Kind::Match, Kind::Topic]), Ok(()));
-        assert_eq!(check(&[Kind::Topic; 3]), Err(FaultCode::TooManyTopics));
-        assert_eq!(check(&[Kind::Match; 2]), Err(FaultCode::TooManyMatches));
-        assert_eq!(check(&[Kind::Template]), Err(FaultCode::TooManyTemplates));
+        assert_eq!(check(&[Kind::Topic; 3]), Err(ErrorCode::TooManyTopics));
+        assert_eq!(check(&[Kind::Match; 2]), Err(ErrorCode::TooManyMatches));
+        assert_eq!(check(&[Kind::Template]), Err(ErrorCode::TooManyTemplates));
     }
 }

@@ -63,13 +63,13 @@ pub(crate) enum PatternError {
     #[error("a regular expression must not be empty")]
     Empty,
     /// More than [`MAX_REGEX_BYTES`].
-    #[error("a regular expression has at most {MAX_REGEX_BYTES} bytes")]
+    #[error("a regular expression must not be longer than {MAX_REGEX_BYTES} bytes")]
     TooLong,
     /// Its table would be too large.
     #[error("the regular expression is too big when compiled")]
     TooBig,
     /// No regular expression; the reason has one line and names the place when it has one.
-    #[error("no regular expression: {0}")]
+    #[error("invalid regular expression: {0}")]
     Invalid(String),
 }
 

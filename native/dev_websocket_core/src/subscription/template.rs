@@ -82,19 +82,19 @@ enum Wanted {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum TemplateError {
     /// Neither an object nor text that begins like an object or a path.
-    #[error("a template is a JSON object, or an expression that begins with a slash")]
+    #[error("a template must be a JSON object, or a regular expression that begins with a slash")]
     NotAnObjectOrPath,
     /// It begins like an object.
-    #[error("a template is no JSON: {0}")]
+    #[error("a template must be JSON: {0}")]
     NotJson(String),
     /// An object without keys: that would be every message.
     #[error("a template must not be empty")]
     Empty,
     /// More than [`MAX_TEMPLATE_BYTES`].
-    #[error("a template has at most {MAX_TEMPLATE_BYTES} bytes of JSON")]
+    #[error("a template must not be longer than {MAX_TEMPLATE_BYTES} bytes of JSON")]
     TooLong,
     /// More than [`MAX_TEMPLATE_DEPTH`].
-    #[error("a template has at most {MAX_TEMPLATE_DEPTH} levels")]
+    #[error("a template must not have more than {MAX_TEMPLATE_DEPTH} levels")]
     TooDeep,
     /// The expression over the path is none.
     #[error(transparent)]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use crate::telemetry::measures::Measures;
+use crate::telemetry::histograms::Histograms;
 use crate::wire::close::Disconnect;
 
 macro_rules! counters {
@@ -11,7 +11,7 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Counters {
             $( $(#[doc = $doc])+ pub $name: Counter, )*
-            pub(crate) measures: Measures,
+            pub(crate) histograms: Histograms,
             pub(crate) tails: Tails,
         }
 
@@ -32,7 +32,7 @@ counters! {
     publications_without_topic,
     /// Messages dropped: larger than `max_message_bytes`.
     dropped_too_large,
-    /// Messages dropped: `ingress_bytes` were waiting.
+    /// Messages dropped: `publish_queue_bytes` were waiting.
     dropped_overload,
     /// Messages dropped: nobody was connected and no history is kept.
     dropped_no_audience,
@@ -72,7 +72,7 @@ counters! {
     topics_invalid,
     /// Publications that a connection was to get, counted for each. At rest it is the sum of `deliveries`, `dropped_slow`
     /// and `dropped_disconnected`.
-    matched,
+    deliveries_expected,
     /// Publications handed to the system for a connection, whole.
     deliveries,
     /// Bytes handed to the system.
@@ -128,7 +128,7 @@ counters! {
     /// Error frames sent to clients.
     error_frames,
     /// Faults inside the engine that were contained.
-    faults,
+    panics,
     /// Events told to the log.
     log_events,
     /// Events that were lost on their way to the log: more waited than there is room for, or who had them was killed.
@@ -196,7 +196,7 @@ impl Counters {
             Disconnect::Protocol => &self.closed_protocol,
             Disconnect::InvalidText => &self.closed_invalid_text,
             Disconnect::Operator => &self.closed_operator,
-            Disconnect::Fault => &self.closed_fault,
+            Disconnect::RequestError => &self.closed_fault,
         }
     }
 }

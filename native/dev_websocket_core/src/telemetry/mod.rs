@@ -3,5 +3,5 @@
 pub(crate) mod counters;
 pub mod diagnostics;
 pub(crate) mod histogram;
-pub(crate) mod measures;
+pub(crate) mod histograms;
 pub(crate) mod panics;

@@ -9,13 +9,13 @@ use futures::FutureExt;
 use crate::telemetry::counters::Counters;
 
 /// A place where a test can make the engine panic. Nothing in a build without the feature `faults`.
-macro_rules! fault_point {
+macro_rules! panic_point {
     ($name:literal) => {
         #[cfg(feature = "faults")]
         fail::fail_point!($name);
     };
 }
-pub(crate) use fault_point;
+pub(crate) use panic_point;
 
 /// Runs something to its end. None when it panicked; what it worked on may be in any state then.
 pub(crate) fn contain<T>(what: &str, counters: &Counters, run: impl FnOnce() -> T) -> Option<T> {
@@ -38,11 +38,11 @@ pub(crate) fn contain_task<T>(
 }
 
 fn tell(what: &str, counters: &Counters, panic: &(dyn Any + Send)) {
-    counters.faults.add(1);
+    counters.panics.add(1);
     // The hook for panics says where it was.
     tracing::debug!(
         name: "contained", what,
-        "The WebSocket server goes on after a fault of {what}: {}.", panic_text(panic)
+        "The WebSocket server contained a panic of {what}: {}.", panic_text(panic)
     );
 }
 

@@ -25,7 +25,7 @@ pub(crate) enum From {
 /// Why a text is no cursor, or one that cannot be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum CursorError {
-    #[error("since is a number, or an epoch, a colon and a number")]
+    #[error("since must be <seq> or <epoch>:<seq>")]
     Malformed,
     /// It was never given to anybody: the client is mistaken about the server.
     #[error("since is ahead of the newest publication, {0}")]

@@ -13,7 +13,7 @@ use loom::thread;
 use super::connection_handle::ConnectionHandle;
 use super::connection_state::ConnectionState;
 use crate::shard::command::Command;
-use crate::shard::mailbox::{Mailbox, Rest};
+use crate::shard::mailbox::{Mailbox, Idle};
 use crate::shard::peer::Peer;
 use crate::sync::TcpStream;
 use crate::sync::atomic::AtomicUsize;
@@ -51,7 +51,7 @@ fn run(mailbox: &Mailbox<Command>, mut carry_out: impl FnMut(Command) -> bool) {
         if is_done {
             return;
         }
-        mailbox.sleep_unless(Rest::Light, || false);
+        mailbox.sleep_unless(Idle::Light, || false);
     }
 }
 

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use super::slot_gap::SlotGapNotice;
-use super::{DATA, HEADROOM, Loss, NANOS, Notice, Publication, now_nanos};
+use super::{DATA, HEADROOM, NANOS, Notice, OverloadGap, Publication, now_nanos};
 use crate::error::Rejected;
-use crate::log::buffer_pool::Spares;
+use crate::log::buffer_pool::BufferPool;
 use crate::message::Value;
 use crate::message::json::{JsonWriter, TooLong};
-use crate::message::provenance::Origin;
+use crate::message::provenance::Provenance;
 use crate::message::topic::{Topic, Topics};
 use crate::wire::frame;
 
 /// The longest gap frame, in bytes.
-const LOSS_FRAME: usize = 160;
+const OVERLOAD_GAP_FRAME: usize = 160;
 
 /// Names of fields, the timestamp and braces between the headroom and the data.
 const FIELDS: usize = 80;
@@ -28,16 +28,16 @@ impl Draft {
     /// # Errors
     /// [`Rejected::TooLarge`] when the data is larger than `limit` bytes of JSON.
     pub(crate) fn encode(
-        spares: &Spares,
+        buffers: &BufferPool,
         topics: Topics,
         message: &Value<'_>,
-        origin: &Origin<'_>,
+        origin: &Provenance<'_>,
         limit: usize,
         commitments: bool,
     ) -> Result<Self, Rejected> {
         let names: usize = topics.iter().map(|topic| topic.name().len() + 3).sum();
         let room = HEADROOM + 2 * names + FIELDS + message.size_hint();
-        let mut spare = spares.take(room);
+        let mut spare = buffers.take(room);
         let mut buffer = spare.take_buffer(room);
         buffer.resize(HEADROOM, 0);
         let cast_at = now_nanos();
@@ -72,7 +72,7 @@ impl Draft {
         };
         Self::of_loss(
             topics,
-            Loss {
+            OverloadGap {
                 messages: 1,
                 concerns_everybody: false,
             },
@@ -83,15 +83,15 @@ impl Draft {
     pub(crate) fn of_lost_messages(messages: u64) -> Self {
         Self::of_loss(
             Topics::new(),
-            Loss {
+            OverloadGap {
                 messages,
                 concerns_everybody: true,
             },
         )
     }
 
-    fn of_loss(topics: Topics, loss: Loss) -> Self {
-        Self::of_notice(topics, Notice::Loss(loss), LOSS_FRAME)
+    fn of_loss(topics: Topics, loss: OverloadGap) -> Self {
+        Self::of_notice(topics, Notice::OverloadGap(loss), OVERLOAD_GAP_FRAME)
     }
 
     /// What tells the subscribers of a process that slots are missing.
@@ -141,7 +141,7 @@ fn write_fields(
     buffer: &mut Vec<u8>,
     timestamp: u64,
     topics: &[Topic],
-    origin: &Origin<'_>,
+    origin: &Provenance<'_>,
 ) -> usize {
     let mut writer = JsonWriter::new(buffer, usize::MAX, false);
     // Without a limit nothing can fail. The topic that a reader shows first is the explicit one, if any.

@@ -54,13 +54,13 @@ pub(crate) struct Publication {
 /// What is published in place of messages: a `gap` frame.
 #[derive(Debug)]
 enum Notice {
-    Loss(Loss),
+    OverloadGap(OverloadGap),
     SlotGap(Box<SlotGapNotice>),
 }
 
 /// Messages that found no room. What is published in their place is the `gap` frame that tells of them.
 #[derive(Debug, Clone, Copy)]
-struct Loss {
+struct OverloadGap {
     messages: u64,
     /// Their topics are not known any more.
     concerns_everybody: bool,
@@ -91,7 +91,7 @@ impl Publication {
         self.seq = seq;
         if let Some(notice) = &self.notice {
             let frame = match notice {
-                Notice::Loss(loss) => Reply::Gap {
+                Notice::OverloadGap(loss) => Reply::Gap {
                     reason: GapReason::Overload,
                     dropped: loss.messages,
                     after: seq - 1,
@@ -166,9 +166,9 @@ impl Publication {
         self.loss().is_some()
     }
 
-    fn loss(&self) -> Option<&Loss> {
+    fn loss(&self) -> Option<&OverloadGap> {
         match &self.notice {
-            Some(Notice::Loss(loss)) => Some(loss),
+            Some(Notice::OverloadGap(loss)) => Some(loss),
             Some(Notice::SlotGap(_)) | None => None,
         }
     }
@@ -225,7 +225,7 @@ pub(crate) mod tests {
     use super::slot_gap::{SlotGap, SlotRange};
     use super::*;
     use crate::error::Rejected;
-    use crate::log::buffer_pool::Spares;
+    use crate::log::buffer_pool::BufferPool;
     use crate::message::Value;
     use crate::message::provenance::UNKNOWN;
 
@@ -260,7 +260,7 @@ pub(crate) mod tests {
 
     fn draft_of(topics: &[&str], message: &Value<'_>) -> Draft {
         Draft::encode(
-            &Spares::default(),
+            &BufferPool::default(),
             named(topics),
             message,
             &UNKNOWN,
@@ -327,7 +327,7 @@ pub(crate) mod tests {
         let encode = |length: usize| {
             let text = "d".repeat(length);
             Draft::encode(
-                &Spares::default(),
+                &BufferPool::default(),
                 Topics::new(),
                 &Value::Text(text.into()),
                 &UNKNOWN,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::log::slots::MAX_SLOT;
+use crate::log::slot_marks::MAX_SLOT;
 use crate::wire::control::{Reply, SlotGapReason};
 
 /// The longest frame without the name of the process, in bytes.

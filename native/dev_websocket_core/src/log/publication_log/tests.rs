@@ -103,7 +103,7 @@ fn losses_are_told_when_nobody_publishes_any_more() {
     assert_eq!(json, expected);
 }
 
-fn seqs(past: &Past) -> Vec<u64> {
+fn seqs(past: &PastPublications) -> Vec<u64> {
     past.publications.iter().map(|p| p.seq()).collect()
 }
 

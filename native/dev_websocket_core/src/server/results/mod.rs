@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::error::Rejected;
 use crate::log::publication::draft::Draft;
 use crate::log::publication::slot_gap::{SlotGap, SlotGapNotice};
-use crate::log::slots::{Mark, OutOfOrder, Position, Turn};
+use crate::log::slot_marks::{Mark, OutOfOrder, Position, Turn};
 use crate::message::topic::{Topic, Topics};
 use crate::server::Server;
 use crate::server::publish::Event;
@@ -26,19 +26,19 @@ pub const MAX_PART_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SlotRejected {
     /// The whole slot is published.
-    #[error("the slot was published before")]
+    #[error("the slot is already published")]
     Repeated,
     /// Something would be left out: this event comes next.
-    #[error("slot {} comes next, from its event {} on", .0.slot, .0.part)]
+    #[error("expected slot {}, event {}", .0.slot, .0.part)]
     Expected(Position),
     /// Nobody has said yet where the process begins.
-    #[error("the process has no mark")]
+    #[error("the process has no slot mark")]
     NoMark,
     /// There is no room now, and nothing is lost.
-    #[error("too many publications wait to be sent")]
+    #[error("the publish queue is full")]
     Overload,
     /// More than [`MAX_PART_EVENTS`] or [`MAX_PART_BYTES`].
-    #[error("too many events at once")]
+    #[error("too many events in one call")]
     TooMuch,
 }
 
@@ -46,7 +46,7 @@ impl Server {
     /// Which processes have subscribers, with at most so many ids.
     #[must_use]
     pub fn interest(&self, max: usize) -> Interest {
-        self.shared.context.directory.interest(max)
+        self.shared.context.topics.interest(max)
     }
 
     /// Publishes events of one slot of a process, one behind the other, all of them or none. `start` is the first of them;
@@ -102,7 +102,7 @@ impl Server {
         shared
             .context
             .log
-            .append_or_none(drafts, active.settings.ingress_bytes)?;
+            .append_or_none(drafts, active.settings.publish_queue_bytes)?;
         if is_last {
             mark.complete(start.slot);
         } else {
@@ -132,7 +132,7 @@ impl Server {
                 gap,
             },
         );
-        let limit = shared.context.active.load().settings.ingress_bytes;
+        let limit = shared.context.active.load().settings.publish_queue_bytes;
         let mut turn = shared.slots.take_turn();
         match gap.slots() {
             Some(slots) => {
@@ -164,7 +164,7 @@ impl Server {
             .published_from(process, start)
             .ok_or(SlotRejected::NoMark)?
             .map_err(|reason| match reason {
-                OutOfOrder::Past => {
+                OutOfOrder::PastPublications => {
                     self.shared.context.counters.dropped_repeated.add(1);
                     SlotRejected::Repeated
                 }

@@ -9,7 +9,7 @@ use crate::log::publication::Publication;
 use crate::log::publication::slot_gap::SlotRange;
 use crate::log::publication_log::Cursor;
 use crate::message::Value;
-use crate::message::provenance::Origin;
+use crate::message::provenance::Provenance;
 use crate::settings::Settings;
 
 fn at(slot: u64, part: u64) -> Position {
@@ -23,14 +23,14 @@ fn events(from: u64, count: u64, bytes: usize) -> Vec<Event<'static>> {
             ("n".into(), Value::Integer(number as i64)),
             ("x".into(), Value::Text("x".repeat(bytes).into())),
         ])),
-        origin: Origin::default(),
+        origin: Provenance::default(),
     };
     (from..from + count).map(event).collect()
 }
 
-fn server(ingress_bytes: u64) -> (Server, Cursor) {
+fn server(publish_queue_bytes: u64) -> (Server, Cursor) {
     Server::without_threads(Settings {
-        ingress_bytes,
+        publish_queue_bytes,
         ..Settings::default()
     })
 }
@@ -130,7 +130,7 @@ fn the_bound_on_what_waits_is_exact() {
 #[test]
 fn a_part_has_at_most_256_events_and_4_mib() {
     let (server, mut cursor) = Server::without_threads(Settings {
-        ingress_bytes: u64::MAX,
+        publish_queue_bytes: u64::MAX,
         max_message_bytes: 8 << 20,
         ..Settings::default()
     });

@@ -32,7 +32,7 @@ pub struct Wanted {
     pub since: u64,
 }
 
-/// The present interest. Owned by the directory of topics, whose lock covers it.
+/// The present interest. Owned by the topic registry, whose lock covers it.
 #[derive(Debug)]
 pub(crate) struct Interests {
     /// In the order in which they were first named.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::message::process_id::ID_LENGTH;
 use crate::shard::registry::Registry;
-use crate::shard::topic_registry::Directory;
+use crate::shard::topic_registry::TopicRegistry;
 use crate::subscription::Subscription;
 use crate::subscription::template::Template;
 use crate::wire::control::regex;
@@ -221,7 +221,7 @@ proptest! {
         let signal = Arc::new(InterestSignal::default());
         let watcher = Watcher::default();
         signal.watch(watcher.clone());
-        let directory = Directory::new(signal.clone());
+        let topics = TopicRegistry::new(signal.clone());
         let mut registries: Vec<_> = (0..3).map(|_| Registry::new()).collect();
         let mut held: Vec<BTreeSet<(u32, usize)>> = vec![BTreeSet::new(); 3];
         let choices = choices();
@@ -229,19 +229,19 @@ proptest! {
         for (shard, connection, choice, kind) in steps {
             if kind == 0 {
                 // The shard has a fault.
-                std::mem::replace(&mut registries[shard], Registry::new()).leave(&directory);
+                std::mem::replace(&mut registries[shard], Registry::new()).leave(&topics);
                 held[shard].clear();
             } else if held[shard].remove(&(connection, choice)) {
                 let entry = registries[shard].find(&choices[choice].0).unwrap();
-                registries[shard].unsubscribe(entry, connection, &directory);
+                registries[shard].unsubscribe(entry, connection, &topics);
             } else {
                 held[shard].insert((connection, choice));
-                registries[shard].subscribe(choices[choice].0.clone(), connection, &directory);
+                registries[shard].subscribe(choices[choice].0.clone(), connection, &topics);
             }
             let named = || held.iter().flatten().map(|(_, choice)| choices[*choice].1);
             let processes: BTreeSet<String> = named().flatten().map(id).collect();
             let others = named().any(|process| process.is_none());
-            let interest = directory.interest(9);
+            let interest = topics.interest(9);
             prop_assert_eq!(ids(&interest).into_iter().collect::<BTreeSet<_>>(), processes.clone());
             prop_assert_eq!(interest.processes.len(), interest.total);
             prop_assert_eq!(interest.others, others);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::log::buffer_pool::Spares;
+use crate::log::buffer_pool::BufferPool;
 use crate::log::publication::draft::Draft;
 use crate::message::Value;
 use crate::message::provenance::UNKNOWN;
@@ -42,8 +42,8 @@ impl Model {
             ("kind".into(), Value::Integer(kind as i64)),
             ("data".into(), Value::Text("x".repeat(size).into())),
         ]);
-        let spares = Spares::default();
-        let draft = Draft::encode(&spares, topics, &value, &UNKNOWN, 1 << 20, false).unwrap();
+        let buffers = BufferPool::default();
+        let draft = Draft::encode(&buffers, topics, &value, &UNKNOWN, 1 << 20, false).unwrap();
         self.sizes.push(draft.footprint() as u64);
         self.kept += draft.footprint() as u64;
         self.messages.push(message);
@@ -173,7 +173,7 @@ fn run(
         let mut budget = Budget::new(budget);
         let block = replay.step(log, present, &mut budget, &counters);
         if block.is_live {
-            assert_eq!(counters.faults.get(), 0);
+            assert_eq!(counters.panics.get(), 0);
             return got;
         }
         got.take(block);
@@ -412,7 +412,7 @@ fn a_publication_that_failed_to_match_is_told_of_where_it_stood() {
             break;
         }
         if let Some(missing) = block.missing {
-            assert_eq!(missing.reason, GapReason::Fault);
+            assert_eq!(missing.reason, GapReason::RequestError);
             frames.push((missing.first, "gap"));
         }
         frames.extend(

@@ -54,7 +54,9 @@ impl Event {
             kind: "suppressed",
             level,
             time: SystemTime::now(),
-            text: format!("The WebSocket server has suppressed {count} more {kind}."),
+            text: format!(
+                "The WebSocket server suppressed {count} more log events of kind {kind}."
+            ),
             fields: vec![("kind", Value::Kind(kind)), ("count", Value::Number(count))],
         }
     }

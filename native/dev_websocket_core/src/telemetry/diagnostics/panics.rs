@@ -22,6 +22,6 @@ fn tell(thread: &str, info: &PanicHookInfo<'_>) {
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     tracing::error!(
         name: "fault", thread, panic = text, place,
-        "The WebSocket server has a fault: {text}, at {place} in {thread}."
+        "The WebSocket server panicked: {text}, at {place} in thread {thread}."
     );
 }

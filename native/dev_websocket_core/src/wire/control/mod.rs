@@ -8,7 +8,7 @@ use serde_json::Value;
 
 pub(crate) use self::reading::regex;
 use self::reading::{data, keep_large_integers, request_id, since, subscriptions, unread};
-use crate::error_code::FaultCode;
+use crate::error_code::ErrorCode;
 use crate::settings::Settings;
 use crate::subscription::{Kind, Quota, Subscription};
 use crate::wire::cursor::Since;
@@ -44,9 +44,9 @@ pub(crate) enum Request {
 
 /// A request that cannot be served, as its error frame tells.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Fault {
+pub(crate) struct RequestError {
     pub(crate) id: RequestId,
-    pub(crate) code: FaultCode,
+    pub(crate) code: ErrorCode,
     pub(crate) message: String,
 }
 
@@ -125,7 +125,7 @@ pub(crate) enum Reply<'a> {
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: &'a RequestId,
-        code: FaultCode,
+        code: ErrorCode,
         message: &'a str,
         timestamp: u64,
     },
@@ -144,7 +144,7 @@ pub(crate) enum GapReason {
     /// More was cast than could be sent.
     Overload,
     /// The server failed to match the publication.
-    Fault,
+    RequestError,
 }
 
 /// Why results of a process are missing.
@@ -192,13 +192,13 @@ impl Subscribed {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Limits {
     max_topics_per_connection: u64,
-    max_matches_per_connection: u64,
+    max_regexes_per_connection: u64,
     max_templates_per_connection: u64,
     max_last: u64,
     max_inbound_bytes: u64,
     max_inbound_rate: u64,
     max_message_bytes: u64,
-    pending_bytes: u64,
+    send_buffer_bytes: u64,
     ping_interval: u64,
 }
 
@@ -206,13 +206,13 @@ impl Limits {
     pub(crate) fn of(settings: &Settings) -> Self {
         Self {
             max_topics_per_connection: settings.max_topics_per_connection,
-            max_matches_per_connection: settings.max_matches_per_connection,
+            max_regexes_per_connection: settings.max_regexes_per_connection,
             max_templates_per_connection: settings.max_templates_per_connection,
             max_last: settings.max_last,
             max_inbound_bytes: settings.max_inbound_bytes,
             max_inbound_rate: settings.max_inbound_rate,
             max_message_bytes: settings.max_message_bytes,
-            pending_bytes: settings.pending_bytes,
+            send_buffer_bytes: settings.send_buffer_bytes,
             ping_interval: settings.ping_interval,
         }
     }
@@ -259,9 +259,9 @@ impl Request {
     /// before they are read: to compile one can take a large part of a millisecond.
     ///
     /// # Errors
-    /// The [`Fault`] to answer with. It names the field, and carries the request's `id` when that could be read.
-    pub(crate) fn parse(text: &str, quota: Quota) -> Result<Self, Fault> {
-        let fault = |code, message: String| Fault {
+    /// The [`RequestError`] to answer with. It names the field, and carries the request's `id` when that could be read.
+    pub(crate) fn parse(text: &str, quota: Quota) -> Result<Self, RequestError> {
+        let fault = |code, message: String| RequestError {
             id: None,
             code,
             message,
@@ -269,25 +269,25 @@ impl Request {
         let json: Value = serde_json::from_str(text).map_err(|error| unread(text, &error))?;
         let Value::Object(mut fields) = json else {
             return Err(fault(
-                FaultCode::BadMessage,
-                "a message is a JSON object".into(),
+                ErrorCode::BadMessage,
+                "a message must be a JSON object".into(),
             ));
         };
         let id =
-            request_id(fields.remove("id")).map_err(|message| fault(FaultCode::BadId, message))?;
+            request_id(fields.remove("id")).map_err(|message| fault(ErrorCode::BadId, message))?;
         let kind = match fields.remove("type") {
             Some(Value::String(kind)) => kind,
             Some(_) => {
-                return Err(Fault {
+                return Err(RequestError {
                     id,
-                    code: FaultCode::BadMessage,
-                    message: "type is a text".into(),
+                    code: ErrorCode::BadMessage,
+                    message: "type must be a string".into(),
                 });
             }
             None => {
-                return Err(Fault {
+                return Err(RequestError {
                     id,
-                    code: FaultCode::BadMessage,
+                    code: ErrorCode::BadMessage,
                     message: "type is missing".into(),
                 });
             }
@@ -315,7 +315,7 @@ impl Request {
                 data,
             }),
             _ => Err((
-                FaultCode::UnknownType,
+                ErrorCode::UnknownType,
                 format!("unknown type {:?}", shown(&kind)),
             )),
         };
@@ -323,11 +323,11 @@ impl Request {
             .and_then(|request| match fields.keys().next() {
                 None => Ok(request),
                 Some(field) => Err((
-                    FaultCode::UnknownField,
+                    ErrorCode::UnknownField,
                     format!("{kind} has no field {:?}", shown(field)),
                 )),
             })
-            .map_err(|(code, message)| Fault { id, code, message })
+            .map_err(|(code, message)| RequestError { id, code, message })
     }
 }
 

@@ -8,8 +8,8 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{Fault, RequestId};
-use crate::error_code::FaultCode;
+use super::{RequestError, RequestId};
+use crate::error_code::ErrorCode;
 use crate::message::numbers::large_as_text;
 use crate::subscription::pattern::{Pattern, PatternError};
 use crate::subscription::template::Template;
@@ -20,7 +20,7 @@ use crate::wire::cursor::Since;
 pub(super) const MAX_ID_BYTES: usize = 256;
 
 /// The code of an error and its message.
-pub(crate) type Problem = (FaultCode, String);
+pub(crate) type Problem = (ErrorCode, String);
 
 /// The `id` of a request, from its field.
 pub(super) fn request_id(field: Option<Value>) -> Result<RequestId, String> {
@@ -32,23 +32,23 @@ pub(super) fn request_id(field: Option<Value>) -> Result<RequestId, String> {
             Ok(Some(id))
         }
         Some(_) => Err(format!(
-            "id is text or a number of at most {MAX_ID_BYTES} bytes"
+            "id must be a string or a number of at most {MAX_ID_BYTES} bytes"
         )),
     }
 }
 
 /// What is wrong with a text that was not read: it is no JSON, or JSON that no value can be made of. Then its `id` may
 /// well be one.
-pub(super) fn unread(text: &str, error: &serde_json::Error) -> Fault {
+pub(super) fn unread(text: &str, error: &serde_json::Error) -> RequestError {
     #[derive(Deserialize)]
     struct Written<'t> {
         #[serde(borrow)]
         id: Option<&'t RawValue>,
     }
     if serde_json::from_str::<IgnoredAny>(text).is_err() {
-        return Fault {
+        return RequestError {
             id: None,
-            code: FaultCode::BadJson,
+            code: ErrorCode::BadJson,
             message: format!("not JSON: {error}"),
         };
     }
@@ -56,10 +56,10 @@ pub(super) fn unread(text: &str, error: &serde_json::Error) -> Fault {
         let id = serde_json::from_str(id?.get()).ok();
         request_id(id).ok().flatten()
     });
-    Fault {
+    RequestError {
         id,
-        code: FaultCode::UnsupportedJson,
-        message: format!("JSON that cannot be held: {error}"),
+        code: ErrorCode::UnsupportedJson,
+        message: format!("unsupported JSON: {error}"),
     }
 }
 
@@ -76,8 +76,8 @@ pub(super) fn subscriptions(
             None => continue,
             Some(Value::Array(items)) if !items.is_empty() => items,
             Some(_) => {
-                let message = format!("{field} is a list of at least one item");
-                return Err((FaultCode::BadField, message));
+                let message = format!("{field} must be a list with at least one item");
+                return Err((ErrorCode::BadField, message));
             }
         };
         is_missing = false;
@@ -98,7 +98,7 @@ pub(super) fn subscriptions(
         }
     }
     if is_missing {
-        return Err((FaultCode::BadField, "topics is missing".into()));
+        return Err((ErrorCode::BadField, "topics is missing".into()));
     }
     Ok(subscriptions)
 }
@@ -108,18 +108,24 @@ type Reader = fn(Value) -> Result<Subscription, Problem>;
 const READERS: [(&str, Kind, Reader); 3] = [
     ("topics", Kind::Topic, |item| match item {
         Value::String(name) => {
-            Subscription::parse(&name).map_err(|error| (FaultCode::BadTopic, error.to_string()))
+            Subscription::parse(&name).map_err(|error| (ErrorCode::BadTopic, error.to_string()))
         }
-        _ => Err((FaultCode::BadField, "topics is a list of texts".into())),
+        _ => Err((
+            ErrorCode::BadField,
+            "topics must be a list of strings".into(),
+        )),
     }),
     ("match", Kind::Match, |item| match item {
         Value::String(text) => regex(&text),
-        _ => Err((FaultCode::BadField, "match is a list of texts".into())),
+        _ => Err((
+            ErrorCode::BadField,
+            "match must be a list of strings".into(),
+        )),
     }),
     ("template", Kind::Template, |item| {
         Template::from_json(item)
             .map(Subscription::Template)
-            .map_err(|error| (FaultCode::BadTemplate, format!("template: {error}")))
+            .map_err(|error| (ErrorCode::BadTemplate, format!("template: {error}")))
     }),
 ];
 
@@ -129,8 +135,8 @@ pub(crate) fn regex(text: &str) -> Result<Subscription, Problem> {
         .map(Subscription::Pattern)
         .map_err(|error| {
             let code = match error {
-                PatternError::TooBig => FaultCode::RegexTooBig,
-                _ => FaultCode::BadRegex,
+                PatternError::TooBig => ErrorCode::RegexTooBig,
+                _ => ErrorCode::BadRegex,
             };
             (code, format!("match: {error}"))
         })
@@ -156,13 +162,13 @@ pub(super) fn since(fields: &mut Map<String, Value>) -> Result<Option<Since>, Pr
         Some(Value::String(text)) => text,
         Some(Value::Number(number)) => number.to_string(),
         Some(_) => {
-            let message = "since is a text or a number".into();
-            return Err((FaultCode::BadField, message));
+            let message = "since must be a string or a number".into();
+            return Err((ErrorCode::BadField, message));
         }
     };
     Since::parse(&text)
         .map(Some)
-        .map_err(|error| (FaultCode::BadSince, error.to_string()))
+        .map_err(|error| (ErrorCode::BadSince, error.to_string()))
 }
 
 /// The data of a request: a text itself, anything else as it is written in the request.
@@ -179,6 +185,6 @@ pub(super) fn data(fields: &mut Map<String, Value>, text: &str) -> Result<String
             |_| data.to_string(),
             |Written { data }| data.get().to_owned(),
         )),
-        None => Err((FaultCode::BadField, "data is missing".into())),
+        None => Err((ErrorCode::BadField, "data is missing".into())),
     }
 }

@@ -4,11 +4,11 @@ use crate::subscription::template::Template;
 use proptest::prelude::*;
 use serde_json::json;
 
-fn parse(text: &str) -> Result<Request, Fault> {
+fn parse(text: &str) -> Result<Request, RequestError> {
     Request::parse(text, Quota::of(&Settings::default()))
 }
 
-fn code(text: &str) -> (RequestId, FaultCode) {
+fn code(text: &str) -> (RequestId, ErrorCode) {
     let fault = parse(text).unwrap_err();
     assert!(!fault.message.is_empty());
     (fault.id, fault.code)
@@ -36,7 +36,7 @@ fn requests_are_read_with_their_ids() {
 #[test]
 fn more_expressions_than_a_connection_may_have_are_refused_before_they_are_read() {
     let quota = Quota::of(&Settings {
-        max_matches_per_connection: 2,
+        max_regexes_per_connection: 2,
         max_templates_per_connection: 1,
         ..Settings::default()
     });
@@ -45,15 +45,15 @@ fn more_expressions_than_a_connection_may_have_are_refused_before_they_are_read(
         Request::parse(&request, quota).unwrap_err().code
     };
     for kind in ["subscribe", "unsubscribe"] {
-        assert_eq!(code(kind, "match", &["(", "a"]), FaultCode::BadRegex);
+        assert_eq!(code(kind, "match", &["(", "a"]), ErrorCode::BadRegex);
         assert_eq!(
             code(kind, "match", &["(", "a", "b"]),
-            FaultCode::TooManyMatches
+            ErrorCode::TooManyMatches
         );
-        assert_eq!(code(kind, "template", &["/("]), FaultCode::BadTemplate);
+        assert_eq!(code(kind, "template", &["/("]), ErrorCode::BadTemplate);
         assert_eq!(
             code(kind, "template", &["/(", "/a"]),
-            FaultCode::TooManyTemplates
+            ErrorCode::TooManyTemplates
         );
     }
 }
@@ -90,102 +90,102 @@ fn sent_data_is_a_text_or_json_as_it_was_written() {
 #[test]
 fn each_fault_has_its_code_and_keeps_the_id() {
     for (text, id, expected) in [
-        ("", None, FaultCode::BadJson),
-        ("{", None, FaultCode::BadJson),
-        ("[1]", None, FaultCode::BadMessage),
-        ("\"ping\"", None, FaultCode::BadMessage),
-        (r#"{"id":1}"#, Some(json!(1)), FaultCode::BadMessage),
-        (r#"{"type":7}"#, None, FaultCode::BadMessage),
-        (r#"{"type":"ping","id":[]}"#, None, FaultCode::BadId),
+        ("", None, ErrorCode::BadJson),
+        ("{", None, ErrorCode::BadJson),
+        ("[1]", None, ErrorCode::BadMessage),
+        ("\"ping\"", None, ErrorCode::BadMessage),
+        (r#"{"id":1}"#, Some(json!(1)), ErrorCode::BadMessage),
+        (r#"{"type":7}"#, None, ErrorCode::BadMessage),
+        (r#"{"type":"ping","id":[]}"#, None, ErrorCode::BadId),
         (
             r#"{"type":"dance","id":2}"#,
             Some(json!(2)),
-            FaultCode::UnknownType,
+            ErrorCode::UnknownType,
         ),
         (
             r#"{"type":"ping","id":2,"extra":1}"#,
             Some(json!(2)),
-            FaultCode::UnknownField,
+            ErrorCode::UnknownField,
         ),
         (
             r#"{"type":"subscribe","id":3}"#,
             Some(json!(3)),
-            FaultCode::BadField,
+            ErrorCode::BadField,
         ),
         (
             r#"{"type":"subscribe","topics":[]}"#,
             None,
-            FaultCode::BadField,
+            ErrorCode::BadField,
         ),
         (
             r#"{"type":"subscribe","topics":"a"}"#,
             None,
-            FaultCode::BadField,
+            ErrorCode::BadField,
         ),
         (
             r#"{"type":"subscribe","topics":[1]}"#,
             None,
-            FaultCode::BadField,
+            ErrorCode::BadField,
         ),
         (
             r#"{"type":"unsubscribe","topics":["a,b"]}"#,
             None,
-            FaultCode::BadTopic,
+            ErrorCode::BadTopic,
         ),
         (
             r#"{"type":"subscribe","topics":[""]}"#,
             None,
-            FaultCode::BadTopic,
+            ErrorCode::BadTopic,
         ),
         (
             r#"{"type":"subscribe","match":["("]}"#,
             None,
-            FaultCode::BadRegex,
+            ErrorCode::BadRegex,
         ),
         (
             r#"{"type":"subscribe","match":[]}"#,
             None,
-            FaultCode::BadField,
+            ErrorCode::BadField,
         ),
         (
             r#"{"type":"subscribe","match":[1]}"#,
             None,
-            FaultCode::BadField,
+            ErrorCode::BadField,
         ),
         (
             r#"{"type":"subscribe","match":["\\w{1000}"]}"#,
             None,
-            FaultCode::RegexTooBig,
+            ErrorCode::RegexTooBig,
         ),
         (
             r#"{"type":"subscribe","template":["x"]}"#,
             None,
-            FaultCode::BadTemplate,
+            ErrorCode::BadTemplate,
         ),
         (
             r#"{"type":"subscribe","template":[{}]}"#,
             None,
-            FaultCode::BadTemplate,
+            ErrorCode::BadTemplate,
         ),
         (
             r#"{"type":"subscribe","topics":["a"],"since":"x"}"#,
             None,
-            FaultCode::BadSince,
+            ErrorCode::BadSince,
         ),
         (
             r#"{"type":"subscribe","topics":["a"],"since":[]}"#,
             None,
-            FaultCode::BadField,
+            ErrorCode::BadField,
         ),
         (
             r#"{"type":"unsubscribe","topics":["a"],"since":1}"#,
             None,
-            FaultCode::UnknownField,
+            ErrorCode::UnknownField,
         ),
         (
             r#"{"type":"send","id":5}"#,
             Some(json!(5)),
-            FaultCode::BadField,
+            ErrorCode::BadField,
         ),
     ] {
         assert_eq!(code(text), (id, expected), "{text}");
@@ -193,7 +193,7 @@ fn each_fault_has_its_code_and_keeps_the_id() {
     let id = "i".repeat(MAX_ID_BYTES);
     assert_eq!(
         code(&json!({"type": "ping", "id": id}).to_string()).1,
-        FaultCode::BadId
+        ErrorCode::BadId
     );
 }
 
@@ -262,7 +262,7 @@ fn json_that_cannot_be_held_is_told_from_what_is_none_and_keeps_the_id() {
                 let fault = fault(&text);
                 assert_eq!(
                     (fault.code, fault.id),
-                    (FaultCode::UnsupportedJson, Some(id.clone())),
+                    (ErrorCode::UnsupportedJson, Some(id.clone())),
                     "{text}"
                 );
                 assert!(!fault.message.contains("not JSON"), "{}", fault.message);
@@ -279,12 +279,12 @@ fn json_that_cannot_be_held_is_told_from_what_is_none_and_keeps_the_id() {
             let fault = fault(&format!(r#"{{"type":"send","id":{id},"data":{data}}}"#));
             assert_eq!(
                 (fault.code, fault.id),
-                (FaultCode::UnsupportedJson, None),
+                (ErrorCode::UnsupportedJson, None),
                 "{id}"
             );
         }
         // What is no object has no id.
-        assert_eq!(fault(&format!("[{data}]")).code, FaultCode::UnsupportedJson);
+        assert_eq!(fault(&format!("[{data}]")).code, ErrorCode::UnsupportedJson);
     }
     for text in [
         "",
@@ -296,6 +296,6 @@ fn json_that_cannot_be_held_is_told_from_what_is_none_and_keeps_the_id() {
         r#"{"id":1,"data":"\ud8"}"#,
     ] {
         let fault = fault(text);
-        assert_eq!((fault.code, fault.id), (FaultCode::BadJson, None), "{text}");
+        assert_eq!((fault.code, fault.id), (ErrorCode::BadJson, None), "{text}");
     }
 }

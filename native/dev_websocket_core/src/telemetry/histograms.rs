@@ -13,16 +13,16 @@ const TIMED: u32 = 16;
 
 /// See the module's text. Times are in nanoseconds.
 #[derive(Debug)]
-pub(crate) struct Measures {
-    /// From the cast of a publication until a shard has served everybody who was to get it.
+pub(crate) struct Histograms {
+    /// Time from a cast until its shard has written the publication to all subscribers.
     pub(crate) cast_to_socket: Histogram,
-    /// Finding topics and writing JSON, of one message in 16.
+    /// Time to find the topics and encode the JSON of a message, sampled one in 16.
     pub(crate) encode: Histogram,
-    /// Publications that a shard served together.
+    /// Publications in one batch of a shard.
     pub(crate) batch: Histogram,
 }
 
-impl Default for Measures {
+impl Default for Histograms {
     fn default() -> Self {
         Self {
             cast_to_socket: Histogram::new(&[
@@ -62,7 +62,7 @@ impl Default for Measures {
     }
 }
 
-impl Measures {
+impl Histograms {
     /// Runs what encodes a message, and times it now and then.
     pub(crate) fn time_encoding<T>(&self, is_measured: bool, encode: impl FnOnce() -> T) -> T {
         thread_local! {

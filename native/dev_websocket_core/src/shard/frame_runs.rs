@@ -15,7 +15,7 @@ const MOST_RUNS: usize = 16;
 /// Bytes of one run: it should stay in a core's own cache from one socket to the next.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// For fewer subscribers the copy costs as much as it spares.
+/// For fewer subscribers the copy costs as much as it buffers.
 const FEWEST_SUBSCRIBERS: usize = 4;
 
 /// Fewer frames are not worth a look for their run.
@@ -23,14 +23,14 @@ const FEWEST_FRAMES: usize = 4;
 
 /// The runs of the batch.
 #[derive(Debug, Default)]
-pub(crate) struct Runs {
-    runs: Vec<Run>,
+pub(crate) struct FrameRuns {
+    runs: Vec<FrameRun>,
     /// Memory for the next batch.
     spare: Vec<u8>,
 }
 
 #[derive(Debug)]
-struct Run {
+struct FrameRun {
     entry: EntryIndex,
     format: Format,
     /// Where its first frame stands in the entry's list.
@@ -40,7 +40,7 @@ struct Run {
     bytes: Vec<u8>,
 }
 
-impl Runs {
+impl FrameRuns {
     /// What stands in an entry's list from `start` on, as far as possible in one piece.
     pub(crate) fn join<'r>(
         &'r mut self,
@@ -76,12 +76,12 @@ impl Runs {
         }
     }
 
-    fn run(&mut self, entry: EntryIndex, format: Format) -> Option<&mut Run> {
-        let is_it = |run: &Run| run.entry == entry && run.format == format;
+    fn run(&mut self, entry: EntryIndex, format: Format) -> Option<&mut FrameRun> {
+        let is_it = |run: &FrameRun| run.entry == entry && run.format == format;
         let place = match self.runs.iter().position(is_it) {
             Some(place) => place,
             None if self.runs.len() < MOST_RUNS => {
-                self.runs.push(Run {
+                self.runs.push(FrameRun {
                     entry,
                     format,
                     first: 0,
@@ -110,7 +110,7 @@ impl Runs {
     }
 }
 
-impl Run {
+impl FrameRun {
     fn start_at(&mut self, first: usize) {
         self.first = first;
         self.ends.clear();
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn a_burst_is_one_piece_for_many_subscribers_in_every_format_of_websockets() {
         let (seqs, batch) = batch(1..=500, "x");
-        let mut runs = Runs::default();
+        let mut runs = FrameRuns::default();
         for format in [Format::Json, Format::Raw] {
             for start in [0, 0, 100, 496] {
                 let frames = runs.join((7, MANY), &seqs, start, format, &batch);
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn an_entry_that_takes_the_place_of_another_gets_nothing_of_it() {
         let (seqs, batch) = batch(1..=100, "x");
-        let mut runs = Runs::default();
+        let mut runs = FrameRuns::default();
         runs.join((7, MANY), &seqs, 0, Format::Json, &batch);
         runs.forget(7);
         let frames = runs.join((7, MANY), &seqs[50..], 0, Format::Json, &batch);
@@ -205,8 +205,8 @@ mod tests {
     #[test]
     fn a_run_has_a_bound_and_goes_on_behind_it() {
         let (seqs, batch) = batch(1..=200, &"x".repeat(4000));
-        let mut runs = Runs::default();
-        let join = |runs: &mut Runs, start| {
+        let mut runs = FrameRuns::default();
+        let join = |runs: &mut FrameRuns, start| {
             let frames = runs.join((7, MANY), &seqs, start, Format::Json, &batch);
             let count = frames.joined_count;
             assert_eq!(
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn few_runs_are_made_and_the_memory_of_one_is_kept() {
         let (seqs, batch) = batch(1..=500, "x");
-        let mut runs = Runs::default();
+        let mut runs = FrameRuns::default();
         for entry in 0..100 {
             let frames = runs.join((entry, MANY), &seqs, 0, Format::Json, &batch);
             assert_eq!(frames.joined_count > 0, entry < MOST_RUNS as EntryIndex);
@@ -243,7 +243,7 @@ mod tests {
         fn a_run_is_what_stands_in_the_list(
             steps in prop::collection::vec((0_u32..3, any::<bool>(), 0_usize..30, 0_usize..100, 0_usize..5000), 1..25),
         ) {
-            let mut runs = Runs::default();
+            let mut runs = FrameRuns::default();
             let mut batch = Batch::default();
             let (mut lists, mut next) = (vec![Vec::new(); 3], 1);
             for (entry, is_raw, count, percent, size) in steps {

@@ -4,35 +4,40 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use dev_websocket_core::message::provenance::Origin;
+use dev_websocket_core::message::provenance::Provenance;
 use rustler::{Atom, Binary, Encoder, MapIterator, Term};
 
 use crate::atoms;
 use crate::decode::{self, BeyondBudget, Budget};
 
 /// Why there is no origin.
-pub(crate) enum NoOrigin<'a> {
+pub(crate) enum BadProvenance<'a> {
     /// The term does not fit the budget.
     BeyondBudget,
     /// No such key, or not its kind of value.
     Bad(Term<'a>),
 }
 
-impl From<BeyondBudget> for NoOrigin<'_> {
+impl From<BeyondBudget> for BadProvenance<'_> {
     fn from(_: BeyondBudget) -> Self {
         Self::BeyondBudget
     }
 }
 
 /// Reads an origin from the budget of its message.
-pub(crate) fn read<'a>(term: Term<'a>, left: &mut Budget) -> Result<Origin<'a>, NoOrigin<'a>> {
+pub(crate) fn read<'a>(
+    term: Term<'a>,
+    left: &mut Budget,
+) -> Result<Provenance<'a>, BadProvenance<'a>> {
     let Some(entries) = MapIterator::new(term) else {
-        return Err(NoOrigin::Bad(atoms::not_a_map().encode(term.get_env())));
+        return Err(BadProvenance::Bad(
+            atoms::not_a_map().encode(term.get_env()),
+        ));
     };
-    let mut origin = Origin::default();
+    let mut origin = Provenance::default();
     for (key, value) in entries {
         left.spend_nodes(1)?;
-        let bad = || NoOrigin::Bad(key);
+        let bad = || BadProvenance::Bad(key);
         let name: Atom = key.decode().map_err(|_| bad())?;
         if name == atoms::slot() {
             origin.slot = Some(value.decode().map_err(|_| bad())?);

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::handshake::server::write_response;
 use super::query::Query;
 use super::refusal::Refusal;
 use crate::connection;
-use crate::error_code::FaultCode;
+use crate::error_code::ErrorCode;
 use crate::limits::admission::{Full, Permit};
 use crate::settings::Settings;
 use crate::shard::command::Opening;
@@ -23,7 +23,7 @@ use crate::wire::cursor::From;
 
 /// See the module's text.
 #[derive(Debug)]
-pub(super) struct Accepted {
+pub(super) struct AcceptedRequest {
     permit: Permit,
     peer: Peer,
     query: Query,
@@ -33,7 +33,7 @@ pub(super) struct Accepted {
     settings: Arc<Settings>,
 }
 
-impl Accepted {
+impl AcceptedRequest {
     /// Checks what depends on the other connections and on what was published, and takes the place.
     pub(super) fn new(
         shared: &Arc<Shared>,
@@ -96,7 +96,7 @@ pub(super) fn read_query(
     if let Some(From::Since(since)) = &query.from {
         since
             .check(&shared.context.epoch, shared.context.log.last_seq())
-            .map_err(|error| Refusal::of(FaultCode::BadSince, error.to_string()))?;
+            .map_err(|error| Refusal::of(ErrorCode::BadSince, error.to_string()))?;
     }
     shared
         .filters

@@ -26,7 +26,10 @@ fn a_slot_is_published_in_parts_and_once() {
         mark.published_from(at(4, 0)),
         Err(OutOfOrder::Ahead(at(3, 0)))
     );
-    assert_eq!(mark.published_from(at(2, 0)), Err(OutOfOrder::Past));
+    assert_eq!(
+        mark.published_from(at(2, 0)),
+        Err(OutOfOrder::PastPublications)
+    );
     mark.publish_until(at(3, 256));
     assert_eq!(mark.next(), at(3, 256));
     assert_eq!(mark.published_from(at(3, 0)), Ok(256));
@@ -37,7 +40,10 @@ fn a_slot_is_published_in_parts_and_once() {
     );
     mark.complete(3);
     assert_eq!(mark.next(), at(4, 0));
-    assert_eq!(mark.published_from(at(3, 0)), Err(OutOfOrder::Past));
+    assert_eq!(
+        mark.published_from(at(3, 0)),
+        Err(OutOfOrder::PastPublications)
+    );
 }
 
 #[test]
@@ -48,7 +54,10 @@ fn a_missing_slot_may_still_come_and_splits_its_range() {
     assert_eq!(holes(&mark), [(4, 9)]);
     assert_eq!(mark.published_from(at(6, 0)), Ok(0));
     mark.complete(6);
-    assert_eq!(mark.published_from(at(6, 0)), Err(OutOfOrder::Past));
+    assert_eq!(
+        mark.published_from(at(6, 0)),
+        Err(OutOfOrder::PastPublications)
+    );
     assert_eq!(holes(&mark), [(4, 5), (7, 9)]);
     mark.complete(4);
     mark.complete(9);
@@ -95,7 +104,10 @@ fn neighbouring_ranges_are_one() {
     mark.skip_to(8, false);
     mark.skip_to(9, true);
     assert_eq!(holes(&mark), [(0, 5), (6, 6), (9, 9)]);
-    assert_eq!(mark.published_from(at(8, 0)), Err(OutOfOrder::Past));
+    assert_eq!(
+        mark.published_from(at(8, 0)),
+        Err(OutOfOrder::PastPublications)
+    );
 }
 
 /// A mark with so many ranges of three slots, each five behind the last.
@@ -131,7 +143,10 @@ fn the_last_slot_can_be_published_and_nothing_after_it() {
     assert_eq!(mark.published_from(at(MAX_SLOT, 0)), Ok(0));
     mark.complete(MAX_SLOT);
     assert_eq!(mark.next(), at(u64::MAX, 0));
-    assert_eq!(mark.published_from(at(MAX_SLOT, 0)), Err(OutOfOrder::Past));
+    assert_eq!(
+        mark.published_from(at(MAX_SLOT, 0)),
+        Err(OutOfOrder::PastPublications)
+    );
     let mut mark = Mark::at(0);
     mark.skip_to(MAX_SLOT, true);
     assert_eq!(holes(&mark), [(0, MAX_SLOT)]);
@@ -155,7 +170,9 @@ impl Reference {
             let part = self.next_part(self.next).unwrap_or(0);
             return Err(OutOfOrder::Ahead(at(self.next, part)));
         }
-        let part = self.next_part(event.slot).ok_or(OutOfOrder::Past)?;
+        let part = self
+            .next_part(event.slot)
+            .ok_or(OutOfOrder::PastPublications)?;
         part.checked_sub(event.part)
             .ok_or(OutOfOrder::Ahead(at(event.slot, part)))
     }

@@ -15,7 +15,7 @@ const MAX_PROCESSES: usize = 65_536;
 
 /// The mark of each process. Shared by all servers of the program, so that a restart repeats nothing.
 #[derive(Debug)]
-pub struct Slots {
+pub struct SlotMarks {
     marks: Mutex<Marks>,
     max_processes: usize,
 }
@@ -28,13 +28,13 @@ pub(crate) struct Turn<'s> {
     marks: MutexGuard<'s, Marks>,
 }
 
-impl Default for Slots {
+impl Default for SlotMarks {
     fn default() -> Self {
         Self::bounded(MAX_PROCESSES)
     }
 }
 
-impl Slots {
+impl SlotMarks {
     fn bounded(max_processes: usize) -> Self {
         Self {
             // Room for all of them at once would be megabytes for a node that has ten.
@@ -92,13 +92,13 @@ impl Turn<'_> {
 mod tests {
     use super::*;
 
-    fn next_slot(slots: &Slots, process: &str) -> Option<u64> {
+    fn next_slot(slots: &SlotMarks, process: &str) -> Option<u64> {
         slots.mark(process).map(|mark| mark.next().slot)
     }
 
     #[test]
     fn a_mark_is_set_once_and_stays() {
-        let slots = Slots::default();
+        let slots = SlotMarks::default();
         assert_eq!(slots.mark("a"), None);
         assert_eq!(slots.set_mark("a", 5), Mark::at(5));
         assert_eq!(slots.set_mark("a", 9), Mark::at(5));
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_process_published_to_the_longest_ago_is_forgotten() {
-        let slots = Slots::bounded(2);
+        let slots = SlotMarks::bounded(2);
         slots.set_mark("a", 1);
         slots.set_mark("b", 1);
         slots.take_turn().mark("a").unwrap().complete(1);

@@ -2,7 +2,7 @@
 
 /// What a write came to.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sent {
+pub(crate) struct SendCounts {
     /// Publications that were to be sent.
     pub(crate) matched: u64,
     /// Publications that are on the socket whole.
@@ -21,7 +21,7 @@ pub(crate) struct Sent {
     pub(crate) dropped_disconnected: u64,
 }
 
-impl Sent {
+impl SendCounts {
     /// Publications that nobody owes to a client any more: sent or dropped.
     pub(crate) fn settled(&self) -> u64 {
         self.publications + self.dropped_slow + self.dropped_disconnected

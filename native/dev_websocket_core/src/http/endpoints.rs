@@ -9,7 +9,7 @@ use serde_json::json;
 use super::refusal::RETRY_SECONDS;
 use super::{Answer, accepts, answer_with};
 use crate::shared::Shared;
-use crate::shared::metrics;
+use crate::shared::exposition;
 
 const JSON: &str = "application/json";
 
@@ -20,8 +20,8 @@ pub(super) fn info(shared: &Shared) -> Answer {
 
 /// What Prometheus reads.
 pub(super) fn metrics(shared: &Arc<Shared>, headers: &HeaderMap) -> Answer {
-    let is_open_metrics = accepts(headers, metrics::OPEN_METRICS);
-    let (content, document) = metrics::document(shared, is_open_metrics);
+    let is_open_metrics = accepts(headers, exposition::OPEN_METRICS);
+    let (content, document) = exposition::document(shared, is_open_metrics);
     answer_with(StatusCode::OK, content, document)
 }
 
@@ -29,7 +29,7 @@ pub(super) fn metrics(shared: &Arc<Shared>, headers: &HeaderMap) -> Answer {
 pub(super) fn health(shared: &Shared) -> Answer {
     let reason = if shared.stopping.is_cancelled() {
         Some("stopping")
-    } else if shared.context.log.waiting_bytes() >= shared.settings().ingress_bytes {
+    } else if shared.context.log.waiting_bytes() >= shared.settings().publish_queue_bytes {
         Some("overload")
     } else {
         None

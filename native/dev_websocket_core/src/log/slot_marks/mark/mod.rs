@@ -36,7 +36,7 @@ struct Hole {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OutOfOrder {
     /// The whole slot is published, or no longer expected.
-    Past,
+    PastPublications,
     /// Events before them would be left out: this one comes next.
     Ahead(Position),
 }
@@ -77,7 +77,7 @@ impl Mark {
         if slot > self.next.slot {
             return Err(OutOfOrder::Ahead(self.next));
         }
-        let place = self.hole_with(slot).ok_or(OutOfOrder::Past)?;
+        let place = self.hole_with(slot).ok_or(OutOfOrder::PastPublications)?;
         let hole = self.holes[place];
         let part = if slot == hole.from { hole.part } else { 0 };
         Ok(Position { slot, part })

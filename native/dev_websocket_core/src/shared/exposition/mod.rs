@@ -119,27 +119,27 @@ pub(crate) fn families(shared: &Shared) -> Vec<Family> {
                 ),
             })
     };
-    let measures = &shared.context.counters.measures;
+    let histograms = &shared.context.counters.histograms;
     let seconds = |nanos: u64| nanos as f64 / 1e9;
     numbers(COUNTERS, Samples::Counter)
         .chain(numbers(GAUGES, Samples::Gauge))
         .chain([
             histogram(
                 "cast_to_socket_seconds",
-                "From the cast of a publication until a shard has served everybody who was to get it",
-                &measures.cast_to_socket.snapshot(),
+                "Time from a cast until its shard has written the publication to all subscribers",
+                &histograms.cast_to_socket.snapshot(),
                 seconds,
             ),
             histogram(
                 "encode_seconds",
-                "Finding topics and writing JSON, of one message in 16",
-                &measures.encode.snapshot(),
+                "Time to find the topics and encode the JSON of a message, sampled one in 16",
+                &histograms.encode.snapshot(),
                 seconds,
             ),
             histogram(
                 "shard_batch_publications",
-                "Publications that a shard served together",
-                &measures.batch.snapshot(),
+                "Publications in one batch of a shard",
+                &histograms.batch.snapshot(),
                 |count| count as f64,
             ),
         ])
