@@ -68,7 +68,7 @@ class PythonReconnecting(Reconnecting):
     @staticmethod
     def make(url, **options):
         seconds = {name: options.pop(name) / 1000 for name in ("base", "cap", "stable") if name in options}
-        faults = {"panics": options.pop("faults")} if "panics" in options else {}
+        faults = {"faults": options.pop("faults")} if "faults" in options else {}
         options |= {name: options[name] / 1000 for name in ("heartbeat", "timeout") if name in options}
         # Not through a proxy of the environment.
         return Client(url, retry=Retry(**seconds, **faults), proxy=None, **options)
