@@ -62,6 +62,9 @@ safely(Place, Call, Default) ->
 %% the function, but no terms: they may hold the node's private key.
 -spec log_exception(atom(), error | exit | throw, term(), list()) -> ok.
 log_exception(Place, Class, Reason, Stack) ->
+    _ = try hb_websocket_nif:count_result(exceptions)
+    catch _:_ -> ok
+    end,
     Kind = kind(Reason),
     Function = function(Stack),
     log(

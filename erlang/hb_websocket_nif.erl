@@ -112,8 +112,8 @@ interest(_Max) -> not_loaded().
 -spec watch_interest() -> ok | {error, term()}.
 watch_interest() -> not_loaded().
 
-%% @doc Count one of `hints', `hints_dropped', `tail_probes', `tail_read_failures' and
-%% `withheld'.
+%% @doc Count one of `exceptions', `hints', `hints_dropped', `tail_probes',
+%% `tail_read_failures' and `withheld'.
 -spec count_result(term()) -> ok | {error, term()}.
 count_result(_Name) -> not_loaded().
 

@@ -14,7 +14,7 @@ sup_test_() ->
         a_listener_outlives_the_application,
         messages_of_a_proxy_that_ends_reach_the_listener,
         many_calls_at_once_start_one_supervisor,
-        exceptions_are_logged_at_debug_level_without_terms
+        exceptions_are_counted_and_logged_at_debug_level_without_terms
     ]).
 
 -compile([export_all, nowarn_export_all]).
@@ -112,8 +112,9 @@ many_calls_at_once_start_one_supervisor() ->
     ok = await_children(),
     ?assertEqual([{hb_websocket_nif, supervisor}], [Id || {Id, _, _, _} <- supervisor:which_children(kernel_safe_sup), is_tuple(Id)]).
 
-exceptions_are_logged_at_debug_level_without_terms() ->
+exceptions_are_counted_and_logged_at_debug_level_without_terms() ->
     Request = maps:from_list([{<<"body">>, <<"secret">>}]),
+    #{<<"exceptions">> := Before} = hb_websocket_nif:stats(),
     #{level := Level} = logger:get_primary_config(),
     ok = logger:set_primary_config(level, debug),
     ok = logger:set_handler_config(default, level, none),
@@ -132,7 +133,8 @@ exceptions_are_logged_at_debug_level_without_terms() ->
             ],
             Events
         ),
-        ?assertEqual(nomatch, string:find(io_lib:format("~0p", [Events]), "secret"))
+        ?assertEqual(nomatch, string:find(io_lib:format("~0p", [Events]), "secret")),
+        ?assertMatch(#{<<"exceptions">> := Count} when Count =:= Before + 3, hb_websocket_nif:stats())
     after
         ok = logger:remove_handler(?MODULE),
         ok = logger:set_handler_config(default, level, all),

@@ -41,6 +41,7 @@ rustler::atoms! {
     limit,
     hints,
     hints_dropped,
+    exceptions,
     tail_probes,
     tail_read_failures,
     websocket_interest,

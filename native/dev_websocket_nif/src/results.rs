@@ -234,6 +234,8 @@ pub(crate) fn count<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
         &counters.hints
     } else if atoms::hints_dropped() == name {
         &counters.hints_dropped
+    } else if atoms::exceptions() == name {
+        &counters.exceptions
     } else if atoms::tail_probes() == name {
         &counters.tail_probes
     } else if atoms::tail_read_failures() == name {
@@ -241,8 +243,7 @@ pub(crate) fn count<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
     } else if atoms::withheld() == name {
         &counters.withheld
     } else {
-        let expected =
-            "name must be hints, hints_dropped, tail_probes, tail_read_failures or withheld";
+        let expected = "name must be exceptions, hints, hints_dropped, tail_probes, tail_read_failures or withheld";
         return encode::bad_argument(env, expected);
     };
     counter.add(1);

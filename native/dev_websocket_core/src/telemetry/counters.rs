@@ -58,6 +58,8 @@ counters! {
     hints,
     /// Hints dropped: too many waited.
     hints_dropped,
+    /// Exceptions that the Erlang part of the device contained.
+    exceptions,
     /// Looks into the cache for a new slot.
     tail_probes,
     /// Slots that could not be read from the cache; each is tried again.

@@ -78,6 +78,12 @@ pub(super) const COUNTERS: &[Row] = &[
         &[("hints_dropped", "")],
     ),
     (
+        "exceptions",
+        "Exceptions contained in the Erlang part of the device",
+        "",
+        &[("exceptions", "")],
+    ),
+    (
         "message_topics_dropped",
         "Topics dropped from messages, by reason",
         "reason",
