@@ -19,7 +19,7 @@ package: build ## the device as newer HyperBEAM nodes package it: see docs/PACKA
 run: build ## a VM with the device and a feed of recorded process results
 	@examples/feed/run
 
-watch: ## what a subscriber gets: make watch TOPIC=prices
+watch: ## print the messages of a topic: make watch TOPIC=prices
 	@URI="$(URI)" TOPIC="$(TOPIC)" examples/feed/watch
 
 test: ## all tests: Rust, Erlang, as a dependency, real clients end to end, and the Autobahn suite
@@ -27,7 +27,7 @@ test: ## all tests: Rust, Erlang, as a dependency, real clients end to end, and 
 	@$(MAKE) build
 	@test/run
 
-hostile: build ## long tests with hostile clients, and what these cost the others
+hostile: build ## long tests with hostile clients, and their cost for other clients
 	@.ci/requirements build test hostile
 	@test/hostile/run
 
@@ -61,7 +61,7 @@ fuzz: ## search for inputs that break a rule: make fuzz SECONDS=600 TARGET=topic
 	@.ci/requirements build test fuzz
 	@test/fuzz/run "$(SECONDS)" $(TARGET)
 
-models: ## every order of events of what threads share, further than make test goes
+models: ## model checking of shared state, with more preemptions than make test
 	LOOM_MAX_PREEMPTIONS=3 cargo test --package dev_websocket_models --locked
 
 sanitize: ## tests under the sanitizers and Miri, as far as the toolchains are there

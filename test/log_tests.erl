@@ -111,7 +111,7 @@ connections_closed_for_misbehaviour_are_logged() ->
             {info, #{connection := Connection}} = Told = log_vm:logged(closed_connection),
             ?assertMatch({info, #{peer := Peer, code := Code, reason := Reason}}, Told),
             ?assert(is_integer(Connection)),
-            Start = <<"The WebSocket server has closed connection ", (integer_to_binary(Connection))/binary, " of ", Peer/binary, ": ">>,
+            Start = <<"The WebSocket server closed connection ", (integer_to_binary(Connection))/binary, " of ", Peer/binary, ": ">>,
             ?assertMatch({0, _}, binary:match(log_vm:text(closed_connection, Peer), Start)),
             ok = gen_tcp:close(Client)
         end,

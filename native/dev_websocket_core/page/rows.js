@@ -6,9 +6,9 @@ import { preview, pretty, visible } from './json.js'
 const FEW = 4
 
 const GAPS = {
-  slow: (count) => `${count} missing: this page read too slowly`,
-  overload: (count) => `${count} missing: the server had no room for them`,
-  expired: (count) => `${count} missing: forgotten before they could be replayed`,
+  slow: (count) => `${count} missing: dropped because this page reads too slowly`,
+  overload: (count) => `${count} missing: dropped because the publish queue was full`,
+  expired: (count) => `${count} missing: expired from the history before the replay`,
   epoch: (count) => `The server restarted and its sequence numbers start again${count === '0 messages' ? '' : `; ${count} missing`}`,
   cursor: () => 'The server could not resume from the cursor; messages may be missing'
 }
@@ -16,8 +16,8 @@ const GAPS = {
 /** What is missing of a process, instead of messages. */
 const SLOT_GAPS = {
   not_cached: (count) => `${count} missing: not in the node's cache`,
-  withheld: (count) => `${count} missing: withheld, as they did not pass the node's checks`,
-  not_followed: (count) => `${count} missing: computed while nobody was subscribed`,
+  withheld: (count) => `${count} withheld: failed the node’s checks`,
+  not_followed: (count) => `${count} missing: computed without a subscriber`,
   limit: () => 'Not followed: limit of followed processes reached'
 }
 

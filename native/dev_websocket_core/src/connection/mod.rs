@@ -97,7 +97,7 @@ fn tell_closed(handle: &ConnectionHandle, reason: Disconnect) {
         let (connection, peer) = (handle.id, handle.peer.address);
         tracing::info!(
             name: "closed_connection", connection, %peer, reason = reason.name(), code = reason.code(),
-            "The WebSocket server has closed connection {connection} of {peer}: {}.", reason.reason()
+            "The WebSocket server closed connection {connection} of {peer}: {}.", reason.reason()
         );
     }
 }

@@ -131,7 +131,7 @@ impl Server {
         if !changed.is_empty() {
             tracing::info!(
                 name: "changed_settings", settings = changed,
-                "The WebSocket server has new settings: {changed}."
+                "The WebSocket server applied new settings: {changed}."
             );
         }
         Ok(Reconfigured::Applied)
@@ -162,7 +162,7 @@ impl Server {
         running.listen(&self.shared, listener);
         tracing::info!(
             name: "moved", %address, from = %old,
-            "The WebSocket server has moved from {old} to {address}."
+            "The WebSocket server moved from {old} to {address}."
         );
         Ok(())
     }
@@ -241,7 +241,7 @@ impl Running {
         let address = **shared.address.load();
         tracing::info!(
             name: "stopped", %address, reason = reason.name(),
-            "The WebSocket server on {address} has stopped."
+            "The WebSocket server on {address} stopped."
         );
     }
 

@@ -279,19 +279,19 @@ settings! {
     endpoints: Vec<String> = default_endpoints(), "a list of page, info, health, metrics and events", |names| names.iter().all(|name| ENDPOINTS.contains(&name.as_str())),
         "endpoints beside `/ws`", "Other endpoints answer HTTP 404. Without `metrics`, histograms are off.";
     max_topics_per_connection: u64 = 128, "a number from 1 to 100000", |n| (1..=100_000).contains(n),
-        "topics", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_topics`.";
+        "topics", "A subscription to one more is refused as a whole: HTTP 400 or an error frame, `too_many_topics`.";
     max_regexes_per_connection: u64 = 8, "a number from 0 to 1000", |n| *n <= 1000,
-        "regular expressions", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_matches`.";
+        "regular expressions", "A subscription to one more is refused as a whole: HTTP 400 or an error frame, `too_many_matches`.";
     max_regexes: u64 = 4096, "a number from 0 to 1000000", |n| *n <= 1_000_000,
-        "distinct regular expressions of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_expressions`.";
+        "distinct regular expressions of all connections", "A subscription to one more is refused as a whole: HTTP 503 or an error frame, `too_many_expressions`.";
     max_templates_per_connection: u64 = 16, "a number from 0 to 1000", |n| *n <= 1000,
-        "templates", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_templates`.";
+        "templates", "A subscription to one more is refused as a whole: HTTP 400 or an error frame, `too_many_templates`.";
     max_globs: u64 = 65_536, "a number from 0 to 10000000", |n| *n <= 10_000_000,
-        "distinct globs of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_globs`.";
+        "distinct globs of all connections", "A subscription to one more is refused as a whole: HTTP 503 or an error frame, `too_many_globs`.";
     max_templates: u64 = 16_384, "a number from 0 to 1000000", |n| *n <= 1_000_000,
-        "distinct templates of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_distinct_templates`.";
+        "distinct templates of all connections", "A subscription to one more is refused as a whole: HTTP 503 or an error frame, `too_many_distinct_templates`.";
     max_unindexed_patterns: u64 = 1024, "a number from 0 to 1000000", |n| *n <= 1_000_000,
-        "distinct globs, regular expressions and templates without an indexed literal, of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_unindexed_patterns`.";
+        "distinct globs, regular expressions and templates without an indexed literal, of all connections", "A subscription to one more is refused as a whole: HTTP 503 or an error frame, `too_many_unindexed_patterns`.";
     max_last: u64 = 1000, "a number from 0 to 1000000", |n| *n <= 1_000_000,
         "past publications that `last` may ask for", "A larger number is refused: HTTP 400, `bad_last`.";
     max_topics_per_message: u64 = 64, "a number from 1 to 10000", |n| (1..=10_000).contains(n),
@@ -328,7 +328,7 @@ settings! {
         "tag keys, a leading * matches any start", "A tag of that key makes no topic.";
     #[harmless]
     commitments: bool = false, "true or false", |_| true,
-        "switch", "Whether `commitments` of a message are sent to clients.";
+        "switch", "Sends the `commitments` of messages to clients.";
     #[harmless]
     shards: u64 = 0, "a number from 0 to 256", |n| *n <= 256,
         "writer threads, 0 for one per four cores", "More writers send to different connections at the same time.";
