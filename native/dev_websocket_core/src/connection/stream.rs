@@ -10,9 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::shard::connection_handle::ConnectionHandle;
 
-/// Limit on the bytes of a message with the headers of its frames, as a multiple of the message limit. With a frame for
-/// each byte, each has a header of seven bytes. Frames without any bytes never complete a message and would be read for
-/// ever.
+/// Limit on the bytes of a message with the headers of its frames, as a multiple of the message limit. A frame for each
+/// byte takes seven bytes. Frames without any bytes never complete a message and would be read for ever.
 const FRAMING: usize = 8;
 
 /// Error of a read when a message exceeds the limit.

@@ -104,7 +104,7 @@ impl<'s> WebSocket<'s> {
     pub(super) async fn end(&mut self, ending: Ending) {
         let handle = self.session.handle;
         let blocked = self.session.blocked;
-        // The delivery has a place in the listener's queue, ahead of others.
+        // The delivery is dropped, because it stands in the listener's queue in front of others.
         self.session.waiting = None;
         match ending {
             Ending::Gone => {}

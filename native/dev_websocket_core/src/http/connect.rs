@@ -34,7 +34,7 @@ pub(super) struct AcceptedRequest {
 }
 
 impl AcceptedRequest {
-    /// Checks the request against other connections and past publications, and takes a place among the connections.
+    /// Admits the request among the other connections, and records the last publication.
     pub(super) fn new(
         shared: &Arc<Shared>,
         settings: Arc<Settings>,

@@ -142,7 +142,7 @@ fn route<B>(
     let headers = request.headers();
     let path = request.uri().path();
     let has = |endpoint: &str| settings.endpoints.iter().any(|name| name == endpoint);
-    // The preflight of a page for server-sent events has no header that names them.
+    // The preflight of a page does not announce server-sent events in any header.
     let is_preflight = request.method() == Method::OPTIONS && has("events");
     if path == WEBSOCKET_PATH
         && !is_preflight

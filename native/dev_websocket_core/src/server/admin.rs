@@ -26,7 +26,7 @@ pub struct ConnectionInfo {
     pub peer: SocketAddr,
     /// `json`, `raw` or `events`.
     pub format: &'static str,
-    /// Age in milliseconds.
+    /// Age of the connection, in milliseconds.
     pub age: u64,
     /// Bytes of publications in the send buffer, because the client reads slowly.
     pub send_buffer_bytes: u64,

@@ -57,38 +57,39 @@ impl Builder {
         }
     }
 
-    /// Sets the counters, which outlive the server.
+    /// Sets the counters, which outlive the server. By default the server has new ones, all at 0.
     pub fn counters(mut self, counters: Arc<Counters>) -> Self {
         self.persistent.counters = counters;
         self
     }
 
-    /// Sets the route of client messages to a listener of the program.
+    /// Sets the route of client messages to a listener of the program. By default there is no listener.
     pub fn inbound(mut self, inbound: Arc<Inbound>) -> Self {
         self.persistent.inbound = inbound;
         self
     }
 
-    /// Sets the publication progress of each process. A slot that it covers is not published again.
+    /// Sets the publication progress of each process. A slot that it covers is not published again. By default it is
+    /// empty.
     pub fn slot_marks(mut self, marks: Arc<SlotMarks>) -> Self {
         self.persistent.slots = marks;
         self
     }
 
-    /// Sets the signal for changes in the processes that subscriptions name.
+    /// Sets the signal for changes in the processes that subscriptions name. By default no watcher is signalled.
     pub fn interest(mut self, interest: Arc<InterestSignal>) -> Self {
         self.persistent.interest = interest;
         self
     }
 
-    /// Sets a bound listener, which replaces `host` and `port` of the settings.
+    /// Sets a bound listener. By default the server binds `host` and `port` of the settings.
     pub fn listener(mut self, listener: StdTcpListener) -> Self {
         self.listener = Some(listener);
         self
     }
 
-    /// Shuts the server down with close code 1001 when the future completes. A separate thread polls it within a tokio
-    /// runtime, so signals and timers of tokio work.
+    /// Shuts the server down with close code 1001 when the future completes; clients then have 5 seconds to close. A
+    /// separate thread polls it within a tokio runtime, so signals and timers of tokio work.
     pub fn shutdown_on(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.signal = Some(Box::pin(signal));
         self

@@ -19,7 +19,8 @@ use crate::wire::sse;
 pub enum Direct<'a> {
     /// A text frame with this text for a raw connection; otherwise the text is the `data` of a message.
     Text(&'a str),
-    /// A binary frame with these bytes for a raw connection; otherwise the bytes as messages represent them.
+    /// A binary frame with these bytes for a raw connection. Otherwise the bytes are the `data` of a message: as text
+    /// if they are UTF-8, else as a message encodes binary values.
     Binary(&'a [u8]),
     /// A value as JSON.
     Value(Value<'a>),

@@ -60,7 +60,7 @@ impl FrameRuns {
         let Some(run) = self.run(entry, format) else {
             return scattered;
         };
-        // Connections are served in turn, so frames that this one does not need are not needed again.
+        // Connections are served in turn, so frames before `start` that no connection has needed are not needed later.
         if start >= run.first + run.ends.len() {
             run.start_at(start);
         }

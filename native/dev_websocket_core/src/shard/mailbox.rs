@@ -96,7 +96,7 @@ impl<C> Mailbox<C> {
         let is_due = || work() || !self.commands.lock().is_empty();
         let is_found = match rest {
             Idle::Light => (0..SPINS).any(|_| spin(&is_due)),
-            // Parking briefly still notices a publisher at full speed.
+            // One pause finds the work of a publisher at full speed, before the shard parks.
             Idle::Parked(until) => spin(&is_due) || (0..PARKS).any(|_| self.park(until, &is_due)),
         };
         if !is_found {

@@ -325,7 +325,7 @@ impl Shard {
             self.registry.end_batch();
             self.batch.end();
             self.cursor.finish();
-            // This shard may have been the slowest one, so the log may have room again for others.
+            // If this shard was the slowest one, it has made room, so the log can append a pending gap.
             if self.context.log.settle() {
                 self.context.wake_shards();
             }

@@ -25,7 +25,7 @@ impl Shard {
         self.settle();
     }
 
-    /// Marks a publication so that no shard searches for its subscribers again.
+    /// Marks a publication so that replays do not search for its subscribers again.
     fn skip_in_replays(&self, seq: Seq) {
         let past = self.context.log.read(seq, 1);
         if let Some(publication) = past.publications.first().filter(|past| past.seq() == seq) {
