@@ -1,4 +1,4 @@
-//! What each step of the path of a message costs, so that a regression is seen at its source.
+//! Benchmarks of each step on the path of a message, so that a regression is seen at its source.
 //!
 //! The messages are recorded outbox messages of a real node. Run with `cargo bench -p dev_websocket_core`.
 #![allow(missing_docs, reason = "divan's macros make public items")]
@@ -27,7 +27,7 @@ fn map<const N: usize>(entries: [(&'static str, &'static str); N]) -> Value<'sta
     Value::Map(entries.map(entry).into())
 }
 
-/// An outbox message as a process writes it, one with its tags in a list, and one of a kilobyte.
+/// Returns an outbox message: one as a process writes it, one with its tags in a list, or one of a kilobyte.
 fn message(kind: &str) -> Value<'static> {
     match kind {
         "price" => map([
@@ -90,7 +90,7 @@ fn frame(bencher: Bencher<'_, '_>, kind: &str) {
         .bench_values(|topics| Frame::assemble(topics, black_box(&message), 1_000_000));
 }
 
-/// A batch of 100 messages against so many topics with one subscriber each.
+/// Matches a batch of 100 messages against a number of topics with one subscriber each.
 #[divan::bench(args = [1, 1_000, 100_000])]
 fn match_batch(bencher: Bencher<'_, '_>, topics: usize) {
     let names: Vec<_> = (0..topics).map(|n| format!("t{n}")).collect();
@@ -108,11 +108,12 @@ fn match_batch(bencher: Bencher<'_, '_>, topics: usize) {
     bencher.bench_local(|| matcher.matches(frames.iter()));
 }
 
-/// How 10,000 connections choose among 10,000 topics; each has ten of them, and each publication has ten receivers.
+/// Subscriptions of 10,000 connections to 10,000 topics. Each connection has ten topics, and each publication has ten
+/// receivers.
 const CHOICES: [&str; 2] = ["topics", "patterns"];
 
-/// A batch of 1,000 messages to those connections, by exact topics or by 1,000 distinct globs, expressions and templates.
-/// The cache of patterns is warm from the second round on.
+/// Matches a batch of 1,000 messages for those connections. They subscribe to exact topics, or to 1,000 distinct globs,
+/// regular expressions and templates. The cache of patterns is warm from the second round on.
 #[divan::bench(args = CHOICES)]
 fn match_choices(bencher: Bencher<'_, '_>, choice: &str) {
     let topic = |n: usize| format!("t{n:04}");
@@ -149,7 +150,7 @@ fn match_choices(bencher: Bencher<'_, '_>, choice: &str) {
     bencher.bench_local(|| matcher.matches(frames.iter()));
 }
 
-/// An expression that makes backtracking engines hang, against 100 topics of 255 bytes that were never seen.
+/// Matches 100 new topics of 255 bytes against a regular expression that makes backtracking engines hang.
 #[divan::bench]
 fn match_hostile(bencher: Bencher<'_, '_>) {
     let frames: Vec<_> = (0..100)
@@ -171,10 +172,10 @@ fn match_hostile(bencher: Bencher<'_, '_>) {
         });
 }
 
-/// What 51,200 globs are like: told apart by their beginnings, by their ends, or only by what comes behind `id:`.
+/// Kinds of 51,200 globs: they differ at their beginnings, at their ends, or only behind `id:`.
 const CROWDS: [&str; 3] = ["beginnings", "endings", "one beginning"];
 
-/// A message with five tags that were never seen, against the globs and templates of 400 connections, 128 and 16 each.
+/// Matches messages with five new tags against the filters of 400 connections, with 128 globs and 16 templates each.
 /// The figure is for ten messages.
 #[divan::bench(args = CROWDS)]
 fn match_fresh(bencher: Bencher<'_, '_>, crowd: &str) {
@@ -214,7 +215,7 @@ fn match_fresh(bencher: Bencher<'_, '_>, crowd: &str) {
         .bench_local_values(|frames| matcher.matches(frames.iter()));
 }
 
-/// 1,000 connections come to a topic with 100,000 and leave it.
+/// Subscribes and unsubscribes 1,000 connections of a topic with 100,000 subscribers.
 #[divan::bench]
 fn leave(bencher: Bencher<'_, '_>) {
     let mut matcher = Matcher::default();

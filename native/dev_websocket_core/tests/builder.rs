@@ -1,4 +1,4 @@
-//! A server with parts of the embedding program's own, and its end.
+//! Tests of a server with parts that the embedding program provides, and of its end.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod support;
@@ -25,7 +25,7 @@ fn connect(server: &Server) -> WebSocket<TcpStream> {
     tungstenite::client(server.info().uri, stream).unwrap().0
 }
 
-/// The close code that ends the connection.
+/// Returns the close code that ends the connection.
 fn close_code(client: &mut WebSocket<TcpStream>) -> Option<u16> {
     loop {
         match client.read() {
@@ -40,7 +40,7 @@ fn close_code(client: &mut WebSocket<TcpStream>) -> Option<u16> {
 fn a_listener_of_the_program_is_served() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    // The settings name another port, which does not count.
+    // The settings name another port, which must be ignored.
     let server = Server::builder(settings())
         .listener(listener)
         .start()
@@ -61,7 +61,7 @@ fn a_signal_of_the_program_shuts_the_server_down_in_order() {
     let (signal, signalled) = tokio::sync::oneshot::channel::<()>();
     let server = Server::builder(settings())
         .shutdown_on(async move {
-            // Timers of tokio work there.
+            // Timers of tokio work in the signal's future.
             tokio::time::sleep(Duration::from_millis(1)).await;
             let _ = signalled.await;
         })
@@ -70,7 +70,7 @@ fn a_signal_of_the_program_shuts_the_server_down_in_order() {
     let mut client = connect(&server);
     signal.send(()).unwrap();
     assert_eq!(close_code(&mut client), Some(1001));
-    // Its counts stay readable, and a second end does nothing.
+    // The counts stay readable, and a second shutdown does nothing.
     assert!(
         server
             .stats()
@@ -86,7 +86,7 @@ async fn a_dropped_server_ends_its_threads_and_frees_its_port() {
     let server = Server::start(settings(), counters.clone()).unwrap();
     let address = address(&server);
     let mut client = connect(&server);
-    // On a thread of a runtime, where waiting would panic.
+    // This thread belongs to a runtime, where blocking would panic.
     drop(server);
     let code = close_code(&mut client);
     assert!(matches!(code, None | Some(1001)), "{code:?}");

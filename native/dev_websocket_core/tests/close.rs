@@ -1,6 +1,7 @@
-//! How connections end: goodbyes of the client, rules that it breaks, and clients that are gone without a word.
+//! Tests of the end of connections: close frames of the client, broken rules, and clients that vanish.
 //!
-//! Whenever the server closes, the client must be able to read why: the close frame comes whole, then the stream ends.
+//! Whenever the server closes, the client must be able to read the reason: the close frame arrives whole, then the
+//! stream ends.
 #![cfg(test)]
 
 mod support;
@@ -16,7 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 
 use support::{CLOSE, Client, PING, PONG, Raw, TEXT, TestServer, frame, seqs, until};
 
-/// What a new raw connection is told after it sent these bytes.
+/// Returns the close code and reason of a new raw connection that sent these bytes.
 fn closed_after(server: &TestServer, bytes: &[u8]) -> (u16, String) {
     let mut raw = Raw::upgraded(server, "");
     assert_eq!(raw.json()["type"], "connection_established");
@@ -26,7 +27,7 @@ fn closed_after(server: &TestServer, bytes: &[u8]) -> (u16, String) {
     close
 }
 
-/// Nothing of any connection is left.
+/// Waits until nothing of any connection is left.
 fn nobody_is_left(server: &TestServer) {
     server.until_stat("connections", 0);
     server.until_stat(
@@ -53,7 +54,7 @@ fn a_goodbye_of_the_client_is_returned() {
 }
 
 #[test]
-fn what_was_asked_before_the_goodbye_is_still_answered() {
+fn requests_before_the_close_frame_are_still_answered() {
     let server = TestServer::start();
     let mut raw = Raw::upgraded(&server, "");
     raw.json();
@@ -86,7 +87,7 @@ fn publications_before_the_goodbye_arrive() {
 #[test]
 fn nothing_follows_a_close_frame_however_much_is_published() {
     let server = TestServer::with(|settings| settings.history_bytes = 0);
-    // So many that they are served in turns, and are told goodbye between two of them.
+    // The crowd is so large that it is served in turns, and gets close frames between two of them.
     let mut crowd = Raw::crowd(&server, 300, "?topic=a");
     let goodbye = frame(CLOSE, &1000_u16.to_be_bytes());
     let broken = frame(0x83, b"");
@@ -107,7 +108,7 @@ fn nothing_follows_a_close_frame_however_much_is_published() {
             raw.write(end);
         }
         all_said.store(true, Ordering::Relaxed);
-        // This looks for the end of the stream behind the close frame.
+        // The check reads to the end of the stream behind the close frame.
         crowd.into_iter().for_each(|raw| drop(raw.closed()));
     });
     server.until_stat("connections", 0);
@@ -125,7 +126,7 @@ fn a_ping_is_answered_with_its_payload_in_both_formats() {
             raw.send(PING, payload);
             assert_eq!(raw.frame(), (PONG, payload.to_vec()));
         }
-        // A pong that nobody asked for is no fault.
+        // An unsolicited pong is allowed.
         raw.send(PONG, b"unasked");
         raw.send(PING, b"end");
         assert_eq!(raw.frame(), (PONG, b"end".to_vec()));
@@ -188,7 +189,7 @@ fn a_client_that_neither_reads_nor_answers_is_forgotten() {
         server.send("a", &data);
         server.counters.dropped_slow.get() > 0
     });
-    // A reply waits, longer than the server wants to keep for one client, and the pings would wait behind it.
+    // A reply is queued that exceeds the server's limit for one client, and the pings would wait behind it.
     let topics: Vec<_> = (0..200)
         .map(|n| format!("{n}{}", "t".repeat(250)))
         .collect();
@@ -199,7 +200,8 @@ fn a_client_that_neither_reads_nor_answers_is_forgotten() {
     drop(raw);
 }
 
-/// It takes far longer to come to the first ping than it may be silent. Time is told by the pings of another client.
+/// The client takes far longer to reach the first ping than it may be silent. The pings of another client serve as
+/// clock.
 #[test]
 fn a_client_that_reads_slowly_behind_many_bytes_stays_and_gets_its_gaps() {
     const INTERVALS: usize = 10;
@@ -232,7 +234,7 @@ fn a_client_that_reads_slowly_behind_many_bytes_stays_and_gets_its_gaps() {
         }
         assert_eq!(server.stat("connections"), 2, "{query}");
         assert_eq!(server.counters.closed_no_pong.get(), 0);
-        // It is served to the end when it reads on.
+        // The client is served to the end when it reads on.
         server.send("a", "the last one");
         slow.skip_until(format!("the last one{end}").as_bytes());
         slow.send(PING, b"");
@@ -285,14 +287,14 @@ fn text_that_is_not_utf_8_closes_with_1007() {
     for bytes in [
         frame(TEXT, b"{\"type\":\"\xff\"}"),
         frame(TEXT, b"\xed\xa0\x80"),
-        // Cut within a character, and never finished.
+        // The text is cut within a character, and never finished.
         [frame(0x01, b"\xc3"), frame(0x80, b"x")].concat(),
         frame(CLOSE, b"\x03\xe8\xff"),
     ] {
         let (code, reason) = closed_after(&server, &bytes);
         assert_eq!((code, reason.as_str()), (1007, "text is not UTF-8"));
     }
-    // A character may be cut by fragments.
+    // Fragments may cut a character.
     let mut raw = Raw::upgraded(&server, "");
     raw.json();
     raw.send(0x01, b"{\"type\":\"ping\",\"id\":\"\xc3");
@@ -320,7 +322,7 @@ fn a_message_larger_than_the_limit_closes_with_1009() {
     for bytes in [
         frame(TEXT, too_large.as_bytes()),
         frame(0x82, too_large.as_bytes()),
-        // In parts that each are small enough.
+        // Each fragment alone is small enough.
         [
             frame(0x01, &too_large.as_bytes()[..600]),
             frame(0x80, &too_large.as_bytes()[600..]),
@@ -346,7 +348,7 @@ fn a_message_may_come_byte_by_byte_and_empty_frames_do_not_go_on_for_ever() {
         bytes.extend(frame(0x00, &[*byte]));
     }
     bytes.extend(frame(0x80, b""));
-    // The count begins anew with each message.
+    // The count begins again with each message.
     for _ in 0..10 {
         raw.write(&bytes);
         assert_eq!(raw.json()["type"], "pong");
@@ -366,7 +368,7 @@ fn the_reason_is_readable_while_ten_megabytes_are_still_being_sent() {
     raw.json();
     let mut writer = raw.writer();
     thread::scope(|scope| {
-        // Not one write may fail: the server takes what was on its way.
+        // No write may fail: the server reads the bytes that were on their way.
         scope.spawn(move || {
             writer
                 .write_all(&frame(TEXT, &vec![b'x'; 10 << 20]))
@@ -463,7 +465,7 @@ fn a_client_that_vanishes_leaves_nothing_behind() {
             raw.json();
         }
         raw.end();
-        // Within a frame.
+        // The stream ends within a frame.
         let mut raw = Raw::upgraded(&server, query);
         raw.write(&frame(TEXT, b"{\"type\":\"ping\"}")[..9]);
         raw.half_close();

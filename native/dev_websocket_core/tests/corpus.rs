@@ -1,4 +1,4 @@
-//! Every input that the fuzz targets of `native/fuzz` keep, once: what a fuzzer found stays found.
+//! Runs every input in the corpus of the fuzz targets in `native/fuzz` once, so that found errors stay fixed.
 
 use std::fs;
 use std::panic::catch_unwind;
@@ -16,7 +16,7 @@ mod fuzz;
 type Check = fn(&[u8]);
 
 #[test]
-fn what_was_found_by_fuzzing_stays_found() {
+fn inputs_found_by_fuzzing_still_pass() {
     let targets: [(&str, Check); 6] = [
         ("query", fuzz::query::check),
         ("control", fuzz::control::check),

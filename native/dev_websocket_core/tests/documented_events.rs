@@ -1,4 +1,4 @@
-//! The table of events in docs/OPERATING.md is what the code tells.
+//! Checks the table of events in docs/OPERATING.md against the code.
 #![cfg(test)]
 
 use std::collections::BTreeSet;
@@ -40,7 +40,7 @@ fn every_event_is_in_the_table_with_its_level_and_fields() {
     assert!(unused.is_empty(), "nothing tells {unused:?}");
 }
 
-/// Names and levels of the rows of the table.
+/// Returns names and levels of the rows of the table.
 fn documented() -> BTreeSet<(String, String)> {
     OPERATING
         .lines()
@@ -59,7 +59,7 @@ fn documented() -> BTreeSet<(String, String)> {
         .collect()
 }
 
-/// What the sources of a crate tell. Each event must have a name.
+/// Returns the events that the sources of a crate log. Each event must have a name.
 fn told_in(folder: &Path) -> Vec<(String, String)> {
     let mut told = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {

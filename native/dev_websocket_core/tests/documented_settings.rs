@@ -1,4 +1,4 @@
-//! The table of settings in docs/PROTOCOL.md is the one in the code.
+//! Checks the table of settings in docs/PROTOCOL.md against the code.
 
 use dev_websocket_core::{SettingValue, Settings};
 

@@ -1,4 +1,4 @@
-//! Server-sent events: the same subscriptions, limits and policies as on a WebSocket, for clients that only read.
+//! Tests of server-sent events: the subscriptions, limits and policies of a WebSocket, for clients that only read.
 #![cfg(test)]
 
 mod support;
@@ -27,7 +27,7 @@ fn ask(server: &TestServer, request: &str, headers: &str) -> support::Response {
     }
 }
 
-/// The code of a refused request for events.
+/// Returns the status, code and text of a refused request for events.
 fn refused(server: &TestServer, target: &str, headers: &str) -> (u16, String, String) {
     let response = ask(server, &format!("GET {target}"), headers);
     let (code, message) = response.refusal();
@@ -56,7 +56,7 @@ fn events_hold_what_frames_hold_and_the_cursor() {
             (client.message(), Some(format!("{epoch}:{seq}")))
         );
     }
-    // Nobody but the client ends it.
+    // Only the client ends the stream.
     drop(events);
     server.until_stat("connections", 1);
 }
@@ -72,7 +72,7 @@ fn the_websocket_endpoint_gives_events_to_who_accepts_only_those() {
         refused(&server, "/ws", "Accept: */*\r\n").1,
         "not_an_upgrade"
     );
-    // Who wants a WebSocket gets one.
+    // A request to upgrade gets a WebSocket.
     let upgrade = upgrade_request("").replace("\r\n\r\n", "\r\nAccept: text/event-stream\r\n\r\n");
     assert_eq!(Raw::ask(&server, upgrade).status, 101);
 }
@@ -94,7 +94,7 @@ fn a_client_that_comes_again_goes_on_where_it_was() {
         );
         events
     };
-    // Its URL says where it began the first time; what it has had since is what counts.
+    // The URL holds the cursor of the first connection; the cursor in the header is newer and counts.
     for target in [
         "/events?topic=a",
         "/events?topic=a&since=1",
@@ -232,7 +232,7 @@ fn they_count_as_connections() {
     Client::connect(&server, "");
 }
 
-/// The number of the only connection.
+/// Returns the id of the only connection.
 fn number(server: &TestServer) -> Option<u64> {
     let (sender, answer) = channel();
     let asked = server.connections(0, 1, move |found| sender.send(found).unwrap());
@@ -288,7 +288,7 @@ fn pages_of_other_places_may_read() {
         preflight.header("access-control-allow-methods"),
         Some("GET, HEAD, OPTIONS")
     );
-    // Named ones are told that they may, others that they may not.
+    // Allowed origins get the permission, others do not.
     let mut settings = support::settings();
     settings.origins = vec!["https://app.example".into()];
     server.reconfigure(settings).unwrap();

@@ -1,6 +1,7 @@
-//! Panics inside the engine, made on purpose: each ends what it happened in, is counted, and the server goes on.
+//! Tests of panics inside the engine. Each panic ends only the work that it happened in, is counted, and the server
+//! goes on.
 //!
-//! Needs the feature `faults`: `cargo test -p dev_websocket_core --features faults --test faults`.
+//! The tests need the feature `faults`: `cargo test -p dev_websocket_core --features faults --test faults`.
 #![cfg(test)]
 
 mod support;
@@ -9,7 +10,7 @@ use fail::FailScenario;
 use serde_json::json;
 use support::{Client, Raw, TestServer, upgrade_request};
 
-/// A server with two shards, and four clients of the topic `a`, two on each.
+/// Starts a server with two shards and four clients of the topic `a`, two on each.
 fn two_shards() -> (TestServer, Vec<Raw>) {
     let server = TestServer::with(|settings| settings.shards = 2);
     let clients = (0..4).map(|_| subscriber(&server)).collect();
@@ -22,12 +23,12 @@ fn subscriber(server: &TestServer) -> Raw {
     raw
 }
 
-/// Makes a place panic the next times that it is reached.
+/// Makes a panic point panic the next times that it is reached.
 fn panics(place: &str, times: u32) {
     fail::cfg(place, &format!("{times}*panic(on purpose)")).unwrap();
 }
 
-/// Everything works: both shards have nobody left, and new clients get what is published.
+/// Checks that everything works: no connection is left on either shard, and new clients get publications.
 fn is_well(server: &TestServer) {
     server.until_stat("connections", 0);
     support::until("their topics to be gone", || {
@@ -47,7 +48,7 @@ fn is_well(server: &TestServer) {
     assert_eq!(server.stat("deliveries_expected"), sum);
 }
 
-/// The data of the next frame, or the code with which the connection is closed.
+/// Returns the data of the next frame, or the close code.
 fn data_or_code(client: &mut Raw) -> Result<String, u16> {
     let (first, payload) = client.frame();
     if first == support::CLOSE {
@@ -58,7 +59,7 @@ fn data_or_code(client: &mut Raw) -> Result<String, u16> {
     Ok(json["data"]["data"].as_str().unwrap().to_owned())
 }
 
-/// How many clients saw the close code 1011, and how many the message.
+/// Counts the clients that saw the close code 1011, and those that got the message.
 fn told_and_served(clients: &mut [Raw], data: &str) -> (usize, usize) {
     let seen: Vec<_> = clients.iter_mut().map(data_or_code).collect();
     let count = |wanted: Result<String, u16>| seen.iter().filter(|seen| **seen == wanted).count();
@@ -75,7 +76,7 @@ fn a_fault_of_matching_closes_the_connections_of_its_shard_with_1011_and_no_othe
     let told = seen.iter().filter(|seen| **seen == Err(1011)).count();
     let served = seen.iter().filter(|seen| **seen == Ok("x".into())).count();
     assert_eq!((told, served), (2, 2), "{seen:?}");
-    // Those of the other shard go on, while nobody of the first one is left.
+    // Connections of the other shard go on, and none of the first shard is left.
     server.until_stat("connections", 2);
     server.send("a", "y");
     for (client, seen) in clients.iter_mut().zip(&seen) {
@@ -88,7 +89,7 @@ fn a_fault_of_matching_closes_the_connections_of_its_shard_with_1011_and_no_othe
     is_well(&server);
 }
 
-/// A publication whose matching fails is skipped for all who come back for it, and they are told.
+/// Checks that replays skip a publication whose matching panics, and that their clients get a gap.
 #[test]
 fn a_publication_that_matching_failed_at_is_a_gap_for_those_who_come_back() {
     let _scenario = FailScenario::setup();
@@ -109,7 +110,7 @@ fn a_publication_that_matching_failed_at_is_a_gap_for_those_who_come_back() {
         );
         assert_eq!(client.message()["seq"], 3);
         assert_eq!(client.next()["type"], "live");
-        // The newest are without it, and nobody asked for its number.
+        // The newest publications leave it out, and the client did not request its number.
         let mut client = Client::connect(&server, "?topic=a&last=2");
         assert_eq!(client.message()["seq"], 1);
         assert_eq!(client.message()["seq"], 3);
@@ -121,7 +122,7 @@ fn a_publication_that_matching_failed_at_is_a_gap_for_those_who_come_back() {
     assert_eq!(server.counters.panics.get(), 1);
 }
 
-/// One that fails for a client's own subscriptions alone is a gap for that client alone.
+/// Checks that a panic from a client's own subscriptions is a gap for that client alone.
 #[test]
 fn a_replay_that_panics_goes_on_behind_the_publication_and_harms_no_other() {
     let _scenario = FailScenario::setup();
@@ -156,7 +157,7 @@ fn a_fault_in_the_turn_of_a_client_closes_it_with_1011_and_no_other() {
         assert_eq!(told_and_served(&mut clients, "x"), (1, 3), "{place}");
         server.until_stat("connections", 3);
         assert_eq!(server.counters.panics.get(), 1);
-        // Each of the others, one after the other, on both shards.
+        // The other panic points follow one after the other, on both shards.
         drop(clients);
         server.until_stat("connections", 0);
         let mut clients: Vec<_> = (0..6).map(|_| subscriber(&server)).collect();

@@ -1,4 +1,4 @@
-//! The request that starts a WebSocket: what is upgraded, and how everything else is refused.
+//! Tests of the request that starts a WebSocket: accepted upgrades, and the refusals of all other requests.
 #![cfg(test)]
 
 mod support;
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use support::{Client, Raw, TEXT, TestServer, frame, upgrade_request};
 
-/// A request for an upgrade with one line replaced by others.
+/// Returns a request to upgrade with one line replaced by others.
 fn with_line(line: &str, replacement: &str) -> String {
     let request = upgrade_request("");
     assert!(request.contains(&format!("{line}\r\n")));
@@ -326,7 +326,7 @@ fn a_head_larger_than_the_limit_is_refused_and_the_server_lives_on() {
     let mut head = upgrade_request("").into_bytes();
     head.truncate(head.len() - 2);
     head.extend(format!("X-Padding: {}\r\n\r\n", "x".repeat(1 << 20)).bytes());
-    // The server may close while this is still being sent.
+    // The server may close while the client is still sending.
     let _ = raw.writer().write_all(&head);
     assert_eq!(raw.response().status, 431);
     raw.drain();
@@ -342,7 +342,7 @@ fn a_head_larger_than_the_limit_is_refused_and_the_server_lives_on() {
 }
 
 #[test]
-fn what_is_no_http_is_refused_and_the_server_lives_on() {
+fn bytes_other_than_http_are_refused_and_the_server_lives_on() {
     let server = TestServer::start();
     for garbage in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
@@ -405,7 +405,7 @@ fn an_upgraded_connection_outlives_the_handshake_timeout() {
         settings.ping_interval = Duration::from_millis(150);
     });
     let mut raw = Raw::upgraded(&server, "?format=raw");
-    // The server's own ping tells that the timeout has passed.
+    // The server's own ping shows that the timeout has passed.
     assert_eq!(raw.frame().0, support::PING);
     raw.send(support::PING, b"still here?");
     loop {
@@ -479,7 +479,7 @@ fn silent_connections_lose_their_places_to_those_who_speak() {
     let mut client = Client::connect(&server, "?topic=a");
     server.send("a", "x");
     assert_eq!(client.message()["data"]["data"], "x");
-    // Three of the five had to go, the first ones. The others keep their places.
+    // Three of the five were evicted, the oldest first. The others keep their places.
     server.until_stat("handshakes_dropped", 3);
     for raw in silent.drain(..3) {
         raw.drain();

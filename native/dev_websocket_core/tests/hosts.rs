@@ -1,4 +1,4 @@
-//! By which names the server answers, and to pages of which sites: every endpoint, in every format.
+//! Tests of host names and origins: every endpoint, in every format.
 #![cfg(test)]
 
 mod support;
@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use support::{Raw, TestServer, upgrade_request};
 
-/// What can be asked for, as a path with its query, whether it is an upgrade, and the status of an answer.
+/// All endpoints: a path with its query, whether it is an upgrade, and the status of the response.
 const ASKED: [(&str, bool, u16); 9] = [
     ("/ws?topic=a", true, 101),
     ("/ws?topic=a&format=raw", true, 101),
@@ -20,7 +20,7 @@ const ASKED: [(&str, bool, u16); 9] = [
     ("/nowhere", false, 404),
 ];
 
-/// A server that pages of one origin may read, on all interfaces, and where it can be reached.
+/// Starts a server on all interfaces that pages of these origins may read, and returns its address.
 fn on_all_interfaces(origins: &[&str]) -> (TestServer, SocketAddr) {
     let server = TestServer::with(|settings| {
         settings.host = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -31,7 +31,7 @@ fn on_all_interfaces(origins: &[&str]) -> (TestServer, SocketAddr) {
     (server, address)
 }
 
-/// The status of the answer, and the code of a refusal.
+/// Returns the status of the response, and the code of a refusal.
 fn ask(address: SocketAddr, target: &str, is_upgrade: bool, headers: &str) -> (u16, String) {
     let request = if is_upgrade {
         upgrade_request("")
@@ -101,7 +101,7 @@ fn every_endpoint_answers_to_its_own_names_only_on_this_machine_alone() {
         );
         assert_eq!(answered, (403, "unknown_host".into()), "{target}");
     }
-    // The name that the server is told to have is its own.
+    // The public host of the settings is allowed.
     let mut settings = support::settings();
     settings.public_host = "node.example".into();
     let address = server.address();
@@ -275,7 +275,7 @@ fn pages_of_other_origins_are_refused_when_origins_are_named() {
     ] {
         assert_eq!(status(origin), expected, "{origin:?}");
     }
-    // By default everybody may.
+    // By default every origin is allowed.
     server.reconfigure(support::settings()).unwrap();
     assert_eq!(status("Origin: https://evil\r\n"), 101);
 }

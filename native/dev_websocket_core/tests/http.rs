@@ -1,4 +1,4 @@
-//! Small rules of HTTP: what pages can read of a refusal, preflights, other protocols, half-closed connections.
+//! Tests of HTTP rules: readable refusals for pages, preflights, other protocols, half-closed connections.
 #![cfg(test)]
 
 mod support;
@@ -13,7 +13,7 @@ fn ask(server: &TestServer, request: &str, headers: &str) -> Response {
     Raw::ask(server, request)
 }
 
-/// A request for events, and what it is refused with.
+/// Returns the status, code and text of a refused request for events.
 fn refused(server: &TestServer, target: &str, headers: &str) -> (u16, String, String) {
     let response = ask(server, &format!("GET {target}"), headers);
     let (code, message) = response.refusal();
@@ -39,7 +39,7 @@ fn pages_can_read_why_they_were_refused() {
         let exposed = response.header("access-control-expose-headers");
         assert_eq!(exposed.is_some(), status == 503, "{request}");
     }
-    // Where origins are named, those may read it and no others.
+    // With `origins`, only pages of these origins may read it.
     let mut settings = support::settings();
     settings.max_connections = 0;
     settings.origins = vec!["https://app.example".into()];
@@ -107,7 +107,7 @@ fn the_websocket_endpoint_takes_preflights_as_the_events_do() {
         response.header("allow").map(str::to_owned)
     };
     assert_eq!(allowed(&server, "POST").as_deref(), Some("GET, OPTIONS"));
-    // Without events there is nothing to ask for beforehand.
+    // Without events, no request needs a preflight.
     let without = TestServer::with(|settings| settings.endpoints = vec!["info".into()]);
     assert_eq!(allowed(&without, "OPTIONS").as_deref(), Some("GET"));
 }
@@ -126,7 +126,7 @@ fn an_upgrade_to_another_protocol_is_no_wish_for_a_websocket() {
     }
     assert_eq!(ask(&server, "GET /info", h2c).status, 200);
     assert_eq!(refused(&server, "/ws", h2c).1, "not_an_upgrade");
-    // One of several is enough.
+    // One of several protocols is enough.
     let several = upgrade_request("").replace("Upgrade: websocket", "Upgrade: h2c, WebSocket");
     let several = several.replace("\r\n\r\n", "\r\nAccept: text/event-stream\r\n\r\n");
     assert_eq!(Raw::ask(&server, several).status, 101);
@@ -149,12 +149,12 @@ fn a_cursor_may_stand_in_the_url_and_an_empty_one_is_none() {
         let accept = "Accept: text/event-stream\r\n";
         let target = format!("{path}?topic=a&{}", cursor(2));
         assert_eq!(first(&target, accept), json!(3));
-        // It is newer than the rest of the URL, and the header is newer still.
+        // The parameter is newer than the rest of the URL, and the header is newer still.
         assert_eq!(first(&format!("{target}&since=1"), accept), json!(3));
         assert_eq!(first(&format!("{target}&last=1"), accept), json!(3));
         let header = format!("{accept}Last-Event-ID: {epoch}:4\r\n");
         assert_eq!(first(&target, &header), json!(5));
-        // Who has nothing yet says nothing.
+        // A client without a cursor sends an empty value.
         for empty in ["Last-Event-ID:\r\n", "Last-Event-ID: \r\n"] {
             let headers = format!("{accept}{empty}");
             assert_eq!(first(&target, &headers), json!(3));
@@ -178,12 +178,12 @@ fn a_cursor_may_stand_in_the_url_and_an_empty_one_is_none() {
         assert_eq!((status, &*code), (400, "bad_since"), "{query} {headers}");
         assert!(message.contains(name), "{message}");
     }
-    // A header that is no text at all is no cursor either.
+    // A header that is not text is no cursor either.
     let mut bytes =
         b"GET /events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: \xff\r\n\r\n".to_vec();
     assert_eq!(Raw::ask(&server, &bytes).refusal().0, "bad_since");
     bytes.clear();
-    // A WebSocket has frames to say so; there the parameter means nothing.
+    // A WebSocket has frames for cursors, so the parameter has no meaning there.
     let client = Client::connect(&server, &format!("?{}", cursor(2)));
     assert_eq!(client.established["ignored"], json!(["lastEventId"]));
 }

@@ -1,4 +1,4 @@
-//! Which processes have subscribers, as a watcher hears of it.
+//! Tests of the processes with subscribers, as a watcher is told of them.
 #![cfg(test)]
 
 mod support;
@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 
 use support::{Client, FORMATS, PATIENCE, TestServer, connect};
 
-/// The id of a process.
+/// Returns the id of a process.
 fn id(letter: char) -> String {
     letter.to_string().repeat(43)
 }
@@ -21,7 +21,7 @@ fn ids(interest: &Interest) -> Vec<String> {
     interest.processes.iter().map(text).collect()
 }
 
-/// Hears of changes, and looks after each.
+/// A watcher that reads the interest after each signal.
 struct Watching<'s> {
     server: &'s TestServer,
     told: Receiver<()>,
@@ -45,7 +45,7 @@ impl<'s> Watching<'s> {
         self.server.interest(100)
     }
 
-    /// The word must be there already.
+    /// Checks that a signal has arrived already, and returns the interest.
     fn was_told(&self, what: &str) -> Interest {
         assert_eq!(self.told.try_recv(), Ok(()), "{what}");
         self.look()
@@ -55,7 +55,7 @@ impl<'s> Watching<'s> {
         assert_eq!(self.told.try_recv(), Err(TryRecvError::Empty), "{what}");
     }
 
-    /// Looks after every word until the interest is as it should be.
+    /// Reads the interest after every signal until the condition holds.
     fn until(&self, holds: impl Fn(&Interest) -> bool) {
         while !holds(&self.look()) {
             assert_eq!(self.told.recv_timeout(PATIENCE), Ok(()));
@@ -86,7 +86,7 @@ fn interest_counts_subscribers_over_all_shards_and_topics() {
     let server = TestServer::with(|settings| settings.shards = 3);
     let watching = Watching::new(&server);
     let query = format!("?topic=process:{},from:{}", id('a'), id('b'));
-    // Each on another shard, and one more on the first.
+    // Each client is on another shard, and one more is on the first.
     let clients: Vec<_> = (0..4).map(|_| Client::connect(&server, &query)).collect();
     let interest = watching.was_told("the first");
     assert_eq!(
@@ -148,7 +148,7 @@ fn interest_follows_requests() {
         let interest = watching.was_told(&what);
         assert!(interest.others, "{what}");
         if number > 0 {
-            // With another beside it, it makes no difference.
+            // Besides another subscription of this kind, it makes no difference.
             ask("subscribe", json!({"topics": ["*"]}));
             watching.was_not_told(&what);
             ask("unsubscribe", json!({"topics": ["*"]}));

@@ -1,4 +1,4 @@
-//! A server from its start to its end: shutdown, new settings while it runs, and who is let in.
+//! Tests of a server from start to end: shutdown, new settings while it runs, and admission.
 #![cfg(test)]
 
 mod support;
@@ -36,7 +36,7 @@ fn shutdown_tells_every_client_why() {
             .map(|_| Raw::upgraded(&server, "?topic=a&format=raw"))
             .collect();
         raws.iter_mut().for_each(Raw::settle);
-        // What was published before arrives before the goodbye.
+        // Earlier publications arrive before the close frame.
         server.send("a", "last words");
         server.until_delivered();
         thread::scope(|scope| {
@@ -70,7 +70,7 @@ fn clients_that_answer_nothing_do_not_keep_a_server_from_stopping() {
     unfinished.write("GET /ws HTTP/1.1\r\n");
     let idle = Raw::connect(server.address());
     server.shutdown(Disconnect::Stopping, Duration::from_millis(200));
-    // The goodbye was sent all the same.
+    // The close frame was sent all the same.
     assert_eq!(silent.closed().1.0, 1001);
     unfinished.drain();
     idle.drain();
@@ -92,7 +92,7 @@ fn a_second_shutdown_does_nothing() {
         server.reconfigure(settings()).unwrap(),
         Reconfigured::NeedsRestart
     );
-    // What is published to a stopped server is at most kept.
+    // A stopped server delivers no publications; at most it keeps them.
     let _ = server.publish(&support::message("a", "x"));
     assert_eq!(server.counters.deliveries.get(), 0);
 }
@@ -171,7 +171,7 @@ fn a_taken_port_is_an_error_that_names_the_address() {
         "{error:?}"
     );
     assert_eq!(error.to_string(), format!("cannot listen on {at}"));
-    // An address that is not ours.
+    // This address belongs to no interface of the machine.
     let elsewhere = Settings {
         host: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         ..settings.clone()
@@ -199,13 +199,13 @@ fn a_server_moves_to_a_new_address_and_back_while_its_connections_live_on() {
     let new = server.address();
     assert_eq!(new.ip(), Ipv4Addr::LOCALHOST);
     assert!(TcpStream::connect(old).is_err());
-    // New connections are of the same server.
+    // New connections belong to the same server.
     let mut newcomer = Client::connect(&server, "?topic=a");
     assert_eq!(newcomer.established["epoch"], client.established["epoch"]);
     let seq = server.send("a", "x");
     assert_eq!(seqs(&client.up_to(seq)), [seq]);
     assert_eq!(seqs(&newcomer.up_to(seq)), [seq]);
-    // Old connections take requests as well.
+    // Old connections also accept requests.
     client.request(&json!({"type": "subscribe", "topics": ["b"]}));
     let back = Settings {
         port: u64::from(old.port()),
@@ -249,7 +249,7 @@ fn a_server_moves_between_all_interfaces_and_one_of_them_on_the_same_port() {
 fn an_address_of_the_same_port_that_cannot_be_had_leaves_everything_as_it_was() {
     let server = TestServer::start();
     let before = (server.info(), server.settings());
-    // An address for documentation (RFC 5737), which no interface has.
+    // This address is reserved for documentation (RFC 5737), so no interface has it.
     let wanted = Settings {
         host: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         port: u64::from(server.address().port()),
@@ -315,7 +315,7 @@ fn new_limits_hold_for_new_connections() {
     assert_eq!(limits["max_message_bytes"], 100);
     let refused = Raw::ask(&server, upgrade_request("?topic=a,b,c"));
     assert_eq!(refused.refusal().0, "too_many_topics");
-    // What a connection was told about its own messages stays true.
+    // The limits that an old connection was told stay in force for it.
     let id = "i".repeat(250);
     let ping = json!({"type": "ping", "id": id, "": "p".repeat(300)}).to_string();
     for _ in 0..20 {
@@ -362,7 +362,7 @@ fn a_full_server_refuses_one_more_with_503() {
     let response = Raw::ask(&server, upgrade_request(""));
     assert_eq!(response.status, 503);
     assert_eq!(response.refusal().0, "full");
-    // A bad request is told that it is bad, full or not.
+    // A bad request gets 400, even if the server is full.
     assert_eq!(Raw::ask(&server, upgrade_request("?format=x")).status, 400);
     assert_eq!(server.stat("connections"), 2);
     drop(second);
@@ -390,7 +390,7 @@ fn an_address_with_too_many_connections_is_refused_with_429() {
     let (_, response) = from(1);
     assert_eq!(response.status, 429);
     assert_eq!(response.refusal().0, "too_many_connections");
-    // Others have their own count.
+    // Other addresses have their own count.
     let (_other, response) = from(2);
     assert_eq!(response.status, 101);
     drop(second);
@@ -398,7 +398,7 @@ fn an_address_with_too_many_connections_is_refused_with_429() {
     let (_again, response) = from(1);
     assert_eq!(response.status, 101);
     assert_eq!(from(1).1.status, 429);
-    // No limit, as by default.
+    // By default there is no limit.
     server.reconfigure(settings()).unwrap();
     assert_eq!(from(1).1.status, 101);
 }
@@ -412,7 +412,7 @@ fn a_server_may_be_stopped_while_clients_connect_and_publishers_publish() {
         thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(move || {
-                    // Until nobody listens any more; each connection ends in one way or another.
+                    // The loop runs until the listener is gone; each connection ends in one way or another.
                     while let Ok(stream) = TcpStream::connect(at) {
                         let mut raw = Raw::over(stream);
                         if raw.try_write(upgrade_request("?topic=a")) {

@@ -1,6 +1,6 @@
-//! Every limit of the table of settings at one less, at the limit, and at one more, with its exact outcome.
+//! Tests of every limit in the table of settings: one below it, at it and one above it, each with its exact outcome.
 //!
-//! The last test keeps this complete: each row of the table has its test here, or is named as one without a limit.
+//! The last test keeps this complete: each row of the table has a test here, or is listed as one without a limit.
 #![cfg(test)]
 
 mod support;
@@ -56,7 +56,7 @@ fn at_the_limit_of_max_handshakes() {
     let silent: Vec<_> = (0..3).map(|_| Raw::connect(server.address())).collect();
     server.until_stat("handshakes", 3);
     assert_eq!(server.stat("handshakes_dropped"), 0);
-    // The fourth is served, in the place of the first.
+    // The fourth connection is served, in place of the first.
     Client::connect(&server, "");
     server.until_stat("handshakes", 2);
     assert_eq!(server.stat("handshakes_dropped"), 1);
@@ -121,12 +121,12 @@ fn at_the_limit_of_max_inbound_rate() {
     assert_eq!(raw.closed().1, (1008, "too many messages".into()));
 }
 
-/// Keeps what clients send, and never says that it is dealt with.
+/// Records the connections of messages, and never acknowledges them.
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<Vec<u64>>>);
 
 impl Heard {
-    /// Who was heard first.
+    /// Returns the connection of the first message.
     fn connection(&self) -> Option<u64> {
         self.0.lock().first().copied()
     }
@@ -152,7 +152,7 @@ fn at_the_limit_of_inbound_queue_bytes() {
         if fits {
             until("both messages", || heard.0.lock().len() == 2);
         } else {
-            // It is not read on, until there is room.
+            // The connection is not read on until there is room.
             until("one message", || heard.0.lock().len() == 1);
             raw.send(PING, b"later");
             listening.acknowledge(256);
@@ -186,7 +186,7 @@ fn at_the_limit_of_publish_queue_bytes() {
     let shard = hold_up_the_shard(&server, &mut client);
     server.send("a", "x");
     let size = server.stat("publish_queued_bytes");
-    // An eighth more may be taken by what tells of lost messages.
+    // Reports of lost messages may take another eighth.
     let settings = Settings {
         publish_queue_bytes: size * 200,
         ..(*server.settings()).clone()
@@ -210,7 +210,7 @@ fn at_the_limit_of_publish_queue_bytes() {
 }
 
 #[cfg(feature = "internals")]
-/// Keeps the shard of a client from working until what this gives is dropped.
+/// Blocks the shard of a client until the returned sender is dropped.
 fn hold_up_the_shard(server: &TestServer, client: &mut Client) -> std::sync::mpsc::Sender<()> {
     let heard = Heard::default();
     server.inbound.listen(heard.clone(), 1 << 20);
@@ -226,7 +226,7 @@ fn hold_up_the_shard(server: &TestServer, client: &mut Client) -> std::sync::mps
 
 #[test]
 fn at_the_limit_of_send_buffer_bytes() {
-    // A client that reads nothing; what its socket takes is not known, what waits beyond that is counted.
+    // The client reads nothing. The bytes in its socket are unknown; the bytes queued beyond them are counted.
     let pending = 64 * 1024;
     let server = TestServer::with(|settings| settings.send_buffer_bytes = pending);
     let mut raw = Raw::small(&server, "?topic=a");
@@ -238,7 +238,7 @@ fn at_the_limit_of_send_buffer_bytes() {
         server.until_delivered();
         assert!(seq < 100_000, "everything was taken");
     }
-    // One more than the limit has cost one publication, no more.
+    // Exceeding the limit by one has dropped exactly one publication.
     assert_eq!(server.counters.dropped_slow.get(), 1);
     let (mut frames, mut waited, mut gap_at) = (Vec::new(), 0, None);
     while frames.len() < seq as usize {
@@ -254,7 +254,7 @@ fn at_the_limit_of_send_buffer_bytes() {
             waited += text.len() as u64 + 4;
         }
     }
-    // What stood behind the gap fits, and what was dropped would not have.
+    // The publications behind the gap fit, and the dropped one would not have.
     let place = 40;
     let kept = (frames.len() - gap_at.unwrap() - 1) as u64;
     assert!(waited <= pending, "{waited} bytes waited");
@@ -272,10 +272,10 @@ fn at_the_limit_of_history_bytes() {
         server.send("a", &format!("{n}{}", "x".repeat(500)));
     }
     server.until_delivered();
-    // As many as fit: the next older one does not.
+    // The history holds as many as fit: the next older one does not.
     let kept = server.stat("history_kept_bytes");
     assert!((limit - 1500..=limit).contains(&kept), "{kept}");
-    // None at all.
+    // The history holds none at all.
     let server = TestServer::with(|settings| settings.history_bytes = 0);
     let _client = Client::connect(&server, "");
     server.send("a", "x");
@@ -305,7 +305,7 @@ fn at_the_limit_of_handshake_timeout() {
     let mut raw = Raw::connect(server.address());
     raw.write("GET /ws HTTP/1.1\r\nHost: te");
     raw.drain();
-    // Not before, and not never; a busy machine may be late.
+    // The timeout is neither early nor missing; a busy machine may be late.
     assert!((timeout..PATIENCE).contains(&start.elapsed()));
 }
 
@@ -319,12 +319,12 @@ fn at_the_limit_of_ping_interval() {
         assert_eq!(raw.frame(), (PING, Vec::new()));
         assert!(start.elapsed() >= interval * n);
     }
-    // The third would be one too many.
+    // A third ping would be one too many.
     assert_eq!(raw.closed().1, (1008, "no answer to two pings".into()));
     assert!(start.elapsed() >= interval * 3);
 }
 
-/// Rows that are no limits, and those that the Erlang side enforces, with its test.
+/// Rows that are no limits, and rows that the Erlang side enforces, with their tests.
 const ELSEWHERE: [(&str, &str); 6] = [
     ("port", "a place"),
     ("shards", "a number of threads"),

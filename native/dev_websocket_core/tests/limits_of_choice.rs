@@ -1,4 +1,4 @@
-//! Every limit on what clients choose by, as in `limits`: for one connection, and for all together.
+//! Tests of every limit on subscriptions, as in `limits`: for one connection, and for all together.
 #![cfg(test)]
 
 mod support;
@@ -8,7 +8,7 @@ use support::{
     BINARY, CLOSE, Client, Raw, TEXT, TestServer, asked, frame, message, three, upgraded,
 };
 
-/// What the reply to a request says: its type, or its error code.
+/// Returns the type of the reply to a request, or its error code.
 fn told(client: &mut Client, request: &Json) -> String {
     let reply = client.request(request);
     let field = if reply["type"] == "error" {
@@ -19,7 +19,7 @@ fn told(client: &mut Client, request: &Json) -> String {
     reply[field].as_str().unwrap().to_owned()
 }
 
-/// Two and three of something are taken in a URL and on a socket, four are refused whole.
+/// Checks that two and three subscriptions are accepted in a URL and on a socket, and that four are refused entirely.
 fn subscriptions_are_refused(
     server: &TestServer,
     status: u16,
@@ -51,7 +51,7 @@ fn subscriptions_are_refused(
         "subscription_response"
     );
     assert_eq!(told(&mut client, &subscribe(&items[3..])), code);
-    // What is held already counts once.
+    // Subscriptions that are held already count once.
     assert_eq!(
         told(&mut client, &subscribe(&items[..3])),
         "subscription_response"
@@ -98,7 +98,7 @@ fn at_the_limit_of_max_regexes() {
         "match",
         expressions,
     );
-    // They are counted over all connections, and the same ones once.
+    // Subscriptions are counted over all connections, equal ones once.
     server.until_stat("regexes", 0);
     let _first = Client::connect(&server, "?match=a&match=b");
     let second = Client::connect(&server, "?match=b&template=/c");
@@ -131,7 +131,7 @@ fn at_the_limit_of_max_templates_per_connection() {
     );
 }
 
-/// A glob that a literal finds is counted apart from those that none finds.
+/// Globs that a literal finds are counted apart from those without a literal.
 #[test]
 fn at_the_limit_of_max_globs() {
     let server = three(|settings, n| settings.max_globs = n);
@@ -178,12 +178,12 @@ fn at_the_limit_of_max_unindexed_patterns() {
         "template={%22d%22:[1]}",
     ];
     is_counted_over_all(&server, "unindexed_patterns", queries, code);
-    // What a literal finds is served on.
+    // Subscriptions that a literal finds are still accepted.
     let _indexed = Client::connect(&server, "?topic=a*,*b&match=^c,d$&template={%22e%22:1}");
     assert_eq!(server.stat("unindexed_patterns"), 0);
 }
 
-/// Three of all connections together, the same ones once; a fourth when one has gone.
+/// Checks that all connections together may hold three, equal ones counted once, and a fourth after one is released.
 fn is_counted_over_all(server: &TestServer, stat: &str, queries: [&str; 4], code: &str) {
     server.until_stat(stat, 0);
     let [first, second, third, fourth] = queries;
@@ -193,7 +193,7 @@ fn is_counted_over_all(server: &TestServer, stat: &str, queries: [&str; 4], code
     assert_eq!(server.stat(stat), 3);
     assert_eq!(asked(server, &format!("?{fourth}")), (503, code.into()));
     drop(client);
-    // The others have the same.
+    // The others hold equal ones.
     server.until_stat("connections", 2);
     assert_eq!(server.stat(stat), 3);
     drop(other);
@@ -205,11 +205,11 @@ fn is_counted_over_all(server: &TestServer, stat: &str, queries: [&str; 4], code
 
 const STATS: [&str; 4] = ["globs", "regexes", "templates", "unindexed_patterns"];
 
-/// Something of each kind, as a query.
+/// A query with a subscription of each kind.
 const QUERY: &str = "?topic=a,b*,*c*&match=d&match=^e&template={%22f%22:1}&template=/g";
 
 #[test]
-fn what_is_held_is_given_back_however_a_connection_ends() {
+fn held_filters_are_released_however_a_connection_ends() {
     let server = TestServer::with(|settings| {
         settings.max_inbound_rate = 3;
         settings.send_buffer_bytes = 1024;
@@ -259,7 +259,7 @@ fn what_is_held_is_given_back_however_a_connection_ends() {
                 }
             };
             assert_eq!(counts(), held, "{format} {way}");
-            // A stream of events does not listen to its client.
+            // The server does not read from a client of server-sent events.
             if format == "events" && ["closed", "a broken rule", "too fast"].contains(&way) {
                 drop(raw);
             } else {

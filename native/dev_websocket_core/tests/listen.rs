@@ -1,4 +1,5 @@
-//! The other direction: clients are heard by a listener, in order and within a bound, and one of them is answered.
+//! Tests of messages from clients: a listener receives them in order and within a bound, and answers one of the
+//! clients.
 #![cfg(test)]
 
 mod support;
@@ -15,10 +16,10 @@ use dev_websocket_core::message::Value;
 use dev_websocket_core::{ConnectionInfo, Direct, Listener, Listening, Payload, SendError};
 use support::{BINARY, CLOSE, Client, PATIENCE, PING, PONG, Raw, TEXT, TestServer, frame, until};
 
-/// What a message takes of a listener's room beside its bytes.
+/// Room that a message takes at a listener besides its bytes.
 const PLACE: u64 = 256;
 
-/// A listener as the program has it: what comes, and the room that it gives back.
+/// A listener as a program has it: received messages, and the room that it releases.
 struct Ear {
     heard: Receiver<(u64, Payload, u32)>,
     listening: Arc<Listening>,
@@ -39,19 +40,19 @@ impl Ear {
         Self { heard, listening }
     }
 
-    /// The next message, not acknowledged.
+    /// Returns the next message without acknowledging it.
     fn take(&self) -> (u64, Payload, u32) {
         self.heard.recv_timeout(PATIENCE).unwrap()
     }
 
-    /// The next message.
+    /// Returns the next message.
     fn next(&self) -> (u64, Payload) {
         let (connection, payload, cost) = self.take();
         self.listening.acknowledge(cost);
         (connection, payload)
     }
 
-    /// The next message, which must be text.
+    /// Returns the next message, which must be text.
     fn text(&self) -> (u64, String) {
         match self.next() {
             (connection, Payload::Text(text)) => {
@@ -74,7 +75,7 @@ fn text(text: &str) -> Payload {
     Payload::Text(text.to_owned().into())
 }
 
-/// The number of a client's connection, by what it says.
+/// Returns the id of a client's connection, from a message of the client.
 fn number_of(ear: &Ear, client: &mut Client) -> u64 {
     client.send(&sent("hello"));
     let (connection, text) = ear.text();
@@ -91,7 +92,7 @@ fn messages_arrive_in_their_order() {
         .iter_mut()
         .map(|client| number_of(&ear, client))
         .collect();
-    // Many more than the rate of control messages allows.
+    // These are many more than the rate limit of control messages allows.
     for round in 0..100 {
         for client in &mut clients {
             client.send(&sent(round));
@@ -107,7 +108,7 @@ fn messages_arrive_in_their_order() {
     assert_eq!(next, [100; 3]);
     server.until_stat("inbound_delivered", 303);
     assert_eq!(server.stat("inbound_messages"), 303);
-    // Control messages are counted as ever.
+    // Control messages count as always.
     for _ in 0..6 {
         clients[0].send(&json!({"type": "ping"}));
     }
@@ -172,7 +173,7 @@ fn without_a_listener_it_is_said_or_ignored() {
     raw.send(TEXT, b"x");
     raw.send(BINARY, b"x");
     raw.settle();
-    // And it is counted.
+    // The refused message also counts.
     for _ in 0..6 {
         client.send(&sent("x"));
     }
@@ -189,7 +190,7 @@ fn a_client_that_is_not_heard_waits_and_loses_nothing() {
     let ear = Ear::open(&server, 4 * (PLACE + 3));
     let mut raw = Raw::upgraded(&server, "?topic=a");
     raw.json();
-    // All at once, so that most of it waits in the sockets.
+    // All messages are sent at once, so that most of them wait in the sockets.
     let all: Vec<u8> = (0..MESSAGES)
         .flat_map(|number| {
             let request = json!({"type": "send", "data": format!("{number:03}")}).to_string();
@@ -198,13 +199,13 @@ fn a_client_that_is_not_heard_waits_and_loses_nothing() {
         .collect();
     raw.write(all);
     let mut taken: Vec<_> = (0..4).map(|_| ear.take()).collect();
-    // Its pings are not read, nor are its pongs, and it is closed for neither.
+    // Neither the client's pings nor its pongs are read, and it is closed for neither.
     for _ in 0..3 {
         assert_eq!(raw.frame().0, PING);
         raw.send(PONG, b"");
     }
     assert!(ear.is_silent());
-    // It is served meanwhile.
+    // The client is served meanwhile.
     server.send("a", "x");
     while raw.frame().0 == PING {}
     for number in 0..MESSAGES {
@@ -237,7 +238,7 @@ fn a_message_larger_than_all_room_goes_alone() {
 }
 
 #[test]
-fn who_waits_for_a_listener_that_ends_is_told() {
+fn a_client_that_waits_for_a_listener_that_ends_gets_an_error() {
     let server = TestServer::start();
     let ear = Ear::open(&server, 1024);
     let mut client = Client::connect(&server, "");
@@ -257,7 +258,7 @@ fn who_waits_for_a_listener_that_ends_is_told() {
 }
 
 #[test]
-fn who_waits_for_a_listener_that_is_replaced_waits_for_the_next() {
+fn a_client_that_waits_for_a_replaced_listener_waits_for_the_next() {
     let server = TestServer::start();
     let ear = Ear::open(&server, 1024);
     let mut client = Client::connect(&server, "");
@@ -304,14 +305,14 @@ fn a_server_that_stops_closes_who_waits() {
 }
 
 #[test]
-fn what_is_sent_to_one_stands_between_publications_in_its_place() {
+fn a_direct_message_stands_between_publications_in_order() {
     const ROUNDS: u64 = 2000;
     let server = TestServer::with(|settings| {
         settings.shards = 2;
         settings.send_buffer_bytes = 1 << 26;
     });
     let ear = Ear::open(&server, 1 << 20);
-    // Others take the shards' time, so that publications and commands meet in every way.
+    // The crowd keeps the shards busy, so that publications and commands meet in every way.
     let mut crowd = Raw::crowd(&server, 50, "?topic=a");
     let mut clients: Vec<_> = (0..4)
         .map(|_| Client::connect(&server, "?topic=a"))
@@ -364,7 +365,7 @@ fn a_connection_that_takes_nothing_is_busy_and_loses_nothing() {
         assert!(taken < 10_000, "it was never busy");
     };
     assert_eq!(busy, SendError::Busy);
-    // It is still heard.
+    // The client's messages still arrive.
     slow.send(TEXT, sent("here").to_string().as_bytes());
     assert_eq!(ear.text().1, "here");
     for _ in 0..taken {
@@ -422,7 +423,7 @@ fn a_number_never_comes_again() {
     assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
 }
 
-/// `TestServer::send` publishes; these address one connection.
+/// `TestServer::send` publishes; these methods address one connection.
 impl TestServer {
     fn server(&self) -> &dev_websocket_core::Server {
         self

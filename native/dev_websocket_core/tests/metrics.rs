@@ -1,4 +1,4 @@
-//! What operators see: metrics, counts of closed connections, and who is connected.
+//! Tests of the data for operators: metrics, counts of closed connections, and the list of connections.
 #![cfg(test)]
 
 mod support;
@@ -10,7 +10,7 @@ use dev_websocket_core::{ConnectionInfo, SendError};
 use serde_json::json;
 use support::{Client, PATIENCE, Raw, TEXT, TestServer, upgrade_request};
 
-/// The metrics by their names with labels, and the lines that describe them.
+/// Returns the metrics by name with labels, and the lines that describe them.
 fn metrics(server: &TestServer) -> (HashMap<String, f64>, Vec<String>) {
     let response = Raw::ask(
         server,
@@ -74,14 +74,14 @@ fn metrics_are_the_numbers_of_stats() {
         assert_eq!(value(name), expected, "{name}");
     }
     assert_eq!(value("sent_bytes_total") as u64, server.stat("bytes_sent"));
-    // Every hundredth of them was in some batch, whose publications are all counted.
+    // Every hundredth publication was in some batch, whose publications are all counted.
     let latency = value("cast_to_socket_seconds_count");
     assert!((100.0..=101.0).contains(&latency), "{latency}");
     assert_eq!(value("cast_to_socket_seconds_bucket{le=\"+Inf\"}"), latency);
     assert!(value("cast_to_socket_seconds_sum") > 0.0);
     assert!(value("encode_seconds_count") >= 6.0);
     assert!((1.0..=101.0).contains(&value("shard_batch_publications_count")));
-    // Each has a help and a type, and nothing is named twice.
+    // Each metric has a help and a type, and no name occurs twice.
     let types: Vec<_> = comments
         .iter()
         .filter(|line| line.starts_with("# TYPE"))
@@ -94,14 +94,14 @@ fn metrics_are_the_numbers_of_stats() {
 }
 
 #[test]
-fn who_does_not_ask_for_open_metrics_gets_the_older_text() {
+fn a_scrape_without_open_metrics_gets_the_older_text() {
     let server = TestServer::start();
     let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n";
     let response = Raw::ask(&server, request);
     let content = "text/plain; version=0.0.4; charset=utf-8";
     assert_eq!(response.header("content-type"), Some(content));
     let text = response.text();
-    // There the family has the name of its samples.
+    // In the older format the family has the name of its samples.
     for part in [
         "# HELP dev_websocket_publications_total Messages published\n",
         "# TYPE dev_websocket_publications_total counter\ndev_websocket_publications_total 0\n",
@@ -117,7 +117,7 @@ fn who_does_not_ask_for_open_metrics_gets_the_older_text() {
 fn each_count_of_stats_is_a_metric() {
     let server = TestServer::start();
     let source = include_str!("../src/shared/exposition/table.rs");
-    // Sums of others, and what is a histogram.
+    // These are sums of others, or have a histogram.
     let others = [
         "connections",
         "connections_closed",
@@ -263,7 +263,7 @@ fn a_server_that_stops_still_answers_who_asks_for_connections() {
                 std::time::Duration::ZERO,
             )
         });
-        // Each question has one answer, or is refused at once.
+        // Each call gets one answer, or is refused at once.
         for _ in 0..100 {
             let sender = sender.clone();
             let asked = server.connections(0, 1000, move |found| {

@@ -1,4 +1,4 @@
-//! What the node knows about a message: where it stands in the frame, and who can choose by it.
+//! Tests of the provenance of messages: its place in the frame, and its use in subscriptions.
 #![cfg(test)]
 
 mod support;

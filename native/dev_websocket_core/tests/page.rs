@@ -1,4 +1,4 @@
-//! The live page as an answer; what it does in a browser is tested end to end.
+//! Tests of the live page as a response. End-to-end tests cover its behavior in a browser.
 #![cfg(test)]
 
 mod support;

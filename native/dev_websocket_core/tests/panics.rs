@@ -1,4 +1,4 @@
-//! Panics as events. The hook is the whole program's, so this test is alone.
+//! Test of panics as log events. The panic hook belongs to the whole program, so this test has its own program.
 #![cfg(test)]
 
 mod support;
@@ -78,7 +78,7 @@ fn a_panic_of_an_engine_thread_is_an_event_without_the_text_that_it_happened_to(
     assert_eq!(OTHERS.load(Ordering::Relaxed), 1);
 }
 
-/// The program's own code is at fault here, on a thread of the engine.
+/// A listener of the program that panics on a thread of the engine.
 struct Faulty;
 
 impl Listener for Faulty {

@@ -1,4 +1,5 @@
-//! What a publisher can rely on: everything arrives, whole, once and in order, and what cannot be sent is counted.
+//! Tests of the promises to a publisher: every message arrives whole, once and in order, and each message that cannot
+//! be sent is counted.
 #![cfg(test)]
 
 mod support;
@@ -11,7 +12,7 @@ use serde_json::json;
 
 use support::{Client, Raw, TestServer, message, seqs, until};
 
-/// A message of which the JSON has exactly that many bytes.
+/// Creates a message whose JSON has exactly `bytes` bytes.
 fn message_of(bytes: usize, text: &mut String) -> Value<'_> {
     *text = "x".repeat(bytes - r#"{"data":""}"#.len());
     Value::Map(vec![("data".into(), Value::Text(text.as_str().into()))])
@@ -24,11 +25,11 @@ fn everything_arrives_once_and_in_order_from_many_publishers() {
     let server = TestServer::with(|settings| {
         settings.shards = 2;
         settings.history_bytes = 1 << 20;
-        // No limit may decide what arrives here.
+        // No limit may affect the messages that arrive here.
         settings.publish_queue_bytes = 1 << 30;
         settings.send_buffer_bytes = 1 << 30;
     });
-    // Each subscriber, and the publishers that it hears.
+    // Subscriptions, each with the publishers whose messages match it.
     let subscribers = [
         ("?topic=*", 0..PUBLISHERS),
         ("?topic=all", 0..PUBLISHERS),
@@ -161,9 +162,9 @@ fn info_lists_topics_with_subscribers_or_recent_publications() {
     server.until_topics(&["b", "published"]);
     second.request(&json!({"type": "unsubscribe", "topics": ["b"]}));
     second.request(&json!({"type": "subscribe", "topics": ["kept"]}));
-    // `b` was published to, so it is still known.
+    // `b` had a publication, so it is still known.
     server.until_topics(&["b", "kept", "published"]);
-    // What was published to the longest ago gives way, what has subscribers does not.
+    // The topic with the oldest publication gives way, topics with subscribers do not.
     for topic in ["kept", "x1", "x2", "x3", "x4", "x5"] {
         server.send(topic, "");
     }
@@ -196,7 +197,7 @@ fn a_message_may_be_as_large_as_the_limit() {
     assert_eq!(too_large, Err(Rejected::TooLarge));
     assert_eq!(server.counters.dropped_too_large.get(), 1);
     assert_eq!(server.counters.publications.get(), 2);
-    // It took no number.
+    // The message took no sequence number.
     assert_eq!(server.send("", ""), 3);
     assert_eq!(client.message()["seq"], 3);
 }
@@ -218,7 +219,8 @@ fn frames_are_whole_around_the_boundaries_of_the_length_field() {
             assert!(frame.ends_with(&format!(r#","data":{data}}}"#)), "{size}");
         }
     }
-    // The same for the JSON format, where a probe tells how much it adds; all these numbers have two digits.
+    // The same follows for the JSON format. A probe shows the bytes that it adds; all these sequence numbers have two
+    // digits.
     for size in [65_534, 65_535, 65_536, 65_537] {
         server.publish(&message_of(20, &mut text)).unwrap();
         let added = client.text().len() - raw.text().len();
@@ -238,7 +240,7 @@ fn more_than_may_wait_is_refused_and_counted() {
     });
     let mut client = Client::connect(&server, "?topic=*");
     let mut text = String::new();
-    // One message alone is too much.
+    // One message alone exceeds the limit.
     let overload = server.publish(&message_of(70_000, &mut text));
     assert_eq!(overload, Err(Rejected::Overload));
     assert_eq!(server.counters.dropped_overload.get(), 1);
@@ -246,7 +248,7 @@ fn more_than_may_wait_is_refused_and_counted() {
     assert_eq!(client.next(), gap);
     assert_eq!(server.send("", "x"), 2);
     assert_eq!(client.message()["seq"], 2);
-    // Those that were subscribed are told of each that was refused, where it would have come.
+    // Present subscribers get a gap for each refused message, at its place.
     let mut taken = Vec::new();
     let mut refused = 0;
     for _ in 0..500 {
@@ -265,7 +267,7 @@ fn more_than_may_wait_is_refused_and_counted() {
     assert_eq!(told, refused);
     assert_eq!(server.counters.dropped_overload.get(), refused + 1);
     assert_eq!(server.counters.deliveries.get(), taken.len() as u64 + 1);
-    // Every number is a message's, or that of a gap which says so.
+    // Every sequence number belongs to a message, or to a gap that reports it.
     let numbers = frames.iter().map(|frame| match frame["type"].as_str() {
         Some("gap") => frame["after"].as_u64().unwrap() + 1,
         _ => frame["seq"].as_u64().unwrap(),
@@ -303,7 +305,7 @@ fn nothing_is_published_when_nobody_would_ever_get_it() {
 fn history_is_bounded_in_bytes() {
     let server = TestServer::with(|settings| {
         settings.history_bytes = 1 << 20;
-        // Nothing waits on the shard, so nothing is refused.
+        // Publishing does not wait for the shard, so no message is refused.
         settings.publish_queue_bytes = 1 << 30;
     });
     let mut text = String::new();
@@ -311,7 +313,7 @@ fn history_is_bounded_in_bytes() {
     for _ in 0..1000 {
         server.publish(&message).unwrap();
     }
-    // What has been sent becomes history, and the shard forgets what of it is too much.
+    // Sent publications become history, and the shard trims the excess.
     until("history is short", || {
         let kept = server.stat("history_kept_bytes");
         server.stat("publish_queued_bytes") == 0 && (1 << 19..=1 << 20).contains(&kept)

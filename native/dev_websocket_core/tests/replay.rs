@@ -1,4 +1,4 @@
-//! Past publications: from a cursor, the newest of them, and the seam to what comes live.
+//! Tests of past publications: from a cursor, the newest ones, and the seam to live publications.
 #![cfg(test)]
 
 mod support;
@@ -14,7 +14,7 @@ fn epoch(client: &Client) -> String {
     client.established["epoch"].as_str().unwrap().to_owned()
 }
 
-/// The frames of a replay, without its `live`.
+/// Returns the frames of a replay without its `live` frame.
 fn replay(client: &mut Client) -> Vec<Json> {
     let mut frames = Vec::new();
     loop {
@@ -32,7 +32,7 @@ fn a_cursor_brings_what_was_missed_and_nothing_twice() {
     for n in 0..1000 {
         server.send(if n % 2 == 0 { "a" } else { "b" }, "x");
     }
-    // What the shard has not seen yet would come live.
+    // Publications that the shard has not taken yet would come live.
     server.until_delivered();
     let mut client = Client::connect(&server, "?topic=a&since=990");
     assert_eq!(seqs(&replay(&mut client)), [991, 993, 995, 997, 999]);
@@ -41,7 +41,7 @@ fn a_cursor_brings_what_was_missed_and_nothing_twice() {
     let with_epoch = format!("?topic=a&since={}:998", epoch(&client));
     let mut client = Client::connect(&server, &with_epoch);
     assert_eq!(seqs(&replay(&mut client)), [999, 1001]);
-    // Of nothing missed there is nothing to replay.
+    // A client that missed nothing has an empty replay.
     let mut client = Client::connect(&server, "?topic=a&since=1001");
     assert!(replay(&mut client).is_empty());
 }
@@ -73,7 +73,7 @@ fn the_newest_are_found_however_far_back() {
 }
 
 #[test]
-fn what_is_forgotten_or_of_another_epoch_is_told_first() {
+fn a_gap_for_an_old_cursor_or_another_epoch_comes_first() {
     let server = TestServer::with(|settings| settings.history_bytes = 256 * 1024);
     let data = "x".repeat(1000);
     for _ in 0..2000 {
@@ -92,7 +92,7 @@ fn what_is_forgotten_or_of_another_epoch_is_told_first() {
     assert_eq!(frames[0]["reason"], "epoch");
     assert_eq!(frames[0]["next"], next);
     assert_eq!(seqs(&frames), (next..=2000).collect::<Vec<_>>());
-    // `last` asks for no number, so nothing is missing.
+    // `last` requests no sequence number, so nothing is missing.
     let mut client = Client::connect(&server, "?topic=a&last=1000");
     assert_eq!(
         seqs(&replay(&mut client)),
@@ -123,11 +123,11 @@ fn a_subscription_with_a_cursor_replays_only_what_is_new() {
     }
     assert_eq!(seqs(&client.up_to(5)), [1, 3]);
     client.send(&json!({"type": "subscribe", "id": 1, "topics": ["b"], "since": 0}));
-    // This one must wait until the replay is over.
+    // This request must wait until the replay is over.
     client.send(&json!({"type": "unsubscribe", "id": 2, "topics": ["b"]}));
     let reply = client.next();
     assert_eq!((&reply["id"], &reply["seq"]), (&json!(1), &json!(5)));
-    // The third was had by its other topic.
+    // The third publication arrived through its other topic.
     assert_eq!(client.message()["seq"], 2);
     assert_eq!(client.message()["seq"], 4);
     assert_eq!(client.next(), json!({"type": "live", "id": 1, "seq": 5}));
@@ -152,7 +152,7 @@ fn a_client_that_does_not_read_its_replay_holds_up_nobody() {
     assert_eq!(seqs(&replay(&mut lazy)), (1..=600).collect::<Vec<_>>());
 }
 
-/// A client in a replay that does not read, so its replay cannot end: what it asks for waits.
+/// Starts a replay for a client that does not read. The replay cannot end, so the client's requests wait.
 fn in_a_replay(server: &TestServer) -> Raw {
     let data = "x".repeat(16 * 1024);
     for _ in 0..600 {
@@ -164,7 +164,7 @@ fn in_a_replay(server: &TestServer) -> Raw {
     lazy
 }
 
-/// Waits until the server has read so many requests, and goes on with other clients for a while.
+/// Waits until the server has read a number of requests, and serves other clients for a while.
 fn until_read(server: &TestServer, requests: u64) {
     server.until_stat("inbound_messages", requests);
     let mut other = Client::connect(server, "");
@@ -174,7 +174,7 @@ fn until_read(server: &TestServer, requests: u64) {
     assert_eq!(server.stat("inbound_messages"), requests + 50);
 }
 
-/// The numbers of the requests that are answered, behind the replay.
+/// Returns the ids of the answered requests, which must follow the replay.
 fn served(client: &mut Raw, count: usize) -> Vec<u64> {
     let (mut served, mut live) = (Vec::new(), false);
     while served.len() < count {
@@ -210,7 +210,7 @@ fn requests_that_wait_for_a_replay_hold_back_the_reading_by_their_bytes() {
     let mut lazy = in_a_replay(&server);
     for id in 0..5 {
         let mut request = json!({"type": "unsubscribe", "id": id, "topics": ["t"]}).to_string();
-        // 7 KB each: the third is the last that is read.
+        // Each request has 7 KB, so the third is the last that is read.
         request.push_str(&" ".repeat(7 * 1024));
         lazy.send(TEXT, request.as_bytes());
     }
@@ -247,7 +247,7 @@ fn the_newest_are_exactly_so_many_at_any_size_in_every_format() {
     }
 }
 
-/// The bound holds at once, without another publication.
+/// Checks that the bound holds at once, without another publication.
 #[test]
 fn history_that_is_lowered_or_off_is_gone_at_once() {
     let server = TestServer::start();
@@ -275,7 +275,7 @@ fn history_that_is_lowered_or_off_is_gone_at_once() {
         assert_eq!(frames[0]["dropped"], 200 - kept);
         assert_eq!(seqs(&frames).len() as u64, kept);
     }
-    // Without a history the live publications still come, and nothing of them stays.
+    // Without a history live publications still arrive, and none is kept.
     let mut client = Client::connect(&server, "?topic=a&since=200");
     assert_eq!(client.next()["type"], "live");
     assert_eq!(server.send("a", "x"), 201);
@@ -283,7 +283,7 @@ fn history_that_is_lowered_or_off_is_gone_at_once() {
     assert_eq!(server.stat("history_kept_bytes"), 0);
 }
 
-/// Clients come and go at random during casts at full speed; each continues where it was.
+/// Reconnects clients at random during publications at full speed; each continues where it was.
 #[test]
 fn resuming_at_random_loses_and_repeats_nothing() {
     let resumes: usize = std::env::var("RESUMES").map_or(100, |count| count.parse().unwrap());
@@ -310,7 +310,7 @@ fn resuming_at_random_loses_and_repeats_nothing() {
         while resumed < resumes || !is_done.load(Ordering::Acquire) {
             let mut client = Client::connect(&server, &format!("?topic=a*&since={cursor}"));
             resumed += 1;
-            // A different number of frames each time, and not even those may come at the end.
+            // The number of frames differs each time; at the end, fewer may arrive.
             for _ in 0..resumed % 97 {
                 let frame = client.next();
                 match frame["type"].as_str().unwrap() {
@@ -334,8 +334,8 @@ fn resuming_at_random_loses_and_repeats_nothing() {
     });
 }
 
-/// `last` asks for no number, but what is published once the client is there is the client's, also if the server forgets
-/// it before it has found the newest.
+/// Checks publications after the connection with `last`, which requests no sequence number. The client gets them even
+/// if the server evicts them before it has found the newest ones.
 #[test]
 fn nothing_is_missing_without_a_word_after_the_newest() {
     let server = TestServer::with(|settings| {
@@ -365,7 +365,7 @@ fn nothing_is_missing_without_a_word_after_the_newest() {
             let frame = client.next();
             let number = |key: &str| frame[key].as_u64().unwrap();
             match frame["type"].as_str().unwrap() {
-                // That of before the client was there.
+                // This is the publication from before the connection.
                 "message" if number("seq") < next => {}
                 "message" => {
                     assert_eq!(number("seq"), next);
@@ -384,7 +384,7 @@ fn nothing_is_missing_without_a_word_after_the_newest() {
     }
 }
 
-/// A pong is no cursor before it is known where the newest begin.
+/// Checks that a pong has no cursor until the beginning of the newest publications is known.
 #[test]
 fn a_pong_while_the_newest_are_looked_for_says_nothing() {
     let server = TestServer::start();
@@ -399,7 +399,7 @@ fn a_pong_while_the_newest_are_looked_for_says_nothing() {
     assert_eq!(raw.response().status, 101);
     assert_eq!(raw.json()["seq"], 50_000);
     let (first, second) = (raw.json(), raw.json());
-    // Unless they were found at once.
+    // The newest publications may have been found at once.
     if first["type"] == "pong" {
         assert_eq!((&first["seq"], &second["seq"]), (&json!(0), &json!(50_000)));
     } else {
@@ -410,7 +410,7 @@ fn a_pong_while_the_newest_are_looked_for_says_nothing() {
     }
 }
 
-/// There is no frame to tell a raw connection of what was forgotten before it got it.
+/// Checks evicted publications on a raw connection, which has no frame for a gap.
 #[test]
 fn a_raw_connection_is_closed_when_the_server_forgets_what_it_was_to_get() {
     let server = TestServer::start();
@@ -420,7 +420,7 @@ fn a_raw_connection_is_closed_when_the_server_forgets_what_it_was_to_get() {
     }
     server.until_delivered();
     let mut lazy = Raw::small(&server, "?topic=a&format=raw&last=600");
-    // It does not read on, so the rest of its replay waits, and is forgotten meanwhile.
+    // The client does not read on, so the rest of its replay waits and is evicted meanwhile.
     lazy.text();
     for _ in 0..1500 {
         server.send("b", &data);

@@ -1,4 +1,4 @@
-//! Connections that are reset at any byte: each ends alone, in every format.
+//! Tests of connections that are reset at any byte: each ends alone, in every format.
 //!
 //! `RESETS=10000` resets that many connections in each format instead of a few hundred.
 #![cfg(test)]
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use support::{Raw, TEXT, TestServer, frame, upgrade_request};
 
-/// What a client of each format sends, from the first byte of its request on.
+/// Returns the bytes that a client of each format sends, from the first byte of its request.
 fn scripts() -> [(&'static str, Vec<u8>); 6] {
     let websocket = |query: &str, frames: &[u8]| {
         let mut script = upgrade_request(query).into_bytes();
@@ -41,7 +41,7 @@ fn scripts() -> [(&'static str, Vec<u8>); 6] {
     ]
 }
 
-/// Numbers that look random and are the same in each run.
+/// Generates random-looking numbers that are the same in each run.
 fn random(state: &mut u64) -> usize {
     *state = state
         .wrapping_mul(6_364_136_223_846_793_005)
@@ -54,7 +54,7 @@ fn resets_at_any_byte_end_no_other_connection_and_are_no_faults_in_every_format(
     let resets: usize = std::env::var("RESETS").map_or(300, |count| count.parse().unwrap());
     let server = TestServer::with(|settings| {
         settings.shards = 2;
-        // However long it takes, the bystanders hear of messages only.
+        // The interval is so long that bystanders get messages only.
         settings.ping_interval = Duration::from_millis(3_600_000);
     });
     let mut bystanders = Raw::crowd(&server, 4, "?topic=a");
@@ -62,7 +62,7 @@ fn resets_at_any_byte_end_no_other_connection_and_are_no_faults_in_every_format(
     for (name, script) in scripts() {
         for round in 0..resets {
             let mut raw = Raw::connect(server.address());
-            // Every other one right behind all of it, the others at some byte.
+            // Every other connection is reset right after all bytes, the others at some byte.
             let length = match round % 2 {
                 0 => script.len(),
                 _ => random(&mut state) % (script.len() + 1),

@@ -1,4 +1,4 @@
-//! Results of processes over real sockets: each event once, and gaps in every format.
+//! Tests of process results over real sockets: each event once, and gaps in every format.
 #![cfg(test)]
 
 mod support;
@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 
 use support::{Client, Connection, FORMATS, Raw, TestServer, connect, message};
 
-/// The id of a process.
+/// Returns the id of a process.
 fn id(letter: char) -> String {
     letter.to_string().repeat(43)
 }
@@ -41,7 +41,7 @@ fn events<'a>(data: &[&'a str]) -> Vec<Event<'a>> {
     data.iter().map(|data| event(data)).collect()
 }
 
-/// What a gap looks like, apart from when it came.
+/// Returns the JSON of a gap without its timestamp.
 fn gap(process: &str, reason: &str, slots: Option<(u64, u64)>, seq: u64) -> Json {
     let mut gap =
         json!({"type": "gap", "reason": reason, "process": process, "dropped": 0, "seq": seq});
@@ -59,7 +59,7 @@ fn without_time(mut frame: Json) -> Json {
     frame
 }
 
-/// One gap of each kind, between two slots.
+/// Publishes one gap of each kind, between two slots.
 fn publish_gaps(server: &TestServer, process: &str) -> Vec<Json> {
     let first = server
         .slots
@@ -88,7 +88,7 @@ fn publish_gaps(server: &TestServer, process: &str) -> Vec<Json> {
     ]
 }
 
-/// Reads what [`publish_gaps`] has published.
+/// Reads the publications of [`publish_gaps`].
 fn expect_gaps(connection: &mut Connection, gaps: &[Json], what: &str) {
     let data = |frame: Json, connection: &Connection| match connection {
         Connection::Raw(_) => frame["data"].clone(),
@@ -133,7 +133,7 @@ fn gaps_reach_everybody_who_could_have_wanted_the_slots() {
                 expect_gaps(connection, &gaps, &format!("{format} {query}"));
             }
         }
-        // Nobody else has heard of it.
+        // Subscribers of other processes have not received them.
         let gaps = publish_gaps(&server, &id('b'));
         expect_gaps(&mut other, &gaps, format);
     }
@@ -156,7 +156,7 @@ fn gaps_alone_are_nothing_on_a_raw_connection() {
         .publish_part(&a, at(10, 0), events(&["x"]), true)
         .unwrap();
     assert_eq!(raw.json()["data"], "x");
-    // Gaps are no messages.
+    // Gaps do not count as messages.
     assert_eq!(server.stat("deliveries_expected"), 1);
     assert_eq!(server.stat("publications"), 1);
     let mut replayed = Raw::upgraded(&server, &format!("?process={a}&format=raw&last=100"));
@@ -183,7 +183,7 @@ fn gaps_are_replayed_like_messages_in_every_format() {
             expect_gaps(&mut connection, &gaps, &format!("{format} {query}"));
         }
     }
-    // A cursor may stand between them, and is that of the gap for events.
+    // A cursor may lie between them; a client of events gets it from the gap.
     let epoch = server.describe().json["epoch"].as_str().unwrap().to_owned();
     let cursor = format!("{epoch}:3");
     let headers = format!("Last-Event-ID: {cursor}\r\n");
@@ -194,7 +194,7 @@ fn gaps_are_replayed_like_messages_in_every_format() {
         assert_eq!(without_time(frame), *gap);
         assert_eq!(id, Some(format!("{epoch}:{seq}")));
     }
-    // A request for more asks for the same.
+    // A request with a cursor replays the same.
     let mut client = Client::connect(&server, "");
     let reply = client.request(
         &json!({"type": "subscribe", "topics": [format!("process:{a}")], "since": cursor}),
@@ -236,7 +236,8 @@ fn a_restart_goes_on_in_the_middle_of_a_slot() {
     assert_eq!(second.stat("dropped_repeated"), 1);
 }
 
-/// The events of one call stand together, whatever is cast meanwhile; of several calls they are in order.
+/// Checks that the events of one call stand together during other publications, and that those of several calls are in
+/// order.
 #[test]
 fn events_of_a_part_stand_together_in_the_order_of_their_slots() {
     const SLOTS: u64 = 500;
@@ -351,7 +352,7 @@ fn an_event_that_is_too_large_says_where_it_is() {
     assert_eq!(server.stat("dropped_too_large"), 0);
 }
 
-/// Several readers of the same cache, none of which knows of the others.
+/// Runs several readers of the same cache, which do not know of each other.
 #[test]
 fn concurrent_publishers_of_the_same_parts_publish_each_event_once_and_in_order() {
     const SLOTS: u64 = 300;
@@ -385,7 +386,7 @@ fn concurrent_publishers_of_the_same_parts_publish_each_event_once_and_in_order(
                             let is_last = to == PARTS;
                             match server.publish_part(process, at(slot, from), events, is_last) {
                                 Ok(()) | Err(SlotRejected::Repeated) => break,
-                                // Somebody else has just published some of it.
+                                // Another publisher has just published some of it.
                                 Err(SlotRejected::Overload) => {}
                                 Err(other) => panic!("{other}"),
                             }

@@ -1,4 +1,4 @@
-//! Who gets what: globs, regular expressions and templates, alone and together, from the URL and over the socket.
+//! Tests of matching: globs, regular expressions and templates, alone and together, from the URL and over the socket.
 #![cfg(test)]
 
 mod support;
@@ -47,7 +47,7 @@ fn a_glob_and_an_expression_choose_by_topics() {
     }
     assert_eq!(seqs(&glob.up_to(last)), [1, 6]);
     assert_eq!(seqs(&regex.up_to(last)), [2]);
-    // A publication of several of its topics comes once.
+    // A publication with several of the client's topics arrives once.
     assert_eq!(seqs(&both.up_to(last)), [1, 4, 5, 6]);
 }
 
@@ -130,7 +130,7 @@ fn a_request_names_as_many_different_topics_as_a_connection_may_have_and_no_more
         let mut ask = |topics: &[&str]| client.request(&json!({"type": kind, "topics": topics}));
         let reply = ask(&["x", "y*", "*", "z"]);
         assert_eq!(reply["code"], "too_many_topics", "{kind}");
-        // Those that are there twice count once.
+        // Duplicates count once.
         let reply = ask(&["a", "b", "c", "a", "b", "c", " a"]);
         assert_eq!(
             reply["type"],
@@ -166,7 +166,7 @@ fn limits_of_each_kind_hold_at_n_and_refuse_one_more() {
     }
 }
 
-/// Random steps against plain sets and loops.
+/// Checks random steps against plain sets and loops.
 #[test]
 fn a_reference_model_agrees_on_who_gets_what() {
     let cases: u64 = std::env::var("CASES").map_or(2_000, |cases| cases.parse().unwrap());
@@ -196,7 +196,7 @@ fn a_reference_model_agrees_on_who_gets_what() {
     ];
     let mut clients: Vec<Client> = (0..4).map(|_| Client::connect(&server, "")).collect();
     let mut held = vec![[Vec::<Json>::new(), vec![], vec![]]; clients.len()];
-    // What was cast, and up to where each client's share of it has been compared.
+    // All publications, and the position up to which each client's share has been compared.
     let mut cast: Vec<(Vec<String>, &str, &str)> = Vec::new();
     let mut settled = vec![0_usize; clients.len()];
     let share = |selection: &[Vec<Json>; 3], cast: &[(Vec<String>, &str, &str)], from: usize| {
@@ -243,7 +243,7 @@ fn a_reference_model_agrees_on_who_gets_what() {
             frames.push(frame);
         };
         if reply["type"] == "error" {
-            // Nothing has changed, and the frame tells no place.
+            // Nothing has changed, and the error frame has no sequence number.
             let refusal = refusal.unwrap_or_else(|| panic!("case {case}: {reply}"));
             assert_eq!(reply["code"], refusal);
             *refusals.entry(refusal).or_default() += 1;
@@ -254,7 +254,7 @@ fn a_reference_model_agrees_on_who_gets_what() {
             continue;
         }
         assert_eq!(refusal, None, "case {case}");
-        // Up to the reply's number the old subscriptions hold, behind it the new ones.
+        // The old subscriptions apply up to the reply's sequence number, the new ones after it.
         let seq = reply["seq"].as_u64().unwrap() as usize;
         let expected = share(&held[who], &cast[..seq], settled[who]);
         assert_eq!(seqs(&frames), expected, "case {case}");
@@ -273,7 +273,7 @@ fn a_reference_model_agrees_on_who_gets_what() {
     assert_eq!(refusals.len(), 4, "each code once at least: {refusals:?}");
 }
 
-/// What all clients together may not hold any more.
+/// Returns the error code if a subscription exceeds the limits of all clients together.
 fn model_refuses(held: &[[Vec<Json>; 3]], kind: usize, item: &Json) -> Option<&'static str> {
     let of_kind = |kind: usize| {
         let all: std::collections::BTreeSet<String> = held

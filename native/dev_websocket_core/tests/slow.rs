@@ -1,4 +1,5 @@
-//! Clients that read slowly, or not at all: what they miss is told exactly, and nobody else notices.
+//! Tests of slow clients, which read slowly or not at all: gaps report their losses exactly, and other clients notice
+//! nothing.
 #![cfg(test)]
 
 mod support;
@@ -9,9 +10,9 @@ use serde_json::{Value as Json, json};
 
 use support::{Client, PING, PONG, Raw, TEXT, TestServer, until};
 
-/// What may wait for one connection in these tests.
+/// Limit on the send buffer of one connection in these tests.
 const PENDING: u64 = 256 * 1024;
-/// The text of one publication.
+/// Length of the text of one publication.
 const DATA: usize = 16 * 1024;
 
 fn server() -> TestServer {
@@ -21,7 +22,7 @@ fn server() -> TestServer {
     })
 }
 
-/// A client that reads all there is at once.
+/// A client that reads everything at once.
 struct Healthy {
     raw: Raw,
     read: u64,
@@ -35,7 +36,8 @@ impl Healthy {
         Self { raw, read: 0 }
     }
 
-    /// Publishes to `a` and reads along, so that this client never falls behind. Every publication must arrive.
+    /// Publishes to `a` and reads each publication, so that this client never falls behind. Every publication must
+    /// arrive.
     fn publish(&mut self, server: &TestServer, count: u64) {
         let data = "x".repeat(DATA);
         for _ in 0..count {
@@ -54,7 +56,7 @@ impl Healthy {
         }
     }
 
-    /// Publishes until somebody else has lost so many publications.
+    /// Publishes until other clients have lost a number of publications.
     fn publish_until_dropped(&mut self, server: &TestServer, dropped: u64) {
         while server.counters.dropped_slow.get() < dropped {
             self.publish(server, 8);
@@ -64,7 +66,7 @@ impl Healthy {
     }
 }
 
-/// What a connection was told in place of everything up to the publication `last`.
+/// The frames that a connection got for everything up to the publication `last`.
 #[derive(Default)]
 struct Account {
     next: u64,
@@ -75,12 +77,12 @@ struct Account {
     announced: Option<u64>,
     /// Bytes of publications since the last gap.
     bytes_after_gap: u64,
-    /// Everything that is neither a publication nor a gap.
+    /// Frames that are neither a publication nor a gap.
     replies: Vec<Json>,
 }
 
 impl Account {
-    /// Reads up to a publication; each one since the last call is there or in a gap, in order.
+    /// Reads up to a publication. Each one since the last call must arrive or lie in a gap, in order.
     fn read(&mut self, raw: &mut Raw, last: u64) {
         while self.next <= last {
             let text = raw.text();
@@ -99,7 +101,7 @@ impl Account {
                     assert_eq!(number("after") + 1, self.next);
                     assert!(number("dropped") > 0);
                     self.next += number("dropped");
-                    // A reply may part a gap in two; both announce the publication behind them.
+                    // A reply may split a gap in two; both announce the publication behind them.
                     assert!(number("next") >= self.next);
                     self.announced = Some(number("next"));
                     self.dropped += number("dropped");
@@ -107,7 +109,7 @@ impl Account {
                     self.bytes_after_gap = 0;
                 }
                 _ => {
-                    // It stands behind the publications that the server had dealt with.
+                    // The reply stands behind the publications that the server had handled.
                     assert_eq!(number("seq") + 1, self.next);
                     self.replies.push(frame);
                 }
@@ -116,7 +118,7 @@ impl Account {
     }
 }
 
-/// The account of a client that begins to read now, after everything was published.
+/// Accounts for a client that begins to read after everything was published.
 fn account(raw: &mut Raw, first: u64, last: u64) -> Account {
     let mut account = Account {
         next: first,
@@ -137,14 +139,14 @@ fn a_client_that_stops_reading_is_told_exactly_what_it_missed() {
     let told = account(&mut slow, 1, healthy.read);
     assert_eq!(told.delivered + told.dropped, healthy.read);
     assert_eq!(told.dropped, server.counters.dropped_slow.get());
-    // One hole in one place.
+    // There is one gap in one place.
     assert_eq!(told.gaps, 1);
     assert_eq!(told.replies, Vec::<Json>::new());
-    // What waited was bounded; the newest was kept.
+    // The send buffer was bounded, and the newest publications were kept.
     assert!((PENDING - 2 * DATA as u64..=PENDING).contains(&told.bytes_after_gap));
     server.until_stat("deliveries", healthy.read + told.delivered);
 
-    // It has caught up: from here on it gets everything again.
+    // The client has caught up, so it gets everything again.
     healthy.publish(&server, 8);
     let told = account(&mut slow, healthy.read - 7, healthy.read);
     assert_eq!((told.delivered, told.dropped), (8, 0));
@@ -214,7 +216,7 @@ fn a_client_that_reads_a_little_from_time_to_time_is_told_of_every_hole() {
     };
     for round in 1..=10 {
         healthy.publish_until_dropped(&server, round * 40);
-        // Some of what waits goes out, in the middle of which more is dropped.
+        // Some of the queued frames go out, and more are dropped in the middle.
         told.read(&mut slow, told.next + 20);
     }
     told.read(&mut slow, healthy.read);
@@ -250,7 +252,7 @@ fn a_gap_counts_only_what_was_meant_for_the_client() {
         if frame["type"] == "gap" {
             dropped += number("dropped");
             assert!(number("after") >= last);
-            // All that is missing lies between, and `next` is the publication that follows.
+            // All missing publications lie in the gap, and `next` is the publication that follows.
             last = number("next") - 3;
         } else {
             assert_eq!(number("seq"), if last == 0 { 2 } else { last + 3 });
@@ -306,7 +308,7 @@ fn clients_that_vanish_in_the_middle_cost_nobody_else_a_frame() {
         }
         for (place, mut raw) in vanishing.into_iter().enumerate() {
             scope.spawn(move || {
-                // All that arrives until then is in order for them, too.
+                // These clients too get everything in order until then.
                 for seq in 1..=100 * place as u64 {
                     assert_eq!(raw.message().0, seq);
                 }
@@ -317,7 +319,7 @@ fn clients_that_vanish_in_the_middle_cost_nobody_else_a_frame() {
                         raw.half_close();
                         raw.drain();
                     }
-                    // Unread bytes behind a broken rule.
+                    // The client leaves unread bytes behind a broken rule.
                     _ => {
                         raw.write([0xff; 100]);
                         drop(raw);
@@ -330,7 +332,7 @@ fn clients_that_vanish_in_the_middle_cost_nobody_else_a_frame() {
         }
     });
     server.until_stat("connections", 4);
-    // And the survivors go on.
+    // The surviving clients go on.
     let seq = server.send("a", "last");
     for raw in &mut healthy {
         assert_eq!(raw.message(), (seq, "last".to_owned()));
@@ -350,7 +352,7 @@ fn every_publication_of_every_subscriber_is_counted_once() {
     healthy.publish(&server, 16);
     server.until_delivered();
     account(&mut slow, 1, healthy.read);
-    // What waits for this one is lost with it.
+    // The publications queued for this client are lost with it.
     never.reset();
     drop((other, slow));
     server.until_stat("connections", 1);
@@ -419,23 +421,24 @@ fn the_latest_of_each_topic_outlives_older_ones() {
 }
 
 #[test]
-fn who_would_rather_go_than_miss_something_is_closed() {
+fn a_slow_client_with_the_policy_close_is_closed() {
     let server = server();
     let mut slow = Raw::small(&server, "?topic=a&slow=close");
     slow.json();
     Healthy::connect(&server).publish_until_dropped(&server, 1);
     let (frames, (code, _)) = slow.closed();
     assert_eq!(code, 1013);
-    // What came before is whole.
+    // Everything before the close frame is complete.
     for (place, frame) in frames.iter().enumerate() {
         let frame: Json = serde_json::from_str(frame).unwrap();
         assert_eq!(frame["seq"], place as u64 + 1);
     }
 }
 
-/// An answer says that everything up to its number came before it. That is not so any more for who is being closed.
+/// Checks that no reply follows dropped publications: a reply promises that everything up to its sequence number came
+/// before it.
 #[test]
-fn who_is_being_closed_gets_no_more_answers() {
+fn a_connection_that_is_being_closed_gets_no_more_replies() {
     let server = server();
     let mut slow = Raw::small(&server, "?topic=a&slow=close");
     slow.json();

@@ -1,4 +1,4 @@
-//! The control protocol: what a client asks for, what it is answered, and from which publication on that holds.
+//! Tests of the control protocol: requests, replies, and the publication from which a change applies.
 #![cfg(test)]
 
 mod support;
@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 
 use support::{Client, Raw, TEXT, TestServer, seqs};
 
-/// The frames without what differs from run to run.
+/// Returns a frame without the fields that differ from run to run.
 fn without_time(mut frame: Json) -> Json {
     let time = frame.as_object_mut().unwrap().remove("timestamp").unwrap();
     assert!(time.as_u64().unwrap() > 1_700_000_000_000, "{time}");
@@ -114,7 +114,7 @@ fn subscribing_tells_what_is_new_and_what_there_is() {
             "seq": 0,
         })
     );
-    // Without an id in the request there is none in the reply.
+    // A request without an id gets a reply without one.
     let reply = client.request(&json!({"type": "subscribe", "topics": ["b"]}));
     assert_eq!(
         without_time(reply),
@@ -129,7 +129,7 @@ fn subscribing_tells_what_is_new_and_what_there_is() {
 }
 
 #[test]
-fn what_was_unsubscribed_no_longer_arrives() {
+fn publications_after_an_unsubscribe_no_longer_arrive() {
     let server = TestServer::start();
     let mut client = Client::connect(&server, "?topic=a,b");
     let mut expected = vec![server.send("a", ""), server.send("b", "")];
@@ -153,7 +153,7 @@ fn a_subscription_holds_from_the_number_in_its_reply_on() {
         settings.send_buffer_bytes = 1 << 30;
         settings.shards = 1;
     });
-    // So many that they are served in turns: requests come in between two of them.
+    // The crowd is so large that it is served in turns, and requests arrive between two of them.
     let _crowd = Raw::crowd(&server, 300, "?topic=a");
     let mut clients: Vec<_> = (0..2).map(|_| Client::connect(&server, "")).collect();
     let published = AtomicBool::new(false);
@@ -206,7 +206,7 @@ fn a_client_that_changes_its_mind_while_others_publish_misses_nothing() {
         });
         for client in &mut clients {
             scope.spawn(|| {
-                // It has one of the two topics at any time, so it gets everything, and once.
+                // The client has one of the two topics at any time, so it gets everything once.
                 let mut last = 0;
                 for round in 0.. {
                     let (new, old) = [("a", "b"), ("b", "a")][round % 2];
@@ -243,7 +243,7 @@ fn a_ping_is_answered_behind_everything_published_before() {
         json!({"type": "pong", "id": 3, "seq": 0})
     );
     let last = (0..100).map(|_| server.send("a", "x")).max().unwrap();
-    // Publications of others count too.
+    // Publications of others also count.
     let other = server.send("b", "x");
     assert_eq!(seqs(&client.up_to(last)), (1..=last).collect::<Vec<_>>());
     assert_eq!(client.up_to(other), Vec::<Json>::new());
@@ -389,7 +389,7 @@ fn a_request_for_one_topic_too_many_is_refused_whole() {
     assert_eq!(subscribe(json!(["b", "c", "d"])), "too_many_topics");
     assert_eq!(subscribe(json!(["b"])), json!(["a", "b"]));
     assert_eq!(subscribe(json!(["c", "*"])), "too_many_topics");
-    // What the connection has, and what is said twice, counts once.
+    // Existing subscriptions and duplicates count once.
     assert_eq!(
         subscribe(json!(["a", "c", "c", "b"])),
         json!(["a", "b", "c"])
@@ -451,7 +451,7 @@ fn topics_are_told_apart_by_letter_case_and_processes_have_two_names() {
 fn the_raw_format_is_data_alone() {
     let server = TestServer::start();
     let mut raw = Raw::upgraded(&server, "?format=raw&topic=a,b&unknown=1");
-    // A raw connection has no welcome and no replies.
+    // A raw connection has no welcome frame and no replies.
     raw.settle();
     raw.send(TEXT, br#"{"type":"ping","id":1}"#);
     raw.send(TEXT, b"not even JSON");

@@ -1,4 +1,5 @@
-//! What a stopped server leaves behind in its process. Alone in its program, because it counts the program's threads.
+//! Test of the threads and files that a stopped server leaves behind. It has its own program, because it counts the
+//! program's threads.
 #![cfg(test)]
 #![cfg(target_os = "linux")]
 
@@ -11,7 +12,7 @@ use dev_websocket_core::Disconnect;
 
 use support::{Client, TestServer, until};
 
-/// The engine's threads, by name.
+/// Returns the engine's threads by name.
 fn threads() -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir("/proc/self/task")
         .unwrap()
@@ -23,7 +24,7 @@ fn threads() -> Vec<String> {
     names
 }
 
-/// The open files of the program.
+/// Counts the open files of the program.
 fn files() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }

@@ -1,7 +1,7 @@
-//! Ten hours of connections on which nothing is published, with the clock in the test's hands.
+//! Test of ten hours with idle connections, in which the test controls the clock.
 //!
-//! Sockets, shard and client are real; only time is not. Each turn of the clock is followed by real events: a living
-//! client has read its ping, and the server its answer, before the next turn.
+//! Sockets, shard and client are real; only time is not. Real events follow each step of the clock: before the next
+//! step, a living client has read its ping and the server has read the answer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,12 +31,13 @@ use crate::wire::format::Format;
 const HOURS: u64 = 10;
 const EACH: usize = 10;
 
-/// Of the 4 KB that an idle connection may cost; it is easily doubled by who passes futures on.
+/// Limit on the task of an idle connection, out of the 4 KB that the connection may cost. Passing futures by value
+/// easily doubles it.
 const MOST_TASK_BYTES: usize = 1536;
 
 type Client = WebSocketStream<TcpStream>;
 
-/// A server without its listener: what comes after the handshake.
+/// A server without its listener: the part after the handshake.
 struct Connections {
     shared: Arc<Shared>,
     listener: TcpListener,
@@ -82,7 +83,8 @@ impl Connections {
         (handle, opening)
     }
 
-    /// A client past its handshake, and the task that serves it, which is small: every idle connection has one.
+    /// Connects a client past its handshake and returns it with its task. The task must be small, because every idle
+    /// connection has one.
     async fn connect(&self) -> (Client, JoinHandle<()>) {
         let stream = TcpStream::connect(self.listener.local_addr().unwrap());
         let (stream, accepted) = tokio::join!(stream, self.listener.accept());
@@ -117,14 +119,14 @@ impl Drop for Connections {
     }
 }
 
-/// Reads until the server's ping, which is answered, and waits until the server has read the answer.
+/// Reads until the server's ping, answers it, and waits until the server has read the answer.
 async fn answer_ping(client: &mut Client) {
     while !client.next().await.unwrap().unwrap().is_ping() {}
     client.flush().await.unwrap();
     wait_for_server(client).await;
 }
 
-/// Says something else than a pong.
+/// Sends a request, which is a sign of life other than a pong.
 async fn speak(client: &mut Client) {
     let request = Message::text(r#"{"type":"ping","id":1}"#);
     client.send(request).await.unwrap();
@@ -136,8 +138,8 @@ async fn wait_for_server(client: &mut Client) {
     while !client.next().await.unwrap().unwrap().is_pong() {}
 }
 
-/// What a client was sent before the end and has not read: two pings, and a close frame. Not read by tungstenite, which
-/// would answer.
+/// Checks the last unread bytes of a client: two pings and a close frame. It reads the bytes without tungstenite, which
+/// would answer the pings.
 async fn is_told_why(mut client: Client) -> bool {
     let mut bytes = Vec::new();
     client.get_mut().read_to_end(&mut bytes).await.unwrap();
@@ -146,7 +148,7 @@ async fn is_told_why(mut client: Client) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn ten_idle_hours_cut_the_dead_and_keep_the_living() {
-    // While something blocks, the clock moves only when it is told to.
+    // While a task blocks, the clock moves only when the test advances it.
     let (_held, release) = channel::<()>();
     let blocking = tokio::task::spawn_blocking(move || release.recv());
     let server = Connections::start().await;
@@ -170,7 +172,7 @@ async fn ten_idle_hours_cut_the_dead_and_keep_the_living() {
                 .count()
         };
         assert_eq!(gone(&living) + gone(&speaking), 0, "turn {turn}");
-        // Two pings are sent, the third turn closes, and the one after it ends the wait for an answer.
+        // Two pings are sent, the third step closes the connection, and the fourth ends the wait for an answer.
         assert_eq!(gone(&dead), if turn < 4 { 0 } else { EACH }, "turn {turn}");
         let last = turns / 2 + 3;
         assert_eq!(
@@ -185,7 +187,7 @@ async fn ten_idle_hours_cut_the_dead_and_keep_the_living() {
     for (client, _) in dying {
         assert!(is_told_why(client).await);
     }
-    // Those who lived are still served.
+    // The living clients are still served.
     join_all(living.iter_mut().map(|(client, _)| wait_for_server(client))).await;
     let counters = &server.shared.context.counters;
     assert_eq!((counters.panics.get(), counters.error_frames.get()), (0, 0));

@@ -1,7 +1,7 @@
-//! One client, from its request to its end: a small task that reads ([`websocket`]), or only watches ([`events`]).
+//! One client, from its request to its end: a small task that reads ([`websocket`]) or only watches ([`sse`]).
 //!
-//! The task never writes to the socket: its shard does ([`crate::shard`]). It passes what a client asks for on as
-//! commands, and tells the shard when a blocked socket takes bytes again.
+//! The task never writes to the socket, because its shard does ([`crate::shard`]). It passes the client's requests to
+//! the shard as commands, and tells the shard when a blocked socket takes bytes again.
 
 #[cfg(test)]
 mod idle_tests;
@@ -27,33 +27,33 @@ use crate::telemetry::panics::contain_task;
 use crate::wire::close::Disconnect;
 use crate::wire::format::Format;
 
-/// How long a client has to take its close frame and close its side.
+/// Time that a client has to read its close frame and close its side.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Why a connection's loop ends.
+/// The reason for the end of a connection's loop.
 enum Ending {
-    /// We close it.
+    /// The server closes the connection.
     Close(Disconnect),
-    /// Both sides have said goodbye.
+    /// Both sides have sent a close frame.
     Closed,
     /// The socket is broken, or the client vanished.
     Gone,
 }
 
-/// Serves a connection until its end. `early` is what the client sent together with its request.
+/// Serves a connection until its end. `early` holds the bytes that the client sent after its request.
 pub(crate) fn serve(
     shared: Arc<Shared>,
     handle: ConnectionHandle,
     opening: Opening,
     early: Vec<u8>,
 ) -> impl Future<Output = ()> {
-    // Not within the future, which would keep room for it as long as the connection lives.
+    // The command is built outside the future, which would keep memory for it as long as the connection lives.
     let format = opening.format;
     let settings = opening.settings.clone();
     let open = Command::Open(Box::new(opening));
     async move {
         handle.tell(open);
         let _leaving = RemoveOnDrop(&handle);
-        // From here on it can be sent to; its welcome goes first.
+        // From here on other threads can send to the connection. Its welcome frame goes first.
         let entry = shared.connections.enter(&handle);
         if format == Format::Events {
             let watched = sse::watch(&handle, &settings, heartbeat(&settings));
@@ -69,7 +69,7 @@ pub(crate) fn serve(
     }
 }
 
-/// Waits until a connection ends, and says why.
+/// Waits until a connection ends, and returns the reason.
 fn watch(
     shared: &Shared,
     handle: &ConnectionHandle,
@@ -91,7 +91,7 @@ fn watch(
     })
 }
 
-/// Tells the operator of a connection that is closed for what its client does.
+/// Logs a connection that is closed because of its client's behavior.
 fn tell_closed(handle: &ConnectionHandle, reason: Disconnect) {
     if reason.is_of_client() {
         let (connection, peer) = (handle.id, handle.peer.address);
@@ -102,14 +102,14 @@ fn tell_closed(handle: &ConnectionHandle, reason: Disconnect) {
     }
 }
 
-/// Nothing follows a close frame: publications end before it, and a pong that is due goes first.
+/// Stops publications before a close frame, because nothing may follow it. A pong that is due goes first.
 fn mute(handle: &ConnectionHandle) {
     handle.tell(Command::Mute {
         connection: handle.id,
     });
 }
 
-/// Tells the shard that the connection is gone, however its task ends.
+/// Tells the shard that the connection is gone, whichever way its task ends.
 struct RemoveOnDrop<'l>(&'l ConnectionHandle);
 
 impl Drop for RemoveOnDrop<'_> {
@@ -120,10 +120,10 @@ impl Drop for RemoveOnDrop<'_> {
     }
 }
 
-/// Lets the shard send what waits and waits for the client to close its side.
+/// Lets the shard send the queued frames, and waits for the client to close its side.
 ///
-/// What the client still sends is read and dropped: closing a socket with unread bytes would reset it, and the client
-/// would lose its close frame.
+/// Bytes that the client still sends are read and dropped. Closing a socket with unread bytes would reset it, and the
+/// client would lose its close frame.
 async fn finish(handle: &ConnectionHandle, mut blocked: bool) {
     handle.tell(Command::Finish {
         connection: handle.id,
@@ -150,7 +150,7 @@ async fn finish(handle: &ConnectionHandle, mut blocked: bool) {
     }
 }
 
-/// Reads and drops what is there; whether that was the end.
+/// Reads and drops the available bytes. Returns true at the end of the stream.
 fn is_at_end(stream: &TcpStream) -> bool {
     let mut buffer = [0; 4096];
     match stream.try_read(&mut buffer) {

@@ -1,4 +1,4 @@
-//! One client of server-sent events: it says nothing, so there is nothing to read but the end of it.
+//! A client of server-sent events. It sends nothing, so the only thing to read is the end of the stream.
 
 use bytes::Bytes;
 use socket2::SockRef;
@@ -10,7 +10,7 @@ use crate::shard::command::Command;
 use crate::shard::connection_handle::ConnectionHandle;
 use crate::wire::sse;
 
-/// Watches a client until it is gone or is to be sent away.
+/// Watches a client until it is gone or has to be closed.
 pub(super) async fn watch(
     handle: &ConnectionHandle,
     settings: &Settings,
@@ -50,7 +50,7 @@ pub(super) async fn watch(
     }
 }
 
-/// Tells a client why it is sent away, in the words of a close frame.
+/// Tells a client why its stream ends, with the code and reason of a close frame.
 pub(super) async fn end(handle: &ConnectionHandle, ending: Ending) {
     if let Ending::Close(reason) = ending {
         mute(handle);
@@ -58,17 +58,17 @@ pub(super) async fn end(handle: &ConnectionHandle, ending: Ending) {
         let goodbye =
             format!("data: {{\"type\":\"close\",\"code\":{code},\"reason\":\"{text}\"}}\n\n");
         handle.send_control(goodbye.into());
-        // It may be blocked: then this asks when it takes more.
+        // The socket may be blocked; `true` makes this wait until it takes more bytes.
         finish(handle, true).await;
     }
 }
 
-/// A client that does not answer our bytes with acknowledgements is gone, as one that does not answer pings.
+/// Disconnects a client that does not acknowledge the server's bytes, as a WebSocket client that does not answer pings.
 fn cut_when_silent(handle: &ConnectionHandle, settings: &Settings) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         let patience = settings.ping_interval * 2;
-        // Without it the system's own patience holds, some 15 minutes.
+        // Without the option, the timeout of the system applies, some 15 minutes.
         let _ = SockRef::from(&handle.stream).set_tcp_user_timeout(Some(patience));
     }
 }

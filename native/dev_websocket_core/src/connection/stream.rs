@@ -1,6 +1,6 @@
-//! The byte stream that tungstenite sees: it reads from the socket, and what it writes goes to the writer shard.
+//! The byte stream for tungstenite: reads come from the socket, and writes go to the writer shard.
 //!
-//! So its pongs and close frames are put between publications and never inside one that is partly written.
+//! Therefore pongs and close frames go between publications and never inside one that is partly written.
 
 use std::io;
 use std::pin::Pin;
@@ -10,25 +10,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::shard::connection_handle::ConnectionHandle;
 
-/// What the bytes of a message may take with the headers of its frames, as a multiple of its limit: a frame for each
-/// byte has one of seven bytes. Frames without any bytes never make a message, and would be read for ever.
+/// Limit on the bytes of a message with the headers of its frames, as a multiple of the message limit. A frame for each
+/// byte takes seven bytes. Frames without any bytes never complete a message and would be read for ever.
 const FRAMING: usize = 8;
 
-/// What a read fails with when a message takes more than that.
+/// Error of a read when a message exceeds the limit.
 pub(crate) const TOO_MANY_FRAMES: io::ErrorKind = io::ErrorKind::InvalidData;
 
-/// See the module's text.
+/// The byte stream of one client, limited per message.
 #[derive(Debug)]
 pub(crate) struct ClientStream {
     handle: ConnectionHandle,
     /// Bytes read since the last message.
     read: usize,
-    /// How many these may be.
+    /// Limit on `read`.
     limit: usize,
 }
 
 impl ClientStream {
-    /// For messages of at most so many bytes.
+    /// Creates a stream for messages of at most `max_message` bytes.
     pub(crate) fn new(handle: ConnectionHandle, max_message: usize) -> Self {
         Self {
             handle,
@@ -37,7 +37,7 @@ impl ClientStream {
         }
     }
 
-    /// A message was read.
+    /// Resets the count after a message.
     pub(crate) fn end_of_message(&mut self) {
         self.read = 0;
     }

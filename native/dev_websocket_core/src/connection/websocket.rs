@@ -1,6 +1,6 @@
-//! A WebSocket client: reads through tungstenite what it sends, answers and pings.
+//! A WebSocket client: reads its messages through tungstenite, answers them and sends pings.
 //!
-//! Control messages become commands for the shard, and what is for the listener is handed to it.
+//! Control messages become commands for the shard, and messages for the listener go to the listener.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -28,25 +28,26 @@ use crate::wire::close::Disconnect;
 use crate::wire::control::{Request, RequestError, RequestId};
 use crate::wire::format::Format;
 
-/// tungstenite fills this with zeros at each read, and keeps it for the life of a connection.
+/// Size of the read buffer. tungstenite fills it with zeros at each read, and keeps it for the life of a connection.
 const READ_BUFFER: usize = 512;
 /// Room for tungstenite's own frames: a ping, a pong and a close.
 const WRITE_BUFFER: usize = 1024;
-/// Pings without a sign of life after which a client counts as gone.
+/// Number of pings without a sign of life after which a client counts as gone.
 const MAX_SILENT_PINGS: u32 = 2;
 
 type Socket = WebSocketStream<ClientStream>;
 
-/// A message on its way to the listener. An error when no listener: the node does not accept messages of clients, with what the client called its request.
+/// A message on its way to the listener. It fails if there is no listener, because the node then does not accept
+/// messages of clients. The error is the client's id of its request.
 type Delivery<'s> = Pin<Box<dyn Future<Output = Result<(), RequestId>> + Send + 's>>;
 
-/// See the module's text.
+/// A WebSocket connection: the stream of tungstenite and the session of the client.
 pub(super) struct WebSocket<'s> {
     socket: Socket,
     session: Session<'s>,
 }
 
-/// What is known of the client.
+/// The state of the client's session.
 struct Session<'s> {
     handle: &'s ConnectionHandle,
     shared: &'s Shared,
@@ -55,17 +56,18 @@ struct Session<'s> {
     second: Instant,
     received: u64,
     silent_pings: u32,
-    /// Bytes that the client had acknowledged at the last look.
+    /// Bytes that the client had acknowledged at the last check.
     acknowledged: u64,
-    /// Pings sent while nothing was read from the client. Their answers come all at once and are not counted.
+    /// Pings sent while nothing was read from the client. Their pongs arrive all at once and do not count against the
+    /// rate limit.
     excused_pongs: u32,
-    /// A message that the listener has no room for. Nothing is read meanwhile.
+    /// A message for which the listener has no room. Until it has, the client is not read from.
     waiting: Option<Delivery<'s>>,
     blocked: bool,
 }
 
 impl<'s> WebSocket<'s> {
-    /// Takes the connection over after its request; `early` is what the client sent behind that.
+    /// Takes over the connection after its request. `early` holds the bytes that the client sent after the request.
     pub(super) async fn new(
         shared: &'s Shared,
         handle: &'s ConnectionHandle,
@@ -93,16 +95,16 @@ impl<'s> WebSocket<'s> {
         }
     }
 
-    /// Serves the client until something ends that.
+    /// Serves the client until the connection ends.
     pub(super) async fn read(&mut self, heartbeat: Interval) -> Ending {
         self.session.read(&mut self.socket, heartbeat).await
     }
 
-    /// Says goodbye where there is somebody to say it to.
+    /// Sends a close frame if the client is still there.
     pub(super) async fn end(&mut self, ending: Ending) {
         let handle = self.session.handle;
         let blocked = self.session.blocked;
-        // It has a place in the line for the listener, before others.
+        // The delivery is dropped, because it stands in the listener's queue in front of others.
         self.session.waiting = None;
         match ending {
             Ending::Gone => {}
@@ -113,7 +115,7 @@ impl<'s> WebSocket<'s> {
                     let _ = self.socket.flush().await;
                     self.socket.close(Some(reason.frame())).await
                 };
-                // A client that takes nothing cannot be told; do not wait for it.
+                // A client that reads nothing cannot be told, so this does not wait for it.
                 let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
                 finish(handle, blocked).await;
             }
@@ -124,7 +126,7 @@ impl<'s> WebSocket<'s> {
 impl<'s> Session<'s> {
     async fn read(&mut self, socket: &mut Socket, mut heartbeat: Interval) -> Ending {
         loop {
-            // A client that does not take its replies is not asked for more requests.
+            // A client that does not read its replies may not send more requests.
             let has_room = self.handle.has_request_room();
             tokio::select! {
                 message = socket.next(), if has_room && self.waiting.is_none() => match message {
@@ -164,7 +166,7 @@ impl<'s> Session<'s> {
                     if self.is_silent() {
                         return Ending::Close(Disconnect::NoPong);
                     }
-                    // Waiting here for room would keep the loop from everything else, the end of the client included.
+                    // Waiting here for room would block the loop from everything else, including the end of the client.
                     if self.handle.has_control_room()
                         && let Some(Err(_)) = socket.send(Message::Ping(Vec::new().into())).now_or_never()
                     {
@@ -175,13 +177,13 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// Counts a ping that is about to be sent, and says whether the ones before it should have been answered.
+    /// Counts a ping that is about to be sent. Returns true if the client should have answered the earlier ones.
     fn is_silent(&mut self) -> bool {
         if self.waiting.is_some() || !self.handle.has_request_room() {
             self.excused_pongs += 1;
         }
         if self.waiting.is_some() {
-            // It may well have answered: it is us who do not read.
+            // The client may have answered, but the server is not reading.
             self.silent_pings = 0;
             return false;
         }
@@ -193,8 +195,8 @@ impl<'s> Session<'s> {
         is_silent
     }
 
-    /// Whether the client does its part since the last look. The pings stand behind bytes that it still takes, or it has
-    /// taken everything, and its answers stand behind requests that we do not read.
+    /// Returns true if the client has a reason for its silence. Either it still acknowledges bytes that precede the
+    /// pings. Or it has taken everything, and its pongs stand behind requests that the server does not read.
     fn cannot_answer(&mut self) -> bool {
         let Some(written) = written(&self.handle.stream) else {
             return false;
@@ -214,7 +216,7 @@ impl<'s> Session<'s> {
         });
     }
 
-    /// Deals with one message of the client.
+    /// Handles one message of the client.
     fn receive(&mut self, message: Message) -> Result<(), Disconnect> {
         panic_point!("connection::receive");
         let bytes = message.len();
@@ -235,7 +237,7 @@ impl<'s> Session<'s> {
                 self.excused_pongs -= 1;
                 return Ok(());
             }
-            // tungstenite answers pings and closes by itself; a pong is a sign of life, and that is all.
+            // tungstenite answers pings and closes by itself; a pong is only a sign of life.
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return self.count(),
             Message::Close(_) => {
                 // No publication may follow the answer.
@@ -252,7 +254,7 @@ impl<'s> Session<'s> {
         Ok(())
     }
 
-    /// Gives the shard a request of so many bytes.
+    /// Sends the shard a request of `bytes` bytes.
     fn ask(&self, bytes: usize, request: Result<Request, RequestError>) {
         self.handle.request_made(bytes);
         self.handle.tell(Command::Request {
@@ -280,7 +282,7 @@ impl<'s> Session<'s> {
         Ok(request)
     }
 
-    /// Gives a message to the listener, now or when there is room for it.
+    /// Hands a message to the listener, now or when there is room for it.
     fn hand_over(&mut self, id: RequestId, payload: Payload) -> Result<(), Disconnect> {
         let (shared, connection) = (self.shared, self.handle.id);
         let mut delivery: Delivery<'s> = Box::pin(async move {
@@ -299,8 +301,8 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// What follows when the listener has a message, or nobody wants it. The listener is as fast as it is, and its
-    /// messages do not count against the client's rate.
+    /// Ends a delivery, with or without a listener. A delivered message does not count against the client's rate limit,
+    /// because the listener sets the pace.
     fn heard(&mut self, heard: Result<(), RequestId>) -> Result<(), Disconnect> {
         let shared = self.shared;
         if let Err(id) = heard {
@@ -319,7 +321,7 @@ impl<'s> Session<'s> {
         Ok(())
     }
 
-    /// Counts a frame against the client's rate.
+    /// Counts a frame against the client's rate limit.
     fn count(&mut self) -> Result<(), Disconnect> {
         if self.second.elapsed() >= Duration::from_secs(1) {
             self.second = Instant::now();
@@ -334,7 +336,7 @@ impl<'s> Session<'s> {
     }
 }
 
-/// Waits for the end of a delivery; without one, for ever.
+/// Waits for the end of a delivery; without one, it waits for ever.
 fn poll(
     waiting: &mut Option<Delivery<'_>>,
     context: &mut Context<'_>,
@@ -344,7 +346,7 @@ fn poll(
         .map_or(Poll::Pending, |delivery| delivery.as_mut().poll(context))
 }
 
-/// What tungstenite's errors mean for the client.
+/// Maps an error of tungstenite to the end of the connection.
 fn ending_of(error: &Error) -> Ending {
     match error {
         Error::Protocol(

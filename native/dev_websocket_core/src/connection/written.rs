@@ -1,8 +1,8 @@
-//! Bytes between a socket and its peer: what the peer's system has acknowledged, and what is still on the way. A peer with
-//! bytes on the way cannot have seen what was sent behind them.
+//! Bytes between a socket and its peer: those that the peer's system has acknowledged, and those still on the way. A
+//! peer with bytes on the way cannot have seen anything sent behind them.
 //!
-//! Linux tells both for one socket over netlink (sock_diag(7)). It takes some ten microseconds, so it is for a connection
-//! that is about to be closed for its silence.
+//! Linux reports both for one socket over netlink (sock_diag(7)). The call takes some ten microseconds, so it is made
+//! only for a connection that is about to be closed for its silence.
 
 use tokio::net::TcpStream;
 
@@ -10,11 +10,11 @@ use tokio::net::TcpStream;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Written {
     pub(super) acknowledged: u64,
-    /// Not acknowledged, or not even sent.
+    /// Bytes that are not acknowledged, or not even sent.
     pub(super) on_the_way: u32,
 }
 
-/// What became of the bytes that were written to a socket. None where the system does not tell.
+/// Returns the state of the bytes written to a socket, or `None` if the system does not report it.
 pub(super) fn written(stream: &TcpStream) -> Option<Written> {
     #[cfg(target_os = "linux")]
     {
@@ -46,12 +46,12 @@ mod linux {
     /// `INET_DIAG_INFO`, and the bit that asks for it.
     const INFO: u16 = 2;
     const WITH_INFO: u8 = 1 << (INFO - 1);
-    /// Where `idiag_wqueue` stands in an answer, and where its attributes begin.
+    /// Offset of `idiag_wqueue` in an answer, and start of its attributes.
     const WRITE_QUEUE: Range<usize> = 76..80;
     const ATTRIBUTES: usize = 88;
-    /// Where `tcpi_bytes_acked` stands in that attribute, behind its head.
+    /// Offset of `tcpi_bytes_acked` in the attribute, after the attribute's header.
     const BYTES_ACKED: Range<usize> = 124..132;
-    /// The system answers while it is asked; this is for one that does not.
+    /// Timeout for the answer. The system normally answers during the request.
     const PATIENCE: Duration = Duration::from_millis(10);
 
     use super::Written;
@@ -70,7 +70,7 @@ mod linux {
         Ok(read(&answer[..length]))
     }
 
-    /// `nlmsghdr` and `inet_diag_req_v2`.
+    /// Encodes `nlmsghdr` and `inet_diag_req_v2`.
     fn request(local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
         const LENGTH: u32 = 72;
         let family = if local.is_ipv4() {
@@ -84,7 +84,7 @@ mod linux {
         request.extend(REQUEST.to_ne_bytes());
         request.extend([0; 8]);
         request.extend([family as u8, libc::IPPROTO_TCP as u8, WITH_INFO, 0]);
-        // In whatever state.
+        // All socket states.
         request.extend(u32::MAX.to_ne_bytes());
         request.extend(local.port().to_be_bytes());
         request.extend(peer.port().to_be_bytes());
@@ -120,7 +120,8 @@ mod linux {
                     on_the_way: u32::from_ne_bytes(on_the_way),
                 });
             }
-            // Each begins at a multiple of four bytes. One without a length would never end.
+            // Each attribute begins at a multiple of four bytes. Without the minimum, an attribute of length 0 would
+            // loop for ever.
             let length = usize::from(length).next_multiple_of(4).max(4);
             attributes = attributes.get(length..)?;
         }
@@ -135,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    /// Both kinds of addresses, and one of the first kind on a listener of the second.
+    /// Checks both address families, and an IPv4 client on an IPv6 listener.
     #[tokio::test]
     async fn bytes_that_a_peer_does_not_take_are_told_and_gone_when_it_does() {
         for (address, host) in [
@@ -144,7 +145,7 @@ mod tests {
             ("[::]:0", "127.0.0.1"),
         ] {
             let Ok(listener) = TcpListener::bind(address).await else {
-                // A machine without IPv6.
+                // This machine has no IPv6.
                 continue;
             };
             let port = listener.local_addr().unwrap().port();

@@ -1,4 +1,4 @@
-//! A request that becomes a connection: what it asked for, its place among the others, and how it is answered.
+//! A request that becomes a connection: its query, its admission and its response.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,20 +21,20 @@ use crate::shard::peer::Peer;
 use crate::shared::Shared;
 use crate::wire::cursor::From;
 
-/// See the module's text.
+/// A request that was accepted and counted as a connection.
 #[derive(Debug)]
 pub(super) struct AcceptedRequest {
     permit: Permit,
     peer: Peer,
     query: Query,
-    /// The last publication when it was asked for.
+    /// Sequence number of the last publication at the time of the request.
     published: u64,
     head: Bytes,
     settings: Arc<Settings>,
 }
 
 impl AcceptedRequest {
-    /// Checks what depends on the other connections and on what was published, and takes the place.
+    /// Admits the request among the other connections, and records the last publication.
     pub(super) fn new(
         shared: &Arc<Shared>,
         settings: Arc<Settings>,
@@ -63,7 +63,7 @@ impl AcceptedRequest {
         })
     }
 
-    /// Serves it until its end. `early` is what the client sent behind its request.
+    /// Serves the connection until its end. `early` holds the bytes that the client sent after its request.
     pub(super) fn serve(
         self,
         shared: Arc<Shared>,
@@ -87,7 +87,7 @@ impl AcceptedRequest {
     }
 }
 
-/// What a query asks for, checked against what was published and what others hold.
+/// Checks a query against past publications and the subscriptions of other connections.
 pub(super) fn read_query(
     shared: &Shared,
     settings: &Settings,

@@ -1,6 +1,7 @@
-//! Pages of which origin may ask (RFC 6454), and what browsers are told of that (CORS, the Fetch standard).
+//! Origins of pages that may use the server (RFC 6454), and the headers that tell browsers so (CORS, the Fetch
+//! standard).
 //!
-//! A browser tells which page wants something; who is no browser can write what it likes, or nothing.
+//! A browser states the page's origin; any other client can send any origin, or none.
 
 use hyper::Response;
 use hyper::header::{
@@ -12,7 +13,7 @@ use super::refusal::Refusal;
 use crate::settings::Settings;
 use crate::subscription::pattern::glob_matches;
 
-/// Refuses a page whose origin is not among those that may.
+/// Refuses a page whose origin is not allowed.
 pub(super) fn check(headers: &HeaderMap, settings: &Settings) -> Result<(), Refusal> {
     if is_allowed(headers, settings) {
         Ok(())
@@ -30,7 +31,7 @@ fn is_allowed(headers: &HeaderMap, settings: &Settings) -> bool {
     settings.origins.is_empty() || headers.get_all(ORIGIN).iter().all(is_allowed)
 }
 
-/// Lets the page read the answer, a refusal too, if its origin may.
+/// Lets a page of an allowed origin read the response, even if it is a refusal.
 pub(super) fn allow<B>(response: &mut Response<B>, headers: &HeaderMap, settings: &Settings) {
     let answered = response.headers_mut();
     answered.insert(VARY, HeaderValue::from_static("Origin"));

@@ -1,4 +1,4 @@
-//! What the listener tells about itself: `/info`, `/health` and `/metrics`.
+//! The endpoints `/info`, `/health` and `/metrics`.
 
 use std::sync::Arc;
 
@@ -13,19 +13,19 @@ use crate::shared::exposition;
 
 const JSON: &str = "application/json";
 
-/// What a client needs to know before it connects, the same as the device's key `info`.
+/// Answers with the data that a client needs before it connects, the same as the device's key `info`.
 pub(super) fn info(shared: &Shared) -> Answer {
     answer_with(StatusCode::OK, JSON, shared.describe().document.clone())
 }
 
-/// What Prometheus reads.
+/// Answers with the metrics for Prometheus.
 pub(super) fn metrics(shared: &Arc<Shared>, headers: &HeaderMap) -> Answer {
     let is_open_metrics = accepts(headers, exposition::OPEN_METRICS);
     let (content, document) = exposition::document(shared, is_open_metrics);
     answer_with(StatusCode::OK, content, document)
 }
 
-/// 200 while publications come through, else 503 and the reason.
+/// Answers with 200 while publications come through, and otherwise with 503 and the reason.
 pub(super) fn health(shared: &Shared) -> Answer {
     let reason = if shared.stopping.is_cancelled() {
         Some("stopping")

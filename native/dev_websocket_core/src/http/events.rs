@@ -1,4 +1,4 @@
-//! Server-sent events (the HTML standard, section 9.2): what `/ws` gives, for clients without WebSockets.
+//! Server-sent events (the HTML standard, section 9.2): the stream of `/ws` for clients without WebSockets.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use crate::error_code::ErrorCode;
 use crate::shared::Shared;
 use crate::wire::cursor::{From, Since};
 
-/// Where a browser says how far it has come when it connects again.
+/// Header in which a browser sends its cursor when it reconnects.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// The content type of events.
+/// Content type of server-sent events.
 pub(super) const CONTENT: &str = "text/event-stream";
 
-/// Answers a request for events.
+/// Answers a request for server-sent events.
 pub(super) fn accept<B>(
     shared: &Arc<Shared>,
     request: &Request<B>,
@@ -30,7 +30,7 @@ pub(super) fn accept<B>(
     let headers = request.headers();
     let text = request.uri().query().unwrap_or_default();
     let mut query = Query::parse(text, &settings)?.into_events()?;
-    // The rest of the URL is the same each time that a client connects, so its own cursor is older.
+    // The URL is the same at each reconnection, so a cursor in it is older than the one in the header.
     if let Some(since) = last_event(headers, query.last_event_id.as_deref())? {
         query.from = Some(From::Since(since));
     }
@@ -40,7 +40,7 @@ pub(super) fn accept<B>(
     for (name, value) in [
         (CONTENT_TYPE, CONTENT),
         (CACHE_CONTROL, "no-store"),
-        // The stream ends with the connection, so nobody has to count its bytes.
+        // The stream ends with the connection, so its length need not be known.
         (CONNECTION, "close"),
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ] {
@@ -51,12 +51,12 @@ pub(super) fn accept<B>(
     AcceptedRequest::new(shared, settings, peer, headers, query, &response)
 }
 
-/// How far the client has come: by the header, else by the parameter that stands for it where a library cannot set
-/// headers. An empty one says that there was nothing yet.
+/// Returns the client's cursor from the header. If a library cannot set headers, a parameter stands for it. An empty
+/// value means that the client has no cursor yet.
 fn last_event(headers: &HeaderMap, parameter: Option<&str>) -> Result<Option<Since>, Refusal> {
     let header = headers.get(LAST_EVENT_ID).filter(|id| !id.is_empty());
     let (name, id) = match (header, parameter) {
-        // What is no text is no cursor.
+        // A header that is not text cannot be a cursor.
         (Some(id), _) => ("Last-Event-ID", id.to_str().unwrap_or("?")),
         (None, Some(id)) if !id.is_empty() => (LAST_EVENT_PARAMETER, id),
         _ => return Ok(None),

@@ -1,9 +1,11 @@
-//! By which names the server may be asked, where somebody has said from where.
+//! Host names under which a server with restricted access answers.
 //!
-//! A page that a stranger has written can have its own name point at this machine (DNS rebinding): for the browser it then
-//! asks its own server, without an `Origin`. What tells is the name, in `Host`. So where pages are kept out, by `origins` or
-//! by an address of this machine alone, the server answers to names that no stranger can have: addresses, `localhost`, and
-//! those that the settings name. And what a browser says is of another site (`Sec-Fetch-Site`) needs an origin that may.
+//! A stranger's page can make its own name point at this machine (DNS rebinding). The browser then believes that the
+//! page contacts its own server, and sends no `Origin`. Only the name in `Host` reveals the attack.
+//!
+//! Therefore access is restricted if `origins` is set or the listener has a loopback address. The server then answers
+//! only to names that no stranger can have: addresses, `localhost`, and names in the settings. A request that a browser
+//! marks as coming from another site (`Sec-Fetch-Site`) needs an allowed origin.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -18,7 +20,7 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-/// Refuses a request by another name, or of another site. `address` is where the listener is bound.
+/// Refuses a request by another name or from another site. `address` is the listener's address.
 pub(super) fn check<B>(
     request: &Request<B>,
     settings: &Settings,
@@ -35,7 +37,7 @@ pub(super) fn check<B>(
         host.and_then(name)
             .is_some_and(|name| is_ours(&name, settings))
     };
-    // Without a name, as HTTP/1.0 may be, it is no browser.
+    // A request without a name, which HTTP/1.0 allows, does not come from a browser.
     if !by_header.into_iter().chain(by_target).all(is_known) {
         return Err(Refusal::unknown_host());
     }
@@ -46,7 +48,7 @@ pub(super) fn check<B>(
     Ok(())
 }
 
-/// A request with two hosts means one thing to us and another to a proxy before us (RFC 9112 section 3.2).
+/// Refuses two hosts, because this server and a proxy in front of it may read them differently (RFC 9112 section 3.2).
 fn check_count<B>(request: &Request<B>) -> Result<(), Refusal> {
     let hosts = request.headers().get_all(HOST).iter().count();
     match (request.version(), hosts) {
@@ -55,7 +57,7 @@ fn check_count<B>(request: &Request<B>) -> Result<(), Refusal> {
     }
 }
 
-/// The name in `host:port`, in lower case and without the dot that may end it; none of what is no such thing.
+/// Returns the name in `host:port`, in lower case and without a final dot, or `None` if the text has another form.
 fn name(authority: &str) -> Option<String> {
     let end = match authority.strip_prefix('[') {
         Some(rest) => rest.find(']')? + 2,
@@ -94,7 +96,7 @@ fn is_address(name: &str) -> bool {
     }
 }
 
-/// Whether an origin, which may be a glob, is one of this host.
+/// Returns true if an origin, which may be a glob, is one of this host.
 fn is_host_of(origin: &str, name: &str) -> bool {
     let host = match origin.split_once("://") {
         Some((_, authority)) => host_of(authority),
@@ -103,7 +105,7 @@ fn is_host_of(origin: &str, name: &str) -> bool {
     !name.is_empty() && glob_matches(host, name)
 }
 
-/// An authority without its port, which may be a glob as well.
+/// Returns an authority, which may be a glob, without its port.
 fn host_of(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, _)) if !authority.ends_with(']') => host,
@@ -111,13 +113,13 @@ fn host_of(authority: &str) -> &str {
     }
 }
 
-/// Whether a browser says that a page of another site has caused it (the Fetch Metadata standard).
+/// Returns true if the browser says that a page of another site caused the request (the Fetch Metadata standard).
 fn is_cross_site(headers: &HeaderMap) -> bool {
     let mut sites = headers.get_all(FETCH_SITE).iter();
     sites.any(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site"))
 }
 
-/// Whether somebody follows a link to the live page. The page that has the link cannot read what comes.
+/// Returns true if the user followed a link to the live page. The page with the link cannot read the response.
 fn is_visit(target: &Uri, headers: &HeaderMap) -> bool {
     let is = |name, value| headers.get(name).is_some_and(|known| known == value);
     target.path() == "/" && is(FETCH_MODE, "navigate") && is(FETCH_DEST, "document")

@@ -14,35 +14,36 @@ use crate::settings::size;
 use crate::shared::Shared;
 use crate::telemetry::panics::{contain_task, panic_point};
 
-/// Connections that the system keeps ready for us.
+/// Limit on connections that the system completes before the server accepts them.
 const BACKLOG: u32 = 4096;
-/// The first pause after a failed accept, doubled up to the second: out of file descriptors, trying harder is no help.
+/// First pause after a failed accept; it doubles up to the second constant. If file descriptors run out, faster retries
+/// do not help.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Binds an address. Must run within the runtime.
+/// Binds an address. It must run within the runtime.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
         TcpSocket::new_v6()?
     };
-    // A port that we have just left is free at once.
+    // The option makes a port usable at once after this server has left it.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Takes over a bound listener. Must run within the runtime.
+/// Takes over a bound listener. It must run within the runtime.
 pub(crate) fn from_std(listener: std::net::TcpListener) -> io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
 }
 
-/// Accepts connections until told to stop.
+/// Accepts connections until it is stopped.
 pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: CancellationToken) {
     let forever = async {
-        // What a fault of it costs is the connection that was being accepted.
+        // A panic costs only the connection that was being accepted.
         while contain_task(
             "the listener",
             &*shared.context.counters,

@@ -1,4 +1,5 @@
-//! The HTTP side of the listener: one connection is accepted, its request is answered, or it becomes a subscriber's.
+//! The HTTP side of the listener. It accepts a connection and answers its request, or hands the socket to a
+//! subscriber's connection.
 
 mod connect;
 mod cors;
@@ -39,22 +40,22 @@ use crate::limits::handshakes::Place;
 use crate::shared::{Shared, WEBSOCKET_PATH};
 use crate::telemetry::panics::panic_point;
 
-/// A request's head is read into a buffer of at most this size; a larger one is refused with 431.
+/// Limit on the buffer for a request's head. A larger head is refused with 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// What can be asked of the endpoints that only tell something.
+/// Methods of the endpoints that only return information.
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
 type Answer = Response<Full<Bytes>>;
 
-/// What becomes of a request.
+/// The outcome of a request.
 enum Outcome {
     Answered(Answer),
-    /// It is answered by its connection, to which the socket belongs from here on.
+    /// The connection answers the request; the socket belongs to it from here on.
     Accepted(Box<AcceptedRequest>),
 }
 
-/// Serves one connection until it is answered, handed on or out of time.
+/// Serves one connection until it is answered, handed over or timed out.
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, place: Place) {
     let timeout = shared.settings().handshake_timeout;
     let (hand_over, handed_over) = oneshot::channel();
@@ -64,7 +65,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
             Outcome::Answered(answer) => Some(answer),
             Outcome::Accepted(accepted) => {
                 if let Some(hand_over) = hand_over.lock().take() {
-                    // The receiver lives as long as this.
+                    // The receiver lives as long as this service.
                     let _ = hand_over.send(accepted);
                 }
                 None
@@ -81,37 +82,37 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
         .timer(TokioTimer::new())
         .header_read_timeout(timeout)
         .max_buf_size(MAX_HEAD_BYTES)
-        // A client that closes its side right behind its request is still answered.
+        // A client that closes its side right after its request still gets an answer.
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     let accepted = tokio::select! {
-        // The request before everything else that is known by then, the end of the client included.
+        // The request precedes every other event that is known by then, including the end of the client.
         biased;
         Ok(accepted) = handed_over => accepted,
         served = &mut connection => {
             if served.is_err_and(|error| error.is_parse_version_h2()) {
                 refuse_http2(connection.into_parts().io.into_inner()).await;
             }
-            // Every other fault of the client's own making has been answered where that was possible.
+            // All other request errors have been answered, where that was possible.
             return;
         }
         () = shared.stopping.cancelled() => return,
         () = place.lost() => return,
-        // One that does not take its answer.
+        // The client does not read its answer.
         () = sleep(timeout * 2) => return,
     };
     let parts = connection.into_parts();
     let (stream, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
-    // A task of its own, which is smaller than this one and lives longer.
+    // The connection gets its own task, which is smaller than this one and lives longer.
     shared.spawn("a connection", |shared| {
         accepted.serve(shared, stream, early)
     });
 }
 
-/// Answers the preface of HTTP/2, as hyper does other requests that are no HTTP/1.1.
+/// Answers the preface of HTTP/2, as hyper answers other requests that are not HTTP/1.1.
 async fn refuse_http2(mut stream: TcpStream) {
     let answer = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-    // It may be gone, and it may have ended its side: then there is nobody to tell.
+    // The client may be gone or may have closed its side, so errors are ignored.
     let _ = stream.write_all(answer.as_bytes()).await;
     let _ = stream.shutdown().await;
 }
@@ -141,7 +142,7 @@ fn route<B>(
     let headers = request.headers();
     let path = request.uri().path();
     let has = |endpoint: &str| settings.endpoints.iter().any(|name| name == endpoint);
-    // A page that asks before it fetches events says in no header that it will fetch them.
+    // The preflight of a page does not announce server-sent events in any header.
     let is_preflight = request.method() == Method::OPTIONS && has("events");
     if path == WEBSOCKET_PATH
         && !is_preflight
@@ -179,7 +180,7 @@ fn route<B>(
     Ok(Outcome::Answered(answer))
 }
 
-/// Says to a browser what a page may ask for (the Fetch standard, section 3.2.2).
+/// Answers a preflight with the permissions of pages (the Fetch standard, section 3.2.2).
 fn preflight() -> Answer {
     let mut answer = Answer::default();
     *answer.status_mut() = StatusCode::NO_CONTENT;
@@ -197,21 +198,21 @@ fn preflight() -> Answer {
     answer
 }
 
-/// Whether the client names this kind of content among those that it takes (RFC 9110 section 12.5.1).
+/// Returns true if the client accepts this content type by name (RFC 9110 section 12.5.1).
 fn accepts(headers: &HeaderMap, content: &str) -> bool {
     upgrade::tokens(headers, &ACCEPT)
         .filter_map(|kind| kind.split(';').next())
         .any(|kind| kind.trim().eq_ignore_ascii_case(content))
 }
 
-/// An answer of this kind of content, which nobody keeps.
+/// Creates an answer with this content type that caches must not store.
 fn answer_with(status: StatusCode, content: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::from(body.into()));
     *answer.status_mut() = status;
     for (name, value) in [
         (CONTENT_TYPE, content),
         (CACHE_CONTROL, "no-store"),
-        // One connection is one request.
+        // A connection serves one request.
         (CONNECTION, "close"),
     ] {
         answer

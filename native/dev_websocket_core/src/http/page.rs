@@ -1,7 +1,8 @@
-//! The live page: one HTML file with everything in it, made once of the files in `page/` and of the JavaScript client.
+//! The live page: one HTML file with everything in it, assembled once from the files in `page/` and the JavaScript
+//! client.
 //!
-//! There is no build step. What the browser gets is what stands in the files, without comments, indentation and the lines
-//! that make modules of them: in one script all names meet anyway.
+//! There is no build step. The browser gets the text of the files without comments, indentation and the lines that make
+//! them modules. A single script shares all names anyway.
 
 use std::sync::LazyLock;
 
@@ -18,7 +19,7 @@ use super::{Answer, answer_with};
 
 const HTML: &str = include_str!("../../page/page.html");
 const STYLE: &str = include_str!("../../page/page.css");
-/// Each comes after what it uses.
+/// Each file stands after the files that it uses.
 const SCRIPTS: [&str; 18] = [
     include_str!("../../../../clients/javascript/retry.js"),
     include_str!("../../../../clients/javascript/selection.js"),
@@ -39,7 +40,7 @@ const SCRIPTS: [&str; 18] = [
     include_str!("../../page/session.js"),
     include_str!("../../page/page.js"),
 ];
-/// Where they go.
+/// Places in the HTML for the style and the script.
 const STYLE_PLACE: &str = "<style></style>";
 const SCRIPT_PLACE: &str = "<script type=\"module\"></script>";
 
@@ -78,7 +79,7 @@ impl Page {
                 SCRIPT_PLACE,
                 &format!("<script type=\"module\">{script}</script>"),
             );
-        // It is of letters that a header may have; if not, nothing runs.
+        // The policy has only characters that a header allows; otherwise nothing may run.
         let policy = HeaderValue::from_str(&policy(&style, &script))
             .unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"));
         Self {
@@ -88,8 +89,8 @@ impl Page {
     }
 }
 
-/// Content Security Policy Level 3: nothing but this script and this style runs, also if somebody got HTML into the page,
-/// and no text can become HTML there in the first place (Trusted Types). `'self'` is the server's WebSocket as well.
+/// Creates a policy of Content Security Policy Level 3. Only this script and this style run, even if an attacker gets
+/// HTML into the page. Trusted Types also keep text from becoming HTML. `'self'` includes the server's WebSocket.
 fn policy(style: &str, script: &str) -> String {
     let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
     format!(
@@ -100,7 +101,7 @@ fn policy(style: &str, script: &str) -> String {
     )
 }
 
-/// A file without what only its readers need. Comments stand in lines of their own.
+/// Removes the parts of a file that only its readers need. Comments stand in lines of their own.
 fn lean(source: &str) -> String {
     let mut lean = String::with_capacity(source.len());
     let mut is_comment = false;
@@ -116,7 +117,7 @@ fn lean(source: &str) -> String {
     lean
 }
 
-/// A style sheet, in which most of the spaces are for readers, too.
+/// Removes spaces that only readers need from a style sheet.
 fn lean_style(source: &str) -> String {
     let spaces = [
         ("{ ", "{"),
@@ -141,7 +142,7 @@ mod tests {
         std::str::from_utf8(&PAGE.html).unwrap()
     }
 
-    /// What stands between two texts that occur once each.
+    /// Returns the text between two markers that occur once each.
     fn between<'p>(page: &'p str, start: &str, end: &str) -> &'p str {
         assert_eq!(page.matches(start).count(), 1, "{start}");
         let (_, rest) = page.split_once(start).unwrap();
@@ -193,7 +194,7 @@ mod tests {
     fn no_other_host_is_named() {
         let named = regex::Regex::new(r"//[a-z0-9.-]+").unwrap();
         let hosts: Vec<_> = named.find_iter(page()).map(|host| host.as_str()).collect();
-        // The names of the elements of a picture.
+        // The URLs are names of the elements of a picture.
         assert_eq!(hosts, ["//www.w3.org", "//www.w3.org"]);
     }
 

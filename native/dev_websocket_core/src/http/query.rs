@@ -1,7 +1,7 @@
-//! The query of a WebSocket URL: what a client subscribes to by connecting.
+//! The query of a WebSocket URL: the subscriptions that a client makes by connecting.
 //!
-//! Values are percent-decoded first, then split on commas, trimmed, and empties dropped. Parameters that mean nothing
-//! here are told back to the client rather than refused, so that a URL can carry what its owner needs.
+//! Values are first percent-decoded, then split at commas and trimmed, and empty ones are dropped. Unknown parameters
+//! are reported to the client instead of being refused, so that a URL can carry data for others.
 
 use std::collections::HashSet;
 
@@ -17,28 +17,28 @@ use crate::wire::control::regex;
 use crate::wire::cursor::{From, Since};
 use crate::wire::format::{Format, SlowPolicy};
 
-/// What a URL asks for.
+/// The parsed query of a URL.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query {
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) format: Format,
     pub(crate) slow: SlowPolicy,
-    /// Where a replay begins; none begins with what is published next.
+    /// Cursor of a replay; without one, the stream begins with the next publication.
     pub(crate) from: Option<From>,
-    /// What stands for `Last-Event-ID` in a URL.
+    /// Value of the parameter that stands for `Last-Event-ID` in a URL.
     pub(crate) last_event_id: Option<String>,
-    /// Names of parameters without a meaning, at most [`MAX_IGNORED`].
+    /// Names of unknown parameters, at most [`MAX_IGNORED`].
     pub(crate) ignored: Vec<String>,
 }
 
-/// Libraries for server-sent events say so in the URL how far they have come.
+/// Parameter in which libraries for server-sent events send their cursor.
 pub(super) const LAST_EVENT_PARAMETER: &str = "lastEventId";
 
-/// Unknown parameters that are told back; beyond that nobody reads them.
+/// Limit on the unknown parameters that are reported; the others are ignored.
 const MAX_IGNORED: usize = 16;
 
 impl Query {
-    /// Reads the part of a URL behind the question mark.
+    /// Parses the part of a URL after the question mark.
     ///
     /// # Errors
     /// A [`Refusal`] with status 400 that names the parameter.
@@ -67,7 +67,7 @@ impl Query {
                     if id.is_empty() {
                         return Err(bad(ErrorCode::BadTopic, "process", &TopicError::Empty));
                     }
-                    // Short for a topic, and so for a glob as well.
+                    // The parameter is short for a topic, and so for a glob as well.
                     let subscription = Subscription::parse(&format!("process:{id}"))
                         .map_err(|error| bad(ErrorCode::BadTopic, "process", &error))?;
                     asked.add(subscription)?;
@@ -130,7 +130,7 @@ impl Query {
         Ok(parsed)
     }
 
-    /// What the query asks for when it is answered with frames, where `lastEventId` means nothing.
+    /// Returns the query for a response with WebSocket frames, where `lastEventId` has no meaning.
     pub(super) fn into_frames(mut self) -> Self {
         if self.last_event_id.take().is_some() && self.ignored.len() < MAX_IGNORED {
             self.ignored.push(LAST_EVENT_PARAMETER.to_owned());
@@ -138,7 +138,7 @@ impl Query {
         self
     }
 
-    /// What the same query asks for when it is answered with events.
+    /// Returns the query for a response with server-sent events.
     pub(super) fn into_events(mut self) -> Result<Self, Refusal> {
         if self.format == Format::Raw {
             let message = "format: server-sent events are always json; raw needs a WebSocket";
@@ -149,7 +149,7 @@ impl Query {
     }
 }
 
-/// The subscriptions of a URL, no two the same and no more than a connection may have.
+/// The subscriptions of a URL, without duplicates and within the limits of a connection.
 struct Asked {
     subscriptions: Vec<Subscription>,
     distinct: HashSet<Subscription>,

@@ -1,4 +1,4 @@
-//! What a request is told that is not served: a status and a JSON body with a code for programs and a text for people.
+//! The response to a refused request: a status, and a JSON body with a code for programs and a text for people.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Answer, answer_with};
 use crate::error_code::ErrorCode;
 
-/// When it is worth trying again what the server has no room for now.
+/// Value of `Retry-After` if the server has no room at present.
 pub(super) const RETRY_SECONDS: &str = "5";
 
 /// A refused request.
@@ -21,12 +21,12 @@ pub(crate) struct Refusal {
     header: Option<(HeaderName, &'static str)>,
 }
 
-/// What programs read.
+/// The code for programs.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(untagged)]
 enum Code {
     Request(&'static str),
-    /// The same as in an error frame.
+    /// The same code as in an error frame.
     RequestError(ErrorCode),
 }
 
@@ -53,7 +53,7 @@ impl Refusal {
         }
     }
 
-    /// 400: what a control message would be refused for as well.
+    /// 400: a control message with this content would be refused as well.
     pub(crate) fn of(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
@@ -76,14 +76,14 @@ impl Refusal {
         Self::forbidden("bad_origin", "Origin: this origin is not allowed")
     }
 
-    /// 403: a name that is not this server's.
+    /// 403: the host name does not belong to this server.
     pub(crate) fn unknown_host() -> Self {
         let message = "Host: not a name of this server; use an IP address or localhost, or add the name to the settings \
                        public_host or origins";
         Self::forbidden("unknown_host", message)
     }
 
-    /// 403: a page of another site asks without saying which.
+    /// 403: a page of another site makes a request without stating its origin.
     pub(crate) fn cross_site() -> Self {
         let message = "Sec-Fetch-Site: cross-site requests need an allowed Origin";
         Self::forbidden("cross_site", message)
@@ -96,7 +96,7 @@ impl Refusal {
         }
     }
 
-    /// 503: what the server has not room for as a whole, though the request is right.
+    /// 503: the request is right, but the server as a whole has no room for it.
     pub(crate) fn unavailable(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
@@ -165,7 +165,7 @@ impl Refusal {
         }
     }
 
-    /// What programs read, without the text: that may quote the request.
+    /// Returns the code for programs without the text, which may quote the request.
     pub(crate) fn reason(&self) -> impl fmt::Display + use<> {
         self.code
     }

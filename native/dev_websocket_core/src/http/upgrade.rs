@@ -1,4 +1,4 @@
-//! The WebSocket handshake (RFC 6455 section 4.2): checks a request and makes the 101 that answers it.
+//! The WebSocket handshake (RFC 6455 section 4.2): checks an upgrade request and creates the 101 response.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) fn accept<B>(
 ) -> Result<AcceptedRequest, Refusal> {
     let settings = shared.settings();
     if request.method() != Method::GET {
-        // The rest is what [`super::events`] takes here.
+        // [`super::events`] serves the other allowed methods of this path.
         let has_events = settings.endpoints.iter().any(|name| name == "events");
         let allowed = if has_events { "GET, OPTIONS" } else { "GET" };
         return Err(Refusal::method(allowed));
@@ -47,7 +47,7 @@ pub(super) fn accept<B>(
     AcceptedRequest::new(shared, settings, peer, headers, query, &response)
 }
 
-/// Whether the client wants a WebSocket, and not another protocol such as `h2c`.
+/// Returns true if the client wants to upgrade to a WebSocket, and not to another protocol such as `h2c`.
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
     has_token(headers, &UPGRADE, "websocket")
 }
@@ -57,7 +57,7 @@ fn switching_protocols<B>(request: &Request<B>) -> Result<Response<()>, Refusal>
     let mut plain = Request::new(());
     *plain.version_mut() = request.version();
     *plain.headers_mut() = headers.clone();
-    // tungstenite reads one value of each; the lists were read before.
+    // tungstenite reads one value of each header; the lists were read before.
     for (name, value) in [(CONNECTION, "Upgrade"), (UPGRADE, "websocket")] {
         plain
             .headers_mut()
@@ -65,7 +65,7 @@ fn switching_protocols<B>(request: &Request<B>) -> Result<Response<()>, Refusal>
     }
     let mut response = create_response_with_body(&plain, || ())
         .map_err(|error| Refusal::bad_request("bad_handshake", error.to_string()))?;
-    // A browser that offers subprotocols fails when none is chosen; all of them mean the same here.
+    // A browser that offers subprotocols fails if none is chosen. All of them mean the same here.
     if let Some(offered) = first_token(headers, &SEC_WEBSOCKET_PROTOCOL)
         && let Ok(chosen) = offered.parse()
     {
@@ -76,7 +76,8 @@ fn switching_protocols<B>(request: &Request<B>) -> Result<Response<()>, Refusal>
     Ok(response)
 }
 
-/// Refuses what a proxy before us may read in another way. Frames begin behind the head, also where it sees a body.
+/// Refuses a request that a proxy in front of the server may read differently. Frames begin after the head, even where
+/// the proxy sees a body.
 fn check_unambiguous(headers: &HeaderMap) -> Result<(), Refusal> {
     let has_body = headers.contains_key(TRANSFER_ENCODING)
         || headers
@@ -95,7 +96,7 @@ fn check_unambiguous(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The items of a header's lists.
+/// Iterates over the items of a header's lists.
 pub(super) fn tokens<'h>(
     headers: &'h HeaderMap,
     name: &HeaderName,

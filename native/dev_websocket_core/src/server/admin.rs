@@ -1,4 +1,4 @@
-//! Who is connected: for an operator who wants to see it, or to end it.
+//! Inspection of connections for operators, and disconnection of single ones.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -13,30 +13,31 @@ use crate::shard::connection_handle::ConnectionHandle;
 use crate::subscription::Subscription;
 use crate::wire::close::Disconnect;
 
-/// Connections of a page that the shards are asked for together.
+/// Number of connections of a page about which the shards are asked together.
 const ASKED_AT_ONCE: usize = 64;
 
-/// What is known of a connection.
+/// The properties of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
-    /// Its number, which no other one ever has in this program.
+    /// Id of the connection, unique within the program.
     pub connection: u64,
-    /// The address that it comes from.
+    /// Address of the client.
     pub peer: SocketAddr,
     /// `json`, `raw` or `events`.
     pub format: &'static str,
-    /// How long it has been there, in milliseconds.
+    /// Age of the connection, in milliseconds.
     pub age: u64,
-    /// Bytes of publications that wait for it, because it reads slowly.
+    /// Bytes of publications in the send buffer, because the client reads slowly.
     pub send_buffer_bytes: u64,
-    /// Publications, gaps and replies that wait for it.
+    /// Publications, gaps and replies in the send buffer.
     pub send_buffer_frames: u64,
-    /// Publications that were dropped because it was slow.
+    /// Publications dropped because the client was slow.
     pub dropped: u64,
-    /// Names in lower case and values of its request's headers, without those of the handshake. None in a list of connections.
+    /// Headers of the request, without those of the handshake: names in lower case, and values. Empty in a list of
+    /// connections.
     pub headers: Vec<(Vec<u8>, Vec<u8>)>,
-    /// What it is subscribed to.
+    /// Subscriptions of the connection.
     pub topics: Vec<String>,
 }
 
@@ -56,7 +57,7 @@ impl ConnectionInfo {
     }
 }
 
-/// What whoever asked gets, once this is dropped: however the work on it ends, there is one answer.
+/// The answer to a caller, delivered when this is dropped. Whichever way the work ends, there is exactly one answer.
 struct Promise<T, F: FnOnce(T)> {
     found: Option<T>,
     answer: Option<F>,
@@ -70,7 +71,7 @@ impl<T, F: FnOnce(T)> Promise<T, F> {
         }
     }
 
-    /// Adds to what is told.
+    /// Changes the answer.
     fn add(&mut self, change: impl FnOnce(&mut T)) {
         self.found.as_mut().map(change);
     }
@@ -84,12 +85,12 @@ impl<T, F: FnOnce(T)> Drop for Promise<T, F> {
     }
 }
 
-/// Asks the shard of a connection what that is subscribed to: none when it has ended meanwhile.
+/// Asks the shard of a connection for its subscriptions. The result is `None` if the connection has ended meanwhile.
 fn ask(handle: &ConnectionHandle) -> impl Future<Output = Option<ConnectionInfo>> + Send + use<> {
     let (sender, topics) = oneshot::channel();
     handle.tell(Command::Topics {
         connection: handle.id,
-        // Who asked may be gone.
+        // The caller may be gone.
         answer: Answer::new(|topics| drop(sender.send(topics))),
     });
     let known = ConnectionInfo::of(handle);
@@ -107,11 +108,11 @@ fn ask(handle: &ConnectionHandle) -> impl Future<Output = Option<ConnectionInfo>
 }
 
 impl Server {
-    /// Asks what is known of a connection. The answer comes on another thread: none when the connection has ended
-    /// meanwhile.
+    /// Requests the properties of a connection. The answer comes on another thread; it is `None` if the connection has
+    /// ended meanwhile.
     ///
     /// # Errors
-    /// [`SendError::NoConnection`] at once; there is no other answer then.
+    /// [`SendError::NoConnection`] at once, if there is no such connection; there is no other answer then.
     pub fn connection(
         &self,
         connection: u64,
@@ -133,12 +134,14 @@ impl Server {
         Ok(())
     }
 
-    /// Asks for a page of the connections: at most `limit` with numbers greater than `after`, in order. The answer comes on
-    /// another thread, without those that have ended meanwhile. It takes work for the connections of the page alone, a few
-    /// at a time, so that their shards do not keep others waiting for it.
+    /// Requests a page of connections: at most `limit` with ids above `after`, in order. The answer comes on another
+    /// thread, without connections that have ended meanwhile.
+    ///
+    /// The work is proportional to the page. It is done in small parts, so that shards do not keep other connections
+    /// waiting.
     ///
     /// # Errors
-    /// [`SendError::NoConnection`] at once when there are none; there is no other answer then.
+    /// [`SendError::NoConnection`] at once, if there are none; there is no other answer then.
     pub fn connections(
         &self,
         after: u64,
@@ -162,10 +165,10 @@ impl Server {
         Ok(())
     }
 
-    /// Ends a connection: it is closed with 1008.
+    /// Closes a connection with code 1008.
     ///
     /// # Errors
-    /// [`SendError::NoConnection`] when there is no such connection any more, or there never was.
+    /// [`SendError::NoConnection`] if the connection has ended or never existed.
     pub fn disconnect(&self, connection: u64) -> Result<(), SendError> {
         let handle = self.shared.connections.find(connection);
         let handle = handle.ok_or(SendError::NoConnection)?;

@@ -1,4 +1,4 @@
-//! Starts a server: parts that it shares with others, a listener, and a signal to shut down may be the caller's own.
+//! Builder of a server. The caller may provide shared parts, a listener, and a signal to shut down.
 
 use std::future::Future;
 use std::net::TcpListener as StdTcpListener;
@@ -23,12 +23,12 @@ use crate::shared::{Persistent, Shared};
 use crate::telemetry::counters::Counters;
 use crate::wire::close::Disconnect;
 
-/// How long clients have to close after the caller's signal.
+/// Time that clients have to close after the caller's signal.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 
 type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A server that is not started yet. Each part but the settings has a default.
+/// A server that is not started yet. Each part except the settings has a default.
 #[must_use = "a builder does nothing before it is started"]
 pub struct Builder {
     settings: Settings,
@@ -57,47 +57,48 @@ impl Builder {
         }
     }
 
-    /// Counters that outlive the server.
+    /// Sets the counters, which outlive the server. By default the server has new ones, all at 0.
     pub fn counters(mut self, counters: Arc<Counters>) -> Self {
         self.persistent.counters = counters;
         self
     }
 
-    /// The queue of messages that clients send, for a listener of the program.
+    /// Sets the route of client messages to a listener of the program. By default there is no listener.
     pub fn inbound(mut self, inbound: Arc<Inbound>) -> Self {
         self.persistent.inbound = inbound;
         self
     }
 
-    /// How far each process is published. A slot that it has is not published again.
+    /// Sets the publication progress of each process. A slot that it covers is not published again. By default it is
+    /// empty.
     pub fn slot_marks(mut self, marks: Arc<SlotMarks>) -> Self {
         self.persistent.slots = marks;
         self
     }
 
-    /// The signal of a change in the processes that subscriptions name.
+    /// Sets the signal for changes in the processes that subscriptions name. By default no watcher is signalled.
     pub fn interest(mut self, interest: Arc<InterestSignal>) -> Self {
         self.persistent.interest = interest;
         self
     }
 
-    /// A bound listener, in place of the settings' `host` and `port`.
+    /// Sets a bound listener. By default the server binds `host` and `port` of the settings.
     pub fn listener(mut self, listener: StdTcpListener) -> Self {
         self.listener = Some(listener);
         self
     }
 
-    /// Shuts the server down, with close code 1001, when the future completes. It is polled on a thread of its own within a
-    /// tokio runtime, so signals and timers of tokio work.
+    /// Shuts the server down with close code 1001 when the future completes; clients then have 5 seconds to close. A
+    /// separate thread polls it within a tokio runtime, so signals and timers of tokio work.
     pub fn shutdown_on(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.signal = Some(Box::pin(signal));
         self
     }
 
-    /// Starts the threads, and binds the listener unless there is one.
+    /// Starts the threads, and binds the listener unless the caller has provided one.
     ///
     /// # Errors
-    /// [`StartError`] when the address cannot be bound or the system gives no threads; nothing is left running.
+    /// [`StartError`] if the address cannot be bound or the system cannot create threads. Nothing is left running then.
     pub fn start(self) -> Result<Server, StartError> {
         let Self {
             settings,

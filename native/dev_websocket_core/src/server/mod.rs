@@ -30,11 +30,11 @@ use crate::wire::close::Disconnect;
 
 /// A running server: a listener, a runtime that reads, and shards that write.
 ///
-/// [`Server::shutdown`] says goodbye to the clients. Dropping a running server ends its threads at once.
+/// [`Server::shutdown`] closes the connections with a close frame. Dropping a running server ends its threads at once.
 #[derive(Debug)]
 pub struct Server {
     pub(crate) shared: Arc<Shared>,
-    /// For work that must keep neither a caller nor a shard. It takes nothing more once the server is shut down.
+    /// Runtime for work that must block neither a caller nor a shard. It accepts no more work after the shutdown.
     pub(crate) runtime: Handle,
     running: Arc<Mutex<Option<Running>>>,
 }
@@ -42,9 +42,9 @@ pub struct Server {
 /// The outcome of new settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reconfigured {
-    /// They hold from now on; connections stay.
+    /// The settings are in force; connections stay.
     Applied,
-    /// Nothing changed: these need a new server.
+    /// Nothing changed, because these settings need a new server.
     NeedsRestart,
 }
 
@@ -55,18 +55,18 @@ struct Running {
     shards: Vec<JoinHandle<()>>,
     /// Ends the present listener.
     listening: CancellationToken,
-    /// Accepts from it.
+    /// Task that accepts connections from the listener.
     accepting: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Server {
-    /// A server with these settings, to be started.
+    /// Creates a builder of a server with these settings.
     #[must_use]
     pub fn builder(settings: Settings) -> Builder {
         Builder::new(settings)
     }
 
-    /// Starts a server with these settings, whose counts go to `counters`.
+    /// Starts a server with these settings and these counters.
     ///
     /// # Errors
     /// See [`Builder::start`].
@@ -74,41 +74,42 @@ impl Server {
         Self::builder(settings).counters(counters).start()
     }
 
-    /// Where clients connect, and what they can subscribe to.
+    /// Returns the URL for clients, and the topics to which they can subscribe.
     #[must_use]
     pub fn info(&self) -> Info {
         self.shared.describe().info.clone()
     }
 
-    /// What a client needs to know before it connects. Who asks in a row gets the same: up to 100 topics are listed as they
-    /// are, a longer list is made anew after 100 microseconds for each of its topics.
+    /// Returns the data that a client needs before it connects. Calls in quick succession share one description. Up to
+    /// 100 topics are always current. A longer list is reused for 100 microseconds for each of its topics.
     #[must_use]
     pub fn describe(&self) -> Arc<Description> {
         self.shared.describe()
     }
 
-    /// The settings in force.
+    /// Returns the settings in force.
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
         self.shared.settings()
     }
 
-    /// Gauges and counts by name.
+    /// Returns gauges and counts by name.
     #[must_use]
     pub fn stats(&self) -> Vec<(&'static str, u64)> {
         self.shared.stats()
     }
 
-    /// Everything that is counted and measured, as Prometheus names it.
+    /// Returns all counters, gauges and histograms under their Prometheus names.
     #[must_use]
     pub fn metrics(&self) -> Vec<Family> {
         exposition::families(&self.shared)
     }
 
-    /// Takes new settings while running. A new address is bound before the old one is left, where both can be.
+    /// Applies new settings to the running server. It binds a new address before it leaves the old one, if both can be
+    /// bound.
     ///
     /// # Errors
-    /// [`StartError::Listen`] when the new address cannot be bound; the old settings stay in force then.
+    /// [`StartError::Listen`] if the new address cannot be bound; the old settings then stay in force.
     pub fn reconfigure(&self, settings: Settings) -> Result<Reconfigured, StartError> {
         let mut running = self.running.lock();
         let old = self.shared.settings();
@@ -137,8 +138,8 @@ impl Server {
         Ok(Reconfigured::Applied)
     }
 
-    /// Binds the new address, then leaves the old one. Of one port, the two may be in each other's way, as all interfaces
-    /// and one of them are: then the old one is left first, and taken back when the new one cannot be had.
+    /// Binds the new address, then leaves the old one. With the same port, the two may conflict, for example all
+    /// interfaces and one of them. The old address is then left first, and bound again if the new one cannot be had.
     fn move_listener(&self, running: &mut Running, settings: &Settings) -> Result<(), StartError> {
         let old = **self.shared.address.load();
         let listener = match bind(&running.runtime, settings) {
@@ -167,8 +168,8 @@ impl Server {
         Ok(())
     }
 
-    /// Closes the listener, tells the clients why, and ends all threads. Waits for the clients up to the deadline, so
-    /// it must not be called on a thread that has other work. A second call does nothing.
+    /// Closes the listener, tells the clients the reason, and ends all threads. It waits for the clients up to the
+    /// deadline, so do not call it on a thread that has other work. A second call does nothing.
     pub fn shutdown(&self, reason: Disconnect, deadline: Duration) {
         if let Some(running) = self.running.lock().take() {
             running.shutdown(&self.shared, reason, deadline);
@@ -177,7 +178,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Waits for nobody: a server may be dropped on any thread, also on one of another runtime.
+    /// Dropping does not wait, because a server may be dropped on any thread, even one of another runtime.
     fn drop(&mut self) {
         if let Some(running) = self.running.lock().take() {
             running.abandon(&self.shared);
@@ -187,7 +188,7 @@ impl Drop for Server {
 
 #[cfg(test)]
 impl Server {
-    /// A server without threads, whose log the test reads.
+    /// Creates a server without threads, whose log the test reads.
     pub(crate) fn without_threads(
         settings: Settings,
     ) -> (Self, crate::log::publication_log::Cursor) {
@@ -221,18 +222,18 @@ impl Running {
     fn leave(&mut self) {
         self.listening.cancel();
         if let Some(accepting) = self.accepting.take() {
-            // It ends at once; if it panicked, its listener is gone all the same.
+            // The task ends at once. If it panicked, its listener is gone all the same.
             let _ = self.runtime.block_on(accepting);
         }
     }
 }
 
 impl Running {
-    /// Ends everything: the clients are told, and have until the deadline.
+    /// Ends everything: the clients are told, and have time until the deadline.
     fn shutdown(mut self, shared: &Shared, reason: Disconnect, deadline: Duration) {
         self.leave();
         shared.close_all(reason);
-        // At the deadline the rest is cut off.
+        // At the deadline the remaining connections are cut off.
         let _ = self
             .runtime
             .block_on(async { tokio::time::timeout(deadline, shared.tasks.wait()).await });
@@ -265,7 +266,7 @@ fn tell_shards(shared: &Shared, command: impl Fn() -> Command) {
 fn stop_shards(shared: &Shared, shards: Vec<JoinHandle<()>>) {
     tell_shards(shared, || Command::Stop);
     for shard in shards {
-        // A shard that panicked has said so; the others still end.
+        // A panic of the shard was logged; the other shards still end.
         let _ = shard.join();
     }
 }
@@ -287,7 +288,7 @@ fn local_address(listener: &TcpListener, settings: &Settings) -> Result<SocketAd
 }
 
 fn wanted_address(settings: &Settings) -> SocketAddr {
-    // The table keeps the port within 16 bits.
+    // The settings table keeps the port within 16 bits.
     SocketAddr::new(
         settings.host,
         u16::try_from(settings.port).unwrap_or_default(),

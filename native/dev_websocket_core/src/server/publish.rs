@@ -1,4 +1,4 @@
-//! What a server publishes: a message or JSON text. Results of processes are in `results`.
+//! Publication of messages and JSON texts. Results of processes are in `results`.
 
 use crate::error::{BadJson, Rejected};
 use crate::log::publication::draft::Draft;
@@ -8,26 +8,27 @@ use crate::server::Server;
 use crate::settings::active::ActiveSettings;
 use crate::settings::size;
 
-/// One of the messages that a slot of a process brings.
+/// A message in a slot of a process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event<'a> {
-    /// The message; none if it was too large to be read.
+    /// The message; `None` if it was too large to be read.
     pub message: Option<Value<'a>>,
-    /// What the node knows about it. The process and the slot need not be repeated here.
+    /// Provenance of the message. The process and the slot need not be repeated here.
     pub origin: Provenance<'a>,
 }
 
 impl Server {
-    /// Publishes a message to the subscribers of its topics. Never waits: it encodes, takes a place in the order and
-    /// wakes the writers. Messages published one after the other arrive in that order.
+    /// Publishes a message to the subscribers of its topics and returns its sequence number. The call never blocks: it
+    /// encodes, takes a sequence number and wakes the writer shards. Messages published one after the other arrive in
+    /// that order.
     ///
     /// # Errors
-    /// [`Rejected`] when the message was dropped; that is counted already.
+    /// [`Rejected`] if the message was dropped; the counters include it already.
     pub fn publish(&self, message: &Value<'_>) -> Result<u64, Rejected> {
         self.publish_with(message, &provenance::UNKNOWN)
     }
 
-    /// Publishes a message with what the node knows about it.
+    /// Publishes a message with its provenance.
     ///
     /// # Errors
     /// See [`Self::publish`].
@@ -47,16 +48,16 @@ impl Server {
             .context
             .log
             .append(draft, active.settings.publish_queue_bytes);
-        // What found no room has left word for the subscribers.
+        // A message without room has left a gap for the subscribers, so shards are woken in that case too.
         shared.context.wake_shards();
         self.count(appended, without_topic);
         appended
     }
 
-    /// Publishes the message that a JSON text is.
+    /// Publishes the message in a JSON text.
     ///
     /// # Errors
-    /// [`BadJson`] when there is no such message or it was dropped; both are counted already.
+    /// [`BadJson`] if the text is no message or the message was dropped; the counters include both already.
     pub fn publish_json(&self, body: &[u8], origin: &Provenance<'_>) -> Result<u64, BadJson> {
         self.has_audience()?;
         if body.len() > size(self.shared.context.active.load().settings.max_message_bytes) {
@@ -70,11 +71,11 @@ impl Server {
         Ok(self.publish_with(&(&json).into(), origin)?)
     }
 
-    /// Whether anybody could receive a message: somebody is connected, or history is kept. Costs two loads, so that a
-    /// caller can spare itself the rest.
+    /// Checks that a message could reach anybody: there is a connection, or history is kept. It costs two loads, so a
+    /// caller can avoid the rest of the work.
     ///
     /// # Errors
-    /// [`Rejected::NoAudience`], counted.
+    /// [`Rejected::NoAudience`], which is counted.
     pub fn has_audience(&self) -> Result<(), Rejected> {
         if self.is_heard() {
             return Ok(());
@@ -83,14 +84,14 @@ impl Server {
         Err(Rejected::NoAudience)
     }
 
-    /// As [`Self::has_audience`] for who has no message yet: nothing is counted.
+    /// Makes the same check as [`Self::has_audience`] for a caller without a message, so nothing is counted.
     #[must_use]
     pub fn is_heard(&self) -> bool {
         self.shared.admission.connections() != 0
             || self.shared.context.active.load().settings.history_bytes != 0
     }
 
-    /// Finds the topics and encodes.
+    /// Finds the topics and encodes the message.
     #[inline]
     fn draft(
         &self,
@@ -117,7 +118,7 @@ impl Server {
         })
     }
 
-    /// As [`Self::draft`], but with a stub in place of data that is too large, under the same topics.
+    /// Encodes an event like [`Self::draft`], but replaces data that is too large with a stub under the same topics.
     pub(crate) fn draft_event(
         &self,
         active: &ActiveSettings,

@@ -1,4 +1,4 @@
-//! Messages to one connection, and what is known of it.
+//! Messages to one connection, and the check that it exists.
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -14,24 +14,25 @@ use crate::wire::format::Format;
 use crate::wire::frame;
 use crate::wire::sse;
 
-/// What is sent to one connection.
+/// Content of a message to one connection.
 #[derive(Debug, Clone)]
 pub enum Direct<'a> {
-    /// To a raw connection a text frame of this text; else this text as data.
+    /// A text frame with this text for a raw connection; otherwise the text is the `data` of a message.
     Text(&'a str),
-    /// To a raw connection a binary frame of these bytes; else what they are in a message.
+    /// A binary frame with these bytes for a raw connection. Otherwise the bytes are the `data` of a message: as text
+    /// if they are UTF-8, else as a message encodes binary values.
     Binary(&'a [u8]),
     /// A value as JSON.
     Value(Value<'a>),
 }
 
-/// Why a connection was not sent anything.
+/// Reasons for which nothing was sent to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SendError {
-    /// There is no such connection any more, or there never was.
+    /// The connection has ended or never existed.
     #[error("no such connection")]
     NoConnection,
-    /// More than `send_buffer_bytes` were sent to it alone that it has not taken yet.
+    /// More than `send_buffer_bytes` bytes of frames for this connection alone are not sent yet.
     #[error("the connection's send buffer is full")]
     Busy,
     /// The data is larger than `max_message_bytes`.
@@ -40,17 +41,16 @@ pub enum SendError {
 }
 
 impl Server {
-    /// Whether there is a connection of that number. Costs one look into a table.
+    /// Returns true if there is a connection with this id. It costs one look-up.
     #[must_use]
     pub fn has_connection(&self, connection: u64) -> bool {
         self.shared.connections.find(connection).is_some()
     }
 
-    /// Sends to one connection: after everything that was published before, and before what is published after. Never
-    /// waits.
+    /// Sends to one connection, after all earlier and before all later publications. The call never blocks.
     ///
     /// # Errors
-    /// [`SendError`] when nothing was sent.
+    /// [`SendError`] if nothing was sent.
     pub fn send(&self, connection: u64, direct: &Direct<'_>) -> Result<(), SendError> {
         let shared = &*self.shared;
         let Some(handle) = shared.connections.find(connection) else {
@@ -78,7 +78,7 @@ impl Server {
 fn json_frame(direct: &Direct<'_>, settings: &Settings) -> Result<Bytes, SendError> {
     framed(Data::Text, |buffer| {
         let mut writer = JsonWriter::new(buffer, usize::MAX, settings.commitments);
-        // Without a limit nothing can fail.
+        // Without a limit, writing cannot fail.
         let _ = writer.raw(r#"{"type":"direct","timestamp":"#);
         let _ = writer.raw(itoa::Buffer::new().format(now()));
         let _ = writer.raw(r#","data":"#);
@@ -118,7 +118,7 @@ fn write(buffer: &mut Vec<u8>, value: &Value<'_>, settings: &Settings) -> Result
     JsonWriter::new(buffer, limit, settings.commitments).write(value)
 }
 
-/// A whole frame around what is written, without a copy of it.
+/// Creates a complete frame around the written data, without copying it.
 fn framed(
     kind: Data,
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), TooLong>,

@@ -1,4 +1,4 @@
-//! The publications that a shard is sending at present.
+//! The batch of publications that a shard is sending.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,26 +6,26 @@ use std::sync::Arc;
 use super::ids::Seq;
 use crate::log::publication::Publication;
 
-/// Publications of one batch at the most; what comes later waits in the log.
+/// Limit on the publications of one batch; later ones stay in the log until the next batch.
 const MAX_PUBLICATIONS: usize = 64 * 1024;
-/// Bytes of one batch, likewise.
+/// Limit on the bytes of one batch; later publications stay in the log until the next batch.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Memory that an ended batch keeps for the next, in publications.
+/// Number of publications for which an ended batch keeps its memory, so that the next one need not allocate.
 const KEPT: usize = 1024;
 
-/// A run of publications without holes. It grows while it is sent, so that connections which have their turn late get
-/// all there is in one write.
+/// A run of consecutive publications. It grows while the shard sends it, so that connections served late get everything
+/// in one write.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     publications: VecDeque<Arc<Publication>>,
     first: Seq,
     bytes: usize,
-    /// Some of it tells of missing messages.
+    /// True if the batch contains reports of missing messages.
     has_notices: bool,
 }
 
 impl Batch {
-    /// Whether it takes no more.
+    /// Returns true if the batch accepts no more publications.
     pub(crate) fn is_full(&self) -> bool {
         self.publications.len() >= MAX_PUBLICATIONS || self.bytes >= MAX_BYTES
     }
@@ -34,7 +34,7 @@ impl Batch {
         self.publications.is_empty()
     }
 
-    /// Adds the next publication.
+    /// Appends the next publication.
     pub(crate) fn push(&mut self, publication: Arc<Publication>) {
         if self.publications.is_empty() {
             self.first = publication.seq();
@@ -48,12 +48,12 @@ impl Batch {
         self.publications.push_back(publication);
     }
 
-    /// The publication of that number, which must be in the batch.
+    /// Returns the publication with a sequence number, which must be in the batch.
     pub(crate) fn get(&self, seq: Seq) -> &Arc<Publication> {
         &self.publications[(seq - self.first) as usize]
     }
 
-    /// How many of these are messages, and not what tells of missing ones.
+    /// Counts the messages among these publications, leaving out reports of missing messages.
     pub(crate) fn messages(&self, seqs: &[Seq]) -> u64 {
         if self.has_notices {
             let is_message = |seq: &&Seq| self.get(**seq).is_message();
@@ -63,19 +63,19 @@ impl Batch {
         }
     }
 
-    /// How many publications there are.
+    /// Returns the number of publications.
     pub(crate) fn len(&self) -> usize {
         self.publications.len()
     }
 
-    /// When each was cast, in nanoseconds since 1970.
+    /// Returns the time of each publication, in nanoseconds since 1970.
     pub(crate) fn cast_times(&self) -> impl Iterator<Item = u64> {
         self.publications
             .iter()
             .map(|publication| publication.cast_at())
     }
 
-    /// Forgets everything.
+    /// Clears the batch.
     pub(crate) fn end(&mut self) {
         self.has_notices = false;
         self.publications.clear();

@@ -1,4 +1,4 @@
-//! One connection as its writer shard sees it.
+//! The client of a connection as its writer shard sees it: send buffer, subscriptions and replay.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -22,35 +22,35 @@ use crate::telemetry::panics::panic_point;
 use crate::wire::close::Disconnect;
 use crate::wire::format::{Format, SlowPolicy};
 
-/// A broken pipe is an error for us, not a signal for the whole program.
+/// Makes a broken pipe an error of this call; the signal would end the whole program.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
 const SEND_FLAGS: i32 = 0;
 
-/// See the module's text.
+/// A client of the shard: its connection, its subscriptions and the frames queued for it.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) state: Arc<ConnectionState>,
     pub(crate) format: Format,
     slow: SlowPolicy,
     pub(crate) selection: Selection,
-    /// It gets past publications and takes no part in batches.
+    /// The replay in progress. Until it ends, the client takes no part in batches.
     pub(crate) replay: Option<Box<Replay>>,
-    /// The last publication that it needs no more: everything up to here was sent, or not for it.
+    /// Everything up to this sequence number was handled: sent, queued, dropped or not matched.
     pub(crate) served: Seq,
-    /// Its subscriptions with publications that it has not been served yet.
+    /// Subscriptions with publications that were not sent to the client yet.
     pub(crate) active: Vec<EntryIndex>,
-    /// It waits for its turn.
+    /// True while the client stands in the shard's queue.
     pub(crate) is_queued: bool,
     outbox: Outbox,
-    /// What was last shown of it: bytes, and entries.
+    /// The load last published for operators: queued bytes and queued frames.
     shown: (usize, usize),
-    /// No publications any more: the connection is being closed.
+    /// True while the connection is being closed: it gets no more publications.
     is_muted: bool,
-    /// The writing side ends once nothing waits.
+    /// True if the writing side ends as soon as the send buffer is empty.
     is_finishing: bool,
-    /// The client is removed when the turn is over, see [`super::clients`].
+    /// True if the client is removed at the end of the turn, see [`super::clients`].
     pub(super) is_broken: bool,
 }
 
@@ -78,12 +78,12 @@ impl Client {
         }
     }
 
-    /// Notes one of its subscriptions that has publications for it. It may stand there twice.
+    /// Notes that one of its subscriptions has publications for it. The list may contain a subscription twice.
     pub(crate) fn activate(&mut self, entry: EntryIndex) {
         if self.active.last() == Some(&entry) {
             return;
         }
-        // As many again are new before it is looked through once more.
+        // The list is cleaned only after it has doubled, so that each call costs constant time on average.
         if self.active.len() > 2 * self.selection.len() {
             self.active.sort_unstable();
             self.active.dedup();
@@ -91,15 +91,15 @@ impl Client {
         self.active.push(entry);
     }
 
-    /// Publications that still wait for it.
+    /// Returns the number of publications in the send buffer.
     pub(crate) fn waiting_publications(&self) -> u64 {
         self.outbox.publications()
     }
 
-    /// Sends publications; at most `limit` bytes of those that the socket does not take are kept.
+    /// Sends publications. Of those that the socket does not take, at most `limit` bytes are queued.
     ///
     /// # Errors
-    /// When the socket is broken.
+    /// The socket is broken.
     pub(crate) fn deliver(
         &mut self,
         batch: &Batch,
@@ -151,8 +151,8 @@ impl Client {
         Ok(())
     }
 
-    /// Delivers the messages alone: the raw format has no frame for what is missing. A connection that a message was lost
-    /// for is closed; missing results of a process are known from their slots.
+    /// Delivers only messages, because the raw format has no frame for missing results. A lost message closes the
+    /// connection; missing results of a process can be seen from their slots.
     fn deliver_raw_messages(
         &mut self,
         batch: &Batch,
@@ -174,14 +174,14 @@ impl Client {
         if messages.is_empty() {
             return Ok(());
         }
-        // They are counted already.
+        // The caller has counted these publications already.
         let matched = sent.matched;
         let result = self.deliver(batch, Frames::scattered(&messages), limit, sent, context);
         sent.matched = matched;
         result
     }
 
-    /// Closes a connection that misses publications and cannot be told, or does not want to go on then.
+    /// Closes a slow connection that misses publications and cannot be told so, or that chose to be closed then.
     pub(crate) fn disconnect_slow(&mut self, sent: &mut SendCounts) {
         self.mute();
         self.state.close(Disconnect::Slow);
@@ -197,7 +197,7 @@ impl Client {
             .fetch_add(dropped, Ordering::Relaxed);
     }
 
-    /// Shows what waits, when that has changed.
+    /// Publishes the load for operators if it has changed.
     fn show_load(&mut self) {
         let shown = (self.outbox.waiting(), self.outbox.len());
         if shown != self.shown {
@@ -206,14 +206,14 @@ impl Client {
         }
     }
 
-    /// Takes no more publications, and forgets those that wait.
+    /// Stops publications to the client and drops the queued ones.
     pub(crate) fn give_up(&mut self, sent: &mut SendCounts) {
         self.mute();
         sent.dropped_disconnected += self.drop_all();
     }
 
-    /// Has the connection closed because of a panic. False when it was asked for before: the panic may be in the closing
-    /// itself, so there is no second try.
+    /// Closes the connection because of a panic. Returns false if that was tried before: closing itself may panic, so
+    /// there is no second try.
     pub(crate) fn close_after_fault(&mut self, sent: &mut SendCounts) -> bool {
         let is_first = self.state.close_reason() != Some(Disconnect::RequestError);
         if is_first {
@@ -230,10 +230,10 @@ impl Client {
         dropped.publications
     }
 
-    /// Sends past publications, which the caller keeps few.
+    /// Sends replayed publications. The caller bounds their number.
     ///
     /// # Errors
-    /// When the socket is broken.
+    /// The socket is broken.
     pub(crate) fn deliver_past(
         &mut self,
         mut publications: Vec<Arc<Publication>>,
@@ -264,20 +264,20 @@ impl Client {
         self.flush(sent)
     }
 
-    /// Whether nothing waits for its socket.
+    /// Returns true if the send buffer is empty.
     pub(crate) fn has_taken_everything(&self) -> bool {
         self.outbox.is_empty()
     }
 
-    /// Puts what is not of the publications behind what waits, to be sent with what follows.
+    /// Queues a frame that is no publication; the next write sends it.
     pub(crate) fn push_control(&mut self, bytes: Bytes) {
         self.outbox.push_control(bytes);
     }
 
-    /// Sends frames of the control protocol, behind what waits.
+    /// Sends frames of the control protocol behind the queued frames.
     ///
     /// # Errors
-    /// When the socket is broken.
+    /// The socket is broken.
     pub(crate) fn send_control(&mut self, frames: Bytes, sent: &mut SendCounts) -> io::Result<()> {
         self.outbox.push_control(frames);
         if self.outbox.is_blocked() {
@@ -287,10 +287,10 @@ impl Client {
         }
     }
 
-    /// Sends a frame that is for this connection alone, behind what waits. Nothing follows a close frame.
+    /// Sends a frame for this connection alone behind the queued frames. Nothing follows a close frame.
     ///
     /// # Errors
-    /// When the socket is broken.
+    /// The socket is broken.
     pub(crate) fn send_direct(&mut self, frame: Bytes, sent: &mut SendCounts) -> io::Result<()> {
         if self.is_muted {
             return Ok(());
@@ -303,10 +303,10 @@ impl Client {
         }
     }
 
-    /// Sends what waits.
+    /// Sends the queued frames.
     ///
     /// # Errors
-    /// When the socket is broken.
+    /// The socket is broken.
     pub(crate) fn flush(&mut self, sent: &mut SendCounts) -> io::Result<()> {
         let stream = &self.state.stream;
         let (control_bytes, direct_bytes) = (sent.control_bytes, sent.direct_bytes);
@@ -318,28 +318,28 @@ impl Client {
         if self.outbox.is_blocked() {
             self.state.block();
         } else if self.is_finishing {
-            // The client reads to the end of the stream; its task reads on until it closes its side.
+            // The client reads to the end of the stream; its task reads on until the client closes its side.
             let _ = SockRef::from(stream).shutdown(Shutdown::Write);
             self.state.end();
         }
         Ok(())
     }
 
-    /// Takes no more publications, also no past ones.
+    /// Stops live and replayed publications to the client.
     pub(crate) fn mute(&mut self) {
         self.is_muted = true;
         self.replay = None;
     }
 
-    /// Whether it takes no more publications.
+    /// Returns true if the client gets no more publications.
     pub(crate) fn is_muted(&self) -> bool {
         self.is_muted
     }
 
-    /// Takes no more publications, sends what waits and then ends the writing side.
+    /// Stops publications, sends the queued frames and then ends the writing side.
     ///
     /// # Errors
-    /// When the socket is broken.
+    /// The socket is broken.
     pub(crate) fn finish(&mut self, sent: &mut SendCounts) -> io::Result<()> {
         self.mute();
         self.is_finishing = true;
@@ -347,8 +347,8 @@ impl Client {
     }
 }
 
-/// One system call. It goes around tokio, whose bookkeeping costs a cache miss for each of thousands of sockets, except
-/// when the socket is full: then tokio must know, to wait for it.
+/// Makes one system call. It bypasses tokio, whose bookkeeping costs a cache miss for each of thousands of sockets. A
+/// full socket is the exception: tokio must know of it to wait for it.
 fn write(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     let socket = SockRef::from(stream);
     let result = match slices {

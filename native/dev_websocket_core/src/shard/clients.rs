@@ -1,7 +1,7 @@
-//! The clients of a shard: where each is, and which are to be removed.
+//! The clients of a shard by id and index, and the list of those to be removed.
 //!
-//! A turn acts on a client by its index. A client whose socket breaks is only marked, so the index stays valid until the
-//! turn is over; a marked client is not found any more. The shard removes marked clients between two turns.
+//! A turn acts on a client by its index. A broken socket only marks its client, so the index stays valid until the turn
+//! is over. Look-ups skip marked clients, and the shard removes them between two turns.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use super::ids::ConnectionId;
 use super::ids::ConnectionIndex;
 use crate::message::topic::PrecomputedHash;
 
-/// Owns the clients.
+/// The clients of a shard by index and by id.
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     slab: Slab<Client>,
@@ -33,25 +33,25 @@ impl Clients {
         index
     }
 
-    /// The index of a connection, unless it is gone or marked.
+    /// Returns the index of a connection, unless it is gone or marked.
     pub(crate) fn find(&self, id: ConnectionId) -> Option<ConnectionIndex> {
         let index = *self.by_id.get(&id)?;
         self.get(index).map(|_| index)
     }
 
-    /// The client at an index, unless it is gone or marked.
+    /// Returns the client at an index, unless it is gone or marked.
     pub(crate) fn get(&self, index: ConnectionIndex) -> Option<&Client> {
         let client = self.slab.get(index as usize);
         client.filter(|client| !client.is_broken)
     }
 
-    /// The client at an index, unless it is gone or marked.
+    /// Returns the client at an index, unless it is gone or marked.
     pub(crate) fn get_mut(&mut self, index: ConnectionIndex) -> Option<&mut Client> {
         let client = self.slab.get_mut(index as usize);
         client.filter(|client| !client.is_broken)
     }
 
-    /// All clients that are not marked.
+    /// Iterates over all clients that are not marked.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Client> {
         let clients = self.slab.iter().map(|(_, client)| client);
         clients.filter(|client| !client.is_broken)
@@ -65,7 +65,6 @@ impl Clients {
         }
     }
 
-    /// Marks all clients.
     pub(crate) fn mark_all(&mut self) {
         for (index, client) in &mut self.slab {
             if !client.is_broken {
@@ -75,20 +74,20 @@ impl Clients {
         }
     }
 
-    /// A marked client, with its index.
+    /// Returns a marked client and its index.
     pub(crate) fn first_marked(&mut self) -> Option<(ConnectionIndex, &mut Client)> {
         let index = *self.broken.last()?;
         Some((index, self.slab.get_mut(index as usize)?))
     }
 
-    /// Removes the client that [`Self::first_marked`] gave.
+    /// Removes the client that [`Self::first_marked`] returned.
     pub(crate) fn remove_marked(&mut self) -> Option<Client> {
         let client = self.slab.try_remove(self.broken.pop()? as usize)?;
         self.by_id.remove(&client.state.id);
         Some(client)
     }
 
-    /// Publications that still wait for clients, those of marked ones included.
+    /// Counts the publications queued for all clients, marked ones included.
     pub(crate) fn waiting_publications(&self) -> u64 {
         let clients = self.slab.iter();
         clients
@@ -96,12 +95,12 @@ impl Clients {
             .sum()
     }
 
-    /// All clients, those of marked ones included.
+    /// Iterates over all clients, marked ones included.
     pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut Client> {
         self.slab.iter_mut().map(|(_, client)| client)
     }
 
-    /// Every index that is taken.
+    /// Returns every index in use.
     pub(crate) fn indices(&self) -> Vec<ConnectionIndex> {
         let indices = self.slab.iter();
         indices.map(|(index, _)| index as ConnectionIndex).collect()

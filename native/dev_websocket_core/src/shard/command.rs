@@ -1,4 +1,4 @@
-//! What a writer shard is told by the connections' tasks.
+//! The commands that the tasks of connections send to their writer shard.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,52 +14,53 @@ use crate::wire::control::{Request, RequestError};
 use crate::wire::cursor::From;
 use crate::wire::format::{Format, SlowPolicy};
 
-/// A request to the shard that owns the connection. One for an unknown connection is ignored: it has just ended.
+/// A command to the shard that owns the connection. The shard ignores a command for an unknown connection, because that
+/// has just ended.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// A new connection, to be welcomed.
+    /// A new connection, which the shard welcomes.
     Open(Box<Opening>),
-    /// A request of the client, checked, or why it is refused.
+    /// A request of the client after its check, or the reason for refusing it.
     Request {
         connection: ConnectionId,
-        /// Bytes that it was written in, to be given back when it is carried out.
+        /// Size of the request's text in bytes. The shard releases it after the request is carried out.
         bytes: usize,
         request: Result<Request, RequestError>,
     },
-    /// A frame for this connection alone, behind the publications up to the number `after`.
+    /// A frame for this connection alone. It follows the publications up to the sequence number `after`.
     Direct {
         connection: ConnectionId,
         after: u64,
         frame: Bytes,
     },
-    /// Somebody wants to know what it is subscribed to.
+    /// A question for the subscriptions of a connection.
     Topics {
         connection: ConnectionId,
         answer: Answer,
     },
-    /// Bytes that tungstenite writes: whole control frames.
+    /// Complete control frames that tungstenite wrote.
     Control {
         connection: ConnectionId,
         bytes: Bytes,
     },
     /// The socket takes bytes again.
     Writable { connection: ConnectionId },
-    /// No more publications: a close frame comes next.
+    /// Stops publications, because a close frame comes next.
     Mute { connection: ConnectionId },
-    /// No more publications: send what waits, then end the writing side.
+    /// Stops publications, sends the queued frames and then ends the writing side.
     Finish { connection: ConnectionId },
     /// The connection is gone.
     Remove { connection: ConnectionId },
-    /// Every connection is to be closed, also those that come later.
+    /// Closes all connections, including those that arrive later.
     CloseAll { reason: Disconnect },
     /// The settings have changed.
     Reconfigure,
-    /// The shard's thread ends.
+    /// Ends the shard's thread.
     Stop,
 }
 
 impl Command {
-    /// The connection that the command concerns alone; none for one that is only about to be opened.
+    /// Returns the connection that the command concerns alone. A command that opens a connection has none yet.
     pub(crate) fn connection(&self) -> Option<ConnectionId> {
         match self {
             Self::Request { connection, .. }
@@ -77,8 +78,7 @@ impl Command {
 
 type Tell = Box<dyn FnOnce(Option<Vec<Subscription>>) + Send>;
 
-/// Who waits for the subscriptions of a connection to topics. Without being given any, it is told that there are none to
-/// be had.
+/// Callback for the subscriptions of a connection. If it is dropped without an answer, it reports that there is none.
 pub(crate) struct Answer(Option<Tell>);
 
 impl Answer {
@@ -107,19 +107,19 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// A connection as it starts.
+/// The parameters of a new connection.
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) state: Arc<ConnectionState>,
-    /// The answer to its request, which goes first.
+    /// The response to its HTTP request, which is sent first.
     pub(crate) head: Bytes,
     pub(crate) format: Format,
     pub(crate) slow: SlowPolicy,
     pub(crate) from: Option<From>,
-    /// The last publication when it was asked for.
+    /// Sequence number of the last publication at the time of the request.
     pub(crate) published: u64,
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) ignored: Vec<String>,
-    /// What holds for it, and is told to it.
+    /// The settings that apply to the connection and are reported to the client.
     pub(crate) settings: Arc<Settings>,
 }

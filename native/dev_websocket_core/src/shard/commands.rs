@@ -1,4 +1,4 @@
-//! How a shard carries out the commands of its connections' tasks.
+//! Execution of the commands that the tasks of connections send to their shard.
 
 use std::io;
 
@@ -20,7 +20,7 @@ use crate::wire::format::Format;
 use crate::wire::sse;
 
 impl Shard {
-    /// Carries out a command. A panic is the fault of the client that the command concerns.
+    /// Carries out a command. A panic counts against the client that the command concerns.
     pub(super) fn carry_out(&mut self, command: Command) {
         let index = match &command {
             Command::Open(opening) => Some(self.enter(opening)),
@@ -84,7 +84,7 @@ impl Shard {
         }
     }
 
-    /// Acts on a connection at the place that it has in the order of publications: those before are sent first.
+    /// Acts on a connection at its position in the order of publications: earlier publications are sent first.
     pub(super) fn with(
         &mut self,
         connection: ConnectionId,
@@ -94,15 +94,15 @@ impl Shard {
             return;
         };
         self.serve(index);
-        // Its socket may have turned out to be broken.
+        // Sending may have shown that the socket is broken.
         if let Some(client) = self.clients.get_mut(index) {
-            // What was published to a topic before is not for those who subscribe now.
+            // A new subscription must not match publications from before it.
             client.served = self.seq;
             act(self, index);
         }
     }
 
-    /// Takes a connection on, with the answer to its request as the first bytes to be sent.
+    /// Adds a connection and queues the response to its HTTP request as its first bytes.
     fn enter(&mut self, opening: &Opening) -> ConnectionIndex {
         let state = opening.state.clone();
         state.control_made(opening.head.len());
@@ -118,15 +118,15 @@ impl Shard {
         if let Some(reason) = self.closing {
             opening.state.close(reason);
         }
-        // What was published before its request is not for it, and the newest are those of the log: not what this shard has
-        // come to.
+        // Publications from before the request are not for this connection. The newest ones are those of the log, which
+        // this shard may not have taken yet.
         self.catch_up(opening.published);
         if let Some(client) = self.clients.get_mut(index) {
             client.served = self.seq;
         }
         self.add_subscriptions(index, opening.subscriptions);
         if opening.format == Format::Raw {
-            // No first frame follows.
+            // No frame follows that would flush the response.
             self.on_client(index, Client::flush);
         }
         let context = self.context.clone();
@@ -138,7 +138,7 @@ impl Shard {
             &opening.ignored,
             now(),
         );
-        // Who gets past publications has not had everything yet.
+        // A connection with a replay has not received everything yet, so its reply has no cursor.
         let cursor = reply.cursor().filter(|_| opening.from.is_none());
         self.reply_at(index, &reply, cursor);
         if let Some(from) = opening.from {
@@ -163,8 +163,8 @@ impl Shard {
         );
     }
 
-    /// Sends a frame of the control protocol, which a raw connection does not have. Who gets no publications any more gets
-    /// no answers either: they say that everything before them is here.
+    /// Sends a frame of the control protocol, which raw connections do not have. A muted connection gets no replies,
+    /// because a reply promises that everything before it has arrived.
     pub(super) fn reply(&mut self, index: ConnectionIndex, reply: &Reply<'_>) {
         self.reply_at(index, reply, reply.cursor());
     }
@@ -206,7 +206,7 @@ impl Shard {
         }
     }
 
-    /// Takes over new settings, at once.
+    /// Applies new settings at once.
     fn reconfigure(&mut self) {
         let known_topics = size(self.context.settings().max_known_topics);
         if let Some(recent) = &mut self.recent {

@@ -1,4 +1,4 @@
-//! A connection as tasks and callers hold it: its state, and the mailbox of its shard.
+//! The handle of a connection for tasks and callers: its state and the mailbox of its shard.
 
 use std::io;
 use std::ops::Deref;
@@ -11,7 +11,7 @@ use super::command::Command;
 use super::connection_state::ConnectionState;
 use super::mailbox::Mailbox;
 
-/// Gives commands to the connection's shard. Cheap to clone.
+/// Sends commands to the shard of a connection. Clones are cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionHandle {
     state: Arc<ConnectionState>,
@@ -31,17 +31,17 @@ impl ConnectionHandle {
         Self { state, mailbox }
     }
 
-    /// The state, as the shard holds it.
+    /// Returns the state that the handle shares with the shard.
     pub(crate) fn state(&self) -> &Arc<ConnectionState> {
         &self.state
     }
 
-    /// Gives the shard a command.
+    /// Sends the shard a command.
     pub(crate) fn tell(&self, command: Command) {
         self.mailbox.send(command);
     }
 
-    /// Sends whole control frames, whether there is room or not.
+    /// Sends complete control frames, even if there is no room.
     pub(crate) fn send_control(&self, frames: Bytes) {
         self.control_made(frames.len());
         self.tell(Command::Control {
@@ -50,7 +50,7 @@ impl ConnectionHandle {
         });
     }
 
-    /// Sends whole control frames when there is room.
+    /// Sends complete control frames as soon as there is room.
     pub(crate) fn poll_send_control(
         &self,
         context: &mut Context<'_>,

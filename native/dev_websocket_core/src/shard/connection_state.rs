@@ -1,4 +1,4 @@
-//! The state of a connection that its task and its shard share: counts of bytes, and signals in both directions.
+//! The state of a connection that its task and its shard share: byte counts, and signals in both directions.
 
 use std::io;
 use std::sync::Arc;
@@ -11,20 +11,22 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{AtomicWaker, Mutex, Notify, TcpStream};
 use crate::wire::close::Disconnect;
 
-/// Control bytes that may wait for a connection; at more, its task stops reading, which is backpressure on the client.
+/// Limit on queued control bytes of a connection. Above it, the task stops reading, which is backpressure on the
+/// client.
 const MAX_CONTROL_BYTES: usize = if cfg!(loom) { 64 } else { 64 * 1024 };
 
-/// Requests that may wait for the shard, and bytes in which they are written, likewise. One more may be larger.
+/// Limits on requests that the shard has not carried out, in number and in bytes. One more request, which may be
+/// larger, is accepted below the limits.
 const MAX_REQUESTS: usize = 64;
 const MAX_REQUEST_BYTES: usize = 16 * 1024;
 
-/// One connection: its task reads from the socket, its shard writes to it.
+/// Shared state of a connection: its task reads from the socket, its shard writes to it.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
     pub(crate) id: ConnectionId,
     pub(crate) stream: TcpStream,
     pub(crate) peer: Peer,
-    /// Tells the task that one of the fields below has changed.
+    /// Notifies the task that one of the fields below has changed.
     changed: Notify,
     blocked: AtomicBool,
     ended: AtomicBool,
@@ -34,23 +36,23 @@ pub(crate) struct ConnectionState {
     /// Requests that the shard has not carried out yet.
     requests: AtomicUsize,
     request_bytes: AtomicUsize,
-    /// Bytes sent to this connection alone that are not on the socket yet.
+    /// Bytes of frames for this connection alone that are not written to the socket yet.
     direct_bytes: AtomicUsize,
-    /// When it was opened, in milliseconds since 1970.
+    /// Time at which the connection opened, in milliseconds since 1970.
     pub(crate) opened_at: u64,
     pub(crate) load: Load,
 }
 
-/// What waits for a connection, and what it has missed. The shard writes it, for operators to read.
+/// Load of a connection: its send buffer and its dropped publications. The shard writes it, operators read it.
 #[derive(Debug)]
 pub(crate) struct Load {
-    /// Bytes of publications.
+    /// Bytes of queued publications.
     pub(crate) send_buffer_bytes: AtomicU64,
-    /// Those of all connections, so that nobody has to look at each of them.
+    /// Sum over all connections, so that a reader need not visit each of them.
     all_send_buffer_bytes: Arc<AtomicUsize>,
-    /// Whatever waits.
+    /// Queued frames of all kinds.
     pub(crate) send_buffer_frames: AtomicU64,
-    /// Publications that were dropped because it was slow.
+    /// Publications dropped because the client was slow.
     pub(crate) dropped: AtomicU64,
 }
 
@@ -64,10 +66,10 @@ impl Load {
         }
     }
 
-    /// Shows what waits.
+    /// Updates the size of the send buffer.
     pub(crate) fn show(&self, bytes: u64, frames: u64) {
         let before = self.send_buffer_bytes.swap(bytes, Ordering::Relaxed);
-        // The sum wraps around on the way down, and back.
+        // The sum wraps around when a difference is negative, and back again.
         self.all_send_buffer_bytes
             .fetch_add(bytes.wrapping_sub(before) as usize, Ordering::Relaxed);
         self.send_buffer_frames.store(frames, Ordering::Relaxed);
@@ -75,7 +77,7 @@ impl Load {
 }
 
 impl ConnectionState {
-    /// `send_buffer_bytes` are those of all connections.
+    /// Creates the state. `send_buffer_bytes` is the sum over all connections.
     pub(crate) fn new(
         id: ConnectionId,
         stream: TcpStream,
@@ -100,21 +102,21 @@ impl ConnectionState {
         })
     }
 
-    // What the shard says.
+    // Calls of the shard.
 
-    /// The socket takes no more: the task shall say when it does.
+    /// Reports a full socket; the task then waits until it takes bytes again.
     pub(crate) fn block(&self) {
         self.blocked.store(true, Ordering::Release);
         self.changed.notify_one();
     }
 
-    /// The connection is to be closed, for the first reason given.
+    /// Asks for the connection to be closed. The first reason counts.
     pub(crate) fn close(&self, reason: Disconnect) {
         self.close.lock().get_or_insert(reason);
         self.changed.notify_one();
     }
 
-    /// The shard has nothing more to do with the connection: it is finished, or broken.
+    /// Reports that the shard has finished with the connection, because it is complete or broken.
     pub(crate) fn end(&self) {
         if self.load.send_buffer_bytes.load(Ordering::Relaxed) > 0 {
             self.load.show(0, 0);
@@ -124,7 +126,7 @@ impl ConnectionState {
         self.control_room.wake();
     }
 
-    /// Control bytes are on the socket.
+    /// Reports control bytes that were written to the socket.
     pub(crate) fn control_sent(&self, bytes: usize) {
         if bytes > 0 {
             self.control_bytes.fetch_sub(bytes, Ordering::AcqRel);
@@ -132,7 +134,7 @@ impl ConnectionState {
         }
     }
 
-    /// A request of so many bytes has been carried out.
+    /// Reports a request of `bytes` bytes that was carried out.
     pub(crate) fn request_done(&self, bytes: usize) {
         let requests = self.requests.fetch_sub(1, Ordering::AcqRel);
         let waiting = self.request_bytes.fetch_sub(bytes, Ordering::AcqRel);
@@ -141,16 +143,16 @@ impl ConnectionState {
         }
     }
 
-    /// A frame for this connection alone is on the socket.
+    /// Reports a written frame for this connection alone.
     pub(crate) fn direct_sent(&self, bytes: usize) {
         if bytes > 0 {
             self.direct_bytes.fetch_sub(bytes, Ordering::AcqRel);
         }
     }
 
-    // What those who send to this connection alone say.
+    // Calls of senders to this connection alone.
 
-    /// Counts a frame, unless more than `limit` bytes wait already.
+    /// Counts a frame, unless more than `limit` bytes are queued already.
     pub(crate) fn direct_made(&self, bytes: usize, limit: usize) -> bool {
         let count = |waiting: usize| (waiting <= limit).then(|| waiting + bytes);
         let counted = self
@@ -159,57 +161,58 @@ impl ConnectionState {
         counted.is_ok()
     }
 
-    // What the task asks and says.
+    // Calls of the connection's task.
 
-    /// Waits until the shard has said something.
+    /// Waits for a change by the shard.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Whether the socket was blocked since the last call.
+    /// Returns true if the socket was blocked since the last call.
     pub(crate) fn take_blocked(&self) -> bool {
         self.blocked.swap(false, Ordering::AcqRel)
     }
 
-    /// Whether the shard is done with the connection.
+    /// Returns true if the shard has finished with the connection.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Why the shard wants the connection closed, if it does.
+    /// Returns the reason for which the shard wants the connection closed, if it does.
     pub(crate) fn close_reason(&self) -> Option<Disconnect> {
         *self.close.lock()
     }
 
-    /// Counts a request of so many bytes that the shard is about to be given.
+    /// Counts a request of `bytes` bytes before it goes to the shard.
     pub(crate) fn request_made(&self, bytes: usize) {
         self.requests.fetch_add(1, Ordering::AcqRel);
         self.request_bytes.fetch_add(bytes, Ordering::AcqRel);
     }
 
-    /// Counts control bytes that the shard is about to make, so that they are bounded with the others.
+    /// Counts control bytes that the shard is about to produce, so that the same limit bounds them.
     pub(crate) fn control_made(&self, bytes: usize) {
         self.control_bytes.fetch_add(bytes, Ordering::AcqRel);
     }
 
-    /// Whether the client may ask for more: it has taken enough of its replies, and the shard keeps up with its requests.
+    /// Returns true if the client may send more requests: it has read enough replies, and the shard keeps up with its
+    /// requests.
     pub(crate) fn has_request_room(&self) -> bool {
         self.has_control_room()
             && self.requests.load(Ordering::Acquire) < MAX_REQUESTS
             && self.request_bytes.load(Ordering::Acquire) < MAX_REQUEST_BYTES
     }
 
-    /// Waits until the client may ask for more.
+    /// Waits until the client may send more requests.
     pub(crate) fn poll_request_room(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_room(context, Self::has_request_room)
     }
 
-    /// Whether the client has taken enough of the replies that it asked for.
+    /// Returns true if the client has read enough of the replies to its requests.
     pub(crate) fn has_control_room(&self) -> bool {
         self.control_bytes.load(Ordering::Acquire) < MAX_CONTROL_BYTES
     }
 
-    /// Waits for room, or for the end. Only the connection's task waits, for one thing at a time.
+    /// Waits for room or for the end of the connection. Only the connection's task waits, for one condition at a time.
     pub(super) fn poll_room(
         &self,
         context: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! The parts of a server that its shards use. A shard runs with these alone.
+//! The parts of a server that its shards use. A shard needs nothing else.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) struct Context {
     pub(crate) active: ArcSwap<ActiveSettings>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) topics: TopicRegistry,
-    /// Differs between servers, so that a client knows when numbers start anew.
+    /// Differs between servers, so that a client notices when sequence numbers begin again.
     pub(crate) epoch: String,
     pub(crate) log: Log,
     pub(crate) mailboxes: Box<[Arc<Mailbox<Command>>]>,
@@ -34,12 +34,12 @@ pub(crate) struct Context {
 /// Gauges that one shard writes.
 #[derive(Debug, Default)]
 pub(crate) struct ShardGauges {
-    /// Subscriptions of its connections.
+    /// Subscriptions of the shard's connections.
     pub(crate) subscriptions: AtomicU64,
 }
 
 impl Context {
-    /// The context of a server with so many shards.
+    /// Creates the context of a server with a number of shards.
     pub(crate) fn new(
         settings: Settings,
         shards: usize,
@@ -60,12 +60,12 @@ impl Context {
         })
     }
 
-    /// The settings in force.
+    /// Returns the settings in force.
     pub(crate) fn settings(&self) -> Arc<Settings> {
         self.active.load().settings.clone()
     }
 
-    /// Wakes the shards that sleep, after an append to the log.
+    /// Wakes sleeping shards after an append to the log.
     pub(crate) fn wake_shards(&self) {
         let appended = self.log.appended_bytes();
         self.mailboxes
@@ -74,7 +74,7 @@ impl Context {
     }
 }
 
-/// Six characters that no other server of this machine or time has.
+/// Creates six characters that differ from the epoch of every other server, on this machine and at any time.
 fn new_epoch() -> String {
     let mut number = RandomState::new().hash_one((now(), std::process::id()));
     let mut epoch = String::new();

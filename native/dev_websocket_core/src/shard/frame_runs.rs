@@ -1,31 +1,31 @@
-//! Frames that many connections get, side by side in memory.
+//! Frames for many connections, copied side by side into one piece of memory.
 //!
-//! Each slice of a vectored write costs the system as much as the copy of some hundred bytes, and each publication that
-//! is looked at may be a cache miss. So where a subscription has several subscribers, its frames in the batch are copied
-//! into one run, once, and each of its connections is sent a single slice.
+//! Each slice of a vectored write costs the system as much as copying some hundred bytes. Each publication that is read
+//! may be a cache miss. Therefore the frames of a subscription with several subscribers are copied into one run per
+//! batch, and each connection gets a single slice.
 
 use super::batch::Batch;
 use super::frames::{Frames, length, parts};
 use super::ids::{EntryIndex, Seq};
 use crate::wire::format::Format;
 
-/// Runs of one batch. Further subscriptions are served as well, only not as fast.
+/// Limit on the runs of one batch. Further subscriptions are served without a run, only slower.
 const MOST_RUNS: usize = 16;
 
-/// Bytes of one run: it should stay in a core's own cache from one socket to the next.
+/// Limit on the bytes of one run, so that it stays in a core's own cache from one socket to the next.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// For fewer subscribers the copy costs as much as it buffers.
+/// Smallest number of subscribers for a run: with fewer, the copy costs as much as it saves.
 const FEWEST_SUBSCRIBERS: usize = 4;
 
-/// Fewer frames are not worth a look for their run.
+/// Smallest number of frames that is worth the look-up of a run.
 const FEWEST_FRAMES: usize = 4;
 
-/// The runs of the batch.
+/// The runs of the current batch.
 #[derive(Debug, Default)]
 pub(crate) struct FrameRuns {
     runs: Vec<FrameRun>,
-    /// Memory for the next batch.
+    /// Memory kept for the next batch.
     spare: Vec<u8>,
 }
 
@@ -33,15 +33,15 @@ pub(crate) struct FrameRuns {
 struct FrameRun {
     entry: EntryIndex,
     format: Format,
-    /// Where its first frame stands in the entry's list.
+    /// Index of the first frame in the entry's list.
     first: usize,
-    /// Where each frame ends.
+    /// End of each frame in `bytes`.
     ends: Vec<usize>,
     bytes: Vec<u8>,
 }
 
 impl FrameRuns {
-    /// What stands in an entry's list from `start` on, as far as possible in one piece.
+    /// Returns the frames of an entry's list from index `start` on, as many as possible in one piece.
     pub(crate) fn join<'r>(
         &'r mut self,
         (entry, subscribers): (EntryIndex, usize),
@@ -60,7 +60,7 @@ impl FrameRuns {
         let Some(run) = self.run(entry, format) else {
             return scattered;
         };
-        // Connections are served in turn, so what nobody needed this time nobody will need.
+        // Connections are served in turn, so frames before `start` that no connection has needed are not needed later.
         if start >= run.first + run.ends.len() {
             run.start_at(start);
         }
@@ -95,12 +95,12 @@ impl FrameRuns {
         self.runs.get_mut(place)
     }
 
-    /// The entry is gone; another may take its place.
+    /// Forgets the run of a removed entry, because another entry may reuse its index.
     pub(crate) fn forget(&mut self, entry: EntryIndex) {
         self.runs.retain(|run| run.entry != entry);
     }
 
-    /// Forgets everything, also after a panic that may have left a run half copied.
+    /// Forgets all runs. A panic may have left one of them half copied.
     pub(crate) fn end_batch(&mut self) {
         if let Some(run) = self.runs.pop() {
             self.spare = run.bytes;
@@ -117,7 +117,7 @@ impl FrameRun {
         self.bytes.clear();
     }
 
-    /// Copies what follows in the list, as far as there is room.
+    /// Copies the following frames of the list while there is room.
     fn extend(&mut self, seqs: &[Seq], batch: &Batch) {
         for seq in &seqs[self.first + self.ends.len()..] {
             let publication = batch.get(*seq);
@@ -220,7 +220,7 @@ mod tests {
         assert!(first > 50);
         assert_eq!(join(&mut runs, first - 1), 1);
         assert_eq!(join(&mut runs, first), first);
-        // Who comes late for once.
+        // A single late connection.
         assert_eq!(join(&mut runs, 0), 0);
     }
 
@@ -238,7 +238,7 @@ mod tests {
     }
 
     proptest! {
-        /// However lists grow and whoever comes, the piece is what stands in the list.
+        /// Checks that the piece equals the entry's list for any growth of lists and any order of connections.
         #[test]
         fn a_run_is_what_stands_in_the_list(
             steps in prop::collection::vec((0_u32..3, any::<bool>(), 0_usize..30, 0_usize..100, 0_usize..5000), 1..25),

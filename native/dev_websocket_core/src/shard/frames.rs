@@ -1,4 +1,4 @@
-//! The frames of publications as they go to sockets, in one format or another.
+//! The frames of publications as sockets get them, in each format.
 
 use arrayvec::ArrayVec;
 
@@ -6,24 +6,24 @@ use super::ids::Seq;
 use crate::log::publication::Publication;
 use crate::wire::format::Format;
 
-/// The most that a frame is made of.
+/// Largest number of parts of a frame.
 const MOST_PARTS: usize = 3;
 
-/// What stands one after the other on the socket.
+/// Parts of a frame in the order in which they are written.
 pub(crate) type Parts<'p> = ArrayVec<&'p [u8], MOST_PARTS>;
 
-/// The publications that a connection is to be sent, in order.
+/// The publications for one connection, in order.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Frames<'f> {
     pub(crate) seqs: &'f [Seq],
-    /// The frames of the first of them, where these lie side by side.
+    /// The frames of the first publications, if they lie side by side in memory.
     pub(crate) joined: &'f [u8],
-    /// How many that are.
+    /// Number of publications in `joined`.
     pub(crate) joined_count: usize,
 }
 
 impl<'f> Frames<'f> {
-    /// Each frame lies where its publication does.
+    /// Creates frames that are not joined: each lies in its publication.
     pub(crate) fn scattered(seqs: &'f [Seq]) -> Self {
         Self {
             seqs,
@@ -32,7 +32,8 @@ impl<'f> Frames<'f> {
     }
 }
 
-/// The parts of a frame, as many as [`parts_per_frame`] says. For events they must have been prepared.
+/// Returns the parts of a frame; their number is [`parts_per_frame`]. Frames of server-sent events must have been
+/// prepared.
 pub(crate) fn parts(publication: &Publication, format: Format) -> Parts<'_> {
     let mut parts = Parts::new();
     match format {
@@ -47,7 +48,7 @@ pub(crate) fn parts(publication: &Publication, format: Format) -> Parts<'_> {
     parts
 }
 
-/// Bytes of a frame.
+/// Returns the bytes of a frame.
 pub(crate) fn length(publication: &Publication, format: Format) -> usize {
     parts(publication, format)
         .iter()
@@ -55,7 +56,7 @@ pub(crate) fn length(publication: &Publication, format: Format) -> usize {
         .sum()
 }
 
-/// Of how many parts every frame is.
+/// Returns the number of parts of every frame in a format.
 pub(crate) const fn parts_per_frame(format: Format) -> usize {
     match format {
         Format::Json => 1,

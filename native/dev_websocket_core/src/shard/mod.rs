@@ -1,11 +1,11 @@
 //! A writer shard: one thread that owns some of the connections and does all their writing.
 //!
-//! It walks the log of publications with its own cursor, takes all there is, finds who is concerned and gives each
-//! socket its frames in one vectored write. There is no timer: a shard that is behind coalesces by itself, an idle one
-//! writes at once.
+//! The shard reads the log of publications at its own cursor and takes everything there. It finds the subscribers and
+//! gives each socket its frames in one vectored write. There is no timer: a shard that is behind combines publications
+//! by itself, and an idle one writes at once.
 //!
-//! Connections are served in rounds. Between two rounds the shard takes what has been published since, so those that
-//! come late get more in one write, and carries out commands, so a reply does not wait for thousands of sockets.
+//! Connections are served in rounds. Between two rounds the shard takes new publications, so connections served late
+//! get more in one write. It also carries out commands, so a reply does not wait for thousands of sockets.
 
 mod batch;
 mod client;
@@ -52,10 +52,10 @@ use crate::shard::topic_registry::RecentTopics;
 use crate::telemetry::panics::{contain, panic_point};
 use crate::wire::close::Disconnect;
 
-/// Connections served in one round: about a millisecond of writing.
+/// Number of connections served in one round: about a millisecond of writing.
 const ROUND: usize = 256;
 
-/// What part of `publish_queue_bytes` may wait while a shard without connections dozes.
+/// Divisor of `publish_queue_bytes`: the part that may be queued while a shard without connections is parked.
 const UNNOTED_SHARE: u64 = 8;
 
 /// The part of the work that a panic ends.
@@ -63,9 +63,9 @@ const UNNOTED_SHARE: u64 = 8;
 enum Turn {
     /// The shard's own state, such as the subscriptions of all clients.
     Shard,
-    /// The search for the subscribers of the publication with the number [`Shard::seq`].
+    /// The search for the subscribers of the publication with the sequence number [`Shard::seq`].
     Matching,
-    /// Everything that concerns one client alone.
+    /// Work that concerns one client alone.
     Client(ConnectionIndex),
 }
 
@@ -74,40 +74,42 @@ pub(crate) struct Shard {
     context: Arc<Context>,
     mailbox: Arc<Mailbox<Command>>,
     cursor: Cursor,
-    /// The last publication that has been taken from the log.
+    /// Sequence number of the last publication taken from the log.
     seq: Seq,
     batch: Batch,
     registry: Registry,
     clients: Clients,
-    /// Connections that have publications of the batch to get. One that is gone, or was served meanwhile, is skipped.
+    /// Connections with publications of the batch to send. A connection that is gone or was served meanwhile is
+    /// skipped.
     queue: VecDeque<ConnectionIndex>,
-    /// The publications of a connection with several subscriptions in the batch.
+    /// Buffer for the publications of a connection with several subscriptions in the batch.
     merged: Vec<Seq>,
-    /// Connections whose next block of past publications is due, each once. One that is gone, or live by now, is skipped.
+    /// Connections due for their next replay block, each once. A connection that is gone or live by now is skipped.
     replaying: VecDeque<ConnectionId>,
-    /// Only one shard keeps the table of recent topics, the history short, and memory in store.
+    /// The table of recent topics. Only one shard has it; that shard also trims the history and restocks the buffer
+    /// pool.
     recent: Option<RecentTopics>,
-    /// `send_buffer_bytes` as it was when the batch last grew: reading the settings for each connection would cost more than
-    /// serving it.
+    /// Copy of `send_buffer_bytes` from the time when the batch last grew. Reading the settings for each connection
+    /// would cost more than serving it.
     send_buffer_limit: usize,
-    /// Its place among the shards.
+    /// Index among the shards.
     number: usize,
-    /// Subscriptions of its connections.
+    /// Subscriptions of the shard's connections.
     subscriptions: u64,
-    /// Not counted yet.
+    /// Results that are not added to the counters yet.
     sent: SendCounts,
-    /// Matched publications that are neither sent nor dropped: those that wait for clients.
+    /// Matched publications that are neither sent nor dropped, because they are queued for clients.
     owed: u64,
-    /// Whose fault a panic is.
+    /// The work in progress, which decides what a panic ends.
     turn: Turn,
     /// Publications of the batch that sockets have taken.
     delivered: u64,
     /// Look-ups and comparisons for requests.
     #[cfg(test)]
     steps: usize,
-    /// Commands to be carried out, the first one last.
+    /// Commands to carry out, the first one last.
     commands: Vec<Command>,
-    /// Connections are being closed, also those that come late.
+    /// Reason for closing all connections, including those that arrive later.
     closing: Option<Disconnect>,
     is_stopping: bool,
 }
@@ -147,7 +149,8 @@ impl Shard {
         }
     }
 
-    /// Runs until told to stop. A panic ends a client, or all clients of the shard where it is not a client's.
+    /// Runs until the shard is stopped. A panic ends one client, or all clients of the shard if it did not concern a
+    /// single client.
     pub(crate) fn run(mut self) {
         self.mailbox.attach();
         let counters = self.context.counters.clone();
@@ -170,9 +173,8 @@ impl Shard {
         }
     }
 
-    /// One round of everything.
     fn round(&mut self) {
-        // What is published after a command was given must not be sent before it is carried out.
+        // Publications after a command must not be sent before the command is carried out.
         let published = self.context.log.last_seq();
         self.carry_out_all();
         self.take_publications(published);
@@ -182,7 +184,7 @@ impl Shard {
         self.count();
     }
 
-    /// Whether somebody waits for the next publication.
+    /// Chooses how to wait: lightly while connections may wait for the next publication.
     fn rest(&self) -> Idle {
         if self.clients.is_empty() {
             let room = self.context.settings().publish_queue_bytes / UNNOTED_SHARE;
@@ -192,7 +194,7 @@ impl Shard {
         }
     }
 
-    /// Carries out all commands. After a fault, first those that were left then, but for the one that it happened in.
+    /// Carries out all commands. After a panic, it begins with those left over, except the one that panicked.
     fn carry_out_all(&mut self) {
         if self.commands.is_empty() {
             self.mailbox.take(&mut self.commands);
@@ -204,7 +206,7 @@ impl Shard {
         }
     }
 
-    /// Takes what has been published up to a number, and queues the connections that it concerns.
+    /// Takes publications up to a sequence number and queues the connections of their subscribers.
     fn take_publications(&mut self, last: Seq) {
         let turn = std::mem::replace(&mut self.turn, Turn::Matching);
         while self.seq < last
@@ -224,7 +226,7 @@ impl Shard {
         self.send_buffer_limit = size(self.context.settings().send_buffer_bytes);
         self.turn = Turn::Shard;
         self.registry.tell_touched(|index, entry| {
-            // One in a replay reads the log.
+            // A connection in a replay reads the log itself.
             let Some(client) = self
                 .clients
                 .get_mut(index)
@@ -241,7 +243,8 @@ impl Shard {
         self.turn = turn;
     }
 
-    /// Takes all that has been published up to a number; when it is more than a batch, the rest has to be sent first.
+    /// Takes all publications up to a sequence number. If they exceed a batch, it first sends the rest of the current
+    /// one.
     fn catch_up(&mut self, last: Seq) {
         while self.seq < last {
             if self.batch.is_full() {
@@ -266,7 +269,7 @@ impl Shard {
         self.turn = turn;
     }
 
-    /// Sends a connection the publications of the batch that are for it.
+    /// Sends a connection its publications of the batch.
     fn serve(&mut self, index: ConnectionIndex) {
         let Some(client) = self
             .clients
@@ -315,14 +318,14 @@ impl Shard {
         }
     }
 
-    /// Everybody has been served.
+    /// Ends the batch after all connections were served.
     fn end_batch(&mut self) {
         if !self.batch.is_empty() {
             self.measure();
             self.registry.end_batch();
             self.batch.end();
             self.cursor.finish();
-            // The slowest shard is the one that made room.
+            // If this shard was the slowest one, it has made room, so the log can append a pending gap.
             if self.context.log.settle() {
                 self.context.wake_shards();
             }
@@ -333,7 +336,7 @@ impl Shard {
         }
     }
 
-    /// Measures a batch that somebody got something of.
+    /// Records the histograms of a batch from which publications were delivered.
     fn measure(&mut self) {
         let delivered = std::mem::take(&mut self.delivered);
         if delivered > 0 && self.context.active.load().is_measured {
@@ -341,7 +344,7 @@ impl Shard {
             histograms.batch.record(self.batch.len() as u64);
             let now = now_nanos();
             for cast_at in self.batch.cast_times() {
-                // A clock may have been set back.
+                // The clock may have been set back.
                 histograms
                     .cast_to_socket
                     .record(now.saturating_sub(cast_at));
@@ -379,7 +382,7 @@ impl Shard {
             }
             if let Some(client) = self.clients.remove_marked() {
                 self.sent.dropped_disconnected += client.waiting_publications();
-                // The counts are complete before the connection ends.
+                // The counts must be complete before the connection ends.
                 self.count();
                 client.state.end();
             }

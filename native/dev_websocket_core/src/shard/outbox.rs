@@ -1,8 +1,8 @@
-//! What one connection is still to be sent, and how it gets onto the socket.
+//! The send buffer of one connection, and the writes to its socket.
 //!
 //! While the socket takes everything, nothing is kept here: the publications of a batch go out in one vectored write.
-//! What the socket does not take waits, up to a number of bytes; beyond that the slow policy decides. Only whole frames
-//! are ever dropped, and only publications: all other frames are bounded where they are made.
+//! The rest is queued up to a number of bytes; beyond that the slow policy decides. Only complete frames are dropped,
+//! and only publications: all other frames are bounded where they are created.
 
 mod send_counts;
 
@@ -22,29 +22,29 @@ use crate::wire::control::{GapReason, Reply};
 use crate::wire::format::Format;
 use crate::wire::sse;
 
-/// Buffers of one vectored write; the system takes no more (`IOV_MAX`).
+/// Limit on the slices of one vectored write; the system takes no more (`IOV_MAX`).
 const MAX_SLICES: usize = 1024;
 
-/// Entries whose memory is kept when nothing waits any more.
+/// Number of entries whose memory is kept when the send buffer is empty.
 const KEPT_ENTRIES: usize = 32;
 
-/// What a waiting publication costs beside its bytes, which are context: with many slow clients this is the larger part.
+/// Memory of a queued publication besides its bytes, which are shared. With many slow clients this is the larger part.
 const PLACE: usize = size_of::<Entry>();
 
 type Slices<'s> = ArrayVec<IoSlice<'s>, MAX_SLICES>;
 
-/// The frames that wait for one connection.
+/// The frames queued for one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     entries: VecDeque<Entry>,
     /// Bytes of the first entry that are on the socket already.
     written: usize,
-    /// Bytes of the publications that wait, with their places in the queue.
+    /// Bytes of the queued publications, including their entries in the queue.
     waiting: usize,
     format: Format,
-    /// The socket took less than it was given; it will say when it takes more.
+    /// True if the socket took less than it was given. It reports when it takes more.
     blocked: bool,
-    /// Entries that were looked at to drop some.
+    /// Entries visited in order to drop some.
     #[cfg(test)]
     steps: usize,
 }
@@ -56,12 +56,12 @@ enum Entry {
     /// A frame for this connection alone.
     Direct(Bytes),
     Gap(Gap),
-    /// A gap as it goes out. Nobody asked for it, so it does not count as control bytes.
+    /// An encoded gap. The client did not request it, so it does not count as control bytes.
     GapFrame(Bytes),
 }
 
 impl Entry {
-    /// One if it is a publication, and not what tells of lost messages.
+    /// Returns 1 for a message, and 0 for anything else, such as a report of lost messages.
     fn messages(&self) -> u64 {
         match self {
             Self::Publication(publication) => u64::from(publication.is_message()),
@@ -70,7 +70,7 @@ impl Entry {
     }
 }
 
-/// Publications that were dropped in one place.
+/// A range of publications that were dropped in one place.
 #[derive(Debug, Clone, Copy)]
 struct Gap {
     dropped: u64,
@@ -81,7 +81,7 @@ struct Gap {
 impl Gap {
     fn of(publication: &Publication) -> Self {
         Self {
-            // One that tells of lost messages stands for them.
+            // A report of lost messages stands for those messages.
             dropped: publication.lost_messages().max(1),
             first: publication.seq(),
             last: publication.seq(),
@@ -102,58 +102,58 @@ impl Outbox {
         }
     }
 
-    /// Whether the socket is to say when it takes more.
+    /// Returns true if the socket has to report when it takes more.
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked
     }
 
-    /// Whether everything is on the socket.
+    /// Returns true if everything is on the socket.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Whether more than `limit` bytes of publications wait.
+    /// Returns true if the queued publications exceed `limit` bytes.
     pub(crate) fn is_over(&self, limit: usize) -> bool {
         self.waiting > limit
     }
 
-    /// Bytes of publications that wait, with their places in the queue.
+    /// Returns the bytes of queued publications, including their entries in the queue.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// How much waits, of whatever kind.
+    /// Returns the number of queued entries of all kinds.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// How many publications wait, without what tells of lost messages.
+    /// Returns the number of queued messages, without reports of lost messages.
     pub(crate) fn publications(&self) -> u64 {
         self.entries.iter().map(Entry::messages).sum()
     }
 
-    /// Puts a control frame behind what waits.
+    /// Queues a control frame.
     pub(crate) fn push_control(&mut self, frame: Bytes) {
         self.entries.push_back(Entry::Control(frame));
     }
 
-    /// Puts a frame for this connection alone behind what waits.
+    /// Queues a frame for this connection alone.
     pub(crate) fn push_direct(&mut self, frame: Bytes) {
         self.entries.push_back(Entry::Direct(frame));
     }
 
-    /// Puts a publication behind what waits.
+    /// Queues a publication.
     pub(crate) fn push(&mut self, publication: Arc<Publication>) {
         self.waiting += self.length(&publication) + PLACE;
         self.entries.push_back(Entry::Publication(publication));
     }
 
-    /// Sends publications of a batch at once; what the socket does not take waits.
+    /// Sends publications of a batch at once and queues those that the socket does not take.
     ///
-    /// To be called only while nothing waits.
+    /// The send buffer must be empty.
     ///
     /// # Errors
-    /// When the socket is broken. What was not sent waits then too, so that it can be counted.
+    /// The socket is broken. Unsent publications are queued in this case too, so that they can be counted.
     pub(crate) fn send(
         &mut self,
         batch: &Batch,
@@ -181,7 +181,7 @@ impl Outbox {
                 (joined, chunk) = (&[], 0);
                 continue;
             }
-            // The first frames may be complete; the others wait, the one that is cut at their head.
+            // The first frames may be complete. The others are queued, beginning with the one that was cut.
             let mut left = result.as_ref().map_or(0, |taken| *taken);
             for seq in rest {
                 let publication = batch.get(*seq);
@@ -200,10 +200,10 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends what waits until the socket takes no more.
+    /// Sends queued frames until the socket takes no more.
     ///
     /// # Errors
-    /// When the socket is broken.
+    /// The socket is broken.
     pub(crate) fn flush(
         &mut self,
         sent: &mut SendCounts,
@@ -225,7 +225,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// One write of what is first in line, and how many bytes of it were taken.
+    /// Writes the first entries once. Returns the number of bytes taken.
     fn write_front(
         &self,
         sent: &mut SendCounts,
@@ -248,7 +248,7 @@ impl Outbox {
         write_slices(remaining, sent, write)
     }
 
-    /// Removes what the socket took.
+    /// Removes the bytes that the socket took.
     fn forget(&mut self, taken: usize, sent: &mut SendCounts) {
         self.written += taken;
         while let Some(entry) = self.entries.front() {
@@ -275,12 +275,13 @@ impl Outbox {
         }
     }
 
-    /// Drops the oldest publications until at most `limit` bytes wait; a gap takes their place. Says how many.
+    /// Drops the oldest publications until at most `limit` bytes are queued. A gap takes their place. Returns the
+    /// number of dropped messages.
     pub(crate) fn drop_oldest(&mut self, limit: usize) -> u64 {
         self.drop_oldest_but_one(limit, limit)
     }
 
-    /// The same, but the last publication is dropped only when more than `limit` bytes wait.
+    /// Drops the oldest publications until at most `low` bytes are queued, but the last one only above `limit` bytes.
     fn drop_oldest_but_one(&mut self, low: usize, limit: usize) -> u64 {
         let mut dropped = 0;
         // A frame that is partly on the socket must be finished.
@@ -318,18 +319,18 @@ impl Outbox {
         dropped
     }
 
-    /// Drops what matters least to a client that wants the latest, when more than `limit` bytes wait: first publications
-    /// that a newer one of the same topic follows, then the oldest. Says how many.
+    /// Drops publications of a client that wants the latest, if more than `limit` bytes are queued. Publications with a
+    /// newer one of the same topic go first, then the oldest. Returns the number of dropped messages.
     ///
-    /// It makes room for a quarter of the limit, so that a look at everything is paid for by the bytes that come until the
-    /// next one. The newest stays as long as it fits.
+    /// It frees a quarter of the limit, so that the bytes until the next call pay for a scan of the whole queue. The
+    /// newest publication stays as long as it fits.
     pub(crate) fn drop_for_latest(&mut self, limit: usize) -> u64 {
         let low = limit - limit / 4;
         self.drop_superseded(low) + self.drop_oldest_but_one(low, limit)
     }
 
-    /// Drops publications that a newer one of the same topic follows, the oldest first, until at most `limit` bytes
-    /// wait; gaps take their places. Says how many.
+    /// Drops publications with a newer one of the same topic, oldest first, until at most `limit` bytes are queued.
+    /// Gaps take their places. Returns the number of dropped messages.
     fn drop_superseded(&mut self, limit: usize) -> u64 {
         // A frame that is partly on the socket must be finished.
         let partial = usize::from(self.written > 0);
@@ -343,7 +344,7 @@ impl Outbox {
             if let Entry::Publication(publication) = entry
                 && let Some(topic) = publication.topics().first()
             {
-                // What tells of a missing message is no newer value of its topic.
+                // A report of a missing message is not a newer value of its topic.
                 superseded[place] = if publication.is_message() {
                     !newer.insert(topic)
                 } else {
@@ -378,8 +379,8 @@ impl Outbox {
         dropped
     }
 
-    /// Drops every publication that is not partly on the socket, for a connection that is being closed. What stands behind
-    /// the first of them goes too: it would say that they have come.
+    /// Drops every publication that is not partly on the socket, for a connection that is being closed. Entries behind
+    /// the first of them are dropped too: they would suggest that the publications have arrived.
     pub(crate) fn drop_all(&mut self) -> Dropped {
         let partial = usize::from(self.written > 0);
         let is_publication = |entry: &Entry| matches!(entry, Entry::Publication(_));
@@ -404,7 +405,7 @@ impl Outbox {
         dropped
     }
 
-    /// Turns the gaps that are about to be sent into frames.
+    /// Encodes the gaps that the next write sends.
     fn encode_gaps(&mut self) {
         for place in 0..self.entries.len().min(self.per_write()) {
             if let Entry::Gap(gap) = self.entries[place] {
@@ -431,7 +432,7 @@ impl Outbox {
         length(publication, self.format)
     }
 
-    /// Publications that fit into one write beside one slice.
+    /// Number of publications that fit into one write, besides one more slice.
     fn per_write(&self) -> usize {
         (MAX_SLICES - 1) / parts_per_frame(self.format)
     }
@@ -443,7 +444,7 @@ fn push_slices<'s>(slices: &mut Slices<'s>, publication: &'s Publication, format
     parts.iter().map(|part| part.len()).sum()
 }
 
-/// One write; 0 when the socket takes nothing now.
+/// Writes once. Returns 0 if the socket takes nothing now.
 fn write_slices(
     slices: &[IoSlice<'_>],
     sent: &mut SendCounts,

@@ -1,4 +1,4 @@
-//! What is known of a client from its request. Every connection keeps this for its life, so it is kept small.
+//! The data from a client's request. Every connection keeps it for its life, so it is kept small.
 
 use std::net::SocketAddr;
 
@@ -6,15 +6,15 @@ use hyper::header::{CONNECTION, HeaderMap, HeaderName, UPGRADE};
 
 use crate::wire::format::Format;
 
-/// Bytes of headers that are kept of one request, names included; what does not fit is left out.
+/// Limit on the bytes of headers kept from one request, including names. Headers beyond it are left out.
 const MAX_HEADER_BYTES: usize = 8 * 1024;
 
-/// See the module's text.
+/// The address and the headers of a client.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     pub(crate) format: Format,
-    /// `name:value` lines. A value may be no UTF-8, but has no line breaks.
+    /// Lines of the form `name:value`. A value may be invalid UTF-8, but has no line breaks.
     headers: Box<[u8]>,
 }
 
@@ -27,7 +27,7 @@ impl Peer {
                 .iter()
                 .map(|value| value.as_bytes())
                 .collect();
-            // Several headers of one name mean the same as one with a list (RFC 9110 section 5.3).
+            // Several headers of one name mean the same as one header with a list (RFC 9110 section 5.3).
             let value = values.join(b", ".as_slice());
             if lines.len() + name.as_str().len() + value.len() + 2 <= MAX_HEADER_BYTES {
                 lines.extend_from_slice(name.as_str().as_bytes());
@@ -43,7 +43,7 @@ impl Peer {
         }
     }
 
-    /// Names in lower case, and values.
+    /// Iterates over names in lower case and values.
     pub(crate) fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.headers
             .split(|byte| *byte == b'\n')

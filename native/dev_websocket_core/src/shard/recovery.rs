@@ -1,9 +1,9 @@
-//! What a shard does after a panic.
+//! Recovery of a shard after a panic.
 //!
-//! A panic while the shard acted on one client ends that client: it is closed with 1011 and comes again for what it
-//! missed. A panic in the search for subscribers, or in the shard's own state, leaves nothing that can be relied on: then
-//! the shard throws its subscriptions and its batch away and closes all of its clients. Other shards notice nothing in
-//! both cases. The command, turn or publication that it happened with is not tried again.
+//! A panic while the shard acted on one client ends that client: it is closed with 1011 and replays missed messages
+//! after it reconnects. A panic in the search for subscribers or in the shard's own state leaves nothing reliable. The
+//! shard then discards its subscriptions and its batch and closes all of its clients. Other shards are not affected in
+//! either case. The shard does not retry the command, turn or publication that panicked.
 
 use super::batch::Batch;
 use super::ids::{ConnectionIndex, Seq};
@@ -25,7 +25,7 @@ impl Shard {
         self.settle();
     }
 
-    /// Nobody searches for the subscribers of this publication again.
+    /// Marks a publication so that replays do not search for its subscribers again.
     fn skip_in_replays(&self, seq: Seq) {
         let past = self.context.log.read(seq, 1);
         if let Some(publication) = past.publications.first().filter(|past| past.seq() == seq) {
@@ -44,7 +44,7 @@ impl Shard {
             client.is_some_and(|client| client.close_after_fault(&mut self.sent))
         };
         if contain("a client's recovery", &counters, close) != Some(true) {
-            // It cannot even be told.
+            // The client cannot even be told.
             self.clients.mark(index);
         }
     }
@@ -57,14 +57,14 @@ impl Shard {
         self.queue.clear();
         self.replaying.clear();
         self.cursor.finish();
-        // Also of clients that are marked: the registry does not know them any more.
+        // Includes marked clients, because the new registry does not know them.
         for client in self.clients.all_mut() {
             client.selection = Selection::default();
             client.active.clear();
             client.is_queued = false;
         }
         if contain("a writer shard's recovery", &counters, || self.close_all()).is_none() {
-            // They cannot even be told.
+            // The clients cannot even be told.
             self.clients.mark_all();
         }
     }
@@ -80,7 +80,7 @@ impl Shard {
         }
     }
 
-    /// Counts the publications that a panic lost on their way to a client as dropped.
+    /// Counts publications as dropped that the panic lost on their way to a client.
     fn settle(&mut self) {
         self.count();
         let lost = self.owed.wrapping_sub(self.clients.waiting_publications());

@@ -1,8 +1,8 @@
-//! Who is subscribed to what within one shard, and which publications of the batch concern which subscription.
+//! The subscriptions of one shard and the publications of the batch that match each of them.
 //!
 //! Each distinct subscription is one entry, however many connections have it. Matching costs one look-up for each topic
-//! of each publication and one visit for each subscriber of the entries found; patterns are remembered for each topic,
-//! and templates are found by a tag that they name. The publications of an entry are listed once, at the entry.
+//! of a publication and one visit for each subscriber of the entries found. Matches of patterns are cached for each
+//! topic, and templates are found by a tag that they name. The publications of an entry are listed once, at the entry.
 
 use std::collections::HashMap;
 
@@ -21,16 +21,16 @@ use crate::subscription::template_index::TemplateIndex;
 use crate::subscription::{Kind, Subscription};
 use crate::wire::format::Format;
 
-/// The subscriptions to everything stand at this place from the start.
+/// Index of the subscriptions to everything, which exist from the start.
 const EVERYTHING: EntryIndex = 0;
 
-/// After a large batch an entry gives the memory of its list back.
+/// Capacity that an entry's list keeps after a large batch.
 const KEPT_SEQS: usize = 32;
 
-/// Publications that a word of a set of them stands for.
+/// Number of publications for one word of a bit set.
 const SEQS_PER_WORD: usize = 64;
 
-/// Topics whose patterns are remembered.
+/// Number of topics whose pattern matches are cached.
 const CACHED_TOPICS: usize = 16 * 1024;
 
 /// The subscriptions of one shard.
@@ -43,9 +43,9 @@ pub(crate) struct Registry {
     runs: FrameRuns,
     /// Entries with publications of the batch.
     listed: Vec<EntryIndex>,
-    /// Those that got one since the subscribers were last told.
+    /// Entries that got a publication since the subscribers were last notified.
     touched: Vec<EntryIndex>,
-    /// Those that a publication concerns, while it is looked at.
+    /// Entries that match the publication under examination.
     found: Vec<EntryIndex>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Registry {
 struct Entry {
     subscription: Subscription,
     subscribers: Subscribers,
-    /// The publications of the batch that belong here, in order.
+    /// Matching publications of the batch, in order.
     seqs: Vec<Seq>,
     is_touched: bool,
 }
@@ -68,7 +68,7 @@ impl Entry {
         }
     }
 
-    /// Where the publications after `seq` begin.
+    /// Returns the index of the first publication after `seq`.
     fn place_after(&self, seq: Seq) -> usize {
         match self.seqs.first() {
             Some(first) if *first > seq => 0,
@@ -93,7 +93,7 @@ impl Registry {
         }
     }
 
-    /// Adds a subscriber; the caller knows that it is not one yet.
+    /// Adds a subscriber. The caller has checked that it is new.
     pub(crate) fn subscribe(
         &mut self,
         subscription: Subscription,
@@ -164,7 +164,7 @@ impl Registry {
         }
     }
 
-    /// Tells the topic registry that nobody is subscribed here any more.
+    /// Tells the topic registry that this shard has no subscribers any more.
     pub(crate) fn leave(self, topics: &TopicRegistry) {
         for (_, entry) in &self.entries {
             match &entry.subscription {
@@ -175,7 +175,7 @@ impl Registry {
         }
     }
 
-    /// Where the subscription stands, if anybody has it.
+    /// Returns the entry of a subscription, if a connection has it.
     pub(crate) fn find(&self, subscription: &Subscription) -> Option<EntryIndex> {
         match subscription {
             Subscription::Everything => Some(EVERYTHING),
@@ -185,19 +185,19 @@ impl Registry {
         }
     }
 
-    /// Whether a connection has what stands there.
+    /// Returns true if a connection has the subscription at an index.
     pub(crate) fn has_subscriber(&self, index: EntryIndex, connection: ConnectionIndex) -> bool {
         self.entries[index as usize]
             .subscribers
             .contains(connection)
     }
 
-    /// What stands there.
+    /// Returns the subscription at an index.
     pub(crate) fn subscription(&self, index: EntryIndex) -> &Subscription {
         &self.entries[index as usize].subscription
     }
 
-    /// Lists a publication of the batch where it belongs. To be called in order of publications.
+    /// Adds a publication of the batch to all entries that it matches. Call it in order of publications.
     pub(crate) fn list(&mut self, publication: &Publication) {
         self.matching(publication);
         for place in 0..self.found.len() {
@@ -205,7 +205,7 @@ impl Registry {
         }
     }
 
-    /// The entries that a publication concerns; one may stand there twice.
+    /// Returns the entries that a publication matches. The list may contain an entry twice.
     pub(crate) fn matching(&mut self, publication: &Publication) -> &[EntryIndex] {
         self.found.clear();
         if publication.concerns_everybody() {
@@ -223,7 +223,7 @@ impl Registry {
         if !self.templates.is_empty() {
             match publication.message() {
                 Some(message) => self.templates.matching(&message, &mut self.found),
-                // Of one that was lost nobody knows what it held, so everybody is told who could have wanted it.
+                // The content of a lost message is unknown, so every possible subscriber is told.
                 None => self.found.extend(self.templates.handles()),
             }
         }
@@ -245,10 +245,10 @@ impl Registry {
         entry.seqs.push(seq);
     }
 
-    /// Tells each subscriber of each entry that got publications since the last call.
+    /// Notifies each subscriber of each entry that got publications since the last call.
     pub(crate) fn tell_touched(&mut self, mut tell: impl FnMut(ConnectionIndex, EntryIndex)) {
         for index in self.touched.drain(..) {
-            // The entry may have gone with its last subscriber.
+            // The entry may be gone with its last subscriber.
             let Some(entry) = self.entries.get_mut(index as usize) else {
                 continue;
             };
@@ -259,13 +259,13 @@ impl Registry {
         }
     }
 
-    /// The publications of the batch after `seq` that belong there, in order.
+    /// Returns the publications of the batch after `seq` that match an entry, in order.
     pub(crate) fn after(&self, index: EntryIndex, seq: Seq) -> &[Seq] {
         let entry = &self.entries[index as usize];
         &entry.seqs[entry.place_after(seq)..]
     }
 
-    /// The same, with as many of their frames as possible in one piece.
+    /// Returns the same publications as [`Self::after`], with as many of their frames as possible in one piece.
     pub(crate) fn frames_after(
         &mut self,
         index: EntryIndex,
@@ -284,8 +284,8 @@ impl Registry {
         )
     }
 
-    /// The publications after `seq` that belong to any of these entries, in order. Takes a step for each that is listed
-    /// at one of them.
+    /// Collects the publications after `seq` that match any of these entries, in order. It takes one step for each
+    /// listed publication of an entry.
     pub(crate) fn merge(&self, entries: &[EntryIndex], seq: Seq, into: &mut Vec<Seq>) {
         into.clear();
         let lists = || entries.iter().map(|entry| self.after(*entry, seq));
@@ -297,7 +297,7 @@ impl Registry {
         };
         let words = (last - first) as usize / SEQS_PER_WORD + 1;
         if words > listed {
-            // Few of many: to look through all would cost more.
+            // Sorting a few publications costs less than a bit set over a wide range.
             lists().for_each(|list| into.extend_from_slice(list));
             into.sort_unstable();
             into.dedup();
@@ -317,7 +317,7 @@ impl Registry {
         }
     }
 
-    /// Forgets the batch.
+    /// Clears the lists of the batch.
     pub(crate) fn end_batch(&mut self) {
         for index in self.listed.drain(..) {
             if let Some(entry) = self.entries.get_mut(index as usize) {
@@ -328,23 +328,23 @@ impl Registry {
         self.runs.end_batch();
     }
 
-    /// Forgets the joined frames of the batch: a panic may have left some half copied.
+    /// Forgets the joined frames of the batch, because a panic may have left some half copied.
     pub(crate) fn forget_runs(&mut self) {
         self.runs.end_batch();
     }
 
-    /// Of which kind the subscription there is.
+    /// Returns the kind of the subscription at an index.
     pub(crate) fn kind(&self, index: EntryIndex) -> Kind {
         self.subscription(index).kind()
     }
 
-    /// How often a pattern was compared with a topic, and a template with a message.
+    /// Returns the number of comparisons of patterns with topics, and of templates with messages.
     #[cfg(any(test, feature = "internals"))]
     pub(crate) fn compared(&self) -> (u64, u64) {
         (self.patterns.compared, self.templates.compared())
     }
 
-    /// How many different topics have subscribers here.
+    /// Returns the number of different topics with subscribers.
     #[cfg(test)]
     pub(crate) fn topics(&self) -> usize {
         self.by_topic.len()

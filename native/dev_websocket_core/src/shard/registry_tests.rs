@@ -1,4 +1,4 @@
-//! The registry against plain lists, and what looking up costs.
+//! Tests of the registry against plain lists, and of the cost of look-ups.
 
 use std::collections::BTreeSet;
 
@@ -57,7 +57,7 @@ fn a_topic_goes_with_its_last_subscriber_even_within_a_batch() {
     assert_eq!(registry.topics(), 0);
     assert_eq!(registry.find(&topic("a")), None);
     assert!(topics.names(9).is_empty());
-    // Another topic takes the place, and has nothing of the batch.
+    // Another topic reuses the index and has nothing of the batch.
     let b = registry.subscribe(topic("b"), 3, &topics);
     assert_eq!(b, a);
     registry.tell_touched(|_, _| {});
@@ -65,7 +65,7 @@ fn a_topic_goes_with_its_last_subscriber_even_within_a_batch() {
     registry.end_batch();
 }
 
-/// 51,200 globs and 6,400 templates, as 400 connections hold them.
+/// Builds 51,200 globs and 6,400 templates, as 400 connections hold them.
 fn crowded(filters: &Filters) -> Registry {
     let glob = |n: usize| match n % 4 {
         0 => format!("id{n}:*"),

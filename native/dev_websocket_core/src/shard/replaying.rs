@@ -1,7 +1,7 @@
-//! How a shard gives its connections past publications before the present ones: [`Replay`] finds them, this sends them.
+//! Replays of a shard's connections: [`Replay`] finds past publications, and this module sends them.
 //!
-//! Live work comes first: after each round of it some replays go on, for as many steps as the round allows. A connection
-//! in a replay takes no part in the batches of its shard until it has come to where the shard is.
+//! Live work comes first: after each round of it some replays continue, within the steps that the round allows. A
+//! connection in a replay takes no part in the batches of its shard until it has caught up.
 
 use super::client::Client;
 use super::ids::ConnectionIndex;
@@ -10,14 +10,14 @@ use super::{Shard, Turn};
 use crate::wire::control::Reply;
 use crate::wire::format::Format;
 
-/// Steps of all replays between two rounds of live work, about half a millisecond; fewer while live work waits.
+/// Steps for all replays between two rounds of live work, about half a millisecond; fewer while live work is queued.
 const ROUND_STEPS: usize = 4096;
 const BUSY_STEPS: usize = 512;
-/// Steps of a replay right behind the request for it, so that a short one is over at once.
+/// Steps of a replay right after its request, so that a short one ends at once.
 const FIRST_STEPS: usize = 64;
 
 impl Shard {
-    /// Begins a replay. A cursor of another epoch is told so, and everything that is kept follows.
+    /// Begins a replay. For a cursor of another epoch, the client gets a gap and then the whole history.
     pub(super) fn begin_replay(
         &mut self,
         index: ConnectionIndex,
@@ -35,7 +35,7 @@ impl Shard {
         }
     }
 
-    /// Goes on with a replay whose socket takes bytes again.
+    /// Continues a replay whose socket takes bytes again.
     pub(super) fn resume_replay(&mut self, index: ConnectionIndex) {
         let client = self.clients.get(index);
         if client.is_some_and(Client::has_taken_everything) {
@@ -43,18 +43,18 @@ impl Shard {
         }
     }
 
-    /// A connection stands in the queue once at most.
+    /// Queues a replay. A connection stands in the queue at most once.
     fn queue_replay(&mut self, index: ConnectionIndex) {
         if let Some(client) = self.clients.get_mut(index)
             && let Some(replay) = client.replay.as_mut().filter(|replay| !replay.is_queued)
         {
             replay.is_queued = true;
-            // By number: another connection may take the place of this one.
+            // The queue holds ids, because another connection may reuse the index.
             self.replaying.push_back(client.state.id);
         }
     }
 
-    /// The next blocks of some of the replays.
+    /// Sends the next blocks of some replays.
     pub(super) fn replay_round(&mut self) {
         let turn = self.turn;
         let mut budget = Budget::new(if self.queue.is_empty() {
@@ -86,7 +86,7 @@ impl Shard {
             };
             let is_ready = client.has_taken_everything();
             let Some(replay) = client.replay.as_mut().filter(|_| is_ready) else {
-                // The socket says when it takes more.
+                // The socket reports when it takes more.
                 return;
             };
             let context = &self.context;
@@ -113,7 +113,7 @@ impl Shard {
         self.queue_replay(index);
     }
 
-    /// A connection that cannot be told of what it does not get is closed.
+    /// Reports missing publications. A raw connection cannot be told, so it is closed.
     fn tell_missing(&mut self, index: ConnectionIndex, missing: Missing) {
         if let Some(client) = self.clients.get_mut(index)
             && client.format == Format::Raw
@@ -124,7 +124,7 @@ impl Shard {
         }
     }
 
-    /// The connection takes part in the batches from here on.
+    /// Ends the replay; the connection takes part in batches from here on.
     fn go_live(&mut self, index: ConnectionIndex) {
         let Some(client) = self.clients.get_mut(index) else {
             return;

@@ -1,7 +1,8 @@
-//! How a shard carries out the requests of its clients.
+//! Execution of client requests in a shard.
 //!
-//! The reading side has checked them: a request names at most as many subscriptions as a connection may have, each once.
-//! So a request takes at most that many look-ups. Only removing one looks through those that the connection holds.
+//! The reading side has checked them: a request names at most as many subscriptions as a connection may have, each
+//! once. Therefore a request takes at most that many look-ups. Only removing a subscription scans those that the
+//! connection holds.
 
 use super::ids::ConnectionId;
 use super::ids::{ConnectionIndex, EntryIndex, Seq};
@@ -17,8 +18,8 @@ use crate::wire::control::{Reply, Request, RequestError, RequestId, Subscribed};
 use crate::wire::cursor::Since;
 
 impl Shard {
-    /// Carries out a request. One that changes the subscriptions waits until the connection is live: they must not change
-    /// while it gets what was published before. Its client is not read from beyond a number of bytes that wait.
+    /// Carries out a request. A change of subscriptions waits until the connection is live, because they must not
+    /// change during a replay. The client is not read from while too many bytes of its requests wait.
     pub(super) fn request(
         &mut self,
         connection: ConnectionId,
@@ -60,13 +61,13 @@ impl Shard {
                 };
                 self.reply(index, &pong);
             }
-            // It went to the listener.
+            // The request went to the listener.
             Ok(Request::Send { .. }) => {}
             Err(fault) => self.fault(index, &fault),
         }
     }
 
-    /// Adds the subscriptions that are new, and gives them as the client writes them.
+    /// Adds the new subscriptions and returns them as the client writes them.
     pub(super) fn add_subscriptions(
         &mut self,
         index: ConnectionIndex,
@@ -89,7 +90,7 @@ impl Shard {
         added
     }
 
-    /// Changes the subscriptions of the shard. A panic in between leaves none that can be relied on.
+    /// Changes the subscriptions of the shard. A panic during the change leaves none of them reliable.
     fn on_registry<T>(&mut self, change: impl FnOnce(&mut Registry, &TopicRegistry) -> T) -> T {
         let turn = std::mem::replace(&mut self.turn, Turn::Shard);
         let result = change(&mut self.registry, &self.context.topics);
@@ -97,7 +98,7 @@ impl Shard {
         result
     }
 
-    /// The place of a subscription in the registry, if the connection has it.
+    /// Returns the entry of a subscription, if the connection has it.
     fn held(&mut self, index: ConnectionIndex, subscription: &Subscription) -> Option<EntryIndex> {
         self.clients.get(index)?;
         #[cfg(test)]
@@ -189,7 +190,7 @@ impl Shard {
         self.reply(index, &reply);
     }
 
-    /// The topics and globs of a connection, and its regular expressions. To write them down is not this thread's work.
+    /// Returns the topics, globs and regular expressions of a connection. Another thread converts them to text.
     pub(super) fn topics(&self, index: ConnectionIndex) -> Vec<Subscription> {
         let topics = self.selection(index).topics;
         topics
@@ -198,7 +199,7 @@ impl Shard {
             .collect()
     }
 
-    /// The subscriptions of a connection as the client writes them.
+    /// Returns the subscriptions of a connection as the client writes them.
     pub(super) fn subscribed(&self, index: ConnectionIndex) -> Subscribed {
         let mut subscribed = Subscribed::default();
         for entry in self.selection(index).entries() {
@@ -207,7 +208,7 @@ impl Shard {
         subscribed
     }
 
-    /// The subscriptions of a connection, to be matched without the others.
+    /// Returns the subscriptions of a connection for matching without those of others.
     pub(super) fn choice(&self, index: ConnectionIndex) -> Choice {
         let selection = self.selection(index);
         Choice::of(
@@ -217,7 +218,7 @@ impl Shard {
         )
     }
 
-    /// The places of its subscriptions; none of a connection that is gone.
+    /// Returns the entries of a connection's subscriptions; none if the connection is gone.
     fn selection(&self, index: ConnectionIndex) -> Selection {
         let client = self.clients.get(index);
         client.map_or_else(Selection::default, |client| client.selection.clone())
@@ -228,7 +229,7 @@ impl Shard {
         self.fault(index, &RequestError { id, code, message });
     }
 
-    /// Up to where a connection has had everything.
+    /// Returns the sequence number up to which a connection has received everything.
     fn position(&self, index: ConnectionIndex) -> Seq {
         let client = self.clients.get(index);
         let replay = client.and_then(|client| client.replay.as_ref());

@@ -1,6 +1,7 @@
-//! What a shard sends, against a plain list: clients come, change what they want and leave between any two steps of it.
+//! Tests of sent frames against a plain list. Clients arrive, change their subscriptions and leave between any two
+//! steps of the shard.
 //!
-//! Sockets are real; the shard's thread is the test, which can stop between any two clients that are served.
+//! Sockets are real. The test itself is the shard's thread, so it can stop between any two clients that are served.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -17,23 +18,23 @@ use crate::wire::cursor::{From, Since};
 use crate::wire::format::Format;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
-/// So many that frames are joined for them.
+/// Number of subscribers for which frames are joined.
 const CROWD: usize = 6;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Topics as bits, so many times.
+    /// Publishes to topics, given as bits, a number of times.
     Publish(u8, usize),
-    /// Topics that are wanted from the start, and a cursor so far back.
+    /// Connects with topics, and with a cursor so far back.
     Connect(u8, bool, Option<u64>),
     Subscribe(usize, usize),
     Unsubscribe(usize, usize),
     Leave(usize),
-    /// The shard takes what there is.
+    /// The shard takes new publications.
     Take,
-    /// So many clients are served.
+    /// The shard serves a number of clients.
     Serve(usize),
-    /// The batch ends, when everybody is served.
+    /// The batch ends, if all clients were served.
     End,
     Round,
 }
@@ -54,19 +55,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(one, 1..80)
 }
 
-/// A client, what it holds, and what it is to get.
+/// A client, its subscriptions, and the publications that it has to get.
 struct Client {
     socket: TcpStream,
     handle: ConnectionHandle,
     format: Format,
     held: BTreeSet<usize>,
     expected: Vec<Seq>,
-    /// Publications up to here are accounted for.
+    /// Publications up to this sequence number are accounted for.
     until: Seq,
 }
 
 impl Client {
-    /// Accounts for what was published up to a number.
+    /// Accounts for the publications up to a sequence number.
     fn account(&mut self, published: &[u8], until: Seq) {
         for seq in self.until + 1..=until {
             let topics = published[seq as usize - 1];
@@ -77,7 +78,7 @@ impl Client {
         self.until = self.until.max(until);
     }
 
-    /// The numbers of the publications that it got, which are also their data.
+    /// Returns the numbers of the publications received; a number is also the data of its publication.
     fn got(&mut self) -> Vec<Seq> {
         let mut bytes = Vec::new();
         let mut buffer = vec![0; 64 * 1024];
@@ -122,7 +123,7 @@ impl World {
         let format = if is_raw { Format::Raw } else { Format::Json };
         let last = self.bench.context.log.last_seq();
         let seq = back.map(|back| last.saturating_sub(back));
-        // A raw client has no way to ask for numbers.
+        // A raw client cannot request a sequence number.
         let from = seq.map(|seq| match format {
             Format::Raw => From::Last(0),
             _ => From::Since(Since { epoch: None, seq }),
@@ -132,7 +133,7 @@ impl World {
         let wanted: Vec<&str> = held.iter().map(|topic| NAMES[*topic]).collect();
         let (socket, handle) = self.bench.connect(format, from, &wanted).await;
         self.clients.push(Client {
-            // It reads as the system has it, without asking the runtime.
+            // Reads go to the system without the runtime.
             socket: socket.into_std().unwrap(),
             handle,
             format,
@@ -142,7 +143,7 @@ impl World {
         });
     }
 
-    /// A request holds from where the shard is when it is carried out.
+    /// Sends a request. It applies from the position of the shard when it is carried out.
     fn change(&mut self, client: usize, topic: usize, is_subscribe: bool) {
         let count = self.clients.len();
         let Some(client) = self.clients.get_mut(client % count.max(1)) else {
@@ -152,7 +153,7 @@ impl World {
         let is_replaying = index
             .and_then(|index| self.bench.shard.clients.get(index))
             .is_none_or(|client| client.replay.is_some());
-        // What waits for a replay is for other tests. A raw connection asks for nothing.
+        // Other tests cover requests that wait for a replay. A raw connection has no requests.
         if is_replaying || client.format == Format::Raw {
             return;
         }
@@ -214,7 +215,7 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
-    /// Each client gets what it wants from the number on from which it wants it, once and in order.
+    /// Checks that each client gets its publications once and in order, from the start of each subscription.
     #[test]
     fn each_client_gets_what_it_holds_once_and_in_order(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

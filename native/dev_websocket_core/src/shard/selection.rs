@@ -1,23 +1,23 @@
-//! The subscriptions of one client, as places in the registry of its shard.
+//! The subscriptions of one client, as indices in the registry of its shard.
 
 use super::ids::EntryIndex;
 use crate::subscription::Kind;
 
-/// A connection's subscriptions.
+/// The subscriptions of a connection.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Selection {
-    /// Topics, patterns and everything.
+    /// Topics, patterns and the subscription to everything.
     pub(crate) topics: Vec<EntryIndex>,
     pub(crate) templates: Vec<EntryIndex>,
 }
 
 impl Selection {
-    /// Whether topics alone decide.
+    /// Returns true if only topics decide, without templates.
     pub(crate) fn is_plain(&self) -> bool {
         self.templates.is_empty()
     }
 
-    /// Those of a kind.
+    /// Returns the list for a kind of subscription.
     pub(crate) fn of_kind(&mut self, kind: Kind) -> &mut Vec<EntryIndex> {
         match kind {
             Kind::Template => &mut self.templates,
@@ -25,12 +25,12 @@ impl Selection {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of subscriptions.
     pub(crate) fn len(&self) -> usize {
         self.topics.len() + self.templates.len()
     }
 
-    /// All of it.
+    /// Iterates over all subscriptions.
     pub(crate) fn entries(&self) -> impl Iterator<Item = EntryIndex> {
         self.topics.iter().chain(&self.templates).copied()
     }

@@ -1,30 +1,30 @@
 //! The connections that have a subscription.
 //!
-//! To tell all of them is a walk through a list. Where they are many, their places in it are known, so that each leaves
-//! in a few steps.
+//! Notifying all of them is a walk through a list. A long list also has an index, so that each connection leaves in a
+//! few steps.
 
 use std::collections::HashMap;
 
 use super::ids::ConnectionIndex;
 use crate::message::topic::PrecomputedHash;
 
-/// So few are looked through.
+/// Length up to which a list is searched without an index.
 const FEW: usize = 32;
 
-/// See the module's text.
+/// The connections that have one subscription.
 #[derive(Debug, Default)]
 pub(super) struct Subscribers {
     connections: Vec<ConnectionIndex>,
-    /// Where each stands, since there were more than [`FEW`].
+    /// Index of the list, since it was longer than [`FEW`].
     places: Option<Box<Places>>,
 }
 
-/// By connection. Apart, as an entry should be small: nearly all have few subscribers.
+/// Position by connection. It is boxed because an entry should be small: nearly all entries have few subscribers.
 #[derive(Debug)]
 struct Places(HashMap<u64, u32, PrecomputedHash>);
 
 impl Subscribers {
-    /// All of them, in no particular order.
+    /// Returns all subscribers, in no particular order.
     pub(super) fn as_slice(&self) -> &[ConnectionIndex] {
         &self.connections
     }
@@ -41,7 +41,7 @@ impl Subscribers {
         self.place(connection).is_some()
     }
 
-    /// Adds one that is not there yet.
+    /// Adds a connection that is not in the list.
     pub(super) fn add(&mut self, connection: ConnectionIndex) {
         let place = self.connections.len() as u32;
         self.connections.push(connection);
@@ -57,7 +57,7 @@ impl Subscribers {
         }
     }
 
-    /// Removes one. False when it is not there.
+    /// Removes a connection. Returns false if it is not in the list.
     pub(super) fn remove(&mut self, connection: ConnectionIndex) -> bool {
         let Some(place) = self.place(connection) else {
             return false;
@@ -102,7 +102,7 @@ mod tests {
         for connection in 0..100_000 {
             subscribers.add(connection);
         }
-        // Looking through them would take 5,000,000,000 steps.
+        // A search of the list would take 5,000,000,000 steps.
         for connection in (0..100_000).rev().step_by(2).chain((0..100_000).step_by(2)) {
             assert!(subscribers.contains(connection));
             subscribers.remove(connection);

@@ -1,4 +1,4 @@
-//! A shard without its thread: a test carries out its commands.
+//! Tests of a shard without its thread: the test carries out the commands.
 
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
@@ -16,13 +16,13 @@ use crate::subscription::{Quota, Subscription};
 use crate::wire::control::Request;
 use crate::wire::format::{Format, SlowPolicy};
 
-/// The parts of a server that its shards use.
+/// Creates the parts of a server that its shards use.
 fn context(shards: usize, log: Log) -> Arc<Context> {
     let settings = Settings::default();
     Context::new(settings, shards, log, Arc::default(), Arc::default())
 }
 
-/// A shard that a test carries out commands with, and where its clients connect.
+/// A shard whose commands the test carries out, and the listening socket for its clients.
 pub(super) struct Bench {
     pub(super) context: Arc<Context>,
     pub(super) shard: Shard,
@@ -45,7 +45,7 @@ impl Bench {
         }
     }
 
-    /// A client of the shard, and its connection.
+    /// Connects a client to the shard and returns both ends.
     pub(super) async fn connect(
         &mut self,
         format: Format,
@@ -76,7 +76,8 @@ impl Bench {
         (client.unwrap(), handle)
     }
 
-    /// What a client asks for, as its task hands it over: refused there, or carried out. Says how many steps that took.
+    /// Sends a client's request as its task would: refused by the task, or carried out by the shard. Returns the number
+    /// of steps.
     pub(super) fn ask(&mut self, handle: &ConnectionHandle, text: &str) -> usize {
         let before = self.shard.steps;
         let request = Request::parse(text, Quota::of(&self.context.settings()));
@@ -94,7 +95,7 @@ fn request(kind: &str, topics: impl Iterator<Item = String>) -> String {
     serde_json::json!({"type": kind, "topics": topics.collect::<Vec<_>>()}).to_string()
 }
 
-/// Whatever fits into the bytes of a message.
+/// Checks the bound for every request that fits into a message.
 #[tokio::test]
 async fn no_request_takes_more_than_a_stated_number_of_steps() {
     let mut bench = Bench::new().await;
@@ -102,7 +103,7 @@ async fn no_request_takes_more_than_a_stated_number_of_steps() {
     let settings = bench.context.settings();
     let topics = settings.max_topics_per_connection as usize;
     let names = |from: usize, count: usize| (from..from + count).map(|n| format!("g{n}*"));
-    // As much as a connection may have.
+    // The subscriptions fill the limits of a connection.
     let matches: Vec<_> = (0..settings.max_regexes_per_connection)
         .map(|n| format!("[01]*1{n}x"))
         .collect();
@@ -113,10 +114,10 @@ async fn no_request_takes_more_than_a_stated_number_of_steps() {
     let all = serde_json::json!({"type": "subscribe", "topics": names(0, topics).collect::<Vec<_>>(),
         "match": matches, "template": templates});
     let steps = bench.ask(&handle, &all.to_string());
-    // A look-up of each: first whether it is held, then again before it is added.
+    // Each subscription is looked up twice: first whether it is held, then again before it is added.
     assert_eq!(steps, 2 * held);
     assert_eq!(bench.shard.subscriptions as usize, held);
-    // As many as fit into a message are refused before they are here.
+    // A request with as many subscriptions as fit into a message is refused before the shard.
     for kind in ["subscribe", "unsubscribe"] {
         assert_eq!(
             bench.ask(&handle, &request(kind, names(1000, topics + 1))),
@@ -138,12 +139,12 @@ async fn no_request_takes_more_than_a_stated_number_of_steps() {
         &handle,
         &all.to_string().replace("subscribe", "unsubscribe"),
     );
-    // A look-up of each, and a search among those of its kind.
+    // Each costs one look-up, and a search among those of its kind.
     assert!(steps <= held * (1 + topics), "{steps}");
     assert_eq!(bench.shard.subscriptions, 0);
 }
 
-/// A client whose socket breaks in the middle of a turn is there until the turn is over.
+/// Checks that a client whose socket breaks during a turn stays until the turn is over.
 #[tokio::test]
 async fn a_turn_never_removes_the_client_that_it_acts_on_in_any_format() {
     for format in Format::ALL {
@@ -157,7 +158,7 @@ async fn a_turn_never_removes_the_client_that_it_acts_on_in_any_format() {
             let (client, handle) = bench.connect(format, from, &[]).await;
             bench.shard.remove_marked();
             assert!(bench.shard.clients.find(handle.id).is_some());
-            // A reset, which the next write finds out about.
+            // The client resets the connection; the next write notices that.
             socket2::SockRef::from(&client)
                 .set_linger(Some(std::time::Duration::ZERO))
                 .unwrap();
@@ -170,7 +171,7 @@ async fn a_turn_never_removes_the_client_that_it_acts_on_in_any_format() {
                     bytes: control.clone(),
                 });
             }
-            // Marked, but there; and nothing happens to it any more.
+            // The client is marked but present, and nothing acts on it any more.
             assert!(!bench.shard.clients.is_empty());
             bench.ask(&handle, r#"{"type":"subscribe","topics":["a"],"since":0}"#);
             assert!(bench.shard.clients.is_empty() && handle.has_ended());
@@ -179,7 +180,7 @@ async fn a_turn_never_removes_the_client_that_it_acts_on_in_any_format() {
     }
 }
 
-/// However often its socket says that it takes more.
+/// Checks it for repeated reports that the socket takes more.
 #[tokio::test]
 async fn a_connection_waits_once_for_its_turn_to_replay() {
     let mut bench = Bench::new().await;

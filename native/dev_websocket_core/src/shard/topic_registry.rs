@@ -1,10 +1,10 @@
-//! Which topics exist, for `info`: those with subscribers, and those published to lately.
+//! The known topics for `info`: those with subscribers and those of recent publications.
 //!
-//! The shards keep it up to date when a topic gains its first or loses its last subscriber, so it costs a publication
-//! nothing but a look at one shard's own table of recent topics.
+//! Shards update the registry when a topic gains its first or loses its last subscriber. A publication therefore costs
+//! only a look-up in one shard's own table of recent topics.
 //!
-//! The topics lie side by side, those with subscribers first. So a reader takes the first so many, a part at a time, and
-//! nobody waits for it longer than for one part, however many topics there are.
+//! The topics lie side by side, those with subscribers first. A reader takes the first ones in parts, and holds the
+//! lock for one part at a time, however many topics there are.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use parking_lot::Mutex;
 use crate::message::topic::{PrecomputedHash, Topic};
 use crate::shard::interest::{Interest, InterestSignal, Interests};
 
-/// Topics that are read under one hold of the lock.
+/// Number of topics read under one hold of the lock.
 const PART: usize = 256;
 
-/// The topics that are known, and which processes they name. One per server.
+/// The known topics, and the processes that they name. A server has one registry.
 #[derive(Debug, Default)]
 pub(crate) struct TopicRegistry {
     topics: Mutex<Topics>,
     signal: Arc<InterestSignal>,
-    /// Grows with each change of what is listed.
+    /// Grows with each change of the listed topics.
     generation: AtomicU64,
-    /// Topics that readers have looked at.
+    /// Topics that readers have visited.
     #[cfg(test)]
     pub(crate) visited: AtomicUsize,
 }
@@ -37,20 +37,20 @@ pub(crate) struct TopicRegistry {
 #[derive(Debug, Default)]
 struct Topics {
     known: IndexMap<Topic, Known, PrecomputedHash>,
-    /// How many topics, at the beginning, have subscribers.
+    /// Number of topics with subscribers; these stand at the beginning.
     subscribed: usize,
     interests: Interests,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Known {
-    /// Shards in which the topic has subscribers.
+    /// Number of shards in which the topic has subscribers.
     subscribed: u32,
     published: bool,
 }
 
 impl TopicRegistry {
-    /// An empty one that signals changes of the interest.
+    /// Creates an empty registry that signals changes of the interest.
     pub(crate) fn new(signal: Arc<InterestSignal>) -> Self {
         Self {
             signal,
@@ -58,7 +58,7 @@ impl TopicRegistry {
         }
     }
 
-    /// A shard has its first subscriber of the topic.
+    /// Records that a shard has its first subscriber of the topic.
     pub(crate) fn subscribed(&self, topic: &Topic) {
         self.change_interest(|topics| {
             let entry = topics.known.entry(topic.clone());
@@ -75,7 +75,7 @@ impl TopicRegistry {
         });
     }
 
-    /// A shard has lost its last subscriber of the topic.
+    /// Records that a shard has lost its last subscriber of the topic.
     pub(crate) fn unsubscribed(&self, topic: &Topic) {
         self.change_interest(|topics| {
             let Some((place, _, known)) = topics.known.get_full_mut(topic) else {
@@ -100,17 +100,17 @@ impl TopicRegistry {
         });
     }
 
-    /// A shard has its first subscriber of something that is no topic.
+    /// Records that a shard has its first subscriber of a subscription that is no topic.
     pub(crate) fn subscribed_other(&self) {
         self.change_interest(|topics| topics.interests.add_other());
     }
 
-    /// A shard has lost its last subscriber of something that is no topic.
+    /// Records that a shard has lost its last subscriber of a subscription that is no topic.
     pub(crate) fn unsubscribed_other(&self) {
         self.change_interest(|topics| topics.interests.remove_other());
     }
 
-    /// Signals a change once the lock is given back.
+    /// Changes the interest and signals the change after releasing the lock.
     fn change_interest(&self, change: impl FnOnce(&mut Topics) -> bool) {
         let has_changed = change(&mut self.topics.lock());
         if has_changed {
@@ -118,7 +118,7 @@ impl TopicRegistry {
         }
     }
 
-    /// Which processes have subscribers, with at most so many ids.
+    /// Returns the processes with subscribers, with at most `max` ids.
     pub(crate) fn interest(&self, max: usize) -> Interest {
         self.topics.lock().interests.read(max)
     }
@@ -148,17 +148,18 @@ impl TopicRegistry {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// Says whether something has changed: it differs from what it was before.
+    /// Returns the generation, which differs after every change.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The names, sorted, at most `limit`; those with subscribers have precedence. A topic that gains its first subscriber,
-    /// or loses its last one, while this reads may be listed or not, and so may the one that it changes places with.
+    /// Returns at most `limit` names, sorted; topics with subscribers have precedence. A topic that gains its first or
+    /// loses its last subscriber during the call may be listed or not. The same holds for the topic with which it
+    /// changes places.
     pub(crate) fn names(&self, limit: usize) -> Vec<String> {
         let mut end = self.len().min(limit);
         let mut names = Vec::with_capacity(end);
-        // Backwards: a topic that is removed meanwhile has its place taken by the last one.
+        // The reader goes backwards, because the last topic takes the place of a removed one.
         while end > 0 {
             let part: Vec<Topic> = {
                 let topics = self.topics.lock();
@@ -179,13 +180,13 @@ impl TopicRegistry {
         names
     }
 
-    /// How many topics are known.
+    /// Returns the number of known topics.
     pub(crate) fn len(&self) -> usize {
         self.topics.lock().known.len()
     }
 }
 
-/// The topics published to lately, the newest kept. Owned by one shard.
+/// The topics of recent publications, of which the newest are kept. One shard owns the table.
 #[derive(Debug)]
 pub(crate) struct RecentTopics {
     topics: LruCache<Topic, (), PrecomputedHash>,
@@ -193,13 +194,13 @@ pub(crate) struct RecentTopics {
 
 impl RecentTopics {
     pub(crate) fn new(limit: usize) -> Self {
-        // A limit from the start would take memory for all of them at once.
+        // A limit from the start would allocate memory for all topics at once.
         let mut topics = LruCache::unbounded_with_hasher(PrecomputedHash::default());
         topics.resize(at_least_one(limit));
         Self { topics }
     }
 
-    /// A publication has the topic.
+    /// Records a topic of a publication.
     pub(crate) fn published(&mut self, topic: &Topic, topics: &TopicRegistry) {
         if self.topics.get(topic).is_some() {
             return;
@@ -210,7 +211,7 @@ impl RecentTopics {
         }
     }
 
-    /// Takes a new limit.
+    /// Applies a new limit.
     pub(crate) fn resize(&mut self, limit: usize, topics: &TopicRegistry) {
         while self.topics.len() > limit {
             let Some((forgotten, ())) = self.topics.pop_lru() else {
@@ -295,7 +296,7 @@ mod tests {
         assert!(!has_changed());
         registry.subscribed(&topic("a"));
         assert!(has_changed());
-        // A second shard, or a publication, changes nothing of it.
+        // A second shard or a publication does not change the generation.
         registry.subscribed(&topic("a"));
         recent.published(&topic("a"), &registry);
         recent.published(&topic("a"), &registry);

@@ -1,4 +1,4 @@
-//! The live connections by their numbers, for those who address one of them.
+//! The live connections by id, for callers that address one of them.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -10,22 +10,23 @@ use parking_lot::Mutex;
 use crate::shard::connection_handle::ConnectionHandle;
 use crate::shard::ids::ConnectionId;
 
-/// Parts with a lock of their own, so that connections come, go and are found without waiting for each other.
+/// Number of parts. Each has its own lock, so that connections can be added, removed and found without waiting for each
+/// other.
 const PARTS: u64 = 16;
 
-/// In order of their numbers, so that a page begins where it has to.
+/// Connections in order of their ids, so that a page can begin at any id.
 type Part = BTreeMap<ConnectionId, ConnectionHandle>;
 
-/// See the module's text.
+/// The table of live connections.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     parts: [Mutex<Part>; PARTS as usize],
-    /// Connections that pages have looked at.
+    /// Connections that pages have visited.
     #[cfg(test)]
     visited: AtomicUsize,
 }
 
-/// A connection's place in the table, until this is dropped.
+/// A connection's entry in the table; dropping it removes the connection.
 #[derive(Debug)]
 pub(crate) struct Entry<'c> {
     connections: &'c Connections,
@@ -33,7 +34,7 @@ pub(crate) struct Entry<'c> {
 }
 
 impl Connections {
-    /// Makes a connection known.
+    /// Adds a connection.
     pub(crate) fn enter(&self, handle: &ConnectionHandle) -> Entry<'_> {
         self.part(handle.id)
             .lock()
@@ -44,18 +45,18 @@ impl Connections {
         }
     }
 
-    /// The connection of that number, if it lives.
+    /// Returns the connection with an id, if it is live.
     pub(crate) fn find(&self, id: ConnectionId) -> Option<ConnectionHandle> {
         self.part(id).lock().get(&id).cloned()
     }
 
-    /// At most so many connections with greater numbers, in order. It takes a look at a few more than those, and holds a
-    /// lock for a part of them.
+    /// Returns at most `limit` connections with ids above `after`, in order. It visits a few more than those, and locks
+    /// one part at a time.
     pub(crate) fn page(&self, after: ConnectionId, limit: usize) -> Vec<ConnectionHandle> {
         let mut handles: Vec<ConnectionHandle> = Vec::new();
         let mut after = after;
         while handles.len() < limit {
-            // Numbers are given in turn, so each part has about as many of the next ones.
+            // Ids are assigned in turn, so each part has about as many of the next ones.
             let share = (limit - handles.len()).div_ceil(PARTS as usize) + 1;
             let mut complete_to = ConnectionId::MAX;
             let start = handles.len();
@@ -70,7 +71,7 @@ impl Connections {
                 if handles.len() - known == share
                     && let Some(last) = handles.last()
                 {
-                    // It may have more of those that come next.
+                    // The part may have more of the next connections.
                     complete_to = complete_to.min(last.id);
                 }
             }
@@ -110,7 +111,7 @@ mod tests {
     use crate::shard::peer::Peer;
     use crate::wire::format::Format;
 
-    /// Handles of these numbers, all over the same socket.
+    /// Creates handles with these ids, all over the same socket.
     fn handles(numbers: impl IntoIterator<Item = u64>) -> Vec<ConnectionHandle> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -161,7 +162,7 @@ mod tests {
             pages += 1;
         }
         assert_eq!(pages, 100);
-        // Two of each part, where a page is 5 of 16 parts; all of them each time would be 50,000.
+        // It visits two of each part, since a page is 5 of 16 parts; visiting all each time would be 50,000.
         let visited = table.visited.load(Ordering::Relaxed);
         assert!(visited <= 101 * 2 * PARTS as usize, "{visited}");
     }

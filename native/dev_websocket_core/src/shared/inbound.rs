@@ -1,8 +1,8 @@
-//! The other direction: what clients send to the program that the engine lives in.
+//! Messages from clients to the program that embeds the engine.
 //!
-//! One listener gets it, when there is one. A connection's task takes room for its message before it hands it over, and
-//! the program gives the room back when it is done with the message. A client whose message finds no room is not read
-//! from meanwhile, so a slow listener costs patience and no message.
+//! At most one listener receives them. A connection's task reserves room for its message before the delivery, and the
+//! program releases the room after it has handled the message. A client whose message finds no room is not read from
+//! meanwhile, so a slow listener delays messages but loses none.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use bytes::Bytes;
 
 use crate::sync::{ArcSwapOption, Semaphore};
 
-/// What a message takes beside its bytes, so that empty ones are bounded too.
+/// Bytes that a message costs besides its payload, so that empty messages are bounded too.
 const PLACE: usize = 256;
 
-/// What a client sent.
+/// The content of a client's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload {
     /// UTF-8 text.
@@ -23,12 +23,13 @@ pub enum Payload {
     Binary(Bytes),
 }
 
-/// Who gets the messages of clients.
+/// Receives the messages of clients.
 pub trait Listener: Send + Sync {
-    /// Takes a message. Those of one connection come in the order in which it sent them. It must not wait: it runs on a
-    /// thread that reads from clients. `cost` is for [`Listening::acknowledge`] when the message is dealt with.
+    /// Takes a message. The messages of one connection arrive in the order in which it sent them. The method must not
+    /// block, because it runs on a thread that reads from clients. `cost` is the argument for
+    /// [`Listening::acknowledge`] after the message is handled.
     ///
-    /// False says that the listener is gone, and nobody has got the message.
+    /// Returns false if the listener is gone; the message then reached nobody.
     fn deliver(&self, connection: u64, payload: Payload, cost: u32) -> bool;
 }
 
@@ -39,15 +40,15 @@ pub struct Listening {
     room: Semaphore,
 }
 
-/// Where the messages of clients go. It outlives servers, so that a listener keeps its place when one is restarted.
+/// The route of client messages to the listener. It outlives servers, so that a listener stays when a server restarts.
 #[derive(Debug, Default)]
 pub struct Inbound {
     current: ArcSwapOption<Listening>,
 }
 
 impl Inbound {
-    /// Makes this the listener from now on, with so many bytes of messages on their way to it. Messages that wait for the
-    /// one before wait for this one.
+    /// Replaces the listener and allows `bytes` bytes of messages on their way to it. Messages that wait for the
+    /// previous listener wait for this one.
     pub fn listen(&self, listener: impl Listener + 'static, bytes: u64) -> Arc<Listening> {
         let capacity = u32::try_from(bytes).unwrap_or(u32::MAX);
         let listening = Arc::new(Listening {
@@ -61,21 +62,21 @@ impl Inbound {
         listening
     }
 
-    /// Ends this listener. Messages that wait for it go the way of those that nobody listens to.
+    /// Ends this listener. Messages that wait for it are treated as without a listener.
     pub fn unlisten(&self, listening: &Arc<Listening>) {
         let expected = Some(listening.clone());
         self.current.compare_and_swap(&expected, None);
         listening.room.close();
     }
 
-    /// Hands a message to the listener, as soon as there is room for it. False when nobody listens.
+    /// Hands a message to the listener as soon as there is room for it. Returns false if there is no listener.
     pub(crate) async fn deliver(&self, connection: u64, payload: Payload) -> bool {
         loop {
             let Some(listening) = self.current.load_full() else {
                 return false;
             };
             let cost = listening.cost(&payload);
-            // An error means that this listener was replaced or has ended, and no longer is the current one.
+            // An error means that this listener was replaced or has ended, and is no longer the current one.
             if let Ok(room) = listening.room.acquire_many(cost).await {
                 room.forget();
                 return listening.listener.deliver(connection, payload, cost);
@@ -85,14 +86,14 @@ impl Inbound {
 }
 
 impl Listening {
-    /// Says that messages of so much cost in all are dealt with.
+    /// Releases the room of handled messages. `cost` is the sum of their costs.
     pub fn acknowledge(&self, cost: u32) {
         let taken =
             self.capacity as usize - self.room.available_permits().min(self.capacity as usize);
         self.room.add_permits(taken.min(cost as usize));
     }
 
-    /// The room that a message takes. One that is larger than all of it waits until it is alone.
+    /// Returns the room that a message takes. A message larger than the whole room waits until it is alone.
     fn cost(&self, payload: &Payload) -> u32 {
         let (Payload::Text(bytes) | Payload::Binary(bytes)) = payload;
         u32::try_from(bytes.len() + PLACE).map_or(self.capacity, |cost| cost.min(self.capacity))
@@ -115,7 +116,7 @@ mod tests {
     use futures::FutureExt;
     use parking_lot::Mutex;
 
-    /// Keeps what it gets, until it is gone.
+    /// Records its messages until it is gone.
     #[derive(Clone, Default)]
     struct Heard(Arc<Mutex<Vec<(u64, usize, u32)>>>);
 
@@ -139,7 +140,7 @@ mod tests {
         assert_eq!(inbound.deliver(1, text(100)).now_or_never(), Some(true));
         let mut large = Box::pin(inbound.deliver(2, text(100_000)));
         assert_eq!((&mut large).now_or_never(), None);
-        // There is room for a small one, but the large one came first.
+        // There is room for the small message, but the large one came first.
         let mut small = Box::pin(inbound.deliver(3, text(0)));
         assert_eq!((&mut small).now_or_never(), None);
         listening.acknowledge(2 * 356);
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_listener_turns_to_the_next_one_or_to_none() {
+    fn a_message_that_waits_for_a_listener_goes_to_the_next_one_or_to_none() {
         let (inbound, first, second) = (Inbound::default(), Heard::default(), Heard::default());
         assert_eq!(inbound.deliver(1, text(1)).now_or_never(), Some(false));
         let listening = inbound.listen(first.clone(), 300);
@@ -177,7 +178,7 @@ mod tests {
         assert_eq!(second.0.lock().len(), 1);
         let mut waiting = Box::pin(inbound.deliver(1, text(3)));
         assert_eq!((&mut waiting).now_or_never(), None);
-        // The end of one that is not there any more changes nothing.
+        // Ending a replaced listener changes nothing.
         inbound.unlisten(&listening);
         assert_eq!((&mut waiting).now_or_never(), None);
         inbound.unlisten(&next);

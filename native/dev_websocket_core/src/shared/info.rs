@@ -1,4 +1,4 @@
-//! What the server tells about itself, to the program that it lives in and to clients.
+//! The description and statistics of the server, for the program that embeds it and for clients.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,35 +17,35 @@ use crate::telemetry::counters::ResultsSource;
 use crate::wire::control::{Limits, PROTOCOL};
 use crate::wire::format::Format;
 
-/// What `info` tells.
+/// The reply of `info`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Info {
-    /// Where clients connect: `ws://host:port/ws`.
+    /// URL for clients: `ws://host:port/ws`.
     pub uri: String,
     /// Topics with subscribers or recent publications, sorted, at most `max_known_topics`.
     pub topics: Vec<String>,
 }
 
-/// What a client needs to know before it connects.
+/// The data that a client needs before it connects.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Description {
-    /// Where clients connect, and what they can subscribe to.
+    /// The URL for clients, and the topics.
     pub info: Info,
-    /// As JSON: `uri`, `topics`, `protocol`, `epoch`, `results`, and the `limits` that the first frame tells as well.
+    /// JSON object with `uri`, `topics`, `protocol`, `epoch`, `results`, and the same `limits` as in the first frame.
     pub json: serde_json::Value,
-    /// The same as text. A clone of it costs nothing.
+    /// The same JSON as text. Cloning it is cheap.
     pub document: Bytes,
 }
 
-/// So many topics are listed anew whenever they have changed.
+/// Number of topics up to which a changed list is renewed at once.
 const FREE_TOPICS: usize = 100;
 
-/// How long a longer list is served for each of its topics: 10,000 are listed once a second at most.
+/// Time for which a longer list is reused, for each of its topics: 10,000 topics are listed at most once a second.
 const REST_OF_A_TOPIC: Duration = Duration::from_micros(100);
 
-/// The last description, which serves everybody as long as it is true, or making a new one would cost too much.
+/// The last description. All callers get it as long as it is correct, or as long as a new one would cost too much.
 #[derive(Debug, Default)]
 pub(crate) struct Descriptions {
     latest: ArcSwapOption<Described>,
@@ -55,7 +55,7 @@ pub(crate) struct Descriptions {
 #[derive(Debug)]
 struct Described {
     description: Arc<Description>,
-    /// When it was begun, and what it was made of.
+    /// Time at which its creation began, and the versions of its sources.
     at: Instant,
     generation: u64,
     active: Arc<ActiveSettings>,
@@ -64,8 +64,8 @@ struct Described {
 }
 
 impl Described {
-    /// Whether it is to be served at a time. New settings, a new address and where results come from are the operator's
-    /// doing; topics come and go as strangers like.
+    /// Returns true if the description may be reused. Settings, address and the source of results change only by the
+    /// operator, so they always renew it. Strangers can change the topics at will, so those are limited.
     fn holds(&self, shared: &Shared, now: Instant) -> bool {
         Arc::ptr_eq(&self.active, &shared.context.active.load())
             && Arc::ptr_eq(&self.address, &shared.address.load())
@@ -74,7 +74,7 @@ impl Described {
                 || now < self.at + self.rest())
     }
 
-    /// How long it is served although topics have come or gone.
+    /// Returns the time for which the description is reused although topics have changed.
     fn rest(&self) -> Duration {
         match u32::try_from(self.description.info.topics.len()) {
             Ok(topics) if topics as usize <= FREE_TOPICS => Duration::ZERO,
@@ -84,8 +84,8 @@ impl Described {
 }
 
 impl Shared {
-    /// Where clients connect, and what they can subscribe to. Whoever asks gets the same description until it is out of
-    /// date, so asking costs the server the same however often it is done.
+    /// Returns the URL for clients and the topics. All callers get the same description until it is out of date, so
+    /// frequent calls cost the server no more.
     pub(crate) fn describe(&self) -> Arc<Description> {
         self.describe_at(Instant::now())
     }
@@ -100,11 +100,11 @@ impl Shared {
             return description;
         }
         let _making = self.descriptions.making.lock();
-        // Somebody else may have made one meanwhile.
+        // Another thread may have made one meanwhile.
         if let Some(description) = latest() {
             return description;
         }
-        // Before it is made: what changes meanwhile makes it out of date.
+        // The versions are read first, so that a later change makes the description out of date.
         let generation = self.context.topics.generation();
         let (active, address) = (self.context.active.load_full(), self.address.load_full());
         let results = self.context.counters.results_source();
@@ -145,7 +145,7 @@ impl Shared {
         }
     }
 
-    /// Gauges and counts by name.
+    /// Returns gauges and counts by name.
     pub(crate) fn stats(&self) -> Vec<(&'static str, u64)> {
         let [json, raw, events] = Format::ALL.map(|format| self.admission.connections_of(format));
         let subscriptions = self
@@ -256,7 +256,7 @@ mod tests {
             let millis = Duration::from_millis(3) * (number - 10_000) as u32;
             assert!(Arc::ptr_eq(&first, &shared.describe_at(start + millis)));
         }
-        // The limit bounds what is looked at, not only what is told.
+        // The limit bounds the visited topics, not only the listed ones.
         assert_eq!(
             shared.context.topics.visited.load(Ordering::Relaxed),
             10_000
@@ -266,7 +266,7 @@ mod tests {
         let next = shared.describe_at(start + second);
         assert!(!Arc::ptr_eq(&first, &next));
         assert_eq!(next.info.topics.len(), 10_000);
-        // Without a change the same one serves for ever.
+        // Without a change, the same description is reused for ever.
         let later = shared.describe_at(start + second * 3600);
         assert!(Arc::ptr_eq(&next, &later));
     }

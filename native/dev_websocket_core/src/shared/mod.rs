@@ -1,4 +1,4 @@
-//! What the parts of a server share: settings in force, the log, the mailboxes of the shards, who is admitted.
+//! The state that the parts of a server share: settings in force, the log, the mailboxes of the shards, and admission.
 
 pub(crate) mod connections;
 pub(crate) mod exposition;
@@ -35,13 +35,13 @@ use crate::telemetry::counters::Counters;
 use crate::telemetry::panics::contain_task;
 use crate::wire::close::Disconnect;
 
-/// The path of the WebSocket endpoint.
+/// Path of the WebSocket endpoint.
 pub(crate) const WEBSOCKET_PATH: &str = "/ws";
 
-/// The number of the next connection. It outlives the server: a number that a listener keeps never means another one.
+/// Id of the next connection. It outlives the server, so that an id kept by a listener never means another connection.
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 
-/// One per server.
+/// The shared state of one server.
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// The parts that shards use as well.
@@ -61,7 +61,7 @@ pub(crate) struct Shared {
     next_shard: AtomicUsize,
 }
 
-/// What outlives a server: the embedder hands it to the next one.
+/// The state that outlives a server; the embedder passes it to the next one.
 #[derive(Debug, Default)]
 pub(crate) struct Persistent {
     pub(crate) counters: Arc<Counters>,
@@ -71,7 +71,7 @@ pub(crate) struct Persistent {
 }
 
 impl Shared {
-    /// For a server that starts with these settings and listens there.
+    /// Creates the state of a server with these settings at this address.
     pub(crate) fn new(
         settings: Settings,
         address: SocketAddr,
@@ -102,7 +102,7 @@ impl Shared {
         })
     }
 
-    /// Runs a task that the server waits for at its end. A panic of it ends the task alone.
+    /// Runs a task for which the server waits at its end. A panic ends only the task.
     pub(crate) fn spawn<F>(self: &Arc<Self>, what: &'static str, task: impl FnOnce(Arc<Self>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -111,7 +111,7 @@ impl Shared {
         self.tasks.spawn(task.map(drop));
     }
 
-    /// Ends the acceptance of connections, and closes those that there are.
+    /// Stops accepting connections, and closes the present ones.
     pub(crate) fn close_all(&self, reason: Disconnect) {
         self.stopping.cancel();
         self.tasks.close();
@@ -121,12 +121,12 @@ impl Shared {
             .for_each(|mailbox| mailbox.send(Command::CloseAll { reason }));
     }
 
-    /// The settings in force.
+    /// Returns the settings in force.
     pub(crate) fn settings(&self) -> Arc<Settings> {
         self.context.settings()
     }
 
-    /// The handle of a new connection, on one of the shards.
+    /// Creates the handle of a new connection on one of the shards.
     pub(crate) fn handle(&self, stream: TcpStream, peer: Peer) -> ConnectionHandle {
         let id: ConnectionId = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
         let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.context.mailboxes.len();

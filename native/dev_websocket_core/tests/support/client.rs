@@ -18,7 +18,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects; `query` is what follows the path, with its question mark.
+    /// Connects. `query` follows the path and includes its question mark.
     pub(crate) fn connect(server: &TestServer, query: &str) -> Self {
         let stream = TcpStream::connect(server.address()).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -36,7 +36,7 @@ impl Client {
         client
     }
 
-    /// The next text frame. Pings are answered on the way.
+    /// Returns the next text frame. Pings before it are answered.
     pub(crate) fn next(&mut self) -> Json {
         loop {
             match self.socket.read().unwrap() {
@@ -47,7 +47,7 @@ impl Client {
         }
     }
 
-    /// The next frame, which must be a publication.
+    /// Returns the next frame, which must be a publication.
     pub(crate) fn message(&mut self) -> Json {
         let frame = self.next();
         assert_eq!(frame["type"], "message", "{frame}");
@@ -69,13 +69,13 @@ impl Client {
         self.socket.send(frame).unwrap();
     }
 
-    /// Sends a request whose reply must be the next frame.
+    /// Sends a request and returns its reply, which must be the next frame.
     pub(crate) fn request(&mut self, request: &Json) -> Json {
         self.send(request);
         self.next()
     }
 
-    /// The next frame that is no publication.
+    /// Returns the next frame that is no publication.
     pub(crate) fn reply(&mut self) -> Json {
         loop {
             let frame = self.next();
@@ -85,7 +85,7 @@ impl Client {
         }
     }
 
-    /// Everything that this client gets until the server has dealt with the publication `seq`.
+    /// Returns all frames until the server has handled the publication `seq`.
     pub(crate) fn up_to(&mut self, seq: u64) -> Vec<Json> {
         let mut frames = Vec::new();
         loop {
@@ -116,7 +116,8 @@ impl Client {
         self.closed().1
     }
 
-    /// The text frames before the server's close frame, and that. Waits for the end of the stream.
+    /// Returns the text frames before the server's close frame, and its code and reason. It waits for the end of the
+    /// stream.
     pub(crate) fn closed(mut self) -> (Vec<Json>, (u16, String)) {
         let mut frames = Vec::new();
         let mut close = None;
@@ -135,7 +136,7 @@ impl Client {
     }
 }
 
-/// The numbers of the publications among some frames.
+/// Returns the sequence numbers of the publications among some frames.
 pub(crate) fn seqs(frames: &[Json]) -> Vec<u64> {
     frames
         .iter()

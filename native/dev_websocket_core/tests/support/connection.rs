@@ -7,7 +7,7 @@ use super::{Client, Raw, TestServer};
 /// All formats.
 pub(crate) const FORMATS: [&str; 3] = ["json", "events", "raw"];
 
-/// A connection of each format with a query.
+/// Connects in a format with a query.
 pub(crate) fn connect(server: &TestServer, format: &str, query: &str) -> Connection {
     match format {
         "json" => Connection::Json(Box::new(Client::connect(server, query))),
@@ -27,7 +27,7 @@ pub(crate) enum Connection {
 }
 
 impl Connection {
-    /// The next frame, with its data alone where the format has nothing else.
+    /// Returns the next frame, or only its data if the format has nothing else.
     pub(crate) fn next(&mut self) -> Json {
         match self {
             Self::Json(client) => client.next(),
@@ -36,7 +36,7 @@ impl Connection {
         }
     }
 
-    /// Waits until the server has dealt with the connection.
+    /// Waits until the server has handled the connection.
     pub(crate) fn settle(&mut self) {
         if let Self::Raw(raw) = self {
             raw.settle();

@@ -1,7 +1,7 @@
-//! What every test needs: a server of its own, a client that speaks WebSocket and one that speaks bytes.
+//! Support for all tests: a server per test, a client that speaks WebSocket and one that speaks bytes.
 //!
-//! Everything blocks, so that a test reads as the list of what happens. Nothing waits for time to pass, only for
-//! something to happen, and no longer than [`PATIENCE`].
+//! All calls block, so that a test reads as a list of events. Tests wait for events, never for time to pass, and no
+//! longer than [`PATIENCE`].
 #![allow(
     dead_code,
     unused_imports,
@@ -29,7 +29,7 @@ pub(crate) use self::raw::{
     BINARY, CLOSE, PING, PONG, Raw, Response, TEXT, frame, upgrade_request,
 };
 
-/// How long a test waits for what must happen before it fails.
+/// Time that a test waits for an event before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server that ends with its test.
@@ -42,12 +42,12 @@ pub(crate) struct TestServer {
 }
 
 impl TestServer {
-    /// A server with the default limits, on a port of its own.
+    /// Starts a server with the default limits, on a port of its own.
     pub(crate) fn start() -> Self {
         Self::with(|_| ())
     }
 
-    /// A server with other settings.
+    /// Starts a server with other settings.
     pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = settings();
         change(&mut settings);
@@ -60,7 +60,7 @@ impl TestServer {
         )
     }
 
-    /// The server that comes after this one in the same program.
+    /// Starts the server that follows this one in the same program.
     pub(crate) fn next(&self) -> Self {
         let Self {
             counters,
@@ -100,7 +100,7 @@ impl TestServer {
         }
     }
 
-    /// Where it listens.
+    /// Returns the listener's address.
     pub(crate) fn address(&self) -> SocketAddr {
         let uri = self.info().uri;
         let address = uri
@@ -114,7 +114,7 @@ impl TestServer {
         self.publish(&message(topics, data)).unwrap()
     }
 
-    /// A gauge or count by name.
+    /// Returns a gauge or count by name.
     pub(crate) fn stat(&self, name: &str) -> u64 {
         let stats = self.stats();
         let (_, value) = stats.iter().find(|(known, _)| *known == name).unwrap();
@@ -133,12 +133,12 @@ impl TestServer {
         });
     }
 
-    /// Waits until the shards have dealt with everything that was published.
+    /// Waits until the shards have handled every publication.
     pub(crate) fn until_delivered(&self) {
         self.until_stat("publish_queued_bytes", 0);
     }
 
-    /// Says goodbye to the clients, who have to be served by other threads, and stops.
+    /// Shuts the server down with close frames. Other threads must serve the clients meanwhile.
     pub(crate) fn stop(&self, reason: Disconnect) {
         self.shutdown(reason, PATIENCE);
     }
@@ -153,7 +153,7 @@ impl Deref for TestServer {
 }
 
 impl Drop for TestServer {
-    /// Whatever a test did, the counts of what clients were to get add up.
+    /// Checks after every test that the counts of expected deliveries add up.
     fn drop(&mut self) {
         self.shutdown(Disconnect::Stopping, Duration::ZERO);
         let Counters {
@@ -174,7 +174,7 @@ impl Drop for TestServer {
     }
 }
 
-/// The settings of a test: the default ones on a port of its own, without a limit on the rate of requests.
+/// Returns the settings of a test: the defaults on a port of its own, without a rate limit.
 pub(crate) fn settings() -> Settings {
     Settings {
         host: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -184,7 +184,7 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
-/// A message with topics, separated by commas, and text.
+/// Creates a message with topics, separated by commas, and text.
 pub(crate) fn message<'a>(topics: &'a str, data: &'a str) -> Value<'a> {
     Value::Map(vec![
         ("topic".into(), Value::Text(topics.into())),
@@ -192,7 +192,7 @@ pub(crate) fn message<'a>(topics: &'a str, data: &'a str) -> Value<'a> {
     ])
 }
 
-/// Waits until something holds that nobody is told of.
+/// Waits until a condition holds that sends no notification.
 pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
     let start = Instant::now();
     while !holds() {
@@ -201,12 +201,12 @@ pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// A server that allows three of something, which has to be there at two, three and four.
+/// Starts a server with a limit of three, which tests try with two, three and four.
 pub(crate) fn three(change: impl FnOnce(&mut Settings, u64)) -> TestServer {
     TestServer::with(|settings| change(settings, 3))
 }
 
-/// The status of a request, and the code of its refusal.
+/// Returns the status of a request, and the code of its refusal.
 pub(crate) fn asked(server: &TestServer, query: &str) -> (u16, String) {
     let response = Raw::ask(server, upgrade_request(query));
     let code = match response.status {
@@ -216,7 +216,7 @@ pub(crate) fn asked(server: &TestServer, query: &str) -> (u16, String) {
     (response.status, code)
 }
 
-/// What is asked when the answer is a connection.
+/// Returns the result of [`asked`] for a request that becomes a connection.
 pub(crate) fn upgraded() -> (u16, String) {
     (101, String::new())
 }

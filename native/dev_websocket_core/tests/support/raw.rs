@@ -1,4 +1,4 @@
-//! A client that speaks bytes: it can break every rule, and nothing is hidden from it.
+//! A client that speaks bytes: it can break every rule and sees every byte.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -9,15 +9,15 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::{PATIENCE, TestServer};
 
-/// The first byte of a whole text frame.
+/// First byte of a whole text frame.
 pub(crate) const TEXT: u8 = 0x81;
-/// The first byte of a whole binary frame.
+/// First byte of a whole binary frame.
 pub(crate) const BINARY: u8 = 0x82;
-/// The first byte of a close frame.
+/// First byte of a close frame.
 pub(crate) const CLOSE: u8 = 0x88;
-/// The first byte of a ping.
+/// First byte of a ping.
 pub(crate) const PING: u8 = 0x89;
-/// The first byte of a pong.
+/// First byte of a pong.
 pub(crate) const PONG: u8 = 0x8a;
 
 /// The example of RFC 6455 section 1.3, whose answer is known.
@@ -37,24 +37,24 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    /// A header, by its name in lower case.
+    /// Returns a header by its name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let header = self.headers.iter().find(|(known, _)| known == name);
         header.map(|(_, value)| value.as_str())
     }
 
-    /// The body, which must be text.
+    /// Returns the body, which must be text.
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    /// The body, which must be JSON.
+    /// Returns the body, which must be JSON.
     pub(crate) fn json(&self) -> Json {
         assert_eq!(self.header("content-type"), Some("application/json"));
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// The body of a refusal, after a look at its header: the code for programs and the text for people.
+    /// Checks the header of a refusal, and returns the code for programs and the text for people from its body.
     pub(crate) fn refusal(&self) -> (String, String) {
         assert_eq!(self.header("content-type"), Some("application/json"));
         let json: Json = serde_json::from_slice(&self.body).unwrap();
@@ -65,12 +65,12 @@ impl Response {
 }
 
 impl Raw {
-    /// Connects and says nothing.
+    /// Connects and sends nothing.
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::connect_with(address, |_| ())
     }
 
-    /// Connects with a socket that was prepared.
+    /// Connects with a socket after preparing it.
     pub(crate) fn connect_with(address: SocketAddr, prepare: impl FnOnce(&Socket)) -> Self {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
         prepare(&socket);
@@ -78,7 +78,7 @@ impl Raw {
         Self::over(TcpStream::from(socket))
     }
 
-    /// Uses a connection that was made otherwise.
+    /// Uses an existing connection.
     pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -88,14 +88,14 @@ impl Raw {
         }
     }
 
-    /// Connects and upgrades; `query` is what follows the path, with its question mark.
+    /// Connects and upgrades. `query` follows the path and includes its question mark.
     pub(crate) fn upgraded(server: &TestServer, query: &str) -> Self {
         let mut raw = Self::connect(server.address());
         raw.upgrade(query);
         raw
     }
 
-    /// Many WebSockets of the JSON format, welcomed.
+    /// Connects many WebSockets of the JSON format and reads their welcome frames.
     pub(crate) fn crowd(server: &TestServer, count: usize, query: &str) -> Vec<Self> {
         let mut crowd: Vec<_> = (0..count).map(|_| Self::upgraded(server, query)).collect();
         for raw in &mut crowd {
@@ -104,7 +104,7 @@ impl Raw {
         crowd
     }
 
-    /// A WebSocket that can hold little of what it does not read.
+    /// Connects a WebSocket whose socket holds few unread bytes.
     pub(crate) fn small(server: &TestServer, query: &str) -> Self {
         let mut raw = Self::connect_with(server.address(), |socket| {
             socket.set_recv_buffer_size(4096).unwrap();
@@ -118,7 +118,7 @@ impl Raw {
         assert_eq!(self.response().status, 101);
     }
 
-    /// Sends one request and gives its answer.
+    /// Sends one request and returns its response.
     pub(crate) fn ask(server: &TestServer, request: impl AsRef<[u8]>) -> Response {
         let mut raw = Self::connect(server.address());
         raw.write(request);
@@ -140,13 +140,13 @@ impl Raw {
         self.write(frame(first, payload));
     }
 
-    /// Waits until the server has dealt with everything sent so far; the next frame must be its answer.
+    /// Waits until the server has handled everything sent so far. The next frame must be its answer.
     pub(crate) fn settle(&mut self) {
         self.send(PING, b"settle");
         assert_eq!(self.frame(), (PONG, b"settle".to_vec()));
     }
 
-    /// Another handle on the same connection, for a thread that writes.
+    /// Returns another handle of the same connection, for a thread that writes.
     pub(crate) fn writer(&self) -> TcpStream {
         self.stream.get_ref().try_clone().unwrap()
     }
@@ -156,7 +156,7 @@ impl Raw {
         self.stream.get_ref().shutdown(Shutdown::Write).unwrap();
     }
 
-    /// Ends the connection with a reset.
+    /// Resets the connection.
     pub(crate) fn reset(self) {
         SockRef::from(self.stream.get_ref())
             .set_linger(Some(Duration::ZERO))
@@ -173,7 +173,7 @@ impl Raw {
         response
     }
 
-    /// Reads an HTTP response that has no body, whatever its head says.
+    /// Reads an HTTP response without a body, regardless of its head.
     pub(crate) fn response_head(&mut self) -> Response {
         let status = self.line();
         let mut response = Response {
@@ -194,7 +194,7 @@ impl Raw {
         response
     }
 
-    /// Asks for server-sent events, and reads the head of the answer. `target` is what follows the method.
+    /// Requests server-sent events, and reads the head of the response. `target` follows the method.
     pub(crate) fn events(server: &TestServer, target: &str, headers: &str) -> Self {
         let mut raw = Self::connect(server.address());
         raw.write(format!(
@@ -207,7 +207,7 @@ impl Raw {
         raw
     }
 
-    /// The next comment, which must be next.
+    /// Returns the next comment; anything else fails.
     pub(crate) fn comment(&mut self) -> String {
         let mut lines = [String::new(), String::new()];
         for line in &mut lines {
@@ -217,7 +217,7 @@ impl Raw {
         lines[0].trim_end().to_owned()
     }
 
-    /// The next event: its JSON, and its id where it has one. Comments are skipped.
+    /// Returns the JSON of the next event, and its id if it has one. Comments are skipped.
     pub(crate) fn event(&mut self) -> (Json, Option<String>) {
         let (mut data, mut id) = (None, None);
         loop {
@@ -248,7 +248,7 @@ impl Raw {
         line.strip_suffix("\r\n").unwrap().to_owned()
     }
 
-    /// The next frame: its first byte and its payload.
+    /// Returns the first byte and the payload of the next frame.
     pub(crate) fn frame(&mut self) -> (u8, Vec<u8>) {
         let mut head = [0; 2];
         self.stream.read_exact(&mut head).unwrap();
@@ -273,19 +273,19 @@ impl Raw {
         (head[0], payload)
     }
 
-    /// The text of the next frame, which must be a text frame.
+    /// Returns the text of the next frame, which must be a text frame.
     pub(crate) fn text(&mut self) -> String {
         let (first, payload) = self.frame();
         assert_eq!(first, TEXT, "{}", String::from_utf8_lossy(&payload));
         String::from_utf8(payload).unwrap()
     }
 
-    /// The JSON of the next frame, which must be a text frame.
+    /// Returns the JSON of the next frame, which must be a text frame.
     pub(crate) fn json(&mut self) -> Json {
         serde_json::from_str(&self.text()).unwrap()
     }
 
-    /// The next publication, by its number and its text, read without the cost of a JSON reader.
+    /// Returns the sequence number and text of the next publication, without the cost of a JSON parser.
     pub(crate) fn message(&mut self) -> (u64, String) {
         let text = self.text();
         let rest = text
@@ -299,7 +299,7 @@ impl Raw {
         )
     }
 
-    /// The text frames before the close frame, and that. The end of the stream must follow it.
+    /// Returns the text frames before the close frame, and its code and reason. The end of the stream must follow.
     pub(crate) fn closed(mut self) -> (Vec<String>, (u16, String)) {
         let mut texts = Vec::new();
         loop {
@@ -317,16 +317,16 @@ impl Raw {
         }
     }
 
-    /// The stream must end here.
+    /// Checks that the stream ends here.
     pub(crate) fn end(&mut self) {
         let mut rest = Vec::new();
         self.stream.read_to_end(&mut rest).unwrap();
         assert_eq!(String::from_utf8_lossy(&rest), "");
     }
 
-    /// Reads at most so many bytes, and says how many; not for who wants frames afterwards.
+    /// Reads at most `bytes` bytes and returns their number. Frames cannot be read afterwards.
     pub(crate) fn skip(&mut self, bytes: usize) -> usize {
-        // Past the buffer, which would take more.
+        // The read bypasses the buffer, which would take more.
         let mut buffer = vec![0; bytes];
         self.stream.get_mut().read(&mut buffer).unwrap()
     }
@@ -344,7 +344,7 @@ impl Raw {
         }
     }
 
-    /// Reads until the connection ends in whatever way.
+    /// Reads until the connection ends in any way.
     pub(crate) fn drain(mut self) {
         let mut buffer = vec![0; 64 * 1024];
         loop {
@@ -360,7 +360,7 @@ impl Raw {
     }
 }
 
-/// A request for an upgrade; `query` is what follows the path.
+/// Returns a request to upgrade. `query` follows the path.
 pub(crate) fn upgrade_request(query: &str) -> String {
     format!(
         "GET /ws{query} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -368,7 +368,7 @@ pub(crate) fn upgrade_request(query: &str) -> String {
     )
 }
 
-/// A client's frame, masked.
+/// Returns a masked frame of a client.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
     let mut frame = vec![first];

@@ -1,7 +1,7 @@
-//! The results of processes: the events of a slot, part by part, and word of slots that are missing.
+//! Publication of process results: the events of a slot, part by part, and gaps for missing slots.
 //!
-//! Whoever publishes reads the slots of a process one after the other. The marks say which event comes next, so that a
-//! reader that begins anew neither repeats nor leaves out any.
+//! A publisher reads the slots of a process one after the other. Marks record the next event, so that a restarted
+//! reader neither repeats nor skips any.
 
 use std::borrow::Cow;
 
@@ -16,25 +16,25 @@ use crate::server::Server;
 use crate::server::publish::Event;
 use crate::shard::interest::Interest;
 
-/// Events of one part of a slot at the most.
+/// Limit on the events of one part of a slot.
 pub const MAX_PART_EVENTS: usize = 256;
 
-/// Bytes of their JSON at the most, unless it is a single event.
+/// Limit on the bytes of their JSON; a single event may exceed it.
 pub const MAX_PART_BYTES: usize = 4 * 1024 * 1024;
 
-/// Why events of a slot, or word of missing ones, were not published.
+/// Reasons for which events of a slot, or a gap of missing ones, were not published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SlotRejected {
-    /// The whole slot is published.
+    /// The whole slot is published already.
     #[error("the slot is already published")]
     Repeated,
-    /// Something would be left out: this event comes next.
+    /// Publication would skip something: this event comes next.
     #[error("expected slot {}, event {}", .0.slot, .0.part)]
     Expected(Position),
-    /// Nobody has said yet where the process begins.
+    /// No mark says where the process begins.
     #[error("the process has no slot mark")]
     NoMark,
-    /// There is no room now, and nothing is lost.
+    /// There is no room at present, and nothing is lost.
     #[error("the publish queue is full")]
     Overload,
     /// More than [`MAX_PART_EVENTS`] or [`MAX_PART_BYTES`].
@@ -43,19 +43,19 @@ pub enum SlotRejected {
 }
 
 impl Server {
-    /// Which processes have subscribers, with at most so many ids.
+    /// Returns the processes with subscribers, with at most `max` ids.
     #[must_use]
     pub fn interest(&self, max: usize) -> Interest {
         self.shared.context.topics.interest(max)
     }
 
-    /// Publishes events of one slot of a process, one behind the other, all of them or none. `start` is the first of them;
-    /// those that are published already are left out.
+    /// Publishes events of one slot of a process in order, all of them or none. `start` is the position of the first
+    /// one. Events that are published already are skipped.
     ///
-    /// An event whose data is too large is published all the same, with word of where to GET it.
+    /// An event whose data is too large is published with a stub that says where to GET it.
     ///
     /// # Errors
-    /// [`SlotRejected`], and then nothing was published.
+    /// [`SlotRejected`]; nothing was published then.
     pub fn publish_part<'a>(
         &self,
         process: &'a str,
@@ -92,7 +92,7 @@ impl Server {
         let mut turn = shared.slots.take_turn();
         let mark = next_mark(&mut turn, process)?;
         if mark.published_from(start) != Ok(published) {
-            // Somebody else has published some of it meanwhile.
+            // Another publisher has published some of it meanwhile.
             drop(turn);
             self.published_from(process, start)?;
             return Err(SlotRejected::Overload);
@@ -119,10 +119,10 @@ impl Server {
         Ok(())
     }
 
-    /// Tells the subscribers of a process that results are missing, and goes on behind them.
+    /// Tells the subscribers of a process that results are missing, and moves its mark behind them.
     ///
     /// # Errors
-    /// [`SlotRejected`], and then nothing was published. Missing slots begin with the next one.
+    /// [`SlotRejected`]; nothing was published then. Missing slots must begin with the next one.
     pub fn publish_slot_gap(&self, process: &str, gap: SlotGap) -> Result<(), SlotRejected> {
         let shared = &*self.shared;
         let draft = Draft::of_slot_gap(
@@ -189,7 +189,7 @@ fn next_mark<'t>(turn: &'t mut Turn<'_>, process: &str) -> Result<&'t mut Mark, 
     turn.mark(process).ok_or(SlotRejected::NoMark)
 }
 
-/// The topics under which the events of a process stand. A name that makes no topic has none.
+/// Returns the topics of the events of a process; none if its name makes no topic.
 fn topics_of(process: &str) -> Topics {
     ["process", "from"]
         .iter()

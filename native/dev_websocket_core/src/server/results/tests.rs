@@ -1,4 +1,4 @@
-//! What the log holds after slots were published, all or none, against a plain reference.
+//! Tests of the log after slots were published, all or none, against a plain reference.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ fn at(slot: u64, part: u64) -> Position {
     Position { slot, part }
 }
 
-/// Events of a slot by their numbers, of about so many bytes each.
+/// Creates events of a slot by their numbers, of about `bytes` bytes each.
 fn events(from: u64, count: u64, bytes: usize) -> Vec<Event<'static>> {
     let event = |number: u64| Event {
         message: Some(Value::Map(vec![
@@ -65,7 +65,7 @@ fn seen(publication: &Publication) -> Seen {
     }
 }
 
-/// Everything in the log since the last time.
+/// Reads everything in the log since the last call.
 fn read(cursor: &mut Cursor) -> Vec<Seen> {
     let seen = std::iter::from_fn(|| cursor.next().map(|publication| seen(&publication))).collect();
     cursor.finish();
@@ -82,7 +82,7 @@ fn events_find_room_together_or_not_at_all() {
     let slots = &server.shared.slots;
     slots.set_mark("p", 0);
     let publish = |slot, bytes| server.publish_part("p", at(slot, 0), events(0, 4, bytes), true);
-    // However large, it goes into an empty queue.
+    // An empty queue accepts an event of any size.
     assert_eq!(publish(0, 30_000), Ok(()));
     let waiting = server.shared.context.log.waiting_bytes();
     assert!(waiting > 100_000);
@@ -99,7 +99,7 @@ fn events_find_room_together_or_not_at_all() {
     assert_eq!(slots.mark("p").unwrap().next(), at(1, 0));
     assert_eq!(read(&mut cursor).len(), 4);
     assert_eq!(publish(1, 10_000), Ok(()));
-    // Nothing is lost, so nobody is told of a loss, and nothing is counted.
+    // Nothing is lost, so there is no gap and no count.
     assert_eq!(publish(2, 30_000), Err(SlotRejected::Overload));
     assert_eq!(publish(2, 10_000), Ok(()));
     assert_eq!(read(&mut cursor).len(), 8);
@@ -156,7 +156,7 @@ fn a_part_has_at_most_256_events_and_4_mib() {
     ] {
         assert_eq!(publish(2, bytes), expected, "{bytes}");
     }
-    // One alone is bounded by the size of a message.
+    // A single event is bounded by the size of a message.
     assert_eq!(publish(1, MAX_PART_BYTES), Ok(()));
     assert_eq!(server.shared.context.counters.dropped_malformed.get(), 2);
     assert_eq!(read(&mut cursor).len(), 255 + 256 + 2 + 2 + 1);
@@ -165,7 +165,7 @@ fn a_part_has_at_most_256_events_and_4_mib() {
 #[derive(Debug, Clone)]
 enum Step {
     Publish {
-        /// How far behind the mark the slot is, plus 2: some are beyond.
+        /// Distance of the slot behind the mark, plus 2, so that some slots are beyond the mark.
         behind: u64,
         part: u64,
         count: u64,
@@ -173,7 +173,7 @@ enum Step {
         bytes: usize,
     },
     Gap {
-        /// How far beyond the mark it begins: 0 is where it has to.
+        /// Distance of the gap's begin from the mark: only 0 is accepted.
         ahead: u64,
         length: u64,
         kind: u8,
@@ -193,13 +193,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Each slot by itself.
+/// The expected state of each slot.
 #[derive(Debug, Default)]
 struct Reference {
-    /// The next part of each slot that was begun; none once it is over.
+    /// The next part of each slot that was begun; `None` once the slot is complete.
     parts: BTreeMap<u64, Option<u64>>,
     next: u64,
-    /// What clients must see.
+    /// Publications that clients must see.
     log: Vec<Seen>,
 }
 
@@ -248,8 +248,8 @@ impl Reference {
 }
 
 proptest! {
-    /// Whatever is asked for in whatever order, and however full the log is: each event stands in the log once, in its
-    /// order, or the caller is told.
+    /// Checks any requests in any order, with any fill of the log. Each event stands in the log once, in order, or the
+    /// caller gets an error.
     #[test]
     fn the_log_is_what_a_list_of_all_slots_says(steps in prop::collection::vec(step(), 1..100)) {
         let (server, mut cursor) = server(4_000);
@@ -258,7 +258,7 @@ proptest! {
         let mut log = Vec::new();
         for step in steps {
             let next = reference.next;
-            // Of more ranges the oldest would be forgotten.
+            // With more ranges, the oldest would be forgotten.
             prop_assume!(server.shared.slots.mark("p").unwrap().holes().count() < 32);
             match step {
                 Step::Publish { behind, part, count, is_last, bytes } => {

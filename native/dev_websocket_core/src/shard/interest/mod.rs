@@ -1,7 +1,7 @@
-//! Which processes have subscribers, for the part of the program that follows processes only while somebody wants it.
+//! The processes that have subscribers, for a part of the program that follows only processes with an audience.
 //!
-//! Subscriptions to `process:<id>` and `from:<id>` name a process. Any other subscription may want events of any process,
-//! so of those it is only known whether there are some.
+//! Subscriptions to `process:<id>` and `from:<id>` name a process. Any other subscription may match events of any
+//! process, so only their existence is recorded.
 
 mod signal;
 
@@ -11,15 +11,15 @@ pub use self::signal::{InterestSignal, InterestWatcher};
 use crate::log::publication;
 use crate::message::process_id::{ProcessId, is_process_id};
 
-/// Which processes have subscribers.
+/// The processes that have subscribers.
 #[derive(Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Interest {
-    /// Processes, those subscribed to the longest ago first. May be a part of all.
+    /// Processes, oldest subscription first. The list may be cut off; `total` is the complete number.
     pub processes: Vec<Wanted>,
-    /// How many processes there are.
+    /// Number of all processes with subscribers.
     pub total: usize,
-    /// Whether there are subscriptions that name no process.
+    /// True if there are subscriptions that name no process.
     pub others: bool,
 }
 
@@ -27,30 +27,30 @@ pub struct Interest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Wanted {
-    /// Which one.
+    /// Id of the process.
     pub id: ProcessId,
-    /// When the first of the present subscribers came, in milliseconds since 1970. Before that client was answered, so all that
-    /// is scheduled after the answer has a later time.
+    /// Time at which the first of the present subscribers arrived, in milliseconds since 1970. It lies before the
+    /// answer to that client, so everything scheduled after the answer has a later time.
     pub since: u64,
 }
 
-/// The present interest. Owned by the topic registry, whose lock covers it.
+/// The present interest. The topic registry owns it, and its lock covers it.
 #[derive(Debug)]
 pub(crate) struct Interests {
-    /// In the order in which they were first named.
+    /// Processes in the order in which they were first named.
     processes: LruCache<ProcessId, Named>,
     others: u64,
 }
 
-/// What is known of a process with subscribers.
+/// The record of a process with subscribers.
 #[derive(Debug)]
 struct Named {
-    /// How many topics with subscribers name it.
+    /// Number of topics with subscribers that name the process.
     topics: u32,
     since: u64,
 }
 
-/// The process that a topic names.
+/// Returns the process that a topic names.
 pub(crate) fn process_of(topic: &str) -> Option<ProcessId> {
     let id = topic
         .strip_prefix("process:")
@@ -68,12 +68,12 @@ impl Default for Interests {
 }
 
 impl Interests {
-    /// A topic has its first subscriber. Says whether the interest has changed.
+    /// Records the first subscriber of a topic. Returns true if the interest has changed.
     pub(crate) fn add_topic(&mut self, topic: &str) -> bool {
         let Some(id) = process_of(topic) else {
             return self.add_other();
         };
-        // Looked at without being used, it keeps its place in the order.
+        // Peeking keeps the process at its position in the order.
         if let Some(named) = self.processes.peek_mut(&id) {
             named.topics += 1;
             return false;
@@ -83,7 +83,7 @@ impl Interests {
         true
     }
 
-    /// A topic has lost its last subscriber. Says whether the interest has changed.
+    /// Records that a topic has lost its last subscriber. Returns true if the interest has changed.
     pub(crate) fn remove_topic(&mut self, topic: &str) -> bool {
         let Some(id) = process_of(topic) else {
             return self.remove_other();
@@ -99,27 +99,27 @@ impl Interests {
         is_last
     }
 
-    /// There is one more subscription that names no process. Says whether it is the first.
+    /// Records a subscription that names no process. Returns true if it is the first.
     pub(crate) fn add_other(&mut self) -> bool {
         self.others += 1;
         self.others == 1
     }
 
-    /// There is one less. Says whether it was the last.
+    /// Removes a subscription that names no process. Returns true if it was the last.
     pub(crate) fn remove_other(&mut self) -> bool {
         let had = self.others;
         self.others = had.saturating_sub(1);
         had == 1
     }
 
-    /// The interest, with at most so many processes.
+    /// Returns the interest with at most `max` processes.
     pub(crate) fn read(&self, max: usize) -> Interest {
         let wanted = |(id, named): (&ProcessId, &Named)| Wanted {
             id: *id,
             since: named.since,
         };
         Interest {
-            // The newest come first.
+            // The iterator yields the newest first.
             processes: self.processes.iter().rev().take(max).map(wanted).collect(),
             total: self.processes.len(),
             others: self.others > 0,

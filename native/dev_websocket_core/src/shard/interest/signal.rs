@@ -1,4 +1,4 @@
-//! The word that the interest has changed: once for all changes between two looks, and never missed.
+//! The signal that the interest has changed: one for all changes between two reads, and none is missed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,13 +6,15 @@ use std::sync::Arc;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering, fence};
 
-/// Takes the word that the interest has changed.
+/// Receives the signal that the interest has changed.
 pub trait InterestWatcher: Send + Sync {
-    /// Called on a thread of the server, without any lock held. Gives whether the watcher is still there.
+    /// Reports a change. The server calls it on one of its threads, without holding a lock. Returns false if the
+    /// watcher is gone.
     fn changed(&self) -> bool;
 }
 
-/// Tells a watcher of the first change since it last looked. Shared by all servers of the program, one after the other.
+/// Signals the first change since the watcher last read the interest. All servers of a program share it, one after the
+/// other.
 #[derive(Default)]
 pub struct InterestSignal {
     is_armed: AtomicBool,
@@ -20,20 +22,20 @@ pub struct InterestSignal {
 }
 
 impl InterestSignal {
-    /// Takes the place of the watcher before, and waits for the next change.
+    /// Replaces the previous watcher and waits for the next change.
     pub fn watch(&self, watcher: impl InterestWatcher + 'static) {
         *self.watcher.lock() = Some(Arc::new(watcher));
         self.arm();
     }
 
-    /// Waits for the next change. To be called before the interest is read, so that no change falls between the two.
+    /// Waits for the next change. Call it before reading the interest, so that no change falls between the two.
     pub fn arm(&self) {
         self.is_armed.store(true, Ordering::Relaxed);
-        // Whoever changes the interest has a fence as well: either it sees the store, or its change is read.
+        // A change of the interest has a fence as well: either it sees this store, or the reader sees the change.
         fence(Ordering::SeqCst);
     }
 
-    /// The interest has changed. To be called on a thread of the server, without any lock held.
+    /// Signals that the interest has changed. Call it on a thread of the server, without holding a lock.
     pub fn changed(&self) {
         fence(Ordering::SeqCst);
         if !self.is_armed.swap(false, Ordering::Relaxed) {

@@ -92,7 +92,7 @@ fn a_process_is_wanted_since_the_first_of_its_present_subscribers() {
     while publication::now() == first {
         std::hint::spin_loop();
     }
-    // A second one changes nothing; the next one after the last does.
+    // A second topic changes nothing; a topic after the last removal does.
     interests.add_topic(&from('a'));
     interests.remove_topic(&process('a'));
     assert_eq!(since(&interests), first);
@@ -160,7 +160,7 @@ fn a_watcher_that_is_gone_is_forgotten() {
     assert_eq!(watcher.told.load(Ordering::Relaxed), 1);
 }
 
-/// A watcher that looks whenever it is told sees every change in the end, whatever comes between.
+/// Checks that a watcher that reads after each signal sees every change in the end.
 #[test]
 fn no_change_falls_between_a_look_and_the_next_word() {
     const CHANGES: u64 = 20_000;
@@ -183,7 +183,7 @@ fn no_change_falls_between_a_look_and_the_next_word() {
         });
         let mut seen = 0;
         while seen < CHANGES {
-            // It would wait for ever, were a change missed.
+            // A missed change would make it wait for ever.
             let word = told.recv_timeout(std::time::Duration::from_secs(30));
             assert_eq!(word, Ok(()), "{seen} changes were seen");
             signal.arm();
@@ -192,7 +192,7 @@ fn no_change_falls_between_a_look_and_the_next_word() {
     });
 }
 
-/// What clients may ask for: the process that it names, if it does.
+/// The subscriptions of the test, each with the process that it names.
 fn choices() -> Vec<(Subscription, Option<char>)> {
     let topic = |name: &str| Subscription::parse(name).unwrap();
     vec![
@@ -212,8 +212,8 @@ fn choices() -> Vec<(Subscription, Option<char>)> {
 }
 
 proptest! {
-    /// However connections of several shards come, go, and lose their shard, the interest is what they hold, and each
-    /// change of it is told to who looked before.
+    /// Checks the interest against the subscriptions while connections of several shards arrive, leave and lose their
+    /// shard. Each change must reach a watcher that has read before.
     #[test]
     fn the_interest_is_what_all_shards_hold(
         steps in prop::collection::vec((0..3_usize, 0..4_u32, 0..9_usize, 0..20_u8), 1..120),
@@ -228,7 +228,7 @@ proptest! {
         let mut before = (BTreeSet::new(), false);
         for (shard, connection, choice, kind) in steps {
             if kind == 0 {
-                // The shard has a fault.
+                // The shard panics.
                 std::mem::replace(&mut registries[shard], Registry::new()).leave(&topics);
                 held[shard].clear();
             } else if held[shard].remove(&(connection, choice)) {

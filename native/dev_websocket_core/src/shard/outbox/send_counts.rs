@@ -1,17 +1,17 @@
-//! What sending and dropping came to, for the counters.
+//! Results of sending and dropping, which the shard adds to the counters.
 
-/// What a write came to.
+/// The results of writes to one or more connections.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SendCounts {
-    /// Publications that were to be sent.
+    /// Publications that matched a subscription.
     pub(crate) matched: u64,
-    /// Publications that are on the socket whole.
+    /// Publications that are completely on the socket.
     pub(crate) publications: u64,
     /// Bytes that the socket took.
     pub(crate) bytes: u64,
-    /// Control bytes among them.
+    /// Bytes of control frames among them.
     pub(crate) control_bytes: usize,
-    /// Bytes among them of frames for this connection alone.
+    /// Bytes among them of frames for one connection alone.
     pub(crate) direct_bytes: usize,
     /// System calls.
     pub(crate) writes: u64,
@@ -22,13 +22,13 @@ pub(crate) struct SendCounts {
 }
 
 impl SendCounts {
-    /// Publications that nobody owes to a client any more: sent or dropped.
+    /// Returns the number of publications that are sent or dropped.
     pub(crate) fn settled(&self) -> u64 {
         self.publications + self.dropped_slow + self.dropped_disconnected
     }
 }
 
-/// What is dropped of a connection that is being closed.
+/// Entries dropped from the send buffer of a connection that is being closed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Dropped {
     pub(crate) publications: u64,

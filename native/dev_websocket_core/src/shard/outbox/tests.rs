@@ -3,7 +3,7 @@ use crate::log::publication::tests::{publication, slot_gap};
 use crate::shard::ids::Seq;
 use proptest::prelude::*;
 
-/// A socket that takes a given number of bytes, then blocks until it is given more room.
+/// A socket that takes a given number of bytes, then blocks until it gets more room.
 #[derive(Default)]
 struct Socket {
     room: usize,
@@ -32,7 +32,7 @@ impl Socket {
         Ok(taken)
     }
 
-    /// The JSON of each frame that arrived whole.
+    /// Returns the JSON of each complete frame.
     fn frames(&self) -> Vec<serde_json::Value> {
         let mut rest = self.bytes.as_slice();
         let mut frames = Vec::new();
@@ -68,7 +68,7 @@ fn send(outbox: &mut Outbox, batch: &Batch, seqs: &[Seq], socket: &mut Socket) -
     send_frames(outbox, batch, Frames::scattered(seqs), socket)
 }
 
-/// The frames of the first of them are in one piece.
+/// Sends a batch whose first frames are joined.
 fn send_joined(
     outbox: &mut Outbox,
     batch: &Batch,
@@ -153,7 +153,7 @@ fn dropped_publications_leave_one_exact_gap() {
     let mut outbox = Outbox::new(Format::Json);
     send(&mut outbox, &batch, &seqs(1..=100), &mut socket);
     assert!(outbox.is_blocked());
-    // Publication 1 is out and 2 is cut, so it stays; of the others the newest ten fit.
+    // Publication 1 is sent and 2 is cut, so it stays; the newest ten of the others fit.
     let ten: usize = (91..=100)
         .map(|seq| batch.get(seq).json_frame().len())
         .sum();
@@ -175,7 +175,7 @@ fn dropped_publications_leave_one_exact_gap() {
     );
 }
 
-/// Whatever the sizes, each publication pays for a fixed number of looks at others.
+/// Checks for any sizes that each publication pays for a constant number of visits to others.
 #[test]
 fn making_room_for_the_latest_takes_constant_work_for_each_publication() {
     const COUNT: u64 = 5_000;
@@ -236,7 +236,7 @@ fn a_missing_slot_takes_no_older_message_away() {
     for seq in 1..=2 {
         outbox.push(publication(seq, &["t"], "x"));
     }
-    // What it says is known from the next message as well.
+    // The next message tells the client the same.
     outbox.push(slot_gap(3, &["t"]));
     outbox.push(slot_gap(4, &["u"]));
     outbox.push(publication(5, &["u"], "x"));
@@ -288,7 +288,7 @@ fn everything_unsent_can_be_dropped_but_a_frame_on_the_socket() {
 }
 
 #[test]
-fn what_stands_behind_a_dropped_publication_goes_with_it() {
+fn entries_behind_a_dropped_publication_are_dropped_with_it() {
     let batch = batch(1..=3);
     let mut socket = Socket::with_room(3);
     let mut outbox = Outbox::new(Format::Json);
@@ -308,7 +308,7 @@ fn what_stands_behind_a_dropped_publication_goes_with_it() {
     socket.room = usize::MAX;
     flush(&mut outbox, &mut socket);
     assert_eq!(socket.numbers(), [1, 1]);
-    // What comes now is the close frame.
+    // The close frame comes next.
     outbox.push_control(pong(9));
     flush(&mut outbox, &mut socket);
     assert_eq!(socket.numbers(), [1, 1, 9]);
@@ -338,13 +338,13 @@ fn a_broken_socket_is_an_error() {
             )
             .is_err()
     );
-    // Nothing is lost without being counted.
+    // Every loss is counted.
     assert_eq!(outbox.publications(), 2);
 }
 
 proptest! {
-    /// However the socket cuts the stream, what arrives is whole frames in order, and each publication is
-    /// delivered or counted in a gap.
+    /// Checks that complete frames arrive in order, for any cuts by the socket. Each publication is delivered or
+    /// counted in a gap.
     #[test]
     fn nothing_is_lost_unseen(steps in prop::collection::vec((0_usize..2000, 0_u64..20, 0_usize..20, 0_usize..4000), 1..40)) {
         let mut socket = Socket::default();

@@ -1,8 +1,8 @@
 //! The subscriptions of one client, matched against past publications one at a time.
 //!
-//! The registry of the shard matches live publications against all subscriptions at once and remembers topics for them.
-//! A replay would fill its caches with old topics and would pay for the patterns of others, so it has its own matching,
-//! which can be interrupted between any two patterns.
+//! The registry of the shard matches live publications against all subscriptions at once and caches topics for them. A
+//! replay would fill its caches with old topics and would pay for the patterns of other clients. Therefore a replay has
+//! its own matching, which can be interrupted between any two patterns.
 
 use std::collections::HashSet;
 
@@ -13,10 +13,10 @@ use crate::subscription::Subscription;
 use crate::subscription::pattern::Pattern;
 use crate::subscription::template::Template;
 
-/// Bytes of a message that are read in one step.
+/// Number of bytes of a message that one step reads.
 const BYTES_PER_STEP: usize = 64;
 
-/// Work that may be done before others have their turn. A step takes about a tenth of a microsecond.
+/// Limit on the work before other connections get their turn. A step takes about a tenth of a microsecond.
 #[derive(Debug)]
 pub(crate) struct Budget {
     left: usize,
@@ -33,7 +33,7 @@ impl Budget {
         }
     }
 
-    /// Spends steps; the last ones may be more than were left.
+    /// Spends steps; the last ones may exceed the budget.
     pub(crate) fn spend(&mut self, steps: usize) {
         self.left = self.left.saturating_sub(steps);
         #[cfg(test)]
@@ -42,7 +42,7 @@ impl Budget {
         }
     }
 
-    /// Spends the steps of bytes that are read or copied.
+    /// Spends the steps for bytes that are read or copied.
     pub(crate) fn spend_bytes(&mut self, bytes: usize) {
         self.spend(1 + bytes / BYTES_PER_STEP);
     }
@@ -61,7 +61,7 @@ pub(crate) struct Choice {
     templates: Vec<Template>,
 }
 
-/// Pairs of topic and pattern of one publication that are evaluated already.
+/// Number of pairs of topic and pattern that were evaluated for one publication.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Scan(usize);
 
@@ -85,8 +85,8 @@ impl Choice {
         self.everything || !self.topics.is_empty() || !self.patterns.is_empty()
     }
 
-    /// Whether the client gets a publication. None when the budget is spent before that is known; then the scan knows
-    /// where to go on.
+    /// Returns true if the client gets a publication. Returns `None` if the budget is spent before that is known; the
+    /// scan then records where to continue.
     pub(super) fn chooses(
         &self,
         publication: &Publication,
@@ -136,14 +136,14 @@ impl Choice {
     fn has_template_of(&self, publication: &Publication, budget: &mut Budget) -> bool {
         let bytes = publication.raw_frame().1.len();
         budget.spend_bytes(bytes);
-        // Of one that was lost nobody knows what it held, so everybody is told who could have wanted it.
+        // The content of a lost message is unknown, so every possible subscriber is told.
         let Some(message) = publication.message() else {
             return true;
         };
         let Some(fields) = Fields::of(&message) else {
             return false;
         };
-        // Once for the indexes of all templates.
+        // Building the index of the fields costs this once for all templates.
         budget.spend_bytes(bytes);
         self.templates.iter().any(|template| {
             budget.spend(template.steps(bytes));

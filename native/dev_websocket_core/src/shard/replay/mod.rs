@@ -1,8 +1,9 @@
-//! A replay: past publications for one client, a block at a time, until it has come to where its shard is.
+//! A replay: past publications for one client, block by block, until the client has caught up with its shard.
 //!
-//! It knows neither sockets nor the shard: [`Replay::step`] reads the log by numbers and says what comes next. Each
-//! publication is looked at once, in order, whatever is cast meanwhile, so nothing is lost or doubled at the seam. It
-//! holds no place in the log: what is forgotten before it gets there is an `expired` gap.
+//! It knows neither sockets nor the shard: [`Replay::step`] reads the log by sequence numbers and returns the next
+//! block. Each publication is examined once, in order, during any number of new publications, so none is lost or
+//! doubled at the seam. A replay reserves no place in the log: publications evicted before it reaches them become an
+//! `expired` gap.
 
 mod choice;
 #[cfg(test)]
@@ -21,51 +22,51 @@ use crate::telemetry::panics::{contain, panic_point};
 use crate::wire::control::{GapReason, Reply, Request, RequestError, RequestId};
 use crate::wire::cursor::{From, Since};
 
-/// Publications that are taken from the log in one go.
+/// Limit on the publications read from the log at once.
 const BLOCK: usize = 128;
-/// Bytes that are sent in one go, and one publication more.
+/// Limit on the bytes of a block; one publication may exceed it.
 const BLOCK_BYTES: usize = 128 * 1024;
 
 /// The state of one connection's replay.
 #[derive(Debug)]
 pub(crate) struct Replay {
-    /// The next publication to look at.
+    /// Sequence number of the next publication to examine.
     next: Seq,
-    /// How many matching ones are still to be found going back from `next`, before it goes forward.
+    /// Number of matching publications to find going back from `next`, before the replay goes forward.
     looking_back: Option<usize>,
-    /// Up to here nothing was asked for by number.
+    /// Publications up to this sequence number were not requested by number.
     unnumbered_until: Seq,
-    /// The first block is out: what is forgotten from now on is missing.
+    /// True after the first block: publications evicted from now on are missing.
     has_begun: bool,
     choice: Choice,
-    /// What the connection has had already: everything of `had` up to this number.
+    /// Sequence number up to which the connection has received everything that matches `had`.
     had_until: Seq,
     had: Choice,
-    /// The publication that is being matched, how far, and whether that is against `had`.
+    /// Progress of the match in hand: its publication, the position, and whether it is against `had`.
     scanned: Seq,
     scan: Scan,
     is_chosen: bool,
-    /// It waits for its turn, in the queue of the shard.
+    /// True while the connection stands in the shard's queue of replays.
     pub(crate) is_queued: bool,
-    /// The request that asked for it, for its `live` frame.
+    /// Id of the request for this replay, which its `live` frame repeats.
     pub(crate) id: RequestId,
-    /// Requests that change what the connection is subscribed to wait until it is live.
+    /// Requests that change the subscriptions. They wait until the connection is live.
     pub(crate) deferred: VecDeque<Deferred>,
 }
 
-/// A request that waits until its connection is live, and the bytes that it was written in.
+/// A request that waits until its connection is live, with the size of its text in bytes.
 pub(crate) type Deferred = (usize, Result<Request, RequestError>);
 
-/// How a publication matches.
+/// Result of matching a publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Chosen,
     NotChosen,
-    /// Matching failed, now or when the publication was new.
+    /// Matching panicked, now or when the publication was new.
     Failed,
 }
 
-/// Publications that the client does not get.
+/// A range of publications that the client does not get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Missing {
     pub(crate) reason: GapReason,
@@ -74,7 +75,7 @@ pub(crate) struct Missing {
 }
 
 impl Missing {
-    /// The frame that tells of them.
+    /// Returns the gap frame for the range.
     pub(crate) fn reply(self) -> Reply<'static> {
         let Self {
             reason,
@@ -90,19 +91,19 @@ impl Missing {
     }
 }
 
-/// A block: the gap first, then the publications.
+/// A block of a replay: the gap comes first, then the publications.
 #[derive(Debug, Default)]
 pub(crate) struct Block {
     pub(crate) missing: Option<Missing>,
     pub(crate) publications: Vec<Arc<Publication>>,
-    /// The connection has come to where the shard is, and nothing is in the block.
+    /// True if the connection has caught up with the shard; the block is empty then.
     pub(crate) is_live: bool,
-    /// The cursor comes from another shard, which is ahead of this one.
+    /// True if the cursor comes from another shard that is ahead of this one.
     pub(crate) is_ahead: bool,
 }
 
 impl Replay {
-    /// One that begins there; `present` is the last publication that the shard has taken.
+    /// Creates a replay from a cursor. `present` is the last publication that the shard has taken.
     pub(crate) fn new(from: From, present: Seq, choice: Choice) -> Self {
         let (next, looking_back) = match from {
             From::Since(Since { seq, .. }) => (seq.saturating_add(1), None),
@@ -125,7 +126,7 @@ impl Replay {
         }
     }
 
-    /// One for a live connection, which has had everything of `had` up to `present`.
+    /// Creates a replay for a live connection that has received everything of `had` up to `present`.
     pub(crate) fn of_subscribe(
         seq: Seq,
         present: Seq,
@@ -140,7 +141,7 @@ impl Replay {
         }
     }
 
-    /// Begins with the oldest publication that is kept, because the cursor is of another epoch.
+    /// Restarts at the oldest publication in the history, because the cursor is of another epoch.
     pub(crate) fn begin_anew(&mut self, log: &Log) -> Missing {
         self.next = log.read(1, 0).first;
         Missing {
@@ -150,8 +151,8 @@ impl Replay {
         }
     }
 
-    /// The number that a client may take for its cursor: it has had everything up to there. 0 while it is not known
-    /// where the newest begin.
+    /// Returns the sequence number that a client may use as its cursor, because it has received everything up to there.
+    /// Returns 0 until the beginning of the newest publications is known.
     pub(crate) fn position(&self) -> Seq {
         if self.unnumbered_until > 0 && !self.has_begun {
             0
@@ -160,12 +161,12 @@ impl Replay {
         }
     }
 
-    /// Whether there is nothing to replay.
+    /// Returns true if there is nothing to replay.
     pub(crate) fn is_live(&self, present: Seq) -> bool {
         self.looking_back.is_none_or(|wanted| wanted == 0) && self.next == present + 1
     }
 
-    /// The next block, of no more work than the budget allows and one evaluation, which is always done.
+    /// Returns the next block. It does no more work than the budget allows, except that one evaluation is always done.
     pub(crate) fn step(
         &mut self,
         log: &Log,
@@ -237,7 +238,7 @@ impl Replay {
         };
         self.has_begun = true;
         if past.first > self.next {
-            // What comes after the present is the client's live.
+            // The client gets publications after the present one live.
             let next = past.first.min(present + 1);
             let first = self.next.max(asked_from + 1);
             self.next = next;
@@ -272,7 +273,7 @@ impl Replay {
                         next: seq + 1,
                     });
                 }
-                // A gap stands at the beginning of a block.
+                // A gap must stand at the beginning of a block.
                 Some(Verdict::Failed) => break,
             }
             self.next = seq + 1;
@@ -283,8 +284,8 @@ impl Replay {
         block
     }
 
-    /// Whether a publication is for the connection; none when the budget is spent before that is known. A panic is the
-    /// fault of this publication and this client, and costs the client the publication alone.
+    /// Returns whether a publication is for the connection, or `None` if the budget is spent before that is known. A
+    /// panic counts against this publication and this client, and costs the client this publication only.
     fn is_for(
         &mut self,
         publication: &Publication,

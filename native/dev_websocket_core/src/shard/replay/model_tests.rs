@@ -1,4 +1,4 @@
-//! Replays against a plain list: random sizes, topics and subscriptions, bounds of the history that change meanwhile.
+//! Tests of replays against a plain list, with random sizes, topics, subscriptions and changing bounds of the history.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -15,20 +15,20 @@ use crate::subscription::template::Template;
 
 const NAMES: [&str; 5] = ["a", "b", "ab", "ba", "rare"];
 const KINDS: usize = 3;
-/// Small ones, and those of which a segment holds few or one.
+/// Small sizes, and sizes of which a segment holds few or one.
 const SIZES: [usize; 6] = [0, 100, 2_000, 10_000, 70_000, 300_000];
 const MOST_STEPS: usize = 100_000;
 
-/// What is published: topics as bits, a kind, a size.
+/// A published message: topics as bits, a kind, a size.
 type Message = (u8, usize, usize);
 
-/// What the log is to hold, as a plain list.
+/// The expected content of the log, as a plain list.
 #[derive(Default)]
 struct Model {
     messages: Vec<Message>,
     sizes: Vec<u64>,
     limit: u64,
-    /// The number of the oldest that is kept, and the sizes of all that are.
+    /// Sequence number of the oldest message in the history, and the total size of the history.
     oldest: Seq,
     kept: u64,
 }
@@ -69,7 +69,7 @@ impl Model {
     }
 }
 
-/// One subscription: a topic, a glob, an expression, everything or a template.
+/// One subscription: a topic, a glob, a regular expression, everything or a template.
 #[derive(Debug, Clone, Copy)]
 enum Wanted {
     Topic(usize),
@@ -143,7 +143,7 @@ fn messages(count: usize) -> impl Strategy<Value = Vec<Message>> {
     prop::collection::vec((0_u8..1 << NAMES.len(), 0..KINDS, size), 0..count)
 }
 
-/// What a client got: numbers, and ranges that it was told of.
+/// The publications that a client got, by number, and the ranges reported as missing.
 #[derive(Debug, Default, PartialEq)]
 struct Got {
     seqs: Vec<Seq>,
@@ -184,7 +184,7 @@ fn run(
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
-    /// While nothing changes, a replay is what stands in the list.
+    /// Checks that a replay equals the list while nothing changes.
     #[test]
     fn a_replay_is_what_the_list_holds(
         published in messages(200),
@@ -226,7 +226,8 @@ proptest! {
         prop_assert_eq!(got, expected);
     }
 
-    /// Whatever is published and forgotten meanwhile, each publication is had or told of, once and in order.
+    /// Checks that each publication is delivered or reported once and in order, whatever is published and evicted
+    /// meanwhile.
     #[test]
     fn a_replay_beside_changes_tells_of_everything_once(
         published in messages(200),
@@ -250,13 +251,13 @@ proptest! {
         let (mut later, mut limits) = (later.into_iter(), limits.into_iter());
         let (mut told, mut present) = (0, start);
         let got = run(&mut replay, &log, budget, |got| {
-            // Ranges that were told of were forgotten before, and what the shard has not taken yet comes live.
+            // Reported ranges were evicted before, and publications that the shard has not taken yet come live.
             for (first, next) in &got.missing[told..] {
                 assert!(first < next && *next <= model.oldest.min(present + 1));
             }
             told = got.missing.len();
             let message = later.next();
-            // While messages come, the shard is behind.
+            // The shard is behind while messages are published.
             let lag = if message.is_some() { lag } else { 0 };
             if let Some(message) = message {
                 model.append(&log, message);
@@ -271,7 +272,7 @@ proptest! {
         prop_assert!(got.seqs.is_sorted_by(|left, right| left < right));
         prop_assert!(got.missing.is_sorted_by(|left, right| left.1 <= right.0));
         let is_told = |seq: Seq| got.missing.iter().any(|(first, next)| (*first..*next).contains(&seq));
-        // Of the newest, those count that came after the client.
+        // With `last`, only publications after the start of the connection count.
         let asked_from = if last.is_some() { start } else { from };
         for seq in 1..=present {
             let (has, is_told) = (got.seqs.contains(&seq), is_told(seq));
@@ -290,7 +291,7 @@ proptest! {
     }
 }
 
-/// The worst that a client can ask for beside the worst that can be published: a step still ends in time.
+/// Checks the worst subscriptions against the worst publications: a step still ends in time.
 #[test]
 fn a_step_does_no_more_work_than_its_budget_and_one_evaluation() {
     const MANY: usize = 20;
@@ -330,7 +331,7 @@ fn a_step_does_no_more_work_than_its_budget_and_one_evaluation() {
             if block.is_live {
                 break;
             }
-            // An expression over a topic of 240 bytes, or the topics of a publication.
+            // One more evaluation: a regular expression over a topic of 240 bytes, or the topics of a publication.
             assert!(
                 budget.spent <= 1000 + 240 / 16 + MANY + 4,
                 "{}",
@@ -338,14 +339,14 @@ fn a_step_does_no_more_work_than_its_budget_and_one_evaluation() {
             );
             (steps, spent) = (steps + 1, spent + budget.spent);
         }
-        // Each pair is evaluated once in each direction, however often it is interrupted.
+        // Each pair is evaluated once in each direction, however often the scan is interrupted.
         let pairs = 2 * MANY * (100 + 8 * (1 + 240 / 16));
         assert!(steps > 8 && spent >= pairs);
         assert!(spent < 2 * (pairs + steps * (MANY + 10)), "{spent}");
     }
 }
 
-/// The history shrinks between two evaluations of one publication.
+/// Shrinks the history between two evaluations of one publication.
 #[test]
 fn a_match_that_is_interrupted_begins_anew_with_another_publication() {
     let (log, cursors) = Log::new(1);
@@ -367,7 +368,7 @@ fn a_match_that_is_interrupted_begins_anew_with_another_publication() {
     assert_eq!((got.seqs, got.missing), (vec![2], vec![(1, 2)]));
 }
 
-/// It comes from a shard that is ahead of this one.
+/// Uses a cursor from a shard that is ahead of this one.
 #[test]
 fn a_cursor_ahead_of_the_shard_is_live_when_the_shard_is_there() {
     let (log, cursors) = Log::new(1);
@@ -433,7 +434,7 @@ fn a_publication_that_failed_to_match_is_told_of_where_it_stood() {
         ]
     );
     assert_eq!(counters.replays_skipped.get(), 3);
-    // Nobody asked for those numbers.
+    // The client did not request those numbers.
     let mut replay = Replay::new(From::Last(9), 5, all());
     let got = run(&mut replay, &log, 1000, |_| 5);
     assert_eq!((got.seqs, got.missing), (vec![1, 3], vec![]));

@@ -1,6 +1,6 @@
-//! Everything that is counted and measured, as Prometheus reads it.
+//! The exposition of all counters, gauges and histograms for Prometheus.
 //!
-//! The numbers are those of `stats`, under names that say their unit, and with what is counted apart as a label.
+//! The values are those of `stats`. The names state the unit, and counts that differ in one aspect have it as a label.
 
 mod table;
 
@@ -17,22 +17,22 @@ use self::table::{COUNTERS, GAUGES, Row};
 use crate::shared::Shared;
 use crate::telemetry::histogram::Snapshot;
 
-/// What Prometheus asks for.
+/// The content type that Prometheus requests.
 pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text";
 
-/// Content types of the two texts: OpenMetrics 1.0, and the older one, which every reader knows.
+/// Content types of the two formats: OpenMetrics 1.0, and the older text format, which every reader supports.
 const OPEN_METRICS_CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT_CONTENT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What each name begins with.
+/// Prefix of each name.
 const PREFIX: &str = "dev_websocket";
 
-/// The document and its content type.
+/// Returns the content type and the document.
 pub(crate) fn document(shared: &Shared, is_open_metrics: bool) -> (&'static str, String) {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Reading(families(shared))));
     let mut text = String::new();
-    // Text written to memory cannot fail.
+    // Writing to memory cannot fail.
     let _ = encode(&mut text, &registry);
     if is_open_metrics {
         (OPEN_METRICS_CONTENT, text)
@@ -41,7 +41,8 @@ pub(crate) fn document(shared: &Shared, is_open_metrics: bool) -> (&'static str,
     }
 }
 
-/// The older text differs in the name of a counter's family, which is that of its samples, and has no end mark.
+/// Converts the text to the older format. There, the family of a counter has the name of its samples, and there is no
+/// end mark.
 fn older(text: &str) -> String {
     let is_counter = |name: &str| COUNTERS.iter().any(|(counter, ..)| *counter == name);
     let mut older = String::with_capacity(text.len() + 1024);
@@ -57,47 +58,47 @@ fn older(text: &str) -> String {
     older
 }
 
-/// Metrics of one name.
+/// All samples of one metric name.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Family {
-    /// With the prefix, without `_total`.
+    /// Name with the prefix, without `_total`.
     pub name: String,
-    /// What it counts or measures, for people.
+    /// Description for people: the quantity that the metric counts or measures.
     pub help: &'static str,
-    /// The numbers.
+    /// The samples.
     pub samples: Samples,
 }
 
-/// The numbers of a family.
+/// The samples of a family, by metric type.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Samples {
-    /// What only grows.
+    /// Values that only grow.
     Counter(Vec<Sample>),
-    /// What goes up and down.
+    /// Values that rise and fall.
     Gauge(Vec<Sample>),
-    /// How values are spread.
+    /// A distribution of values.
     Histogram {
-        /// The upper bound of each bucket, the last one infinite, and how many values are in it and in no lower one.
+        /// Upper bound of each bucket, the last one infinite, and the number of values in it and in no lower one.
         buckets: Vec<(f64, u64)>,
-        /// All values together.
+        /// Sum of all values.
         sum: f64,
-        /// How many values.
+        /// Number of values.
         count: u64,
     },
 }
 
-/// A number, and what tells it from the others of its family: a label and its value.
+/// A value with an optional label, which distinguishes it from the other samples of its family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sample {
-    /// None if it is the only one.
+    /// Label name and label value; `None` if the family has only one sample.
     pub label: Option<(&'static str, &'static str)>,
-    /// The number.
+    /// The value.
     pub value: u64,
 }
 
-/// The server as it is now.
+/// Returns all families with the server's present values.
 pub(crate) fn families(shared: &Shared) -> Vec<Family> {
     let stats = shared.stats();
     let value = |name: &str| {
@@ -162,7 +163,7 @@ fn histogram(name: &str, help: &'static str, snapshot: &Snapshot, unit: fn(u64) 
     }
 }
 
-/// What the library writes down.
+/// The collector that the library encodes.
 #[derive(Debug)]
 struct Reading(Vec<Family>);
 

@@ -1,7 +1,7 @@
-//! The names that counts and gauges of `stats` have as metrics.
+//! The metric names of the counts and gauges in `stats`.
 
-/// Counts: the name, what it counts, a label that tells them apart, and the names of the counts in `stats` with their
-/// labels. One without a label has an empty one.
+/// A counter: its name, its help, its label name, and the names of the counts in `stats` with their label values. A
+/// counter without a label has an empty label name.
 pub(super) type Row = (
     &'static str,
     &'static str,
