@@ -3,7 +3,7 @@
 use dev_websocket_core::ConnectionInfo;
 use rustler::Term;
 
-use crate::send::{SendCounts, find};
+use crate::send::{SendOutcome, find};
 
 /// The most connections of one page.
 const MAX_PAGE: usize = 1000;
@@ -12,10 +12,10 @@ const MAX_PAGE: usize = 1000;
 pub(crate) fn connection(
     connection: Term<'_>,
     answer: impl FnOnce(Option<ConnectionInfo>) + Send + 'static,
-) -> SendCounts {
+) -> SendOutcome {
     let asked = find(connection)
         .and_then(|(server, connection)| Ok(server.connection(connection, answer)?));
-    asked.map_or_else(|reason| reason, |()| SendCounts::Done)
+    asked.map_or_else(|reason| reason, |()| SendOutcome::Done)
 }
 
 /// Asks for a page of the connections. The answer comes on another thread, after `Done` and only then.
@@ -23,21 +23,21 @@ pub(crate) fn connections(
     after: Term<'_>,
     limit: Term<'_>,
     answer: impl FnOnce(Vec<ConnectionInfo>) + Send + 'static,
-) -> SendCounts {
+) -> SendOutcome {
     let limit = match limit.decode() {
         Ok(limit) if (1..=MAX_PAGE).contains(&limit) => limit,
-        _ => return SendCounts::BadArgument("limit must be a number from 1 to 1000"),
+        _ => return SendOutcome::BadArgument("limit must be a number from 1 to 1000"),
     };
     let asked = find(after).and_then(|(server, after)| {
         server.connections(after, limit, answer)?;
         Ok(())
     });
-    asked.map_or_else(|reason| reason, |()| SendCounts::Done)
+    asked.map_or_else(|reason| reason, |()| SendOutcome::Done)
 }
 
 /// Ends a connection.
-pub(crate) fn disconnect(connection: Term<'_>) -> SendCounts {
+pub(crate) fn disconnect(connection: Term<'_>) -> SendOutcome {
     let ended =
         find(connection).and_then(|(server, connection)| Ok(server.disconnect(connection)?));
-    ended.map_or_else(|reason| reason, |()| SendCounts::Done)
+    ended.map_or_else(|reason| reason, |()| SendOutcome::Done)
 }

@@ -8,7 +8,7 @@ use rustler::{Atom, Encoder, Env, NewBinary, Term};
 use crate::atoms;
 use crate::engine::{self, Outcome, Reason};
 use crate::publishing::Answer;
-use crate::send::SendCounts;
+use crate::send::SendOutcome;
 use crate::settings::BadSettings;
 use crate::terms::{map, text};
 
@@ -35,7 +35,7 @@ impl Encoder for Outcome {
             Self::NoAudience => atoms::no_audience(),
             Self::NotStarted => atoms::not_started(),
             Self::NotRunning => atoms::not_running(),
-            Self::RequestError => atoms::fault(),
+            Self::Panic => atoms::fault(),
         };
         (atoms::dropped(), reason).encode(env)
     }
@@ -64,7 +64,7 @@ pub(crate) fn error<'a>(env: Env<'a>, reason: &Reason) -> Term<'a> {
         }
         Reason::Start(error) => start_error(env, error),
         Reason::ControlThread(error) => (atoms::threads(), system_error(env, error)).encode(env),
-        Reason::RequestError(fault) => (atoms::fault(), text(env, fault)).encode(env),
+        Reason::Panic(fault) => (atoms::fault(), text(env, fault)).encode(env),
     };
     (atoms::error(), reason).encode(env)
 }
@@ -116,16 +116,16 @@ pub(crate) fn bad_settings<'a>(env: Env<'a>, error: &BadSettings<'a>) -> Term<'a
 }
 
 /// `ok`, `large`, or `{error, Reason}`.
-pub(crate) fn sent<'a>(env: Env<'a>, sent: &SendCounts) -> Term<'a> {
+pub(crate) fn sent<'a>(env: Env<'a>, sent: &SendOutcome) -> Term<'a> {
     let reason = match sent {
-        SendCounts::Done => return atoms::ok().encode(env),
-        SendCounts::Large => return atoms::large().encode(env),
-        SendCounts::Down(reason) => return error(env, reason),
-        SendCounts::BadArgument(expected) => return bad_argument(env, expected),
-        SendCounts::NoConnection => atoms::no_connection(),
-        SendCounts::Busy => atoms::busy(),
-        SendCounts::TooLarge => atoms::too_large(),
-        SendCounts::RequestError => atoms::fault(),
+        SendOutcome::Done => return atoms::ok().encode(env),
+        SendOutcome::Large => return atoms::large().encode(env),
+        SendOutcome::Down(reason) => return error(env, reason),
+        SendOutcome::BadArgument(expected) => return bad_argument(env, expected),
+        SendOutcome::NoConnection => atoms::no_connection(),
+        SendOutcome::Busy => atoms::busy(),
+        SendOutcome::TooLarge => atoms::too_large(),
+        SendOutcome::Panic => atoms::fault(),
     };
     (atoms::error(), reason).encode(env)
 }
@@ -143,7 +143,7 @@ pub(crate) fn bytes<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
 /// `{ok, Map}`, or `{error, no_connection}`.
 pub(crate) fn connection(env: Env<'_>, known: Option<ConnectionInfo>) -> Term<'_> {
     let Some(known) = known else {
-        return sent(env, &SendCounts::NoConnection);
+        return sent(env, &SendOutcome::NoConnection);
     };
     let headers = known
         .headers

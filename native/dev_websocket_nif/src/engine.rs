@@ -51,7 +51,7 @@ pub(crate) enum Reason {
     /// The system gave no control thread.
     ControlThread(Arc<io::Error>),
     /// A fault of the engine, contained on the control thread.
-    RequestError(String),
+    Panic(String),
 }
 
 /// What became of a message.
@@ -67,7 +67,7 @@ pub(crate) enum Outcome {
     NoAudience,
     NotStarted,
     NotRunning,
-    RequestError,
+    Panic,
 }
 
 impl From<Rejected> for Outcome {
@@ -283,7 +283,7 @@ impl Engine {
     /// After a fault there may be no server any more, and no command may believe that one is on its way.
     fn recover(&self, fault: String) -> Reason {
         self.counters.panics.add(1);
-        let reason = Reason::RequestError(fault);
+        let reason = Reason::Panic(fault);
         if let Err(Reason::NotStarted | Reason::Restarting) = self.server() {
             self.enter(Phase::Down(reason.clone()));
         }

@@ -28,7 +28,7 @@ use rustler::{Atom, Encoder, Env, OwnedEnv, Term};
 use crate::decode::Budget;
 use crate::engine::{Command, ENGINE, Outcome, Reason};
 use crate::publishing::Answer;
-use crate::send::SendCounts;
+use crate::send::SendOutcome;
 
 rustler::init!("hb_websocket_nif", load = load);
 
@@ -299,7 +299,12 @@ fn acknowledge<'a>(env: Env<'a>, cost: Term<'a>) -> Term<'a> {
 /// Sends to one connection, or gives up early with `large`: then `send_large` is the one to call.
 #[rustler::nif]
 fn send<'a>(env: Env<'a>, connection: Term<'a>, payload: Term<'a>) -> Term<'a> {
-    let (sent, percent) = send::send(connection, payload, |_| Budget::inline(), SendCounts::Large);
+    let (sent, percent) = send::send(
+        connection,
+        payload,
+        |_| Budget::inline(),
+        SendOutcome::Large,
+    );
     consume(env, percent);
     encode::sent(env, &sent)
 }
@@ -311,7 +316,7 @@ fn send_large<'a>(env: Env<'a>, connection: Term<'a>, payload: Term<'a>) -> Term
         connection,
         payload,
         Budget::of_message,
-        SendCounts::TooLarge,
+        SendOutcome::TooLarge,
     );
     encode::sent(env, &sent)
 }

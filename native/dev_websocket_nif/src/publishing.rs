@@ -125,7 +125,7 @@ fn guarded<'a>(
         }
         Ok(Err(panic)) => {
             ENGINE.contained(&*panic);
-            (Outcome::RequestError.into(), 1)
+            (Outcome::Panic.into(), 1)
         }
         Err(down) => (down.into(), 0),
     }

@@ -27,7 +27,7 @@ enum Refusal<'a> {
     /// Nothing was published.
     Rejected(SlotRejected),
     /// `{dropped, fault}`.
-    RequestError,
+    Panic,
     /// There is no server.
     Down(Reason),
     /// `{error, {bad_origin, Key}}`.
@@ -300,7 +300,7 @@ fn guarded<'a>(run: impl FnOnce(&Running) -> Answer<'a>) -> Answer<'a> {
     let ran = ENGINE.with_server(|running| catch_unwind(AssertUnwindSafe(|| run(running))))?;
     ran.unwrap_or_else(|panic| {
         ENGINE.contained(&*panic);
-        Err(Refusal::RequestError)
+        Err(Refusal::Panic)
     })
 }
 
@@ -328,7 +328,7 @@ fn encode_refusal<'a>(env: Env<'a>, refusal: Refusal<'a>) -> Term<'a> {
         Refusal::Rejected(SlotRejected::Expected(Position { slot, part })) => {
             (atoms::error(), (atoms::expected(), slot, part)).encode(env)
         }
-        Refusal::RequestError => dropped(atoms::fault()),
+        Refusal::Panic => dropped(atoms::fault()),
         Refusal::Down(reason) => encode::error(env, &reason),
         Refusal::BadProvenance(key) => (atoms::error(), (atoms::bad_origin(), key)).encode(env),
         Refusal::BadArgument(expected) => encode::bad_argument(env, expected),

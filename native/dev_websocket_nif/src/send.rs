@@ -12,7 +12,7 @@ use crate::engine::{ENGINE, Reason};
 
 /// What became of a message to one connection, or of a question about it.
 #[derive(Debug, Clone)]
-pub(crate) enum SendCounts {
+pub(crate) enum SendOutcome {
     /// `ok`: on its way.
     Done,
     /// `large`: not decided, too big for a scheduler thread.
@@ -23,10 +23,10 @@ pub(crate) enum SendCounts {
     TooLarge,
     BadArgument(&'static str),
     Down(Reason),
-    RequestError,
+    Panic,
 }
 
-impl From<SendError> for SendCounts {
+impl From<SendError> for SendOutcome {
     fn from(error: SendError) -> Self {
         match error {
             SendError::NoConnection => Self::NoConnection,
@@ -42,12 +42,12 @@ pub(crate) fn send(
     connection: Term<'_>,
     payload: Term<'_>,
     budget: fn(u64) -> Budget,
-    beyond: SendCounts,
-) -> (SendCounts, i32) {
-    let attempt = || -> Result<i32, SendCounts> {
+    beyond: SendOutcome,
+) -> (SendOutcome, i32) {
+    let attempt = || -> Result<i32, SendOutcome> {
         let (server, connection) = find(connection)?;
         if !server.has_connection(connection) {
-            return Err(SendCounts::NoConnection);
+            return Err(SendOutcome::NoConnection);
         }
         let settings = server.settings();
         let budget = budget(settings.max_message_bytes);
@@ -57,30 +57,30 @@ pub(crate) fn send(
         Ok(percent)
     };
     match catch_unwind(AssertUnwindSafe(attempt)) {
-        Ok(Ok(percent)) => (SendCounts::Done, percent),
+        Ok(Ok(percent)) => (SendOutcome::Done, percent),
         Ok(Err(reason)) => (reason, 1),
         Err(panic) => {
             ENGINE.contained(&*panic);
-            (SendCounts::RequestError, 1)
+            (SendOutcome::Panic, 1)
         }
     }
 }
 
 /// The server, and the number of a connection that it may have.
-pub(crate) fn find(connection: Term<'_>) -> Result<(Arc<Server>, u64), SendCounts> {
+pub(crate) fn find(connection: Term<'_>) -> Result<(Arc<Server>, u64), SendOutcome> {
     let connection = match connection.decode() {
         Ok(number) => number,
         // There are no such connections.
         Err(_) if connection.get_type() == TermType::Integer => u64::MAX,
-        Err(_) => return Err(SendCounts::BadArgument("connection must be an integer")),
+        Err(_) => return Err(SendOutcome::BadArgument("connection must be an integer")),
     };
-    Ok((ENGINE.server().map_err(SendCounts::Down)?, connection))
+    Ok((ENGINE.server().map_err(SendOutcome::Down)?, connection))
 }
 
 type Read<'a> = Result<(Direct<'a>, i32), BeyondBudget>;
 
 /// `{text, Binary}`, `{binary, Binary}`, or any other term.
-fn read<'a>(payload: Term<'a>, budget: Budget, commitments: bool) -> Result<Read<'a>, SendCounts> {
+fn read<'a>(payload: Term<'a>, budget: Budget, commitments: bool) -> Result<Read<'a>, SendOutcome> {
     let (kind, term) = match payload.decode::<(Atom, Term<'a>)>() {
         Ok((kind, term)) if kind == atoms::text() || kind == atoms::binary() => (kind, term),
         _ => {
@@ -90,7 +90,7 @@ fn read<'a>(payload: Term<'a>, budget: Budget, commitments: bool) -> Result<Read
     };
     let bytes = Binary::from_term(term)
         .map_err(|_| {
-            SendCounts::BadArgument("the payload of {text, _} and {binary, _} must be a binary")
+            SendOutcome::BadArgument("the payload of {text, _} and {binary, _} must be a binary")
         })?
         .as_slice();
     if bytes.len() > budget.text() {
@@ -101,7 +101,7 @@ fn read<'a>(payload: Term<'a>, budget: Budget, commitments: bool) -> Result<Read
     } else {
         Direct::Text(
             std::str::from_utf8(bytes)
-                .map_err(|_| SendCounts::BadArgument("the payload of {text, _} must be UTF-8"))?,
+                .map_err(|_| SendOutcome::BadArgument("the payload of {text, _} must be UTF-8"))?,
         )
     };
     let percent = i32::try_from(bytes.len() / 10_240).unwrap_or(100).min(100);

@@ -77,7 +77,7 @@ fn watch(
 ) -> impl Future<Output = Ending> {
     let counters = &*shared.context.counters;
     contain_task("a connection", counters, reading).map(move |ending| {
-        let ending = ending.unwrap_or(Ending::Close(Disconnect::RequestError));
+        let ending = ending.unwrap_or(Ending::Close(Disconnect::Panic));
         let count = match ending {
             Ending::Closed => &counters.closed_by_client,
             Ending::Gone => &counters.closed_gone,

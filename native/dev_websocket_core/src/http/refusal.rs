@@ -27,7 +27,7 @@ pub(crate) struct Refusal {
 enum Code {
     Request(&'static str),
     /// The same code as in an error frame.
-    RequestError(ErrorCode),
+    Protocol(ErrorCode),
 }
 
 impl fmt::Display for Code {
@@ -57,7 +57,7 @@ impl Refusal {
     pub(crate) fn of(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
-            code: Code::RequestError(code),
+            code: Code::Protocol(code),
             message: message.into(),
             header: None,
         }

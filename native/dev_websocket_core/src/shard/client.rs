@@ -215,10 +215,10 @@ impl Client {
     /// Closes the connection because of a panic. Returns false if that was tried before: closing itself may panic, so
     /// there is no second try.
     pub(crate) fn close_after_fault(&mut self, sent: &mut SendCounts) -> bool {
-        let is_first = self.state.close_reason() != Some(Disconnect::RequestError);
+        let is_first = self.state.close_reason() != Some(Disconnect::Panic);
         if is_first {
             self.give_up(sent);
-            self.state.close(Disconnect::RequestError);
+            self.state.close(Disconnect::Panic);
         }
         is_first
     }

@@ -198,7 +198,7 @@ impl Counters {
             Disconnect::Protocol => &self.closed_protocol,
             Disconnect::InvalidText => &self.closed_invalid_text,
             Disconnect::Operator => &self.closed_operator,
-            Disconnect::RequestError => &self.closed_fault,
+            Disconnect::Panic => &self.closed_fault,
         }
     }
 }

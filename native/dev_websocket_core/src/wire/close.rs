@@ -20,8 +20,8 @@ pub enum Disconnect {
     TooLarge,
     /// 1008: the operator wants it so.
     Operator,
-    /// 1011: a fault inside the server, which was contained.
-    RequestError,
+    /// 1011: a panic inside the server, which was contained.
+    Panic,
     /// 1012: the server is starting anew.
     Restarting,
     /// 1013: the client reads more slowly than it is sent to, and its format has no gap frames.
@@ -38,7 +38,7 @@ impl Disconnect {
             Self::InvalidText => 1007,
             Self::TooManyMessages | Self::NoPong | Self::Operator => 1008,
             Self::TooLarge => 1009,
-            Self::RequestError => 1011,
+            Self::Panic => 1011,
             Self::Restarting => 1012,
             Self::Slow => 1013,
         }
@@ -55,7 +55,7 @@ impl Disconnect {
             Self::NoPong => "no answer to two pings",
             Self::TooLarge => "message too large",
             Self::Operator => "disconnected by the operator",
-            Self::RequestError => "internal error",
+            Self::Panic => "internal error",
             Self::Restarting => "server restarting",
             Self::Slow => "client too slow",
         }
@@ -73,7 +73,7 @@ impl Disconnect {
             Self::Restarting => "restarting",
             Self::Slow => "slow",
             Self::Operator => "operator",
-            Self::RequestError => "fault",
+            Self::Panic => "fault",
         }
     }
 
@@ -81,7 +81,7 @@ impl Disconnect {
     pub(crate) fn is_of_client(self) -> bool {
         !matches!(
             self,
-            Self::Stopping | Self::Restarting | Self::Operator | Self::RequestError
+            Self::Stopping | Self::Restarting | Self::Operator | Self::Panic
         )
     }
 

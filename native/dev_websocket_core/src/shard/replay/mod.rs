@@ -268,7 +268,7 @@ impl Replay {
                 {
                     counters.replays_skipped.add(1);
                     block.missing = Some(Missing {
-                        reason: GapReason::RequestError,
+                        reason: GapReason::Panic,
                         first: seq,
                         next: seq + 1,
                     });

@@ -413,7 +413,7 @@ fn a_publication_that_failed_to_match_is_told_of_where_it_stood() {
             break;
         }
         if let Some(missing) = block.missing {
-            assert_eq!(missing.reason, GapReason::RequestError);
+            assert_eq!(missing.reason, GapReason::Panic);
             frames.push((missing.first, "gap"));
         }
         frames.extend(

@@ -143,8 +143,9 @@ pub(crate) enum GapReason {
     Epoch,
     /// More was cast than could be sent.
     Overload,
-    /// The server failed to match the publication.
-    RequestError,
+    /// The server failed to match the publication. The wire has the name `fault`.
+    #[serde(rename = "fault")]
+    Panic,
 }
 
 /// Why results of a process are missing.
