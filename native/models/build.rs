@@ -103,7 +103,10 @@ const PARTS: [Part; 5] = [
         broken: &[
             (
                 "no fence between the work and the look whether the shard sleeps",
-                &[("or it sees the work.\n        fence(Ordering::SeqCst);", "")],
+                &[(
+                    "fence(Ordering::SeqCst);\n        let until = self.sleeps_until.load(Ordering::Relaxed);",
+                    "let until = self.sleeps_until.load(Ordering::Relaxed);",
+                )],
             ),
             (
                 "no fence between the word that it sleeps and the look for work",
@@ -259,10 +262,7 @@ const PARTS: [Part; 5] = [
         broken: &[
             (
                 "no fence between the wish to hear and the look",
-                &[(
-                    "either it sees the store, or its change is read.\n        fence(Ordering::SeqCst);",
-                    "",
-                )],
+                &[("fence(Ordering::SeqCst);\n    }", "}")],
             ),
             (
                 "no fence between the change and the look whether somebody waits",
