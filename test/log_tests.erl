@@ -76,7 +76,7 @@ refusals_are_logged_with_reason_and_peer() ->
             Peer = log_vm:request(Target, Headers),
             ?assertMatch({info, #{reason := Reason, peer := Peer}}, log_vm:logged(refused_upgrade)),
             ?assertEqual(
-                <<"The WebSocket server has refused ", Peer/binary, ": ", Reason/binary, ".">>,
+                <<"The WebSocket server refused a request of ", Peer/binary, ": ", Reason/binary, ".">>,
                 log_vm:text(refused_upgrade, Peer)
             )
         end,
@@ -235,7 +235,7 @@ counted(Count, Lines, Suppressed) ->
                 {logged, suppressed, Level, #{kind := refused_upgrade, count := More}, Line} ->
                     ?assertEqual(info, Level),
                     ?assertEqual(
-                        <<"The WebSocket server has suppressed ", (integer_to_binary(More))/binary, " more refused_upgrade.">>,
+                        <<"The WebSocket server suppressed ", (integer_to_binary(More))/binary, " more log events of kind refused_upgrade.">>,
                         Line
                     ),
                     counted(Count, Lines, [More | Suppressed])

@@ -364,33 +364,33 @@ bad_arguments_are_named() ->
     end,
     lists:foreach(
         fun(Process) ->
-            Is(<<"a process is">>, hb_websocket_nif:slot_mark(Process)),
-            Is(<<"a process is">>, hb_websocket_nif:set_slot_mark(Process, 1)),
-            Is(<<"a process is">>, Publish(Process, 1, 0, [], true)),
-            Is(<<"a process is">>, hb_websocket_nif:publish_slot_gap(Process, 1, 1, not_cached))
+            Is(<<"process must">>, hb_websocket_nif:slot_mark(Process)),
+            Is(<<"process must">>, hb_websocket_nif:set_slot_mark(Process, 1)),
+            Is(<<"process must">>, Publish(Process, 1, 0, [], true)),
+            Is(<<"process must">>, hb_websocket_nif:publish_slot_gap(Process, 1, 1, not_cached))
         end,
         [a, "p", <<>>, <<1:7>>, binary:copy(<<"p">>, 256), 1]
     ),
     ?assertEqual(none, hb_websocket_nif:slot_mark(binary:copy(<<"p">>, 255))),
     lists:foreach(
         fun(Slot) ->
-            Is(<<"a slot is">>, hb_websocket_nif:set_slot_mark(Id, Slot)),
-            Is(<<"a slot is">>, Publish(Id, Slot, 0, [], true)),
-            Is(<<"a slot is">>, hb_websocket_nif:publish_slot_gap(Id, Slot, 1, not_cached)),
-            Is(<<"a slot is">>, hb_websocket_nif:publish_slot_gap(Id, 1, Slot, withheld))
+            Is(<<"slot must">>, hb_websocket_nif:set_slot_mark(Id, Slot)),
+            Is(<<"slot must">>, Publish(Id, Slot, 0, [], true)),
+            Is(<<"slot must">>, hb_websocket_nif:publish_slot_gap(Id, Slot, 1, not_cached)),
+            Is(<<"slot must">>, hb_websocket_nif:publish_slot_gap(Id, 1, Slot, withheld))
         end,
         [-1, 1.0, <<"1">>, (1 bsl 64) - 1, 1 bsl 64, a, undefined]
     ),
-    [Is(<<"a part is">>, Publish(Id, 1, Part, [], true)) || Part <- [-1, 1.0, a, 1 bsl 64]],
-    [Is(<<"the last argument is">>, Publish(Id, 1, 0, [], Last)) || Last <- [1, yes, <<"true">>, undefined]],
+    [Is(<<"part must">>, Publish(Id, 1, Part, [], true)) || Part <- [-1, 1.0, a, 1 bsl 64]],
+    [Is(<<"is_last must">>, Publish(Id, 1, 0, [], Last)) || Last <- [1, yes, <<"true">>, undefined]],
     [
-        Is(<<"events are">>, Publish(Id, 1, 0, Events, true))
+        Is(<<"events must">>, Publish(Id, 1, 0, Events, true))
      || Events <- [a, #{}, {}, [a], [{#{}}], [{#{}, #{}, #{}}], [{#{}, #{}} | a]]
     ],
     ?assertEqual({error, {bad_origin, no_such}}, Publish(Id, 1, 0, [{#{}, #{}}, {#{}, #{no_such => 1}}], true)),
     ?assertEqual({error, {bad_origin, not_a_map}}, Publish(Id, 1, 0, [{#{}, []}], true)),
-    Is(<<"a gap does not end">>, hb_websocket_nif:publish_slot_gap(Id, 2, 1, not_cached)),
-    [Is(<<"a reason is">>, hb_websocket_nif:publish_slot_gap(Id, 1, 1, Reason)) || Reason <- [slow, <<"limit">>, 1]],
+    Is(<<"to must">>, hb_websocket_nif:publish_slot_gap(Id, 2, 1, not_cached)),
+    [Is(<<"reason must">>, hb_websocket_nif:publish_slot_gap(Id, 1, 1, Reason)) || Reason <- [slow, <<"limit">>, 1]],
     [
         Is(<<"the slots of a gap">>, hb_websocket_nif:publish_slot_gap(Id, From, To, limit))
      || {From, To} <- [{1, 1}, {undefined, 1}, {1, undefined}]

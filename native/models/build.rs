@@ -1,5 +1,5 @@
-//! Names the core's files for the models, and makes copies of them that are wrong in one place each. A model that does not
-//! notice a wrong copy shows nothing. The files themselves are compiled where they lie, with `cfg(loom)`.
+//! Lists the core's files for the models, and generates copies with one error each. A model that accepts a broken copy
+//! proves nothing. The original files are compiled in place with `cfg(loom)`.
 
 #![allow(
     clippy::expect_used,
@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Text of the core, and what stands in its place.
+/// A text of the core and its replacement.
 type Change = (&'static str, &'static str);
 
 struct Part {
@@ -299,7 +299,7 @@ fn main() {
     let mut table = String::new();
     for part in &PARTS {
         let file = core_source.join(part.file);
-        // Wrong copies do not take its unit tests, which are at the end.
+        // Copies omit the unit tests, which stand at the end of the file.
         let right = read(&file);
         let right = right
             .split("\n#[cfg(all(test, not(loom)))]")

@@ -1,48 +1,50 @@
-//! What can go wrong at the engine's own boundary. Faults of one client are answered to that client instead: see
-//! [`crate::http::refusal`] and [`crate::wire::control`].
+//! Errors of the engine's own API: start, settings and publishing.
+//!
+//! Errors of a single client are answered to that client instead: see [`crate::http::refusal`] and
+//! [`crate::wire::control`].
 
 use std::io;
 use std::net::SocketAddr;
 
 use thiserror::Error;
 
-/// Why a server did not start, or did not take new settings.
+/// The reason why a server did not start or did not accept new settings.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The listener's address is taken or not ours.
+    /// The listener's address is in use or does not belong to this host.
     #[error("cannot listen on {address}")]
     Listen {
-        /// The address that was asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// The system gave no threads.
+    /// The operating system refused to create a thread.
     #[error("cannot start the server's threads")]
     Threads(#[source] io::Error),
 }
 
-/// Why a message was not published. Each is counted under its name.
+/// The reason why a message was not published. A counter exists for each reason, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Rejected {
-    /// As JSON it is larger than `max_message_bytes`.
+    /// The message's JSON is larger than `max_message_bytes`.
     #[error("the message is too large")]
     TooLarge,
     /// `publish_queue_bytes` of publications already wait for the writer shards.
     #[error("the publish queue is full")]
     Overload,
-    /// Nobody is connected and no history is kept.
+    /// No client is connected and no history is kept.
     #[error("the message has no audience")]
     NoAudience,
 }
 
-/// Why a JSON text was not published.
+/// The reason why a JSON text was not published.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BadJson {
-    /// The text is no JSON, or nested too deep; says what is wrong and where.
+    /// The text is not JSON or is nested too deeply; the string gives the error and its position.
     #[error("{0}")]
     Malformed(String),
-    /// The message was dropped.
+    /// The JSON is valid, but the engine rejected the message.
     #[error(transparent)]
     Rejected(#[from] Rejected),
 }

@@ -1,55 +1,56 @@
-//! What can be wrong with a request, as programs read it: the same in an error frame and in a refusal.
+//! Machine-readable error codes of requests; error frames and refused handshakes use the same codes.
 
 use serde::Serialize;
 
-/// The error codes of the protocol.
+/// The error codes of the wire protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ErrorCode {
-    /// A binary frame: control messages are text.
+    /// The client sent a binary frame; control messages are text.
     BadFrame,
-    /// Text that is no JSON.
+    /// The text is not JSON.
     BadJson,
-    /// JSON with a lone surrogate, with more than 127 levels, or with a number beyond all floats.
+    /// The JSON has a lone surrogate, more than 127 levels, or a number beyond the range of floats.
     UnsupportedJson,
-    /// JSON that is no object with a text `type`.
+    /// The JSON is not an object with a string `type`.
     BadMessage,
-    /// An `id` that is neither text nor number, or too long.
+    /// The `id` is neither a string nor a number, or it is too long.
     BadId,
-    /// A `type` that is not defined.
+    /// The `type` is not defined.
     UnknownType,
-    /// A field that the type does not have.
+    /// The message type does not define this field.
     UnknownField,
-    /// A field of the wrong kind, or missing.
+    /// A field is missing or has the wrong type.
     BadField,
-    /// A text that names no topic.
+    /// The text is not a valid topic.
     BadTopic,
-    /// A text that is no regular expression, or too long.
+    /// The text is not a valid regular expression, or it is too long.
     BadRegex,
-    /// A regular expression that takes too much memory.
+    /// The regular expression needs too much memory.
     RegexTooBig,
-    /// Neither a JSON object nor a path expression.
+    /// The template is neither a JSON object nor a path expression.
     BadTemplate,
-    /// A cursor that is malformed, or ahead of the newest publication.
+    /// The cursor is malformed or is ahead of the newest publication.
     BadSince,
-    /// A number of past publications that cannot be had.
+    /// The server cannot provide the requested number of past publications.
     BadLast,
-    /// No slow policy, or one that the format does not allow.
+    /// The slow policy is unknown, or the format does not allow it.
     BadSlow,
-    /// More topics than `max_topics_per_connection`.
+    /// The connection has more topics than `max_topics_per_connection`.
     TooManyTopics,
-    /// More regular expressions than `max_regexes_per_connection`.
+    /// The connection has more regular expressions than `max_regexes_per_connection`.
     TooManyMatches,
-    /// More templates than `max_templates_per_connection`.
+    /// The connection has more templates than `max_templates_per_connection`.
     TooManyTemplates,
-    /// More different globs in all than `max_globs`.
+    /// All connections together have more distinct globs than `max_globs`.
     TooManyGlobs,
-    /// More different regular expressions in all than `max_regexes`.
+    /// All connections together have more distinct regular expressions than `max_regexes`.
     TooManyExpressions,
-    /// More different templates in all than `max_templates`.
+    /// All connections together have more distinct templates than `max_templates`.
     TooManyDistinctTemplates,
-    /// More globs, expressions and templates that no literal finds than `max_unindexed_patterns`.
+    /// The patterns that no literal indexes (globs, regular expressions and templates) exceed
+    /// `max_unindexed_patterns`.
     TooManyUnindexedPatterns,
-    /// Nobody listens to what clients send.
+    /// No listener receives the messages of clients.
     NoListener,
 }

@@ -1,5 +1,5 @@
-//! Steps of the engine, each alone, for the micro-benchmarks in `benches/` and the fuzz targets in `native/fuzz`. Not
-//! part of the API.
+//! Single steps of the engine, for the micro-benchmarks in `benches/` and the fuzz targets in `native/fuzz`. These
+//! items are not part of the API.
 
 pub mod reading;
 
@@ -23,7 +23,7 @@ use crate::subscription::filters::Filters;
 use crate::subscription::template::Template;
 use crate::wire::control::regex;
 
-/// Runs something on the shard's thread of a connection, if that lives.
+/// Runs a function on the shard thread of a connection, if that connection is alive.
 pub fn on_shard(server: &Server, connection: u64, act: impl FnOnce() + Send + 'static) {
     if let Some(handle) = server.shared.connections.find(connection) {
         let answer = Answer::new(move |_| act());
@@ -31,7 +31,7 @@ pub fn on_shard(server: &Server, connection: u64, act: impl FnOnce() + Send + 's
     }
 }
 
-/// A frame as the sockets get it.
+/// A message frame as it is written to sockets.
 #[derive(Debug)]
 pub struct Frame(Arc<Publication>);
 
@@ -39,7 +39,7 @@ impl Frame {
     /// Encodes and numbers a message.
     ///
     /// # Panics
-    /// When the message is larger than 1 MiB of JSON.
+    /// The call panics when the message is larger than 1 MiB of JSON.
     #[must_use]
     pub fn assemble(topics: Topics, message: &Value<'_>, seq: u64) -> Self {
         #[allow(clippy::expect_used, reason = "a benchmark's own messages are small")]
@@ -55,10 +55,10 @@ impl Frame {
         Self(draft.number(seq))
     }
 
-    /// Encodes and numbers a message as the settings may ask for it.
+    /// Encodes and numbers a message with the options that settings can select.
     ///
     /// # Errors
-    /// [`Rejected::TooLarge`] when its data is longer than the limit.
+    /// The call returns [`Rejected::TooLarge`] when the message's JSON is longer than the limit.
     pub fn encode(
         topics: Topics,
         message: &Value<'_>,
@@ -78,27 +78,27 @@ impl Frame {
         Ok(Self(draft.number(seq)))
     }
 
-    /// The bytes of its frame.
+    /// Returns the bytes of the frame in the JSON format.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.0.json_frame()
     }
 
-    /// The bytes of its frame on a raw connection.
+    /// Returns the bytes of the frame in the raw format.
     #[must_use]
     pub fn raw_bytes(&self) -> Vec<u8> {
         let (header, data) = self.0.raw_frame();
         [header, data].concat()
     }
 
-    /// The message as templates see it.
+    /// Returns the message in the form that templates match.
     #[must_use]
     pub fn message(&self) -> Option<serde_json::Value> {
         self.0.message()
     }
 }
 
-/// What a connection subscribes to.
+/// The subject of a subscription.
 #[derive(Debug, Clone, Copy)]
 pub enum Choice<'c> {
     /// A topic or a glob.
@@ -136,10 +136,10 @@ impl Default for Matcher {
 }
 
 impl Matcher {
-    /// Subscribes a connection.
+    /// Adds a subscription of a connection.
     ///
     /// # Panics
-    /// When the choice is none, or beyond the limits for all.
+    /// The call panics when the choice is invalid or exceeds a limit that all connections share.
     pub fn subscribe(&mut self, connection: usize, choice: Choice<'_>) {
         let mut subscription = [choice.read()];
         let Self(registry, topics, filters) = self;
@@ -154,7 +154,7 @@ impl Matcher {
     /// Ends a subscription of a connection.
     ///
     /// # Panics
-    /// When the choice is none.
+    /// The call panics when the choice is invalid.
     pub fn unsubscribe(&mut self, connection: usize, choice: Choice<'_>) {
         let Self(registry, topics, _) = self;
         if let Some(entry) = registry.find(&choice.read()) {
@@ -162,13 +162,13 @@ impl Matcher {
         }
     }
 
-    /// How often a pattern was compared with a topic, and a template with a message.
+    /// Returns the number of comparisons of patterns with topics, and of templates with messages.
     #[must_use]
     pub fn compared(&self) -> (u64, u64) {
         self.0.compared()
     }
 
-    /// How many connections are told of a batch.
+    /// Returns the number of connections that match a batch.
     pub fn matches<'f>(&mut self, batch: impl Iterator<Item = &'f Frame>) -> usize {
         batch.for_each(|frame| self.0.list(&frame.0));
         let mut told = 0;

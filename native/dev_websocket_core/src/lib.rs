@@ -1,16 +1,18 @@
-//! A WebSocket fan-out engine that lives inside another program, here an Erlang VM.
+//! A WebSocket fan-out engine that runs inside another program, here an Erlang VM.
 //!
 //! A [`Server`] owns a listener, a small runtime that reads from clients, and writer shards that send to them.
-//! [`Server::publish`] takes a message, finds its topics, encodes it once and appends it to the log; the shards carry
-//! it to everybody who is subscribed. The path of a message, in order of the modules:
+//! [`Server::publish`] takes a message, derives its topics, encodes it once and appends it to the log. The shards
+//! deliver it to every matching subscription.
 //!
-//! [`message`] (what a message is, its topics, its JSON) → `publication` (encoded once) → `log` (put in order) →
-//! `shard` (matched and written) → the socket.
+//! A message passes through the modules in this order: [`message`] (message, topics, JSON) → `publication` (encoded
+//! once) → `log` (ordered) → `shard` (matched and written) → the socket.
 //!
-//! The way back is `listener` → `http` (the request) → `connection` (reads control messages) → `shard`.
+//! A client's request passes through `listener` → `http` (the request) → `connection` (reads control messages) →
+//! `shard`.
 //!
-//! The other direction is `connection` → `inbound` (to the program's [`Listener`], within a bound), and
-//! [`Server::send`] (in `direct`) → `shard` → the socket.
+//! A client's message to the program passes through `connection` → `inbound` (a bounded queue to the program's
+//! [`Listener`]). A direct message of the program passes through [`Server::send`] (in `direct`) → `shard` → the
+//! socket.
 //!
 //! ```
 //! use std::time::Duration;
@@ -20,7 +22,7 @@
 //!
 //! let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
 //! let server = Server::builder(Settings::default()).listener(listener).start()?;
-//! // Clients of this URI with `?topic=prices` get the message.
+//! // Clients that connect to this URI with `?topic=prices` receive the message.
 //! assert!(server.info().uri.starts_with("ws://"));
 //! let message = Value::Map(vec![("topic".into(), Value::Text("prices".into()))]);
 //! assert_eq!(server.publish(&message)?, 1);

@@ -1,14 +1,14 @@
-//! Who is connected, for operators.
+//! Administration of connections for operators.
 
 use dev_websocket_core::ConnectionInfo;
 use rustler::Term;
 
 use crate::send::{SendOutcome, find};
 
-/// The most connections of one page.
+/// The maximum number of connections per page.
 const MAX_PAGE: usize = 1000;
 
-/// Asks what is known of a connection. The answer comes on another thread, after `Done` and only then.
+/// Requests the details of a connection. Another thread delivers the answer, only if this returns `Done`.
 pub(crate) fn connection(
     connection: Term<'_>,
     answer: impl FnOnce(Option<ConnectionInfo>) + Send + 'static,
@@ -18,7 +18,7 @@ pub(crate) fn connection(
     asked.map_or_else(|reason| reason, |()| SendOutcome::Done)
 }
 
-/// Asks for a page of the connections. The answer comes on another thread, after `Done` and only then.
+/// Requests a page of connections. Another thread delivers the answer, only if this returns `Done`.
 pub(crate) fn connections(
     after: Term<'_>,
     limit: Term<'_>,
@@ -35,7 +35,7 @@ pub(crate) fn connections(
     asked.map_or_else(|reason| reason, |()| SendOutcome::Done)
 }
 
-/// Ends a connection.
+/// Closes a connection.
 pub(crate) fn disconnect(connection: Term<'_>) -> SendOutcome {
     let ended =
         find(connection).and_then(|(server, connection)| Ok(server.disconnect(connection)?));

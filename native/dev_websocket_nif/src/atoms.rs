@@ -1,4 +1,4 @@
-//! The atoms that cross the boundary. Names of settings are made from the core's table instead.
+//! Atoms of the Erlang interface. The names of settings come from the core's table instead.
 #![allow(missing_docs, reason = "each atom is its own name")]
 
 rustler::atoms! {
@@ -9,7 +9,7 @@ rustler::atoms! {
     null,
     undefined,
     link,
-    // What the caller knows about a message.
+    // Provenance of a message.
     process,
     slot,
     hashpath,
@@ -20,7 +20,7 @@ rustler::atoms! {
     not_a_map,
     bad_origin,
     bad_json,
-    // Outcomes of a message.
+    // Outcomes of publishing.
     large,
     dropped,
     too_large,
@@ -28,7 +28,7 @@ rustler::atoms! {
     no_audience,
     not_running,
     repeated,
-    // Why a caller drops a message before it comes here.
+    // Reasons for which callers drop a message before the NIF.
     refused,
     malformed,
     // Results of processes.
@@ -49,7 +49,7 @@ rustler::atoms! {
     no_local_store,
     no_node,
     changed,
-    // Why there is no server.
+    // Reasons why there is no server.
     not_started,
     restarting,
     stopped,
@@ -63,7 +63,7 @@ rustler::atoms! {
     eacces,
     emfile,
     enfile,
-    // What clients send, and what is sent to one of them.
+    // Messages from clients and direct messages.
     dev_websocket,
     inbound,
     text,
@@ -88,7 +88,7 @@ rustler::atoms! {
     send_buffer_frames,
     topics,
     headers,
-    // What the engine tells its operator.
+    // Log events.
     already_read,
     log,
     warning,
@@ -99,7 +99,7 @@ rustler::atoms! {
     mfa,
     start,
     time,
-    // What is wrong with settings.
+    // Errors of settings.
     settings,
     settings_not_a_map,
     unknown_setting,

@@ -1,6 +1,6 @@
-//! Terms to messages, within a budget: nothing in a message can make a cast take long or use much memory.
+//! Conversion of terms to messages within a budget, so that no message can make publishing slow or use much memory.
 //!
-//! What a message's values *mean* is the core's business; here is only which term is which [`Value`].
+//! The core decides the meaning of a message's values; this module only maps terms to [`Value`].
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,27 +13,27 @@ use crate::atoms;
 use crate::integers::LargeIntegers;
 use crate::terms::{atom_name, cells, charlist, tuple_elements};
 
-/// Containers inside containers; a deeper one is left out.
+/// The maximum depth of nested containers; deeper ones are omitted.
 const MAX_DEPTH: usize = 64;
 
-/// The longest charlist that counts as a key. Binaries are checked at once, charlists one by one.
+/// The maximum length of a charlist that is a key. Binaries are checked as a whole, charlists character by character.
 const MAX_KEY_CHARACTERS: usize = 100;
 
-/// The message does not fit the budget.
+/// The error of a message that exceeds the budget.
 #[derive(Debug)]
 pub(crate) struct BeyondBudget;
 
-/// How much of a message may be read.
+/// The part of a message that may still be read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Budget {
-    /// Values, those that are left out included.
+    /// The number of values, including omitted ones.
     nodes: usize,
-    /// Bytes of text, keys included.
+    /// The bytes of text, including keys.
     text: usize,
 }
 
 impl Budget {
-    /// What a scheduler thread may read: about a tenth of the millisecond that a NIF may take.
+    /// Makes the budget of a scheduler thread: about a tenth of the millisecond that a NIF may take.
     pub(crate) fn inline() -> Self {
         Self {
             nodes: 1024,
@@ -41,8 +41,8 @@ impl Budget {
         }
     }
 
-    /// What may come to a message of so many bytes as JSON. Each value but the first takes two bytes at least, its own
-    /// and a separator, and text takes no less than itself.
+    /// Makes the budget of a message of at most `max_message_bytes` as JSON. Each value but the first takes at least
+    /// two bytes, its own and a separator, and text takes at least its own length.
     pub(crate) fn of_message(max_message_bytes: u64) -> Self {
         let bytes = usize::try_from(max_message_bytes).unwrap_or(usize::MAX);
         Self {
@@ -53,13 +53,13 @@ impl Budget {
 }
 
 impl Budget {
-    /// Bytes of text that may be read.
+    /// Returns the bytes of text that may be read.
     pub(crate) fn text(self) -> usize {
         self.text
     }
 
-    /// How much of a time slice it takes to read and to encode what is not left, in percent: 10 KiB of text or 200
-    /// values in a hundredth of a millisecond.
+    /// Returns the share of a time slice for reading and encoding the spent budget, in percent: 10 KiB of text or 200
+    /// values take a hundredth of a millisecond.
     pub(crate) fn percent_spent(self, left: Self) -> i32 {
         let percent = (self.text - left.text) / 10_240 + (self.nodes - left.nodes) / 200;
         i32::try_from(percent).map_or(100, |percent| percent.min(100))
@@ -76,7 +76,7 @@ impl Budget {
     }
 }
 
-/// Reads a message, and says how much of a time slice that and its encoding take, in percent.
+/// Reads a message; returns the share of a time slice for reading and encoding it, in percent.
 pub(crate) fn message<'a>(
     term: Term<'a>,
     budget: Budget,
@@ -87,7 +87,7 @@ pub(crate) fn message<'a>(
     Ok((value, budget.percent_spent(left)))
 }
 
-/// Reads a message from what is left of a budget.
+/// Reads a message within the rest of a budget.
 pub(crate) fn value<'a>(
     term: Term<'a>,
     left: &mut Budget,
@@ -109,7 +109,7 @@ struct Reader<'a> {
     integers: LargeIntegers<'a>,
 }
 
-/// What a list is.
+/// The interpretation of a list.
 enum Shape {
     Items(usize),
     Proplist(usize),
@@ -197,14 +197,14 @@ impl<'a> Reader<'a> {
                 Ok(Value::Map(entries.unique(true)))
             }
             Shape::Improper(length) => {
-                // Nothing of it is read, but it was walked.
+                // No item is read, but the list was walked.
                 self.spend_nodes(length)?;
                 Ok(Value::Omitted("improper_list"))
             }
         }
     }
 
-    /// Walks the list once, no further than the budget reaches.
+    /// Walks the list once, within the budget.
     fn shape(&self, term: Term<'a>) -> Result<Shape, BeyondBudget> {
         let (mut length, mut pairs, mut is_proplist) = (0, 0, true);
         let mut rest = term;
@@ -241,8 +241,8 @@ impl<'a> Reader<'a> {
         Ok(Value::Map(entries.unique(false)))
     }
 
-    /// Adds what stands under a key; an atom that stands alone in a proplist is true. Values that never leave the node
-    /// are not even read: commitments alone are often twenty times the message.
+    /// Adds an entry; a lone atom in a proplist has the value true. Values that never leave the node are not read,
+    /// because commitments alone are often twenty times as large as the message.
     fn entry(
         &mut self,
         entries: &mut Entries<'a>,
@@ -265,7 +265,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// A key as text; none for what has no text, or is the node's own.
+    /// Reads a key as text; none for keys without a text form and for private keys.
     fn key(&mut self, term: Term<'a>) -> Result<Option<Cow<'a, str>>, BeyondBudget> {
         let text = match term.get_type() {
             TermType::Binary => {
@@ -319,10 +319,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The entries of a map to be, whose keys may turn out to be the same text.
+/// The entries of a future map; converted keys may turn out to be equal.
 struct Entries<'a> {
     entries: Vec<(Cow<'a, str>, Value<'a>)>,
-    /// Whether a key was written differently than it is read: then it may stand there twice.
+    /// True if a key's text differs from its term, so that the same key may occur twice.
     converted: bool,
 }
 
@@ -339,7 +339,7 @@ impl<'a> Entries<'a> {
         self.entries.push((key, value));
     }
 
-    /// The entries, of equal keys the first.
+    /// Returns the entries; of equal keys the first is kept.
     fn unique(mut self, from_list: bool) -> Vec<(Cow<'a, str>, Value<'a>)> {
         if from_list || self.converted {
             let mut seen = HashSet::with_capacity(self.entries.len());
@@ -355,7 +355,7 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// The id or path of a lazy link, `{link, Id, Options}`.
+/// Returns the id or path of a lazy link, `{link, Id, Options}`.
 fn link_target<'a>(term: Term<'a>) -> Option<&'a [u8]> {
     let (tag, id, _): (Atom, Binary<'a>, Term<'a>) = term.decode().ok()?;
     (tag == atoms::link()).then(|| id.as_slice())

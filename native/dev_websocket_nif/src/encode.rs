@@ -1,4 +1,4 @@
-//! Core types to terms.
+//! Conversion of core types to terms.
 
 use dev_websocket_core::{
     ConnectionInfo, Family, Info, Sample, Samples, SettingError, SettingValue, Settings, StartError,
@@ -41,7 +41,7 @@ impl Encoder for Outcome {
     }
 }
 
-/// `ok` or `{error, Reason}`.
+/// Encodes `ok` or `{error, Reason}`.
 pub(crate) fn done<'a>(env: Env<'a>, result: &engine::Result<()>) -> Term<'a> {
     match result {
         Ok(()) => atoms::ok().encode(env),
@@ -49,7 +49,7 @@ pub(crate) fn done<'a>(env: Env<'a>, result: &engine::Result<()>) -> Term<'a> {
     }
 }
 
-/// `{error, Reason}`.
+/// Encodes `{error, Reason}`.
 pub(crate) fn error<'a>(env: Env<'a>, reason: &Reason) -> Term<'a> {
     let reason = match reason {
         Reason::NotStarted => atoms::not_started().encode(env),
@@ -82,10 +82,10 @@ fn start_error<'a>(env: Env<'a>, error: &StartError) -> Term<'a> {
     }
 }
 
-/// The name that Erlang gives the error (`eaddrinuse`), else its text.
+/// Encodes Erlang's name of a system error (`eaddrinuse`), or its text.
 fn system_error<'a>(env: Env<'a>, error: &std::io::Error) -> Term<'a> {
     use std::io::ErrorKind;
-    // The same numbers on every Unix; the kinds of these two are not stable yet.
+    // These numbers are the same on every Unix; the error kinds of the two are not stable yet.
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     match (error.kind(), error.raw_os_error()) {
@@ -98,12 +98,12 @@ fn system_error<'a>(env: Env<'a>, error: &std::io::Error) -> Term<'a> {
     }
 }
 
-/// `{error, Reason}` for settings that were not taken.
+/// Encodes `{error, Reason}` for refused settings.
 pub(crate) fn bad_settings<'a>(env: Env<'a>, error: &BadSettings<'a>) -> Term<'a> {
     let reason = match error {
         BadSettings::NotAMap => atoms::settings_not_a_map().encode(env),
         BadSettings::UnknownName(name) => (atoms::unknown_setting(), name).encode(env),
-        // One is enough to go on with.
+        // The first refused setting suffices for the caller to continue.
         BadSettings::Refused(refused) => match refused.first() {
             Some((name, SettingError::Invalid { expected, .. })) => {
                 (atoms::invalid_setting(), name, text(env, expected)).encode(env)
@@ -115,7 +115,7 @@ pub(crate) fn bad_settings<'a>(env: Env<'a>, error: &BadSettings<'a>) -> Term<'a
     (atoms::error(), reason).encode(env)
 }
 
-/// `ok`, `large`, or `{error, Reason}`.
+/// Encodes `ok`, `large`, or `{error, Reason}`.
 pub(crate) fn sent<'a>(env: Env<'a>, sent: &SendOutcome) -> Term<'a> {
     let reason = match sent {
         SendOutcome::Done => return atoms::ok().encode(env),
@@ -130,17 +130,17 @@ pub(crate) fn sent<'a>(env: Env<'a>, sent: &SendOutcome) -> Term<'a> {
     (atoms::error(), reason).encode(env)
 }
 
-/// `{error, {bad_argument, Expected}}`.
+/// Encodes `{error, {bad_argument, Expected}}`.
 pub(crate) fn bad_argument<'a>(env: Env<'a>, expected: &str) -> Term<'a> {
     (atoms::error(), (atoms::bad_argument(), text(env, expected))).encode(env)
 }
 
-/// A binary.
+/// Encodes bytes as a binary.
 pub(crate) fn bytes<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
     NewBinary::from_slice(env, bytes).into()
 }
 
-/// `{ok, Map}`, or `{error, no_connection}`.
+/// Encodes `{ok, Map}`, or `{error, no_connection}`.
 pub(crate) fn connection(env: Env<'_>, known: Option<ConnectionInfo>) -> Term<'_> {
     let Some(known) = known else {
         return sent(env, &SendOutcome::NoConnection);
@@ -154,7 +154,7 @@ pub(crate) fn connection(env: Env<'_>, known: Option<ConnectionInfo>) -> Term<'_
     (atoms::ok(), known).encode(env)
 }
 
-/// `{ok, [Map]}`.
+/// Encodes `{ok, [Map]}`.
 pub(crate) fn connections(env: Env<'_>, found: Vec<ConnectionInfo>) -> Term<'_> {
     let maps: Vec<_> = found
         .iter()
@@ -163,7 +163,7 @@ pub(crate) fn connections(env: Env<'_>, found: Vec<ConnectionInfo>) -> Term<'_> 
     (atoms::ok(), maps).encode(env)
 }
 
-/// What a list of connections tells of each.
+/// Encodes the fields of a connection that lists show.
 fn summary<'a>(env: Env<'a>, known: &ConnectionInfo) -> [(Atom, Term<'a>); 8] {
     let format = match known.format {
         "raw" => atoms::raw(),
@@ -189,7 +189,8 @@ fn summary<'a>(env: Env<'a>, known: &ConnectionInfo) -> [(Atom, Term<'a>); 8] {
     ]
 }
 
-/// `[{Name, Help, Type, Samples}]`, as `prometheus_model_helpers:create_mf/4` of prometheus.erl takes them.
+/// Encodes `[{Name, Help, Type, Samples}]`, the form that `prometheus_model_helpers:create_mf/4` of prometheus.erl
+/// takes.
 pub(crate) fn metrics(env: Env<'_>, families: Vec<Family>) -> Term<'_> {
     let families = families.into_iter().map(|mut family| {
         if matches!(family.samples, Samples::Counter(_)) {
@@ -213,7 +214,7 @@ pub(crate) fn metrics(env: Env<'_>, families: Vec<Family>) -> Term<'_> {
     families.collect::<Vec<_>>().encode(env)
 }
 
-/// `{[{Label, Of}], Value}` for each.
+/// Encodes each sample as `{[{Label, Of}], Value}`.
 fn samples(env: Env<'_>, samples: Vec<Sample>) -> Vec<Term<'_>> {
     let sample = |Sample { label, value, .. }| {
         let labels: Vec<_> = label.into_iter().collect();
@@ -222,7 +223,7 @@ fn samples(env: Env<'_>, samples: Vec<Sample>) -> Vec<Term<'_>> {
     samples.into_iter().map(sample).collect()
 }
 
-/// `{Bound, Count}` for each bucket, which here counts the lower ones as well.
+/// Encodes each bucket as `{Bound, Count}`; the count includes all lower buckets.
 fn cumulative(env: Env<'_>, buckets: Vec<(f64, u64)>) -> Vec<Term<'_>> {
     let mut below = 0;
     let bucket = |(bound, count): (f64, u64)| {
@@ -236,13 +237,13 @@ fn cumulative(env: Env<'_>, buckets: Vec<(f64, u64)>) -> Vec<Term<'_>> {
     buckets.into_iter().map(bucket).collect()
 }
 
-/// `{ok, Uri, Topics}`.
+/// Encodes `{ok, Uri, Topics}`.
 pub(crate) fn info<'a>(env: Env<'a>, info: &Info) -> Term<'a> {
     let topics: Vec<_> = info.topics.iter().map(|topic| text(env, topic)).collect();
     (atoms::ok(), text(env, &info.uri), topics).encode(env)
 }
 
-/// A JSON value as a term: objects are maps with binary keys.
+/// Encodes a JSON value as a term; objects become maps with binary keys.
 pub(crate) fn json<'a>(env: Env<'a>, value: &serde_json::Value) -> Term<'a> {
     match value {
         serde_json::Value::Null => atoms::null().encode(env),
@@ -266,7 +267,7 @@ pub(crate) fn json<'a>(env: Env<'a>, value: &serde_json::Value) -> Term<'a> {
     }
 }
 
-/// A map from names, as atoms, to values.
+/// Encodes settings as a map from atoms to values.
 pub(crate) fn settings<'a>(env: Env<'a>, settings: &Settings) -> Term<'a> {
     let entry = |(name, value): (&str, SettingValue)| {
         Some((Atom::from_str(env, name).ok()?, setting(env, &value)))
@@ -287,7 +288,7 @@ fn setting<'a>(env: Env<'a>, value: &SettingValue) -> Term<'a> {
     }
 }
 
-/// A map from names, as binaries, to counts.
+/// Encodes counters as a map from binaries to counts.
 pub(crate) fn stats<'a>(env: Env<'a>, stats: Vec<(&'static str, u64)>) -> Term<'a> {
     map(
         env,

@@ -1,8 +1,10 @@
-//! The one engine of the VM.
+//! The single engine of the VM.
 //!
-//! Its state outlives every Erlang module that talks to it: a module may be purged and loaded again, and there may be
-//! several copies of the device, but never a second server. What takes time or waits (start, stop, new settings) runs
-//! in turn on one control thread; casts and questions read the present [`Phase`] without a lock.
+//! Its state outlives every Erlang module that uses it. A module may be purged and loaded again, and several copies of
+//! the device may exist, but there is never a second server.
+//!
+//! Slow or blocking commands (start, stop, new settings) run in order on one control thread. Publishing and queries
+//! read the current [`Phase`] without a lock.
 
 use std::any::Any;
 use std::io;
@@ -21,7 +23,7 @@ use parking_lot::Mutex;
 
 use crate::logging;
 
-/// How long clients get to take their close frames.
+/// The time that clients have to take their close frames at shutdown.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(3);
 
 pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine {
@@ -35,33 +37,33 @@ pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine {
 
 pub(crate) type Result<T> = std::result::Result<T, Reason>;
 
-/// Why there is no server.
+/// The reason why there is no server.
 #[derive(Debug, Clone)]
 pub(crate) enum Reason {
-    /// Nobody asked for one yet.
+    /// No caller has started one yet.
     NotStarted,
-    /// It is being replaced right now.
+    /// The server is being replaced.
     Restarting,
-    /// It was stopped.
+    /// The server was stopped.
     Stopped,
-    /// Settings that protect it have values that do not fit: their names, and what each takes.
+    /// Protective settings have invalid values: their names, and the values that each accepts.
     Settings(Arc<[(&'static str, String)]>),
-    /// It could not start.
+    /// The server could not start.
     Start(Arc<StartError>),
-    /// The system gave no control thread.
+    /// The operating system refused to create the control thread.
     ControlThread(Arc<io::Error>),
-    /// A fault of the engine, contained on the control thread.
+    /// The engine panicked on the control thread, which contained the panic.
     Panic(String),
 }
 
-/// What became of a message.
+/// The outcome of publishing a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// `ok`: on its way.
+    /// `ok`: the message was published.
     Published,
-    /// `large`: not decided, too big for a scheduler thread.
+    /// `large`: undecided, because the message is too large for a scheduler thread.
     Large,
-    /// `{dropped, Reason}`, counted.
+    /// `{dropped, Reason}`: the message was dropped and counted.
     TooLarge,
     Overload,
     NoAudience,
@@ -80,19 +82,19 @@ impl From<Rejected> for Outcome {
     }
 }
 
-/// What the control thread is told.
+/// A command for the control thread.
 pub(crate) enum Command {
-    /// Start, but only the very first time in this VM.
+    /// Starts the server, only if this VM never started or stopped one.
     Boot(Box<Settings>),
-    /// Start, or take new settings.
+    /// Starts the server, or applies new settings to it.
     Start(Box<Settings>),
-    /// Stop.
+    /// Stops the server.
     Stop,
-    /// Stop because of this, and stay so until somebody starts it.
+    /// Stops the server for a reason; it stays stopped until a caller starts it.
     Shut(Reason),
 }
 
-/// Takes the result of a command, on the control thread.
+/// The callback that receives a command's result on the control thread.
 pub(crate) type Reply = Box<dyn FnOnce(Result<()>) + Send>;
 
 struct Job {
@@ -105,7 +107,7 @@ enum Phase {
     Down(Reason),
 }
 
-/// A server with what a cast needs of its settings.
+/// A running server with the settings that publishing needs.
 pub(crate) struct Running {
     pub(crate) server: Arc<Server>,
     pub(crate) max_message_bytes: u64,
@@ -124,27 +126,27 @@ impl Running {
 
 pub(crate) struct Engine {
     phase: ArcSwap<Phase>,
-    /// Shared by all servers of this VM, one after the other.
+    /// The counters, shared by all successive servers of this VM.
     pub(crate) counters: Arc<Counters>,
-    /// Likewise, so that a listener stays over a restart.
+    /// The queue to the listener; it is shared so that a listener survives a restart.
     pub(crate) inbound: Arc<Inbound>,
-    /// Likewise, so that a restart publishes no result again.
+    /// The marks of published slots; they are shared so that a restart publishes no result again.
     pub(crate) slots: Arc<SlotMarks>,
-    /// Likewise, so that its watcher stays over a restart.
+    /// The signal of changed interest; it is shared so that its watcher survives a restart.
     pub(crate) interest: Arc<InterestSignal>,
-    /// Held only to hand over a job.
+    /// The control thread's channel; the lock is held only to queue a job.
     control: Mutex<Option<Sender<Job>>>,
 }
 
 impl Engine {
-    /// Runs with the server, or says what becomes of what the caller has for it.
+    /// Runs a function with the server, or returns the outcome of the caller's message without one.
     pub(crate) fn with_running<T>(
         &self,
         run: impl FnOnce(&Running) -> T,
     ) -> std::result::Result<T, Outcome> {
         match &**self.phase.load() {
             Phase::Running(running) => Ok(run(running)),
-            // Not lost yet: the caller starts the server and calls again.
+            // The message is not lost yet: the caller starts the server and calls again.
             Phase::Down(Reason::NotStarted) => Err(Outcome::NotStarted),
             Phase::Down(_) => {
                 self.counters.dropped_not_running.add(1);
@@ -153,7 +155,7 @@ impl Engine {
         }
     }
 
-    /// Runs with the server, or says why there is none.
+    /// Runs a function with the server, or returns the reason why there is none.
     pub(crate) fn with_server<T>(&self, run: impl FnOnce(&Running) -> T) -> Result<T> {
         match &**self.phase.load() {
             Phase::Running(running) => Ok(run(running)),
@@ -161,7 +163,7 @@ impl Engine {
         }
     }
 
-    /// The running server, or why there is none.
+    /// Returns the running server, or the reason why there is none.
     pub(crate) fn server(&self) -> Result<Arc<Server>> {
         match &**self.phase.load() {
             Phase::Running(running) => Ok(running.server.clone()),
@@ -169,7 +171,7 @@ impl Engine {
         }
     }
 
-    /// Queues a command for the control thread, which is started when there is none.
+    /// Queues a command for the control thread, and starts that thread if there is none.
     pub(crate) fn submit(&self, command: Command, reply: Reply) -> Result<()> {
         let mut control = self.control.lock();
         let mut job = Job { command, reply };
@@ -179,7 +181,7 @@ impl Engine {
                 Err(SendError(back)) => job = back,
             }
         }
-        // From here on there may be something to tell.
+        // From here on the engine may produce log events.
         logging::begin(&self.counters);
         let (sender, jobs) = channel();
         thread::Builder::new()
@@ -190,7 +192,7 @@ impl Engine {
                 self.refuse(&reason);
                 reason
             })?;
-        // The receiver lives: its thread has nothing else to do.
+        // The receiver exists, because its thread has just started.
         let _ = sender.send(job);
         *control = Some(sender);
         Ok(())
@@ -241,7 +243,7 @@ impl Engine {
         }
     }
 
-    /// Says why there is no server, if there is none: what was asked for did not come as far as the control thread.
+    /// Stores the reason if there is no server, for a request that did not reach the control thread.
     pub(crate) fn refuse(&self, reason: &Reason) {
         self.phase.rcu(|phase| match **phase {
             Phase::Running(_) => phase.clone(),
@@ -266,11 +268,11 @@ impl Engine {
 
     fn enter(&self, phase: Phase) {
         self.phase.store(Arc::new(phase));
-        // Another server has other subscriptions, and without one there are none.
+        // A new server has other subscriptions, and a stopped one has none.
         self.interest.changed();
     }
 
-    /// Tells of a fault on a scheduler thread, whose place only the program's own hook knows.
+    /// Reports a panic on a scheduler thread. Only the program's own panic hook knows its position.
     pub(crate) fn contained(&self, panic: &(dyn Any + Send)) {
         self.counters.panics.add(1);
         let text = panic_text(panic);
@@ -280,7 +282,7 @@ impl Engine {
         );
     }
 
-    /// After a fault there may be no server any more, and no command may believe that one is on its way.
+    /// Resets the phase after a panic, because the server may be gone and no command may expect one to start.
     fn recover(&self, fault: String) -> Reason {
         self.counters.panics.add(1);
         let reason = Reason::Panic(fault);
@@ -302,11 +304,10 @@ fn control_loop(jobs: Receiver<Job>) {
     }
 }
 
-/// Ends a server that no phase holds any more.
+/// Shuts down a server that no phase refers to.
 fn retire(server: Arc<Server>, reason: Disconnect) {
     server.shutdown(reason, SHUTDOWN_DEADLINE);
-    // A cast that began before still publishes into it. The last one to let go frees the server, and that must not be
-    // a scheduler thread.
+    // An earlier publisher may still use the server. The last owner frees it, and that must not be a scheduler thread.
     while Arc::strong_count(&server) > 1 {
         thread::sleep(Duration::from_millis(1));
     }

@@ -1,7 +1,7 @@
-//! What clients send, on its way to Erlang.
+//! Messages of clients on their way to Erlang.
 //!
-//! A process of its own, the proxy, gets the messages for the listener, since somebody has to look at how many of them
-//! wait there. Both are remembered here, where copies of the device and restarts of the server find them.
+//! A proxy process receives the messages for the listener and watches the length of the listener's mailbox. Both are
+//! stored here, where copies of the device and restarts of the server find them.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ struct Registered {
 /// Makes the caller the proxy of a listener.
 ///
 /// # Errors
-/// Who is the listener already, and its proxy. Of one that has died nothing is left.
+/// The call returns the current listener and its proxy. A dead listener is replaced.
 pub(crate) fn listen(
     env: Env<'_>,
     listener: LocalPid,
@@ -49,12 +49,12 @@ pub(crate) fn listen(
     Ok(())
 }
 
-/// Ends a listener, if it is the one, and gives its proxy.
+/// Ends a listener if it is the current one; returns its proxy.
 pub(crate) fn unlisten(listener: LocalPid) -> Option<LocalPid> {
     end(|registered| registered.listener == listener)
 }
 
-/// Says that messages that a proxy got, of so much cost, are dealt with.
+/// Reports that the listener has handled messages of this cost from its proxy.
 pub(crate) fn acknowledge(proxy: LocalPid, cost: u32) {
     if let Some(registered) = &*REGISTERED.lock()
         && registered.proxy == proxy
@@ -71,12 +71,12 @@ fn end(is_meant: impl FnOnce(&Registered) -> bool) -> Option<LocalPid> {
     Some(ended.proxy)
 }
 
-/// The process that gets messages.
+/// The process that receives messages.
 struct Proxy(LocalPid);
 
 impl Listener for Proxy {
-    /// Sends `{inbound, Cost, Message}`; `Message` is what the listener gets. Its first atom is made here because the
-    /// device's modules, and with them their atoms, may have other names.
+    /// Sends `{inbound, Cost, Message}`; the listener gets `Message`. Its first atom is made here, because the
+    /// device's modules, and so their atoms, may have other names.
     fn deliver(&self, connection: u64, payload: Payload, cost: u32) -> bool {
         let sent = OwnedEnv::new().send_and_clear(&self.0, |env| {
             let (kind, bytes) = match &payload {
@@ -88,7 +88,7 @@ impl Listener for Proxy {
             (atoms::inbound(), cost, message).encode(env)
         });
         if sent.is_err() {
-            // It was killed; one that ends by itself says so before.
+            // The proxy was killed; a proxy that ends normally unregisters first.
             if end(|registered| registered.proxy == self.0).is_some() {
                 tracing::warn!(
                     name: "lost_listener",

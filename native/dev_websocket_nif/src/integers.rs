@@ -1,25 +1,26 @@
-//! Integers beyond 64 bits, which rustler reads only by copying them out, however large they are.
+//! Integers beyond 64 bits. rustler reads them only by copying them in full.
 
 use num_bigint::{BigInt, Sign};
 use rustler::Term;
 
-/// The longest magnitude of an integer that is written out, in bytes: its digits take time in its square.
+/// The maximum magnitude of a printed integer, in bytes, because the time for its digits grows with the square.
 const MAX_BYTES: usize = 1024;
 
-// The external term format.
+// Tags of the external term format.
 const VERSION: u8 = 131;
 const SMALL_BIG: u8 = 110;
 const LARGE_BIG: u8 = 111;
 
-/// Writes out the large integers of one message.
+/// Prints the large integers of one message.
 #[derive(Default)]
 pub(crate) struct LargeIntegers<'a> {
-    /// The least and the greatest that are written out, made when first needed.
+    /// The least and the greatest printed integer, made at first use.
     bounds: Option<(Term<'a>, Term<'a>)>,
 }
 
 impl<'a> LargeIntegers<'a> {
-    /// The digits of an integer, unless it is too large. Comparing integers of different sizes takes no time.
+    /// Returns the digits of an integer, unless it is too large. Comparing integers of different sizes takes constant
+    /// time.
     pub(crate) fn digits(&mut self, term: Term<'a>) -> Option<String> {
         let (least, greatest) = match self.bounds {
             Some(bounds) => bounds,
@@ -32,7 +33,7 @@ impl<'a> LargeIntegers<'a> {
     }
 }
 
-/// The greatest integer of [`MAX_BYTES`] with a sign, 1 for negative.
+/// Makes the greatest integer of [`MAX_BYTES`]; the sign is 1 for negative.
 fn bound<'a>(term: Term<'a>, sign: u8) -> Option<Term<'a>> {
     let mut external = vec![VERSION, LARGE_BIG];
     external.extend((MAX_BYTES as u32).to_be_bytes());

@@ -1,4 +1,4 @@
-//! Which processes have subscribers, for the Erlang process that watches it.
+//! The processes that have subscribers, for the Erlang process that watches them.
 
 use dev_websocket_core::{Interest, InterestWatcher};
 use rustler::{Encoder, Env, LocalPid, NewBinary, OwnedEnv, Term};
@@ -7,15 +7,15 @@ use crate::atoms;
 use crate::encode;
 use crate::engine::ENGINE;
 
-/// Ids that one call gives at the most.
+/// The maximum number of ids per call.
 const MAX_IDS: usize = 65_536;
 
-/// Makes the caller the one that is told of the next change.
+/// Makes the caller the watcher that is notified of the next change.
 pub(crate) fn watch(env: Env<'_>) {
     ENGINE.interest.watch(Watcher(env.pid()));
 }
 
-/// `{ok, [{Id, Since}], Total, Others}`. The watcher is told of the first change from now on.
+/// Encodes `{ok, [{Id, Since}], Total, Others}`. The watcher is notified of the first change after this call.
 pub(crate) fn read<'a>(env: Env<'a>, max: Term<'a>) -> Term<'a> {
     let max: Result<usize, _> = max.decode();
     let Some(max) = max.ok().filter(|max| *max <= MAX_IDS) else {
@@ -42,11 +42,11 @@ pub(crate) fn read<'a>(env: Env<'a>, max: Term<'a>) -> Term<'a> {
     (atoms::ok(), processes, total, others).encode(env)
 }
 
-/// The process that is told.
+/// The process that is notified.
 struct Watcher(LocalPid);
 
 impl InterestWatcher for Watcher {
-    /// The message's atoms are made here because the device's modules may have other names.
+    /// The message's atoms are made here, because the device's modules may have other names.
     fn changed(&self) -> bool {
         let told = OwnedEnv::new().send_and_clear(&self.0, |env| {
             (atoms::websocket_interest(), atoms::changed()).encode(env)

@@ -1,8 +1,8 @@
-//! The NIFs of the Erlang module `hb_websocket_nif`: shims between terms and [`dev_websocket_core`].
+//! NIFs of the Erlang module `hb_websocket_nif`, which convert between terms and [`dev_websocket_core`].
 //!
-//! No NIF blocks or waits. `boot`, `start` and `stop` hand their work to the engine's control thread and return; the
-//! result is sent to the caller as `{Ref, Result}`, and so is that of `connection`. Loading the library starts nothing,
-//! so that a reload after a purge finds the same engine over the same statics.
+//! No NIF blocks. `boot`, `start` and `stop` queue their work for the engine's control thread and return; the caller
+//! receives the result as `{Ref, Result}`, as for `connection`. Loading the library starts nothing, so a reload after
+//! a purge finds the same engine in the same statics.
 
 mod admin;
 mod atoms;
@@ -36,36 +36,36 @@ fn load(_env: Env<'_>, _info: Term<'_>) -> bool {
     true
 }
 
-/// The version of this interface. The device checks it (`dev_websocket_engine.erl` holds the same number), because a
-/// running VM keeps its library while newer copies of the device come in.
-/// A NIF that is new, gone or answers otherwise makes it another one.
+/// The version of this interface. The device compares it with its own number in `dev_websocket_engine.erl`, because a
+/// running VM keeps its library while newer copies of the device are loaded. A NIF that is added, removed or changed
+/// needs a new version.
 const INTERFACE: u32 = 2;
 
-/// Answers the version of this interface.
+/// Returns the version of this interface.
 #[rustler::nif]
 fn interface() -> u32 {
     INTERFACE
 }
 
-/// Starts the server if nobody ever started or stopped it in this VM; otherwise answers how it is.
+/// Starts the server if this VM never started or stopped one; otherwise returns its state.
 #[rustler::nif]
 fn boot<'a>(env: Env<'a>, reference: Term<'a>, settings: Term<'a>) -> Term<'a> {
     lifecycle_with(env, reference, settings, Command::Boot)
 }
 
-/// Starts the server, or gives a running one new settings.
+/// Starts the server, or applies new settings to a running one.
 #[rustler::nif]
 fn start<'a>(env: Env<'a>, reference: Term<'a>, settings: Term<'a>) -> Term<'a> {
     lifecycle_with(env, reference, settings, Command::Start)
 }
 
-/// Stops the server; its clients are told.
+/// Stops the server; clients get a close frame.
 #[rustler::nif]
 fn stop<'a>(env: Env<'a>, reference: Term<'a>) -> Term<'a> {
     lifecycle(env, reference, Command::Stop)
 }
 
-/// Closes the server, because these settings do not fit, and says so until it is started.
+/// Stops the server because of invalid settings; this reason stays until the server is started.
 #[rustler::nif]
 fn shut<'a>(env: Env<'a>, reference: Term<'a>, settings: Term<'a>) -> Term<'a> {
     let misfits = settings::read(settings).map_or_else(|error| error.misfits(), |_| Vec::new());
@@ -76,41 +76,41 @@ fn shut<'a>(env: Env<'a>, reference: Term<'a>, settings: Term<'a>) -> Term<'a> {
     lifecycle(env, reference, Command::Shut(reason))
 }
 
-/// Publishes a message, or gives up early with `large`: then `cast_large` is the one to call.
+/// Publishes a message, or returns `large` early; the caller then calls `cast_large`.
 #[rustler::nif]
 fn cast<'a>(env: Env<'a>, message: Term<'a>) -> Term<'a> {
     let answer = publishing::cast(message, |_| Budget::inline(), Outcome::Large);
     spent(env, answer)
 }
 
-/// Publishes a message of any size that the settings allow.
+/// Publishes a message of any size that the settings permit.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn cast_large<'a>(env: Env<'a>, message: Term<'a>) -> Term<'a> {
     let (answer, _) = publishing::cast(message, Budget::of_message, Outcome::TooLarge);
     answer.encode(env)
 }
 
-/// Publishes a message with what the caller knows about it, or gives up early with `large`.
+/// Publishes a message with its provenance, or returns `large` early.
 #[rustler::nif]
 fn publish<'a>(env: Env<'a>, message: Term<'a>, origin: Term<'a>) -> Term<'a> {
     let answer = publishing::publish(message, origin, |_| Budget::inline(), Outcome::Large);
     spent(env, answer)
 }
 
-/// As `publish`, for a message of any size that the settings allow.
+/// Publishes like `publish`, for a message of any size that the settings permit.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn publish_large<'a>(env: Env<'a>, message: Term<'a>, origin: Term<'a>) -> Term<'a> {
     let (answer, _) = publishing::publish(message, origin, Budget::of_message, Outcome::TooLarge);
     answer.encode(env)
 }
 
-/// Publishes the message that a JSON text is.
+/// Publishes a JSON text as a message.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn publish_json<'a>(env: Env<'a>, body: Term<'a>, origin: Term<'a>) -> Term<'a> {
     publishing::publish_json(body, origin).encode(env)
 }
 
-/// Publishes events of a slot from a part on, or gives up early with `large`.
+/// Publishes the events of a slot from a part on, or returns `large` early.
 #[rustler::nif]
 fn publish_slot<'a>(
     env: Env<'a>,
@@ -125,7 +125,7 @@ fn publish_slot<'a>(
     answer
 }
 
-/// As `publish_slot`, for events of any size.
+/// Publishes like `publish_slot`, for events of any size.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn publish_slot_large<'a>(
     env: Env<'a>,
@@ -138,7 +138,7 @@ fn publish_slot_large<'a>(
     results::publish_slot_large(env, [process, slot, part, events], is_last)
 }
 
-/// Tells the subscribers of a process that results are missing.
+/// Notifies the subscribers of a process that results are missing.
 #[rustler::nif]
 fn publish_slot_gap<'a>(
     env: Env<'a>,
@@ -150,50 +150,50 @@ fn publish_slot_gap<'a>(
     results::publish_slot_gap(env, process, (from, to), reason)
 }
 
-/// Which event of a process comes next, and which slots before it may still come.
+/// Returns the next event of a process, and the earlier slots that may still come.
 #[rustler::nif]
 fn slot_mark<'a>(env: Env<'a>, process: Term<'a>) -> Term<'a> {
     results::slot_mark(env, process)
 }
 
-/// Begins a process at a slot, unless it has begun.
+/// Sets the first slot of a process, unless it already has a mark.
 #[rustler::nif]
 fn set_slot_mark<'a>(env: Env<'a>, process: Term<'a>, slot: Term<'a>) -> Term<'a> {
     results::set_slot_mark(env, process, slot)
 }
 
-/// Counts what the caller does itself.
+/// Counts an event of the caller.
 #[rustler::nif]
 fn count_result<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
     results::count(env, name)
 }
 
-/// Shows how many processes are followed, and how many wait for it.
+/// Stores the number of followed processes, and of those that wait to be followed.
 #[rustler::nif]
 fn set_tails<'a>(env: Env<'a>, tails: Term<'a>, waiting: Term<'a>, source: Term<'a>) -> Term<'a> {
     results::set_tails(env, tails, waiting, source)
 }
 
-/// Makes the caller the one that is told, once, when other processes have subscribers.
+/// Makes the caller the watcher that is notified, once, when other processes have subscribers.
 #[rustler::nif]
 fn watch_interest(env: Env<'_>) -> Term<'_> {
     interest::watch(env);
     atoms::ok().encode(env)
 }
 
-/// Which processes have subscribers. On a dirty scheduler, because there can be many.
+/// Returns the processes that have subscribers. The NIF is dirty because there can be many.
 #[rustler::nif(name = "interest", schedule = "DirtyCpu")]
 fn read_interest<'a>(env: Env<'a>, max: Term<'a>) -> Term<'a> {
     interest::read(env, max)
 }
 
-/// Says whether anybody could receive a message.
+/// Returns whether any client could receive a message.
 #[rustler::nif]
 fn has_audience() -> bool {
     ENGINE.server().is_ok_and(|server| server.is_heard())
 }
 
-/// Counts what the caller drops itself.
+/// Counts a message that the caller drops.
 #[rustler::nif]
 fn count_dropped<'a>(env: Env<'a>, reason: Term<'a>) -> Term<'a> {
     let counters = &ENGINE.counters;
@@ -210,7 +210,7 @@ fn count_dropped<'a>(env: Env<'a>, reason: Term<'a>) -> Term<'a> {
     atoms::ok().encode(env)
 }
 
-/// Where clients connect, and the known topics. On a dirty scheduler, because there can be many topics.
+/// Returns the server's address and the known topics. The NIF is dirty because there can be many topics.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn info(env: Env<'_>) -> Term<'_> {
     match ENGINE.server() {
@@ -219,7 +219,7 @@ fn info(env: Env<'_>) -> Term<'_> {
     }
 }
 
-/// What a client needs to know, as terms and as a JSON document.
+/// Returns the information for clients, as terms and as a JSON document.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn describe(env: Env<'_>) -> Term<'_> {
     match ENGINE.server() {
@@ -232,7 +232,7 @@ fn describe(env: Env<'_>) -> Term<'_> {
     }
 }
 
-/// The settings in use, or the defaults when there is no server.
+/// Returns the settings in force, or the defaults when there is no server.
 #[rustler::nif]
 fn settings(env: Env<'_>) -> Term<'_> {
     let settings = ENGINE
@@ -241,7 +241,7 @@ fn settings(env: Env<'_>) -> Term<'_> {
     encode::settings(env, &settings)
 }
 
-/// Every count and gauge by name; the counts alone when there is no server.
+/// Returns every counter and gauge by name; without a server only the counters.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn stats(env: Env<'_>) -> Term<'_> {
     let stats = ENGINE
@@ -250,7 +250,7 @@ fn stats(env: Env<'_>) -> Term<'_> {
     encode::stats(env, stats)
 }
 
-/// What `stats` tells, and what is measured, by the names of Prometheus.
+/// Returns the values of `stats` and the histograms, by their Prometheus names.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn metrics(env: Env<'_>) -> Term<'_> {
     match ENGINE.server() {
@@ -259,8 +259,8 @@ fn metrics(env: Env<'_>) -> Term<'_> {
     }
 }
 
-/// Makes the caller the one that gets what clients send, for a listener. Dirty: each connection that waits for the listener
-/// before is told.
+/// Makes the caller the proxy that receives clients' messages for a listener. The NIF is dirty because it notifies
+/// each connection that waits for the previous listener.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn listen<'a>(env: Env<'a>, listener: Term<'a>) -> Term<'a> {
     let Ok(listener) = listener.decode() else {
@@ -274,7 +274,8 @@ fn listen<'a>(env: Env<'a>, listener: Term<'a>) -> Term<'a> {
     }
 }
 
-/// Ends the listener, and says who got the messages for it. Dirty: each connection that waits for it is told.
+/// Ends the listener and returns its proxy. The NIF is dirty because it notifies each connection that waits for the
+/// listener.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn unlisten<'a>(env: Env<'a>, listener: Term<'a>) -> Term<'a> {
     match listener.decode().map(inbound::unlisten) {
@@ -284,7 +285,7 @@ fn unlisten<'a>(env: Env<'a>, listener: Term<'a>) -> Term<'a> {
     }
 }
 
-/// Says that messages of so much cost are with the listener.
+/// Reports that the listener has taken messages of this cost.
 #[rustler::nif]
 fn acknowledge<'a>(env: Env<'a>, cost: Term<'a>) -> Term<'a> {
     match cost.decode() {
@@ -296,7 +297,7 @@ fn acknowledge<'a>(env: Env<'a>, cost: Term<'a>) -> Term<'a> {
     }
 }
 
-/// Sends to one connection, or gives up early with `large`: then `send_large` is the one to call.
+/// Sends to one connection, or returns `large` early; the caller then calls `send_large`.
 #[rustler::nif]
 fn send<'a>(env: Env<'a>, connection: Term<'a>, payload: Term<'a>) -> Term<'a> {
     let (sent, percent) = send::send(
@@ -309,7 +310,7 @@ fn send<'a>(env: Env<'a>, connection: Term<'a>, payload: Term<'a>) -> Term<'a> {
     encode::sent(env, &sent)
 }
 
-/// Sends what may be of any size that the settings allow.
+/// Sends a payload of any size that the settings permit.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn send_large<'a>(env: Env<'a>, connection: Term<'a>, payload: Term<'a>) -> Term<'a> {
     let (sent, _) = send::send(
@@ -321,14 +322,14 @@ fn send_large<'a>(env: Env<'a>, connection: Term<'a>, payload: Term<'a>) -> Term
     encode::sent(env, &sent)
 }
 
-/// What is known of a connection, as `{Ref, Result}` to the caller.
+/// Sends the details of a connection to the caller, as `{Ref, Result}`.
 #[rustler::nif]
 fn connection<'a>(env: Env<'a>, reference: Term<'a>, number: Term<'a>) -> Term<'a> {
     let caller = env.pid();
     let mut mail = OwnedEnv::new();
     let reference = mail.save(reference);
     let asked = admin::connection(number, move |known| {
-        // A caller that is gone by now has nobody to tell.
+        // The caller may have exited, and then no process needs the result.
         let _ = mail.send_and_clear(&caller, |env| {
             (reference.load(env), encode::connection(env, known)).encode(env)
         });
@@ -336,7 +337,7 @@ fn connection<'a>(env: Env<'a>, reference: Term<'a>, number: Term<'a>) -> Term<'
     encode::sent(env, &asked)
 }
 
-/// Makes the caller the one that gets what goes to the log, as `{log, [{Level, Text, Metadata}]}`.
+/// Makes the caller the reader of log events, which arrive as `{log, [{Level, Text, Metadata}]}`.
 #[rustler::nif]
 fn read_log(env: Env<'_>) -> Term<'_> {
     match logging::read(env) {
@@ -345,20 +346,21 @@ fn read_log(env: Env<'_>) -> Term<'_> {
     }
 }
 
-/// Says that the caller has logged what it got, and wants more.
+/// Reports that the caller has logged its events and wants more.
 #[rustler::nif]
 fn acknowledge_log(env: Env<'_>) -> Term<'_> {
     logging::acknowledge(env.pid());
     atoms::ok().encode(env)
 }
 
-/// Says whether some process gets what goes to the log.
+/// Returns whether a process reads log events.
 #[rustler::nif]
 fn is_log_read(env: Env<'_>) -> bool {
     logging::is_read(env)
 }
 
-/// A page of the connections, as `{Ref, Result}` to the caller. On a dirty scheduler, because there can be many.
+/// Sends a page of connections to the caller, as `{Ref, Result}`. The NIF is dirty because there can be many
+/// connections.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn connections<'a>(
     env: Env<'a>,
@@ -370,7 +372,7 @@ fn connections<'a>(
     let mut mail = OwnedEnv::new();
     let reference = mail.save(reference);
     let asked = admin::connections(after, limit, move |found| {
-        // A caller that is gone by now has nobody to tell.
+        // The caller may have exited, and then no process needs the result.
         let _ = mail.send_and_clear(&caller, |env| {
             (reference.load(env), encode::connections(env, found)).encode(env)
         });
@@ -378,13 +380,14 @@ fn connections<'a>(
     encode::sent(env, &asked)
 }
 
-/// Ends a connection.
+/// Closes a connection.
 #[rustler::nif]
 fn disconnect<'a>(env: Env<'a>, connection: Term<'a>) -> Term<'a> {
     encode::sent(env, &admin::disconnect(connection))
 }
 
-/// The names of the settings whose default may let in what nobody wanted: without a right value the server stays closed.
+/// Returns the names of the settings whose default may admit unwanted clients or data. The server stays closed while
+/// such a setting is invalid.
 #[rustler::nif]
 fn protective(env: Env<'_>) -> Term<'_> {
     let rows = Settings::table().into_iter().filter(|row| row.protects);
@@ -394,7 +397,7 @@ fn protective(env: Env<'_>) -> Term<'_> {
     names.encode(env)
 }
 
-/// Says whether the settings would be taken.
+/// Returns whether the settings are valid.
 #[rustler::nif]
 fn validate<'a>(env: Env<'a>, settings: Term<'a>) -> Term<'a> {
     match settings::read(settings) {
@@ -403,7 +406,7 @@ fn validate<'a>(env: Env<'a>, settings: Term<'a>) -> Term<'a> {
     }
 }
 
-/// Tells the scheduler what a call took, in percent of a time slice.
+/// Reports the time of a call to the scheduler, in percent of a time slice.
 fn spent<'a>(env: Env<'a>, (answer, percent): (Answer<'a>, i32)) -> Term<'a> {
     consume(env, percent);
     answer.encode(env)
@@ -433,13 +436,13 @@ fn lifecycle_with<'a>(
     }
 }
 
-/// Hands a command to the control thread, which sends `{Ref, Result}` when it is done.
+/// Queues a command for the control thread, which sends `{Ref, Result}` when it is done.
 fn lifecycle<'a>(env: Env<'a>, reference: Term<'a>, command: Command) -> Term<'a> {
     let caller = env.pid();
     let mut mail = OwnedEnv::new();
     let reference = mail.save(reference);
     let reply = move |result: engine::Result<()>| {
-        // A caller that is gone by now has nobody to tell.
+        // The caller may have exited, and then no process needs the result.
         let _ = mail.send_and_clear(&caller, |env| {
             (reference.load(env), encode::done(env, &result)).encode(env)
         });

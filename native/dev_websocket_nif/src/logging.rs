@@ -1,8 +1,7 @@
-//! What the engine tells its operator, on its way to Erlang's `logger`.
+//! Log events of the engine on their way to Erlang's `logger`.
 //!
-//! A process of its own, the reader, gets events in batches and asks for each one, so no more than one waits in its
-//! mailbox. It is remembered here, where copies of the device find it. While there is none, events wait within their
-//! bound; the next one gets them.
+//! A reader process requests events in batches, so its mailbox holds at most one batch. The reader is stored here,
+//! where copies of the device find it. Without a reader, events wait in the bounded queue for the next one.
 
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,31 +18,31 @@ use tracing::Level;
 use crate::atoms;
 use crate::terms::{map, text};
 
-/// How long a stop waits for its own line.
+/// The time that a stop waits for its own log line.
 const SETTLED: Duration = Duration::from_secs(1);
 
 static READER: Mutex<Option<Reader>> = Mutex::new(None);
-/// Tells that the reader asks for events, and has logged those that it got.
+/// Signals that the reader requests events and has logged the previous ones.
 static ASKED: Condvar = Condvar::new();
-/// Events that the reader has got and dealt with.
+/// The number of events that readers have received and handled.
 static READ: AtomicU64 = AtomicU64::new(0);
 
 struct Reader {
     process: LocalPid,
-    /// Events that it has got. Without any, it has asked for some.
+    /// The number of events sent to the reader and not yet acknowledged; at 0 the reader has requested some.
     unread: u64,
-    /// The one before it ended with events in its mailbox.
+    /// True if the previous reader exited with events in its mailbox.
     follows_a_loss: bool,
 }
 
-/// Takes the engine's events from now on. Both `tracing` and the hook for panics are this library's alone: another
+/// Starts to record the engine's events. Both `tracing` and the panic hook belong to this library alone: another
 /// library in the VM has its own.
 pub(crate) fn begin(counters: &Arc<Counters>) {
     static BEGUN: Once = Once::new();
     BEGUN.call_once(|| {
         let (recorder, events) = diagnostics::channel(counters.clone());
         let thread = thread::Builder::new().name("ws-log".to_owned());
-        // Without the thread nobody would read them, and panics better go where they went before.
+        // Without this thread no events would be read, so panics then keep their previous hook.
         let counters = counters.clone();
         if thread.spawn(move || pass_on(events, &counters)).is_ok()
             && tracing::subscriber::set_global_default(recorder).is_ok()
@@ -56,7 +55,7 @@ pub(crate) fn begin(counters: &Arc<Counters>) {
 /// Makes the caller the reader.
 ///
 /// # Errors
-/// Who is the reader already.
+/// The call returns the current reader.
 pub(crate) fn read(env: Env<'_>) -> Result<(), LocalPid> {
     let process = env.pid();
     let mut reader = READER.lock();
@@ -74,7 +73,7 @@ pub(crate) fn read(env: Env<'_>) -> Result<(), LocalPid> {
     Ok(())
 }
 
-/// Whether somebody reads.
+/// Returns whether there is a reader.
 pub(crate) fn is_read(env: Env<'_>) -> bool {
     READER
         .lock()
@@ -82,7 +81,7 @@ pub(crate) fn is_read(env: Env<'_>) -> bool {
         .is_some_and(|reader| env.is_process_alive(reader.process))
 }
 
-/// Says that the reader has logged what it got.
+/// Reports that the reader has logged its events.
 pub(crate) fn acknowledge(process: LocalPid) {
     if let Some(reader) = &mut *READER.lock()
         && reader.process == process
@@ -92,7 +91,7 @@ pub(crate) fn acknowledge(process: LocalPid) {
     }
 }
 
-/// Waits until all is logged that was told: the VM may be about to end. Not for a scheduler thread.
+/// Waits until all events are logged, because the VM may be about to end. Scheduler threads must not call this.
 pub(crate) fn settle(counters: &Counters) {
     let deadline = Instant::now() + SETTLED;
     let mut reader = READER.lock();
@@ -127,7 +126,8 @@ fn pass_on(mut events: Events, counters: &Counters) {
     }
 }
 
-/// Waits until somebody asks for events, and gets so many. Also says whether what was sent last is lost.
+/// Waits until a reader requests events, and assigns `count` events to it. The flag is true if the last events sent
+/// are lost.
 fn next_reader(count: u64) -> (LocalPid, bool) {
     let mut reader = READER.lock();
     loop {
@@ -141,7 +141,7 @@ fn next_reader(count: u64) -> (LocalPid, bool) {
     }
 }
 
-/// `{Level, Text, Metadata}`.
+/// Encodes `{Level, Text, Metadata}`.
 fn encode<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
     let level = match event.level {
         Level::ERROR => atoms::error(),
@@ -165,7 +165,7 @@ fn encode<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
     let kind = name(event.kind).map(|kind| (atoms::event(), kind));
     let common = [
         (atoms::application(), atoms::dev_websocket().encode(env)),
-        // Levels of modules go by this one (`logger:set_module_level/2`).
+        // Log levels of modules apply to this one (`logger:set_module_level/2`).
         (
             atoms::mfa(),
             (atoms::dev_websocket(), atoms::start(), 1).encode(env),

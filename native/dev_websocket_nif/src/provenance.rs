@@ -1,4 +1,4 @@
-//! What the caller knows about a message, from a map of atoms.
+//! Reading of a message's provenance from a map with atom keys.
 
 use std::borrow::Cow;
 
@@ -10,11 +10,11 @@ use rustler::{Atom, Binary, Encoder, MapIterator, Term};
 use crate::atoms;
 use crate::decode::{self, BeyondBudget, Budget};
 
-/// Why there is no origin.
+/// The reason why a provenance is refused.
 pub(crate) enum BadProvenance<'a> {
-    /// The term does not fit the budget.
+    /// The term exceeds the budget.
     BeyondBudget,
-    /// No such key, or not its kind of value.
+    /// The key is unknown, or its value has the wrong type.
     Bad(Term<'a>),
 }
 
@@ -24,7 +24,7 @@ impl From<BeyondBudget> for BadProvenance<'_> {
     }
 }
 
-/// Reads an origin from the budget of its message.
+/// Reads a provenance within the budget of its message.
 pub(crate) fn read<'a>(
     term: Term<'a>,
     left: &mut Budget,
@@ -60,7 +60,7 @@ pub(crate) fn read<'a>(
     Ok(origin)
 }
 
-/// The text of a binary; what is not UTF-8 counts as its base64url text, as in topics.
+/// Returns the text of a binary. Bytes that are not UTF-8 become base64url text, as in topics.
 pub(crate) fn text_of(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
@@ -77,7 +77,7 @@ fn text<'a>(term: Term<'a>, left: &mut Budget) -> Result<Option<Cow<'a, str>>, B
     Ok(Some(text_of(bytes)))
 }
 
-/// The texts of a proper list of binaries.
+/// Returns the texts of a proper list of binaries.
 fn texts<'a>(term: Term<'a>, left: &mut Budget) -> Result<Option<Vec<Cow<'a, str>>>, BeyondBudget> {
     let mut texts = Vec::new();
     let mut rest = term;

@@ -1,4 +1,4 @@
-//! Terms to publications: casts, messages with an origin, and JSON text.
+//! Publishing of terms: messages, messages with provenance, and JSON text.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,15 +9,15 @@ use crate::decode::{self, BeyondBudget, Budget};
 use crate::engine::{ENGINE, Outcome, Running};
 use crate::provenance::{self, BadProvenance};
 
-/// What a caller is told.
+/// The answer to a caller.
 pub(crate) enum Answer<'a> {
-    /// `ok`, `large` or `{dropped, Reason}`.
+    /// Answers `ok`, `large` or `{dropped, Reason}`.
     Outcome(Outcome),
-    /// `{error, {bad_origin, Key}}`.
+    /// Answers `{error, {bad_origin, Key}}`.
     BadProvenance(Term<'a>),
-    /// `{error, {bad_json, Text}}`.
+    /// Answers `{error, {bad_json, Text}}`.
     BadJson(String),
-    /// `{error, {bad_argument, Text}}`.
+    /// Answers `{error, {bad_argument, Text}}`.
     BadArgument(&'static str),
 }
 
@@ -27,7 +27,7 @@ impl<O: Into<Outcome>> From<O> for Answer<'_> {
     }
 }
 
-/// What ends a call early.
+/// The reason why a call ends early.
 enum Stop<'a> {
     BeyondBudget,
     Answer(Answer<'a>),
@@ -54,16 +54,16 @@ impl From<Rejected> for Stop<'_> {
     }
 }
 
-/// Decodes and publishes a message, and says how much of a scheduler's time slice that took, in percent.
+/// Decodes and publishes a message; returns the share of a scheduler's time slice that this took, in percent.
 ///
-/// A message beyond the budget is left half read and comes to `beyond`.
+/// A message that exceeds the budget is not read to its end, and its outcome is `beyond`.
 pub(crate) fn cast<'a>(
     message: Term<'a>,
     budget: fn(u64) -> Budget,
     beyond: Outcome,
 ) -> (Answer<'a>, i32) {
     guarded(beyond, |running| {
-        // When nobody listens, the message is not worth reading.
+        // Without an audience the message need not be read.
         running.server.has_audience()?;
         let whole = budget(running.max_message_bytes);
         let mut left = whole;
@@ -73,7 +73,7 @@ pub(crate) fn cast<'a>(
     })
 }
 
-/// As [`cast`], with what the caller knows about the message.
+/// Publishes like [`cast`], with the message's provenance.
 pub(crate) fn publish<'a>(
     message: Term<'a>,
     origin: Term<'a>,
@@ -91,7 +91,7 @@ pub(crate) fn publish<'a>(
     })
 }
 
-/// Publishes the message that a JSON text is.
+/// Publishes a JSON text as a message.
 pub(crate) fn publish_json<'a>(body: Term<'a>, origin: Term<'a>) -> Answer<'a> {
     let Ok(body) = Binary::from_term(body) else {
         return Answer::BadArgument("body must be a binary");
@@ -108,7 +108,8 @@ pub(crate) fn publish_json<'a>(body: Term<'a>, origin: Term<'a>) -> Answer<'a> {
     answer
 }
 
-/// Runs with the server, if there is one, and contains what goes wrong. What is beyond the budget comes to `beyond`.
+/// Runs a function with the server, if there is one, and contains its panic. The outcome is `beyond` if the budget is
+/// exceeded.
 fn guarded<'a>(
     beyond: Outcome,
     run: impl FnOnce(&Running) -> Result<i32, Stop<'a>>,

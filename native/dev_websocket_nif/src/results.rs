@@ -1,4 +1,4 @@
-//! Results of processes: where each process is, and the events of its slots.
+//! Results of processes: the progress of each process, and the events of its slots.
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,24 +15,24 @@ use crate::encode;
 use crate::engine::{ENGINE, Reason, Running};
 use crate::provenance::{self, BadProvenance};
 
-/// The longest id of a process, in bytes.
+/// The maximum length of a process id, in bytes.
 const MAX_PROCESS_BYTES: usize = 255;
 
 const NO_SLOT: &str = "slot must be an integer from 0 to 2^64 - 2";
 
-/// What a caller is told, unless it is `ok`.
+/// An answer to the caller other than `ok`.
 enum Refusal<'a> {
     /// `large`: a scheduler thread would be busy for too long.
     Large,
-    /// Nothing was published.
+    /// The events were not published.
     Rejected(SlotRejected),
-    /// `{dropped, fault}`.
+    /// Answers `{dropped, fault}`.
     Panic,
     /// There is no server.
     Down(Reason),
-    /// `{error, {bad_origin, Key}}`.
+    /// Answers `{error, {bad_origin, Key}}`.
     BadProvenance(Term<'a>),
-    /// `{error, {bad_argument, Text}}`.
+    /// Answers `{error, {bad_argument, Text}}`.
     BadArgument(&'static str),
 }
 
@@ -65,7 +65,7 @@ impl From<Reason> for Refusal<'_> {
     }
 }
 
-/// `{ok, Slot, Part, Holes}` or `none`.
+/// Returns `{ok, Slot, Part, Holes}` or `none`.
 pub(crate) fn slot_mark<'a>(env: Env<'a>, process: Term<'a>) -> Term<'a> {
     match read_process(process) {
         Ok(process) => match ENGINE.slots.mark(&process) {
@@ -76,7 +76,7 @@ pub(crate) fn slot_mark<'a>(env: Env<'a>, process: Term<'a>) -> Term<'a> {
     }
 }
 
-/// The mark in force.
+/// Sets the mark of a process without one; returns the mark in force.
 pub(crate) fn set_slot_mark<'a>(env: Env<'a>, process: Term<'a>, slot: Term<'a>) -> Term<'a> {
     let marked = read_process(process)
         .and_then(|process| Ok(ENGINE.slots.set_mark(&process, read_slot(slot)?)));
@@ -86,8 +86,8 @@ pub(crate) fn set_slot_mark<'a>(env: Env<'a>, process: Term<'a>, slot: Term<'a>)
     }
 }
 
-/// Publishes events of a slot on a scheduler thread, which has one budget for all of them. Says as well how much of a time
-/// slice that took, in percent.
+/// Publishes the events of a slot on a scheduler thread, with one budget for all of them. The result includes the
+/// share of a time slice that this took, in percent.
 pub(crate) fn publish_slot<'a>(
     env: Env<'a>,
     arguments: [Term<'a>; 4],
@@ -111,7 +111,7 @@ pub(crate) fn publish_slot<'a>(
     (encode_answer(env, answer), percent)
 }
 
-/// Publishes events of a slot of any size. One that is too large to be read is published without its data.
+/// Publishes events of a slot of any size. An event that is too large to read is published without its data.
 pub(crate) fn publish_slot_large<'a>(
     env: Env<'a>,
     arguments: [Term<'a>; 4],
@@ -127,7 +127,7 @@ pub(crate) fn publish_slot_large<'a>(
         let mut left = whole;
         let message = decode::value(message, &mut left, running.commitments).ok();
         if message.is_some() {
-            // JSON takes no less than the text in it, so there is no need to read on.
+            // JSON takes at least the bytes of its text, so reading further is unnecessary.
             let is_first = bytes == 0;
             bytes += whole.text() - left.text();
             if bytes > MAX_PART_BYTES && !is_first {
@@ -162,7 +162,7 @@ fn publish_events<'a>(
     })
 }
 
-/// The events of a list, read as far as a part of a slot may be long.
+/// Reads the events of a list, up to the maximum number of events per call.
 fn read_events<'a>(
     running: &Running,
     events: Term<'a>,
@@ -189,7 +189,7 @@ fn too_much<'a>() -> Refusal<'a> {
     SlotRejected::TooMuch.into()
 }
 
-/// Tells the subscribers of a process that results are missing.
+/// Notifies the subscribers of a process that results are missing.
 pub(crate) fn publish_slot_gap<'a>(
     env: Env<'a>,
     process: Term<'a>,
@@ -227,7 +227,7 @@ fn read_gap<'a>((from, to): (Term<'a>, Term<'a>), reason: Term<'a>) -> Answer<'a
     }
 }
 
-/// Counts what the reader of the cache does by itself.
+/// Counts an event of the process that reads the cache.
 pub(crate) fn count<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
     let counters = &ENGINE.counters;
     let counter = if atoms::hints() == name {
@@ -250,7 +250,7 @@ pub(crate) fn count<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
     atoms::ok().encode(env)
 }
 
-/// Takes the numbers of tails and of those that wait for a reader, and where results come from.
+/// Stores the numbers of followed and of waiting processes, and the source of results.
 pub(crate) fn set_tails<'a>(
     env: Env<'a>,
     tails: Term<'a>,
@@ -295,7 +295,7 @@ fn read_slot<'a>(slot: Term<'a>) -> Answer<'a, u64> {
         .ok_or(Refusal::BadArgument(NO_SLOT))
 }
 
-/// Runs with the server, if there is one, and contains what goes wrong.
+/// Runs a function with the server, if there is one, and contains its panic.
 fn guarded<'a>(run: impl FnOnce(&Running) -> Answer<'a>) -> Answer<'a> {
     let ran = ENGINE.with_server(|running| catch_unwind(AssertUnwindSafe(|| run(running))))?;
     ran.unwrap_or_else(|panic| {

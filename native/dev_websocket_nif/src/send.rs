@@ -1,4 +1,4 @@
-//! Terms to messages for one connection.
+//! Direct messages: conversion of terms to messages for one connection.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use crate::atoms;
 use crate::decode::{self, BeyondBudget, Budget};
 use crate::engine::{ENGINE, Reason};
 
-/// What became of a message to one connection, or of a question about it.
+/// The outcome of a direct message, or of a query about a connection.
 #[derive(Debug, Clone)]
 pub(crate) enum SendOutcome {
-    /// `ok`: on its way.
+    /// `ok`: the message was queued.
     Done,
-    /// `large`: not decided, too big for a scheduler thread.
+    /// `large`: undecided, because the payload is too large for a scheduler thread.
     Large,
-    /// `{error, Reason}`.
+    /// `{error, Reason}`: the message was refused.
     NoConnection,
     Busy,
     TooLarge,
@@ -36,8 +36,8 @@ impl From<SendError> for SendOutcome {
     }
 }
 
-/// Reads a payload and sends it, and says how much of a scheduler's time slice that took, in percent. One beyond the
-/// budget comes to `beyond`.
+/// Reads and sends a payload; returns the share of a scheduler's time slice that this took, in percent. The outcome is
+/// `beyond` if the budget is exceeded.
 pub(crate) fn send(
     connection: Term<'_>,
     payload: Term<'_>,
@@ -66,11 +66,11 @@ pub(crate) fn send(
     }
 }
 
-/// The server, and the number of a connection that it may have.
+/// Returns the server and the number of a connection, which may not exist.
 pub(crate) fn find(connection: Term<'_>) -> Result<(Arc<Server>, u64), SendOutcome> {
     let connection = match connection.decode() {
         Ok(number) => number,
-        // There are no such connections.
+        // Integers beyond the type are numbers of no connection.
         Err(_) if connection.get_type() == TermType::Integer => u64::MAX,
         Err(_) => return Err(SendOutcome::BadArgument("connection must be an integer")),
     };
@@ -79,7 +79,7 @@ pub(crate) fn find(connection: Term<'_>) -> Result<(Arc<Server>, u64), SendOutco
 
 type Read<'a> = Result<(Direct<'a>, i32), BeyondBudget>;
 
-/// `{text, Binary}`, `{binary, Binary}`, or any other term.
+/// Reads `{text, Binary}`, `{binary, Binary}`, or any other term.
 fn read<'a>(payload: Term<'a>, budget: Budget, commitments: bool) -> Result<Read<'a>, SendOutcome> {
     let (kind, term) = match payload.decode::<(Atom, Term<'a>)>() {
         Ok((kind, term)) if kind == atoms::text() || kind == atoms::binary() => (kind, term),

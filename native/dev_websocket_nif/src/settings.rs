@@ -1,4 +1,4 @@
-//! Terms to settings. Names and ranges are the core's; here is only which term is which kind of value.
+//! Conversion of terms to settings. The core defines names and ranges; this module only maps terms to kinds of values.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -8,25 +8,25 @@ use rustler::{Binary, MapIterator, Term, TermType};
 use crate::atoms;
 use crate::terms::{atom_name, cells, charlist, tuple_elements};
 
-/// The longest charlist that counts as a setting's text.
+/// The maximum length of a charlist that is a setting's text.
 const MAX_CHARACTERS: usize = 4096;
 
-/// The most texts in a setting's list.
+/// The maximum number of texts in a setting's list.
 const MAX_ITEMS: usize = 10_000;
 
-/// Why settings were not taken.
+/// The reason why settings were refused.
 #[derive(Debug)]
 pub(crate) enum BadSettings<'a> {
-    /// They are no map.
+    /// The term is not a map.
     NotAMap,
-    /// The name of one is no text.
+    /// The name of a setting is not a text.
     UnknownName(Term<'a>),
-    /// The core refused these, of which there is at least one.
+    /// The core refused at least one setting.
     Refused(Vec<(Term<'a>, SettingError)>),
 }
 
 impl BadSettings<'_> {
-    /// The settings whose values do not fit, and what each takes; empty where something else is wrong.
+    /// Returns the settings with invalid values, and the values that each accepts. The list is empty for other errors.
     pub(crate) fn misfits(&self) -> Vec<(&'static str, String)> {
         let Self::Refused(refused) = self else {
             return Vec::new();
@@ -39,7 +39,7 @@ impl BadSettings<'_> {
     }
 }
 
-/// Reads settings; those that are not named get their defaults.
+/// Reads settings; missing ones get their defaults.
 pub(crate) fn read<'a>(term: Term<'a>) -> Result<Settings, BadSettings<'a>> {
     let mut settings = Settings::default();
     let mut refused = Vec::new();
@@ -57,7 +57,8 @@ pub(crate) fn read<'a>(term: Term<'a>) -> Result<Settings, BadSettings<'a>> {
 }
 
 fn value_of(term: Term<'_>) -> SettingValue {
-    // No setting takes this one, so what is no setting at all gets the answer that names what the setting takes.
+    // No setting accepts this value. A term of an unsupported type is read as this value, so its error names the
+    // accepted values.
     const OUT_OF_RANGE: SettingValue = SettingValue::Integer(i64::MIN);
     match term.get_type() {
         TermType::Atom if atoms::true_() == term => SettingValue::Boolean(true),
@@ -65,7 +66,7 @@ fn value_of(term: Term<'_>) -> SettingValue {
         TermType::Atom | TermType::Binary => text_of(term).map_or(OUT_OF_RANGE, SettingValue::Text),
         TermType::Integer => term.decode().map_or(OUT_OF_RANGE, SettingValue::Integer),
         TermType::Tuple => ip_address(term).map_or(OUT_OF_RANGE, SettingValue::Text),
-        // An empty text and an empty list look the same; as text, both kinds of settings take it.
+        // An empty text and an empty list are the same term; both kinds of settings accept it as a text.
         TermType::List if term.is_empty_list() => SettingValue::Text(String::new()),
         TermType::List => match charlist(term, MAX_CHARACTERS) {
             Some(text) => SettingValue::Text(text),
@@ -96,13 +97,13 @@ fn texts_of(list: Term<'_>) -> Option<Vec<String>> {
         .then_some(texts)
 }
 
-/// An address as Erlang writes it, a tuple of four bytes or of eight 16-bit numbers.
+/// Formats an address in Erlang's form: a tuple of four bytes or of eight 16-bit numbers.
 fn ip_address(tuple: Term<'_>) -> Option<String> {
     let (elements, arity) = tuple_elements(tuple);
     if arity != 4 && arity != 8 {
         return None;
     }
-    // Decoding to a smaller type would cut the number instead of refusing it.
+    // Decoding to a smaller type would truncate the number instead of refusing it.
     let numbers: Vec<u32> = elements
         .map(|element| element.decode().ok())
         .collect::<Option<_>>()?;

@@ -1,9 +1,9 @@
-//! Terms, where rustler has no way of its own to read or make them, or one at a cost that nothing bounds.
+//! Reading and making of terms that rustler does not support, or supports only at an unbounded cost.
 
 use rustler::sys::enif_get_tuple;
 use rustler::{Encoder, Env, Term};
 
-/// The items of a proper list.
+/// Iterates over the items of a proper list.
 pub(crate) fn cells<'a>(list: Term<'a>) -> impl Iterator<Item = Term<'a>> {
     let mut rest = list;
     std::iter::from_fn(move || {
@@ -13,7 +13,7 @@ pub(crate) fn cells<'a>(list: Term<'a>) -> impl Iterator<Item = Term<'a>> {
     })
 }
 
-/// The elements of a tuple where they lie: a list of them would cost memory before anything is known about the message.
+/// Returns a tuple's elements in place, because a list of them would cost memory before the message is checked.
 pub(crate) fn tuple_elements<'a>(tuple: Term<'a>) -> (impl Iterator<Item = Term<'a>>, usize) {
     let env = tuple.get_env();
     let mut arity = 0;
@@ -28,7 +28,8 @@ pub(crate) fn tuple_elements<'a>(tuple: Term<'a>) -> (impl Iterator<Item = Term<
         )
     } == 1;
     let elements: &'a [_] = match usize::try_from(arity) {
-        // SAFETY: the call gave the address of `arity` terms, which live as long as the tuple: as its environment, 'a.
+        // SAFETY: the call returned the address of `arity` terms, which live as long as the tuple and its environment,
+        // 'a.
         Ok(arity) if is_tuple && arity > 0 => unsafe { std::slice::from_raw_parts(first, arity) },
         _ => &[],
     };
@@ -41,7 +42,8 @@ pub(crate) fn tuple_elements<'a>(tuple: Term<'a>) -> (impl Iterator<Item = Term<
     )
 }
 
-/// The text of a list of characters that can be shown; none for the empty list, which may as well be an empty list.
+/// Returns the text of a list of printable characters. An empty list gives none, because it may also be a list of
+/// nothing.
 pub(crate) fn charlist(list: Term<'_>, max_characters: usize) -> Option<String> {
     let mut text = String::new();
     let mut rest = list;
@@ -59,7 +61,8 @@ pub(crate) fn charlist(list: Term<'_>, max_characters: usize) -> Option<String> 
     (rest.is_empty_list() && !text.is_empty()).then_some(text)
 }
 
-/// The name of an atom. The system's own function knows only Latin-1 before OTP 26, the external format knows all.
+/// Returns the name of an atom. The system's function supports only Latin-1 before OTP 26; the external format
+/// supports all.
 pub(crate) fn atom_name(atom: Term<'_>) -> String {
     if let Ok(name) = atom.atom_to_string() {
         return name;
@@ -75,7 +78,7 @@ pub(crate) fn atom_name(atom: Term<'_>) -> String {
     name.unwrap_or_default()
 }
 
-/// A map of keys that differ.
+/// Makes a map of distinct keys.
 pub(crate) fn map<'a, K: Encoder>(
     env: Env<'a>,
     entries: impl IntoIterator<Item = (K, Term<'a>)>,
@@ -84,11 +87,11 @@ pub(crate) fn map<'a, K: Encoder>(
         .into_iter()
         .map(|(key, value)| (key.encode(env), value))
         .unzip();
-    // Fails only for a key that is given twice, and each name stands once in its table.
+    // This fails only for duplicate keys, and each name occurs once in its table.
     Term::map_from_term_arrays(env, &keys, &values).unwrap_or_else(|_| Term::map_new(env))
 }
 
-/// Text as a binary.
+/// Encodes a text as a binary.
 pub(crate) fn text<'a>(env: Env<'a>, text: &str) -> Term<'a> {
     text.encode(env)
 }

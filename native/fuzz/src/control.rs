@@ -1,5 +1,5 @@
-//! Text frames of a client: any text is a request or has an error frame as its answer, and to ask for the same again
-//! gives the same.
+//! Fuzzing of a client's text frames. Any text is a request or gets an error frame, and a rewritten request parses to
+//! the same.
 
 use dev_websocket_core::internals::reading::{self, Request};
 use serde_json::{Map, Value as Json, json};
@@ -23,7 +23,7 @@ const CODES: [&str; 14] = [
     "bad_frame",
 ];
 
-/// See the module's text.
+/// Checks the parser of control messages with any bytes.
 pub fn check(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
@@ -96,14 +96,14 @@ fn is_what_was_asked(fields: &Map<String, Json>, request: &Request) {
 }
 
 fn is_the_answer(json: Option<&Json>, error: &[u8]) {
-    // A client must not get much more than it sends.
+    // An error frame must not be much larger than the client's frame.
     assert!(error.len() < 2048, "{} bytes", error.len());
     let frame = frame::json(error);
     assert_eq!(frame["type"], "error");
     let code = frame["code"].as_str().expect("a code");
     assert!(CODES.contains(&code), "{code}");
     assert!(!frame["message"].as_str().expect("a message").is_empty());
-    // No value can be made of it, and its id may be read all the same.
+    // No value can represent this JSON, yet its id may be readable.
     if code == "unsupported_json" {
         assert!(json.is_none());
         return;
@@ -120,7 +120,7 @@ fn is_the_answer(json: Option<&Json>, error: &[u8]) {
     }
 }
 
-/// The request as a client would write it that wants the same.
+/// Writes an equivalent request in a client's notation.
 fn written(request: &Request) -> String {
     let mut fields = Map::from_iter([("type".to_owned(), request.kind.into())]);
     if let Some(id) = &request.id {

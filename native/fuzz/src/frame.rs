@@ -1,8 +1,8 @@
-//! Frames as a client reads them: RFC 6455 section 5.2.
+//! Parsing of frames as clients do it: RFC 6455 section 5.2.
 
 use serde_json::Value as Json;
 
-/// The payload of bytes that must be one whole text frame from a server.
+/// Returns the payload of bytes that must be one whole text frame from a server.
 pub fn payload(frame: &[u8]) -> &str {
     assert_eq!(frame[0], 0x81, "a text frame, final, without reserved bits");
     let (length, start) = match frame[1] {
@@ -29,7 +29,7 @@ pub fn payload(frame: &[u8]) -> &str {
     std::str::from_utf8(&frame[start..]).expect("text is UTF-8")
 }
 
-/// The JSON in bytes that must be one whole text frame from a server.
+/// Returns the JSON of bytes that must be one whole text frame from a server.
 pub fn json(frame: &[u8]) -> Json {
     serde_json::from_str(payload(frame)).expect("a frame holds JSON")
 }

@@ -1,7 +1,7 @@
-//! What is fuzzed: each module has one function that takes any bytes and panics when the engine breaks a rule.
+//! Fuzz targets. Each module has one function that accepts any bytes and panics when the engine breaks a rule.
 //!
-//! The rules are those of docs/PROTOCOL.md, written down a second time and as plainly as possible. Where the engine has
-//! a fast way to do something, the slow way stands here.
+//! The rules are those of docs/PROTOCOL.md, implemented a second time and as plainly as possible. Where the engine has
+//! a fast algorithm, these modules have the slow one.
 
 pub mod control;
 pub mod frame;

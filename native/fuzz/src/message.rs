@@ -1,4 +1,4 @@
-//! A message that comes as JSON text, on its way to a frame.
+//! Fuzzing of the way from a message in JSON text to its frame.
 
 use dev_websocket_core::internals::Frame;
 use dev_websocket_core::message::Value;
@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use super::frame;
 use super::values::shown;
 
-/// See the module's text.
+/// Checks the frames of a message with any bytes.
 pub fn check(input: &[u8]) {
     let Ok(json) = serde_json::from_slice::<Json>(input) else {
         return;
@@ -46,12 +46,12 @@ pub fn check(input: &[u8]) {
             (&json!("message"), &json!(7))
         );
         assert_eq!(frame.as_object().map(serde_json::Map::len), Some(6));
-        // Nothing is known of it, so templates see it as it is sent.
+        // The message has no provenance, so templates see it as it is sent.
         assert_eq!(whole.message(), Some(data));
     }
 }
 
-/// Keys that start with `priv` never leave the node, and commitments only when the settings say so.
+/// Checks that keys with `priv` never leave the node, and commitments only if the settings include them.
 pub fn stays_within_the_node(data: &Json, commitments: bool) {
     match data {
         Json::Array(items) => items

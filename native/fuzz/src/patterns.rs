@@ -1,9 +1,9 @@
-//! Globs and regular expressions. Input: the pattern, a line break, the topic.
+//! Fuzzing of globs and regular expressions. The input is a pattern, a line break, and a topic.
 
 use dev_websocket_core::internals::reading;
 use dev_websocket_core::message::topic::Topic;
 
-/// See the module's text.
+/// Checks patterns with any bytes.
 pub fn check(input: &[u8]) {
     let Some((text, name)) = std::str::from_utf8(input)
         .ok()
@@ -31,7 +31,7 @@ pub fn check(input: &[u8]) {
     match reading::regex(text, name) {
         Ok(matches) => {
             assert!((1..=256).contains(&text.len()));
-            // The other engine knows less of Unicode, and not every kind of class.
+            // The other engine supports less of Unicode, and not every kind of class.
             if text.is_ascii()
                 && name.is_ascii()
                 && !text.contains(r"\p")
@@ -45,7 +45,7 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// The rules of a name, in docs/PROTOCOL.md: 1 to 255 bytes without control characters and commas.
+/// Returns whether a name obeys docs/PROTOCOL.md: 1 to 255 bytes without control characters and commas.
 pub fn is_topic(name: &str) -> bool {
     (1..=255).contains(&name.len())
         && !name
@@ -53,7 +53,7 @@ pub fn is_topic(name: &str) -> bool {
             .any(|character| character.is_control() || character == ',')
 }
 
-/// As [`is_topic`], for what must be one.
+/// Asserts that a name is a topic, as in [`is_topic`].
 pub fn is_a_topic(name: &str) {
     assert!(is_topic(name), "{name:?}");
 }
@@ -62,9 +62,9 @@ fn chars(text: &str) -> Vec<char> {
     text.chars().collect()
 }
 
-/// By trying all ways, remembering which prefixes match.
+/// Matches a glob by dynamic programming over all prefixes of the name.
 fn glob_matches(glob: &[char], name: &[char]) -> bool {
-    // Whether the glob so far matches so many characters.
+    // Entry n is true if the glob so far matches the first n characters.
     let mut matched: Vec<bool> = (0..=name.len()).map(|length| length == 0).collect();
     for character in glob {
         let before = matched.clone();

@@ -1,5 +1,5 @@
-//! The query of a URL: any text is read or refused, what is read stays within the limits, and to ask for it again
-//! gives the same.
+//! Fuzzing of a URL's query. Any text is parsed or refused, the result is within the limits, and a rewritten query
+//! parses to the same.
 
 use dev_websocket_core::Settings;
 use dev_websocket_core::internals::reading::{self, Query};
@@ -24,12 +24,12 @@ const ERRORS: [&str; 12] = [
     "too_many_templates",
 ];
 
-/// See the module's text.
+/// Checks the parser of queries with any bytes.
 pub fn check(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
     };
-    // Small limits, so that they are reached.
+    // The limits are small so that inputs reach them.
     let settings = Settings {
         max_topics_per_connection: 4,
         max_regexes_per_connection: 2,
@@ -89,7 +89,7 @@ fn is_in_order(text: &str, query: &Query, settings: &Settings) {
         "{:?}",
         query.ignored
     );
-    // Whatever is not refused has an effect.
+    // Every parameter that is not refused has an effect.
     for (name, kind) in [
         ("match", "match"),
         ("template", "template"),
@@ -103,7 +103,7 @@ fn is_in_order(text: &str, query: &Query, settings: &Settings) {
     assert_eq!(again.as_ref(), Ok(query));
 }
 
-/// The query as a client would write it that wants the same.
+/// Writes an equivalent query in a client's notation.
 fn written(query: &Query) -> String {
     let mut parameters: Vec<(String, String)> = Vec::new();
     for chosen in &query.subscriptions {

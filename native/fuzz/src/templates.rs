@@ -1,9 +1,9 @@
-//! Templates over messages. Input: templates, a line each, and in the last line a message as JSON.
+//! Fuzzing of templates. The input is one template per line, and a message as JSON in the last line.
 
 use dev_websocket_core::internals::reading::Templates;
 use serde_json::Value as Json;
 
-/// See the module's text.
+/// Checks templates with any bytes.
 pub fn check(input: &[u8]) {
     let Some((lines, message)) = std::str::from_utf8(input)
         .ok()
@@ -28,7 +28,7 @@ pub fn check(input: &[u8]) {
                     Ok(place),
                     "{again}"
                 );
-                // An expression is a matter of `patterns`.
+                // The target `patterns` checks expressions.
                 if shown.is_object() && is_template_of(&shown, &message) {
                     expected.push(place);
                 }
@@ -48,7 +48,7 @@ pub fn check(input: &[u8]) {
     {
         let _ = paths.add(text);
     }
-    // What is left are expressions, as many as match when they are alone.
+    // The remaining matches are expressions; as many match when compared alone.
     matching.retain(|place| !expected.contains(place));
     assert_eq!(matching.len(), paths.each_matching(&message).len());
 }
@@ -102,7 +102,7 @@ fn text(scalar: &Json) -> Option<String> {
     }
 }
 
-/// Tags in a map, or in a list of pairs and of objects with a name and a value.
+/// Returns the tags of a map, or of a list of pairs and of objects with a name and a value.
 fn tags(message: &Json) -> Vec<(String, &Json)> {
     let mut tags = Vec::new();
     for (key, value) in message.as_object().into_iter().flatten() {

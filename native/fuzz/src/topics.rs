@@ -1,4 +1,4 @@
-//! The topics of a message, and the frame that carries them. Input: see [`super::values`].
+//! Fuzzing of a message's topics and its frame. [`super::values`] describes the input.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,7 +16,7 @@ use super::values::{self, Case, shown};
 
 const RESERVED: [&str; 5] = ["process:", "from:", "slot:", "owner:", "hashpath:"];
 
-/// See the module's text.
+/// Checks the topics and the frame of a message with any bytes.
 pub fn check(input: &[u8]) {
     let case = values::read(input);
     let set = case.rules.topics_with(&case.message, &case.origin);
@@ -31,7 +31,7 @@ pub fn check(input: &[u8]) {
     is_encoded(&case, &set);
 }
 
-/// What holds whatever the message is.
+/// Checks the rules that hold for every message.
 fn rules_hold(case: &Case<'_>, set: &TopicSet) {
     let own = own_names(&case.origin);
     assert!(set.topics.len() <= case.rules.max_topics.max(own.len()));
@@ -48,7 +48,7 @@ fn rules_hold(case: &Case<'_>, set: &TopicSet) {
                 "a stranger poses: {name}"
             );
         } else {
-            // Who reads its name can subscribe to it.
+            // A reader of the name can subscribe to it.
             assert_eq!(Topic::new(name).as_ref(), Ok(topic));
         }
     }
@@ -97,7 +97,7 @@ fn is_encoded(case: &Case<'_>, set: &TopicSet) {
     assert_eq!(whole.message(), Some(as_templates_see_it(raw, known)));
 }
 
-/// What the node knows, as the frame has it.
+/// Returns the provenance as the frame shows it.
 fn known(origin: &Provenance<'_>) -> Map<String, Json> {
     let mut known = Map::new();
     let Provenance {
@@ -177,7 +177,7 @@ impl Expected {
     }
 }
 
-/// The section "Topics" of docs/PROTOCOL.md, rule by rule.
+/// Derives the topics by the rules in the section "Topics" of docs/PROTOCOL.md.
 fn expected(case: &Case<'_>) -> Expected {
     let Case {
         message,
@@ -214,7 +214,7 @@ fn expected(case: &Case<'_>) -> Expected {
         .map(|value| value.trim())
         .filter(|value| value.is_empty() || !is_topic(&format!("process:{value}")))
         .count() as u64;
-    // A sender's topic may be longer by three bytes than that of a process.
+    // The topic of a sender may be three bytes longer than that of a process.
     let longer =
         |from: &&str| !is_topic(&format!("process:{from}")) && is_topic(&format!("from:{from}"));
     expected.invalid -= origin
@@ -249,7 +249,7 @@ fn expected(case: &Case<'_>) -> Expected {
             continue;
         }
         let name = format!("{lower}:{text}");
-        // A key in capitals may be shorter in small letters, but not so much that it would matter.
+        // Lower case may shorten a key, but not so much that it would matter.
         if key.len() + 1 + text.len() <= 255
             && is_topic(&name)
             && !is_reserved(&name)
@@ -292,7 +292,7 @@ fn own_names(origin: &Provenance<'_>) -> Vec<String> {
     names
 }
 
-/// Tags at the top level, then those of a `tags` map or list.
+/// Returns the tags at the top level, then those of a `tags` map or list.
 fn tags<'v>(message: &'v Value<'_>) -> Vec<(&'v str, &'v Value<'v>)> {
     let entries = |value: &'v Value<'_>| match value {
         Value::Map(entries) => entries.iter().map(|(key, value)| (&**key, value)).collect(),
@@ -323,13 +323,13 @@ fn tags<'v>(message: &'v Value<'_>) -> Vec<(&'v str, &'v Value<'v>)> {
             }
         }
     }
-    // Blanks around a key do not count.
+    // Blanks around a key are trimmed.
     tags.into_iter()
         .map(|(key, value)| (key.trim(), value))
         .collect()
 }
 
-/// The texts that a `topic` tag holds: its own, or those of its items.
+/// Returns the texts of a `topic` tag: its own, or those of its items.
 fn texts(value: &Value<'_>) -> Vec<String> {
     match (value, single_text(value)) {
         (_, Some(text)) => vec![text],
@@ -338,7 +338,7 @@ fn texts(value: &Value<'_>) -> Vec<String> {
     }
 }
 
-/// The text of a scalar or of an Erlang string.
+/// Returns the text of a scalar or of an Erlang string.
 fn single_text(value: &Value<'_>) -> Option<String> {
     let Value::List(items) = value else {
         return text(value);
@@ -351,7 +351,7 @@ fn single_text(value: &Value<'_>) -> Option<String> {
     (!string.is_empty() && !string.contains(char::is_control)).then_some(string)
 }
 
-/// The text of a scalar.
+/// Returns the text of a scalar.
 fn text(value: &Value<'_>) -> Option<String> {
     match value {
         Value::Text(text) => Some(text.to_string()),
@@ -359,7 +359,7 @@ fn text(value: &Value<'_>) -> Option<String> {
         Value::Integer(number) => Some(number.to_string()),
         Value::BigInteger(digits) => Some(digits.clone()),
         Value::Float(number) => Some(json!(number).to_string()),
-        // Longer than a topic in any case.
+        // The text would be longer than a topic in any case.
         Value::Binary(bytes) if bytes.len() > 255 => None,
         Value::Binary(bytes) => Some(URL_SAFE_NO_PAD.encode(bytes)),
         _ => None,

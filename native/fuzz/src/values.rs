@@ -1,9 +1,15 @@
-//! Messages of every kind of value, from text that a fuzzer can change line by line and people can read.
+//! Messages with every kind of value, in a text format that a fuzzer can mutate by line and people can read.
 //!
-//! A line is `key=value` in a map and `value` in a list. What a value is says its first byte: `{` a map and `[` a list of
-//! the lines up to `}` or `]`, `#` an integer, `.` a float, `+` true, `-` false, `?` null, `@` a link, `!` what has no
-//! JSON, `'` text whatever comes next; anything else is text, or bytes when it is not UTF-8.
-//! Lines that start with `$` are no part of the message: what the node knows of it, and settings.
+//! A line is `key=value` in a map and `value` in a list. The first byte of a value gives its kind:
+//!
+//! - `{` a map and `[` a list of the lines up to `}` or `]`,
+//! - `#` an integer and `.` a float,
+//! - `+` true, `-` false and `?` null,
+//! - `@` a link and `!` a value without a JSON form,
+//! - `'` a text in any case.
+//!
+//! Any other value is text, or bytes if it is not UTF-8. Lines that start with `$` are not part of the message: they
+//! set its provenance and the settings.
 
 use std::borrow::Cow;
 
@@ -15,10 +21,10 @@ use dev_websocket_core::message::provenance::Provenance;
 use dev_websocket_core::message::topics::TopicRules;
 use serde_json::{Map, Value as Json, json};
 
-/// The engine gets nothing deeper.
+/// The maximum nesting, because the engine gets no deeper values.
 const MAX_DEPTH: usize = 64;
 
-/// A message, what the node knows of it, and the settings in force.
+/// A message with its provenance and the settings in force.
 pub struct Case<'a> {
     pub message: Value<'a>,
     pub origin: Provenance<'a>,
@@ -29,7 +35,7 @@ pub struct Case<'a> {
 type Entries<'a> = Vec<(Cow<'a, str>, Value<'a>)>;
 type Lines<'i, 'a> = &'i mut dyn Iterator<Item = &'a [u8]>;
 
-/// Reads a case; any bytes are one.
+/// Reads a case; any bytes are valid.
 pub fn read(input: &[u8]) -> Case<'_> {
     let lines = || input.split(|byte| *byte == b'\n');
     let mut case = Case {
@@ -70,7 +76,7 @@ fn pair(line: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Up to the line that ends the map. Keys are unique, as the engine is promised.
+/// Reads the entries up to the line that ends the map. Keys are unique, as the engine requires.
 fn entries<'a>(lines: Lines<'_, 'a>, depth: usize) -> Entries<'a> {
     let mut entries = Entries::new();
     while let Some(line) = lines.next().filter(|line| *line != b"}") {
@@ -126,7 +132,7 @@ fn text_or_bytes(bytes: &[u8]) -> Value<'_> {
     }
 }
 
-/// What docs/PROTOCOL.md says that clients get of a value.
+/// Returns the form of a value that docs/PROTOCOL.md promises to clients.
 pub fn shown(value: &Value<'_>, commitments: bool) -> Json {
     match value {
         Value::Null => Json::Null,

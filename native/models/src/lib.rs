@@ -1,8 +1,8 @@
-//! The engine's concurrent parts under every order of events that their atomics and locks allow, by loom.
+//! Models of the engine's concurrent parts: loom explores every order of events that their atomics and locks permit.
 //!
-//! The core's own files run here, with `cfg(loom)`: its module `sync` then has loom's locks and atomics. Messages and
-//! commands, which one thread at a time has, are stand-ins. `build.rs` names the files, and makes copies of them that are
-//! wrong in one place each.
+//! The core's own files run here with `cfg(loom)`, so that its module `sync` has loom's locks and atomics. Messages
+//! and commands are owned by one thread at a time, so stand-ins replace them. `build.rs` lists the files and generates
+//! copies with one error each.
 #![forbid(unsafe_code)]
 #![allow(missing_docs, dead_code, unreachable_pub, reason = "parts of the core")]
 #![allow(
@@ -73,17 +73,17 @@ type Variant = (&'static str, &'static str, &'static [(&'static str, fn())]);
 
 include!(concat!(env!("OUT_DIR"), "/variants.rs"));
 
-/// A model of a part of the core, or of a copy that is wrong.
+/// A model of a part of the core, or of a broken copy.
 pub struct Model {
-    /// The part.
+    /// The name of the part.
     pub part: &'static str,
-    /// What holds.
+    /// The property that the model checks.
     pub claim: &'static str,
-    /// One order of events.
+    /// A single execution.
     pub run: fn(),
 }
 
-/// What is wrong with a part's copy, empty for the part itself, and the models to run it with.
+/// Returns the error of each copy, which is empty for the part itself, and the models to run with it.
 pub fn variants() -> impl Iterator<Item = (&'static str, Vec<Model>)> {
     VARIANTS.iter().map(|(part, wrong, models)| {
         let model = |&(claim, run): &(&'static str, fn())| Model { part, claim, run };

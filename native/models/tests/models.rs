@@ -1,7 +1,7 @@
-//! Runs each model: those of the core's own code must hold, and of each copy that is wrong one must not.
+//! Runs each model. All models of the core's own code must hold, and of each broken copy at least one must fail.
 //!
-//! Words as arguments choose parts and claims; LOOM_MAX_PREEMPTIONS says how often threads may be interrupted where they
-//! do not wait. Each model runs in a process of its own, since one that does not hold may end it.
+//! Words as arguments select parts and claims; LOOM_MAX_PREEMPTIONS limits how often threads are preempted where they
+//! do not wait. Each model runs in its own process, because a failing model may end it.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -17,23 +17,24 @@ use std::time::Instant;
 
 use dev_websocket_models::Model;
 
-/// What a test has time for: nearly all faults of this kind need one or two interruptions at the wrong time.
+/// The preemption limit that a test has time for: nearly all errors of this kind need one or two preemptions at the
+/// wrong time.
 const PREEMPTIONS: usize = 2;
 
-/// What it takes to find all that is wrong with the copies.
+/// The preemption limit that finds all errors of the copies.
 const PREEMPTIONS_OF_COPIES: usize = 3;
 
-/// The argument before the number of the model that a process is to run.
+/// The argument before the number of the model to run in this process.
 const ONE: &str = "--model";
 
-/// The orders of events that were tried out.
+/// The number of explored orders of events.
 static ORDERS: AtomicU64 = AtomicU64::new(0);
 
-/// A claim about the code, or about a copy that is wrong: of that, one of several models must tell.
+/// A claim about the code, or about a broken copy, of which at least one of several models must fail.
 struct Check {
     part: &'static str,
     wrong: &'static str,
-    /// What the models claim, and their numbers.
+    /// The claims of the models and the models' numbers.
     models: Vec<(&'static str, usize)>,
 }
 
@@ -117,7 +118,7 @@ fn checks() -> Vec<Check> {
     checks
 }
 
-/// Whether the check holds, and what there is to say about it.
+/// Runs a check; returns whether it holds, and its report.
 fn run(check: &Check) -> (bool, String) {
     let Check {
         part,
@@ -151,14 +152,14 @@ fn run(check: &Check) -> (bool, String) {
     (false, format!("{part}, wrong: {wrong}: NOT FOUND"))
 }
 
-/// Runs a model in every order of events, and says how many there were, up to the one in which it does not hold.
+/// Runs a model in every order of events, up to the first that fails, and prints their number.
 fn explore(number: usize) {
     let models = dev_websocket_models::variants();
     let (wrong, model) = models
         .flat_map(|(wrong, models)| models.into_iter().map(move |model| (wrong, model)))
         .nth(number)
         .unwrap();
-    // What follows from the first panic is of no interest.
+    // Only the first panic matters; the others follow from it.
     let first = Once::new();
     panic::set_hook(Box::new(move |panic| {
         let orders = ORDERS.load(Ordering::Relaxed);

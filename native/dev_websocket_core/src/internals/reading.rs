@@ -1,4 +1,4 @@
-//! What is made of what clients write, as plain data.
+//! Parsers of client input, with results as plain data for fuzz targets.
 
 use futures::FutureExt;
 use http_body_util::BodyExt;
@@ -14,12 +14,12 @@ use crate::wire::control::{self, Reply};
 use crate::wire::cursor::From as Start;
 use crate::wire::format::{Format, SlowPolicy};
 
-/// A subscription, and as what it is counted.
+/// A subscription and the limit that it counts against.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chosen {
-    /// `topics`, `match` or `template`, as in a request.
+    /// The name of its request field: `topics`, `match` or `template`.
     pub kind: &'static str,
-    /// As the client is told of it.
+    /// The form that the server reports to the client.
     pub shown: Json,
     subscription: Subscription,
 }
@@ -38,27 +38,27 @@ impl Chosen {
     }
 }
 
-/// What a URL asks for.
+/// The parsed query of a handshake URL.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Query {
-    /// The subscriptions, no two the same.
+    /// The distinct subscriptions.
     pub subscriptions: Vec<Chosen>,
-    /// `format=raw`.
+    /// True for `format=raw`.
     pub is_raw: bool,
-    /// `gap`, `latest` or `close`.
+    /// The slow policy: `gap`, `latest` or `close`.
     pub slow: &'static str,
-    /// The epoch and the number of `since`.
+    /// The epoch and the sequence number of `since`.
     pub since: Option<(Option<String>, u64)>,
     /// The number of `last`.
     pub last: Option<usize>,
-    /// Parameters without a meaning.
+    /// The parameters that the server ignores.
     pub ignored: Vec<String>,
 }
 
-/// Reads the part of a URL behind the question mark.
+/// Parses the query of a URL, without the question mark.
 ///
 /// # Errors
-/// The status and the body of the refusal.
+/// The call returns the status and the body of the refusal.
 pub fn query(text: &str, settings: &Settings) -> Result<Query, (u16, Vec<u8>)> {
     let query = query::Query::parse(text, settings).map_err(|refusal| {
         let (parts, body) = refusal.into_response().into_parts();
@@ -85,25 +85,25 @@ pub fn query(text: &str, settings: &Settings) -> Result<Query, (u16, Vec<u8>)> {
     })
 }
 
-/// What a text frame of a client asks for.
+/// The parsed text frame of a client.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
-    /// Its type.
+    /// The message type.
     pub kind: &'static str,
-    /// Its id.
+    /// The request's id.
     pub id: Option<Json>,
-    /// What to subscribe to, or to unsubscribe from.
+    /// The subscriptions to add or to end.
     pub subscriptions: Vec<Chosen>,
-    /// The epoch and the number of `since`.
+    /// The epoch and the sequence number of `since`.
     pub since: Option<(Option<String>, u64)>,
-    /// What the listener would get.
+    /// The JSON that the listener would receive.
     pub data: Option<String>,
 }
 
-/// Reads a text frame of a client.
+/// Parses a text frame of a client.
 ///
 /// # Errors
-/// The frame that is the answer.
+/// The call returns the error frame that is the answer.
 pub fn request(text: &str) -> Result<Request, Vec<u8>> {
     let request =
         control::Request::parse(text, Quota::of(&Settings::default())).map_err(|fault| {
@@ -153,25 +153,25 @@ pub fn request(text: &str) -> Result<Request, Vec<u8>> {
     Ok(read)
 }
 
-/// Whether a glob matches a topic of that name; why it is none.
+/// Returns whether a glob matches a topic.
 ///
 /// # Errors
-/// What the client would be told.
+/// The call returns the error text for the client when the glob is invalid.
 pub fn glob(text: &str, topic: &str) -> Result<bool, String> {
     let glob = Pattern::glob(text).map_err(|error| error.to_string())?;
     Ok(glob.is_match(topic))
 }
 
-/// Whether a regular expression matches a topic of that name; why it is none.
+/// Returns whether a regular expression matches a topic.
 ///
 /// # Errors
-/// What the client would be told.
+/// The call returns the error text for the client when the expression is invalid.
 pub fn regex(text: &str, topic: &str) -> Result<bool, String> {
     let regex = Pattern::regex(text).map_err(|error| error.to_string())?;
     Ok(regex.is_match(topic))
 }
 
-/// Templates as a shard holds them.
+/// Templates in a shard's index, with the plain list to compare against.
 #[derive(Debug)]
 pub struct Templates {
     index: TemplateIndex<usize>,
@@ -188,10 +188,10 @@ impl Default for Templates {
 }
 
 impl Templates {
-    /// Adds the template that a text is, unless the same is there, and gives its place and what is shown of it.
+    /// Adds a template unless an equal one exists; returns its position and the form that is shown to clients.
     ///
     /// # Errors
-    /// What the client would be told.
+    /// The call returns the error text for the client when the template is invalid.
     pub fn add(&mut self, text: &str) -> Result<(usize, Json), String> {
         let template = Template::parse(text).map_err(|error| error.to_string())?;
         let shown = template.shown();
@@ -205,14 +205,14 @@ impl Templates {
         Ok((place, shown))
     }
 
-    /// The places of those that match, each asked alone.
+    /// Returns the positions of the matching templates; each template is compared alone.
     #[must_use]
     pub fn each_matching(&self, message: &Json) -> Vec<usize> {
         let matches = |place: &usize| self.templates[*place].matches(message);
         (0..self.templates.len()).filter(matches).collect()
     }
 
-    /// The places of those that match, found as a shard finds them.
+    /// Returns the positions of the matching templates; the index finds them as in a shard.
     #[must_use]
     pub fn found_matching(&self, message: &Json) -> Vec<usize> {
         let mut found = Vec::new();

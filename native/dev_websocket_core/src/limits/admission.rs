@@ -1,4 +1,4 @@
-//! How many connections there are, in all and of each address.
+//! Limits on the number of connections: in total and per IP address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use crate::settings::Settings;
 use crate::telemetry::counters::Counters;
 use crate::wire::format::Format;
 
-/// The count of connections. One per server.
+/// The connection count of one server.
 #[derive(Debug)]
 pub(crate) struct Admission {
     counters: Arc<Counters>,
@@ -20,7 +20,7 @@ pub(crate) struct Admission {
     by_address: Mutex<HashMap<IpAddr, u64>>,
 }
 
-/// A counted connection; it counts until this is dropped.
+/// A counted connection. Dropping the permit ends the count.
 #[derive(Debug)]
 pub(crate) struct Permit {
     admission: Arc<Admission>,
@@ -28,17 +28,17 @@ pub(crate) struct Permit {
     format: Format,
 }
 
-/// Which limit has been reached.
+/// The limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// `max_connections`.
+    /// The limit `max_connections`.
     Server,
-    /// `max_connections_per_ip`.
+    /// The limit `max_connections_per_ip`.
     Address,
 }
 
 impl Admission {
-    /// Nobody yet.
+    /// Makes a count without connections.
     pub(crate) fn new(counters: Arc<Counters>) -> Arc<Self> {
         let (connections, by_address) = (AtomicU64::new(0), Mutex::default());
         Arc::new(Self {
@@ -49,17 +49,17 @@ impl Admission {
         })
     }
 
-    /// How many there are.
+    /// Returns the number of connections.
     pub(crate) fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// How many there are of a format.
+    /// Returns the number of connections of a format.
     pub(crate) fn connections_of(&self, format: Format) -> u64 {
         self.by_format[format as usize].load(Ordering::Relaxed)
     }
 
-    /// Counts one more, if there is room.
+    /// Counts one more connection if the limits permit it.
     pub(crate) fn admit(
         self: &Arc<Self>,
         address: IpAddr,

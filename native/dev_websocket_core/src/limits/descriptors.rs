@@ -1,27 +1,28 @@
-//! The file descriptors of the program: connections must not take the last ones.
+//! A reserve of file descriptors for the rest of the program.
 //!
-//! The engine lives in a program that opens files, loads code and has listeners of its own. Without descriptors all of
-//! that fails, an Erlang node cannot even log why. So some are left to it, and who wants to connect waits in the system's
-//! queue meanwhile.
+//! The engine runs in a program that opens files, loads code and has listeners of its own. All of that fails without
+//! descriptors; an Erlang node cannot even log the reason. The engine therefore leaves some descriptors free, and new
+//! connections wait in the operating system's queue meanwhile.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::process::{Resource, getrlimit};
 
-/// What part of the descriptors is left to the rest of the program, and at most how many.
+/// The divisor for the share of descriptors that stays reserved for the rest of the program; `MOST` is the maximum
+/// reserve.
 const SHARE: u64 = 8;
 const MOST: u64 = 256;
 
-/// See the module's text.
+/// The limit on file descriptors of connections, which keeps a reserve for the rest of the program.
 #[derive(Debug)]
 pub(crate) struct Descriptors {
-    /// The first that is not for connections. The system gives the lowest that is free.
+    /// The first descriptor that is reserved. The operating system hands out the lowest free number.
     end: u64,
 }
 
 impl Descriptors {
-    /// As many as the program may open now.
+    /// Derives the limit from the number of files that the program may currently open.
     pub(crate) fn new() -> Self {
         Self::of(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
     }
@@ -32,15 +33,15 @@ impl Descriptors {
         }
     }
 
-    /// Whether this one, just opened, is the last for a connection or beyond.
+    /// Returns whether a descriptor that was just opened is the last one for connections, or is reserved.
     pub(crate) fn end_with(&self, opened: &impl AsRawFd) -> bool {
         u64::try_from(opened.as_raw_fd()).is_ok_and(|number| number + 1 >= self.end)
     }
 
-    /// Whether a connection may have one more. Takes anything that is open.
+    /// Checks that a further connection may have a descriptor. The argument is any open descriptor.
     ///
     /// # Errors
-    /// When it may not.
+    /// The call fails when only reserved descriptors are left, or none.
     pub(crate) fn check(&self, open: &impl AsFd) -> io::Result<()> {
         let next = open.as_fd().try_clone_to_owned()?;
         if u64::try_from(next.as_raw_fd()).is_ok_and(|number| number >= self.end) {
@@ -73,7 +74,7 @@ mod tests {
     fn the_number_of_a_descriptor_says_how_many_are_open() {
         let open = File::open("/dev/null").unwrap();
         let number = open.as_raw_fd() as u64;
-        // Other tests open and close some at the same time.
+        // Other tests open and close descriptors at the same time.
         let (few, many) = (Descriptors { end: 1 }, Descriptors { end: number + 1000 });
         assert!(few.end_with(&open));
         assert!(few.check(&open).is_err());

@@ -1,8 +1,8 @@
-//! The connections in the handshake: they cost memory and a descriptor, and nobody knows what they want.
+//! A limit on connections in the handshake. They cost memory and a descriptor before their request is known.
 //!
-//! Their number is bounded without a word to those who connect quickly: when there are too many, accepting pauses until
-//! one is done, and one that has been silent for a while loses its place. So a crowd that comes at once is served in
-//! turn, and one that holds its places for nothing is pushed out of them.
+//! Clients that connect quickly do not notice the limit: at the limit, accepting pauses until a handshake is done, and
+//! a connection that has been silent for a while is evicted. A crowd that arrives at once is served in turn, and idle
+//! connections cannot block others.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -15,10 +15,10 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// How long a connection keeps its place however many others wait.
+/// The time for which a connection cannot be evicted, regardless of the number of others that wait.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// See the module's text. One per server.
+/// The open handshakes of one server; the oldest is evicted when there are too many.
 #[derive(Debug, Default)]
 pub(crate) struct Handshakes {
     waiting: Mutex<Waiting>,
@@ -28,11 +28,11 @@ pub(crate) struct Handshakes {
 #[derive(Debug, Default)]
 struct Waiting {
     next: u64,
-    /// In order of their coming.
+    /// The handshakes in order of arrival.
     places: BTreeMap<u64, (Instant, CancellationToken)>,
 }
 
-/// A connection's place, until this is dropped.
+/// The place of one connection among the handshakes; dropping it frees the place.
 #[derive(Debug)]
 pub(crate) struct Place {
     handshakes: Arc<Handshakes>,
@@ -41,12 +41,12 @@ pub(crate) struct Place {
 }
 
 impl Handshakes {
-    /// How many there are.
+    /// Returns the number of open handshakes.
     pub(crate) fn len(&self) -> usize {
         self.waiting.lock().places.len()
     }
 
-    /// Waits until there are less than `limit`. True when somebody lost his place for it.
+    /// Waits until there are fewer than `limit` handshakes. The result is true when one was evicted for it.
     pub(crate) async fn room(&self, limit: usize) -> bool {
         let mut has_yielded = false;
         loop {
@@ -67,7 +67,7 @@ impl Handshakes {
                 }
             };
             if patience <= Instant::now() {
-                // Its request may be there, and it is us who have not read it yet.
+                // The oldest one's request may have arrived, so the server reads first before it evicts.
                 has_yielded = true;
                 yield_now().await;
                 continue;
@@ -79,7 +79,7 @@ impl Handshakes {
         }
     }
 
-    /// Gives a connection its place.
+    /// Registers a connection in the handshake.
     pub(crate) fn enter(self: &Arc<Self>) -> Place {
         let lost = CancellationToken::new();
         let mut waiting = self.waiting.lock();
@@ -97,7 +97,7 @@ impl Handshakes {
 }
 
 impl Place {
-    /// Waits until it is lost to somebody else.
+    /// Waits until the connection is evicted.
     pub(crate) fn lost(&self) -> impl Future<Output = ()> {
         self.lost.cancelled()
     }
@@ -116,13 +116,13 @@ mod tests {
     use futures::FutureExt;
 
     #[tokio::test(start_paused = true)]
-    async fn who_comes_waits_for_room_until_the_oldest_has_had_its_time() {
+    async fn a_new_connection_waits_for_room_until_the_oldest_has_had_its_time() {
         let handshakes = Arc::<Handshakes>::default();
         let first = handshakes.enter();
         assert_eq!(handshakes.room(2).now_or_never(), Some(false));
         let second = handshakes.enter();
         assert_eq!(handshakes.room(2).now_or_never(), None);
-        // One that is done makes room for the next without delay.
+        // A completed handshake makes room for the next without delay.
         let start = Instant::now();
         let room = tokio::spawn({
             let handshakes = handshakes.clone();
@@ -132,7 +132,7 @@ mod tests {
         drop(second);
         assert!(!room.await.unwrap());
         assert_eq!(start.elapsed(), Duration::ZERO);
-        // Else the one that came first has to go, and no other.
+        // Otherwise the oldest handshake is evicted, and no other.
         let third = handshakes.enter();
         assert!(handshakes.room(2).await);
         assert_eq!(start.elapsed(), GRACE);
@@ -144,12 +144,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_about_to_be_served_keeps_its_place_when_it_is_the_server_that_is_late() {
+    async fn a_connection_about_to_be_served_keeps_its_place_when_the_server_is_late() {
         let handshakes = Arc::<Handshakes>::default();
         let served = handshakes.enter();
         let silent = handshakes.enter();
         tokio::time::advance(GRACE * 2).await;
-        // Its request has come, and what serves it has not had its turn yet.
+        // Its request has arrived, but the serving task has not run yet.
         let task = tokio::spawn(async move { drop(served) });
         assert!(!handshakes.room(2).await);
         task.await.unwrap();

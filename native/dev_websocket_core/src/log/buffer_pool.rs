@@ -1,10 +1,12 @@
-//! Memory of publications that nobody needs any more, for new ones.
+//! A pool that reuses the buffers of forgotten publications for new ones.
 //!
-//! Schedulers make publications and a shard forgets them. Were their memory freed there, each free would take the lock
-//! of the allocator's arena that the scheduler allocates from, and one would wait for the other in the middle of a
-//! cast. So the shard hands them back, a bundle at a time, and a thread that publishes takes a bundle for its next
-//! casts. While the history still grows nothing comes back, so the shard makes new ones ahead, whose memory has been
-//! touched: the system takes microseconds for each page that is touched first.
+//! Schedulers allocate publications and a shard forgets them. A free on the shard's thread would take the lock of the
+//! scheduler's allocator arena. One thread would then wait for the other while a message is published. The shard
+//! therefore returns buffers to the pool in bundles, and a publishing thread takes one bundle for its next
+//! publications.
+//!
+//! While the history still grows, no buffer comes back, so the shard allocates new ones ahead and touches their
+//! memory. The system needs microseconds for the first touch of each page.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -14,42 +16,45 @@ use parking_lot::Mutex;
 
 use crate::log::publication::Publication;
 
-/// Buffers are kept apart by size, each class up to twice the size of the one before; larger ones are not kept.
+/// The number of size classes. A class holds buffers of up to twice the size of the class before; larger buffers are
+/// not kept.
 const CLASSES: usize = 5;
 const SMALLEST: usize = 512;
 const LARGEST: usize = SMALLEST << (CLASSES - 1);
 
-/// Bytes of buffers in a bundle, at most.
+/// The maximum number of buffer bytes in a bundle.
 const BUNDLE_BYTES: usize = 64 * 1024;
 
-/// Bundles of each class that wait for somebody who publishes: at least, once somebody did, and at most.
+/// The bounds on the bundles that each class keeps ready for publishing threads. The minimum applies to a class once a
+/// thread has taken from it.
 const FEWEST_BUNDLES: usize = 4;
 const MOST_BUNDLES: usize = 8;
 
 type Bundle = Vec<Arc<Publication>>;
 
 thread_local! {
-    /// What this thread makes its next publications of.
+    /// The current thread's buffers for its next publications.
     static OWN: RefCell<[Bundle; CLASSES]> = const { RefCell::new([const { Bundle::new() }; CLASSES]) };
 }
 
-/// What is kept. One per server.
+/// The shared pool of bundles by size class; each server has one.
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool([Class; CLASSES]);
 
 #[derive(Debug, Default)]
 struct Class {
     bundles: Mutex<Vec<Bundle>>,
-    /// The largest buffer that was wanted when a thread came for a bundle; 0 when none did since the last look.
+    /// The largest buffer that a thread wanted when it took a bundle; 0 when no thread has asked since the last
+    /// restock.
     wanted: AtomicUsize,
 }
 
-/// The memory of a publication to be.
+/// The buffer of a future publication; it is empty when the pool had none.
 #[derive(Debug, Default)]
 pub(crate) struct Spare(Option<Arc<Publication>>);
 
 impl BufferPool {
-    /// Memory for a publication of so many bytes; nothing is in it if there is none to spare.
+    /// Takes a buffer for a publication of `bytes` bytes; the result is empty when the pool has none.
     pub(crate) fn take(&self, bytes: usize) -> Spare {
         let Some(class) = class(bytes) else {
             return Spare::default();
@@ -61,14 +66,14 @@ impl BufferPool {
             }
             own.pop()
         };
-        // A thread that ends has nothing of its own any more.
+        // A thread that is ending has already dropped its thread-local buffers.
         Spare(OWN.try_with(take).ok().flatten())
     }
 
-    /// Keeps those that nobody else holds, as far as there is room.
+    /// Keeps the publications that have no other owner, as long as the pool has room.
     pub(crate) fn put(&self, forgotten: Vec<Arc<Publication>>) {
         let mut bundles = [const { Bundle::new() }; CLASSES];
-        // The last of a bundle is taken first; in memory each lies before the next.
+        // Threads take a bundle's last buffer first, so the reversed order hands out memory in ascending order.
         for publication in forgotten.into_iter().rev() {
             if let Some(class) = class(publication.buffer_bytes())
                 && Arc::strong_count(&publication) == 1
@@ -87,7 +92,7 @@ impl BufferPool {
         }
     }
 
-    /// Makes new ones where some were wanted and few are left.
+    /// Allocates buffers for classes that were in demand and hold few bundles.
     pub(crate) fn restock(&self) {
         for (number, class) in self.0.iter().enumerate() {
             let bytes = class.wanted.swap(0, Ordering::Relaxed);
@@ -104,7 +109,7 @@ impl BufferPool {
 impl Class {
     fn take(&self, bytes: usize) -> Bundle {
         self.wanted.fetch_max(bytes, Ordering::Relaxed);
-        // Who would have to wait allocates instead.
+        // A thread that would have to wait for the lock allocates instead.
         let bundles = self.bundles.try_lock();
         bundles
             .and_then(|mut bundles| bundles.pop())
@@ -120,7 +125,7 @@ impl Class {
 }
 
 impl Spare {
-    /// Its buffer, empty, with room for so many bytes.
+    /// Returns the buffer, emptied, with room for `bytes` bytes.
     pub(crate) fn take_buffer(&mut self, bytes: usize) -> Vec<u8> {
         let mut buffer = match self.0.as_mut().and_then(Arc::get_mut) {
             Some(publication) => publication.take_buffer(),
@@ -131,7 +136,7 @@ impl Spare {
         buffer
     }
 
-    /// Makes it that publication.
+    /// Stores the publication in this memory.
     pub(crate) fn fill(self, publication: Publication) -> Arc<Publication> {
         if let Some(mut shared) = self.0
             && let Some(place) = Arc::get_mut(&mut shared)
@@ -143,12 +148,12 @@ impl Spare {
     }
 }
 
-/// How many are in a bundle of that class, at most.
+/// Returns the maximum number of buffers in a bundle of a class.
 fn per_bundle(class: usize) -> usize {
     BUNDLE_BYTES / (SMALLEST << class)
 }
 
-/// Which class a buffer of that size belongs to.
+/// Returns the class of a buffer size, or none for sizes beyond the largest class.
 fn class(bytes: usize) -> Option<usize> {
     let steps = |bytes: usize| (bytes.next_power_of_two() / SMALLEST).max(1).ilog2() as usize;
     (bytes <= LARGEST).then(|| steps(bytes))
@@ -213,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_holds_or_is_large_is_not_kept() {
+    fn held_or_large_buffers_are_not_kept() {
         let buffers = BufferPool::default();
         let held = publish(&buffers, 1, &[], "x");
         let large = publish(&buffers, 2, &[], &"x".repeat(LARGEST));
@@ -231,7 +236,7 @@ mod tests {
         buffers.restock();
         assert_eq!(waiting(&buffers, 1).len(), FEWEST_BUNDLES);
         assert!(waiting(&buffers, 0).is_empty() && waiting(&buffers, 2).is_empty());
-        // Its buffer has the room that was wanted, and no more is made than is used.
+        // The buffer has exactly the wanted room, so the pool does not increase the footprint.
         let second = publish(&buffers, 2, &[], &"x".repeat(600));
         assert_eq!(second.footprint(), first.footprint());
         buffers.0[1].wanted.store(0, Ordering::Relaxed);
@@ -249,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn of_very_many_that_are_forgotten_at_once_few_are_kept() {
+    fn few_buffers_are_kept_of_many_forgotten_at_once() {
         let buffers = BufferPool::default();
         let fresh = BufferPool::default();
         let forgotten = (0..20_000).map(|seq| publish(&fresh, seq, &[], "x"));
@@ -258,7 +263,7 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing of what memory was used for before is left in it.
+        /// A reused buffer shows nothing of its earlier publication.
         #[test]
         fn old_memory_says_nothing_old(
             messages in prop::collection::vec((prop::collection::vec("[a-z]{1,40}", 0..5), 0_usize..3000, any::<bool>()), 1..60),
@@ -271,7 +276,7 @@ mod tests {
                 let expected = publish(&BufferPool::default(), seq as u64, topics, &data);
                 prop_assert_eq!(publication.raw_frame(), expected.raw_frame());
                 prop_assert_eq!(publication.topics(), expected.topics());
-                // The rest of the frame is the time.
+                // The rest of the frame is the timestamp.
                 prop_assert_eq!(publication.json_frame().len(), expected.json_frame().len());
                 prop_assert_eq!(publication.seq(), expected.seq());
                 publication.prepare_event("epoch");

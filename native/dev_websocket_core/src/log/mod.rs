@@ -1,4 +1,5 @@
-//! Publications, in order: the buffers they are made in, the log that numbers and keeps them, the slots already published.
+//! The publication log: buffers of publications, the log that numbers and keeps them, and the marks of published
+//! slots.
 
 pub(crate) mod buffer_pool;
 pub(crate) mod publication;

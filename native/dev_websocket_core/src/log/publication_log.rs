@@ -1,8 +1,8 @@
-//! The log of publications: where casts are put in order, and what every reader reads from.
+//! The publication log orders messages, and all shards read from it.
 //!
-//! One lock gives each publication its number and its place; readers take no lock. The log is a chain of segments, and
-//! a writer shard is a [`Cursor`] that walks it. The newest publications are the history, as many as fit into its bytes.
-//! So the ingress queue, the fan-out to shards and the history are one structure and one copy.
+//! One lock gives each publication its sequence number and its slot; readers take no lock. The log is a chain of
+//! segments, and a writer shard walks it with a [`Cursor`]. The newest publications are the history, limited by its
+//! bytes. The publish queue, the fan-out to shards and the history are therefore one structure and one copy.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,25 +15,27 @@ use crate::log::publication::draft::Draft;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, OnceLock};
 
-/// Publications of one segment at the most; small enough that an almost idle log holds little.
+/// The maximum number of publications per segment; it is small so that an almost idle log holds little memory.
 const SEGMENT_SLOTS: usize = if cfg!(loom) { 2 } else { 128 };
 
-/// Bytes after which a segment takes no more, so that history is cut finely.
+/// The bytes after which a segment is full, so that the history is trimmed in small steps.
 const SEGMENT_BYTES: u64 = 128 * 1024;
 
-/// Segments that are read at once. The oldest may hold nothing that is kept, and the next one does.
+/// The maximum number of segments per read. The oldest segment may hold only forgotten publications; the next one
+/// holds some that are kept.
 const READ_SEGMENTS: usize = 4;
 
-/// What part of the ingress limit may be taken on top of it by what tells of lost messages.
+/// The divisor for the extra room of gap notices: a full queue accepts this share of its limit on top.
 const LOSS_SHARE: u64 = 8;
 
-/// The log. One per server; numbers start at 1.
+/// The publication log of one server; sequence numbers start at 1.
 #[derive(Debug)]
 pub(crate) struct Log {
     head: Mutex<Head>,
-    /// What each reader has finished, in bytes since the start, for the bound on what waits.
+    /// The bytes since the start that each reader has finished; they bound the publish queue.
     finished: Box<[Arc<AtomicU64>]>,
-    /// Bytes of all publications since the start, and the number of the last one; written under the lock, read without.
+    /// The bytes of all publications since the start. This field and `last_seq` are written under the lock and read
+    /// without it.
     appended_bytes: AtomicU64,
     last_seq: AtomicU64,
 }
@@ -41,40 +43,41 @@ pub(crate) struct Log {
 #[derive(Debug)]
 struct Head {
     next_seq: u64,
-    /// The segment that is written to, and how many of its slots are used.
+    /// The open segment; `used` counts its occupied slots.
     segment: Arc<Segment>,
     used: usize,
-    /// Bytes of all publications before the segment.
+    /// The bytes of all publications before the open segment.
     segment_start: u64,
-    /// The next segment, made ahead by a reader.
+    /// The next segment, which a reader allocates ahead.
     next_segment: Option<Arc<Segment>>,
     history: VecDeque<Sealed>,
-    /// Bytes that the history may take.
+    /// The maximum number of bytes in the history.
     history_limit: u64,
-    /// Publications that begin before so many bytes since the start are forgotten for good.
+    /// The limit of forgetting: publications that begin before this many bytes since the start are gone for good.
     cut: u64,
-    /// Messages that found no room, and for which there was no room to say so either.
+    /// The number of lost messages for which the queue had no room for a gap notice either.
     untold_losses: u64,
 }
 
-/// A full segment. A search by number or by bytes touches nothing else.
+/// A full segment. Its search keys are stored here so that a search does not touch the segment.
 #[derive(Debug)]
 struct Sealed {
     first_seq: u64,
-    /// Bytes of all publications before it.
+    /// The bytes of all publications before this segment.
     start: u64,
     segment: Arc<Segment>,
 }
 
-/// Past publications, in the order in which they were asked for.
+/// Past publications, in the order of the request.
 #[derive(Debug, Default)]
 pub(crate) struct PastPublications {
     pub(crate) publications: Vec<Arc<Publication>>,
-    /// The number that was asked for, or that of the oldest publication when that is greater: those between are forgotten.
+    /// The requested sequence number, or that of the oldest publication if greater; publications between them are
+    /// forgotten.
     pub(crate) first: u64,
 }
 
-/// The part of the log that is read at once.
+/// The segments of one read.
 struct Window {
     segments: ArrayVec<Arc<Segment>, READ_SEGMENTS>,
     cut: u64,
@@ -89,12 +92,12 @@ struct Segment {
 
 #[derive(Debug)]
 struct Slot {
-    /// Bytes of all publications before it.
+    /// The bytes of all publications before this one.
     start: u64,
     publication: Arc<Publication>,
 }
 
-/// A reader's place in the log.
+/// A reader's position in the log.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     segment: Arc<Segment>,
@@ -104,7 +107,7 @@ pub(crate) struct Cursor {
 }
 
 impl Log {
-    /// An empty log and its readers.
+    /// Makes an empty log and its readers.
     pub(crate) fn new(readers: usize) -> (Self, Vec<Cursor>) {
         let segment = Segment::new();
         let finished: Box<[_]> = (0..readers).map(|_| Arc::new(AtomicU64::new(0))).collect();
@@ -139,19 +142,20 @@ impl Log {
         )
     }
 
-    /// Puts a message behind all others. It never waits: the lock is held for a number and a pointer.
+    /// Appends a message. Publishing never blocks on readers: the lock is held for a number and a pointer.
     ///
     /// # Errors
-    /// [`Rejected::Overload`] when more than `queue_limit` bytes would wait for the slowest reader. Then a loss stands
-    /// in the message's place, for which a little more may wait.
+    /// The call returns [`Rejected::Overload`] when more than `queue_limit` bytes would wait for the slowest reader. A
+    /// gap notice then replaces the message; notices may exceed the limit a little.
     pub(crate) fn append(&self, draft: Draft, queue_limit: u64) -> Result<u64, Rejected> {
         self.append_locked(&mut self.head.lock(), draft, queue_limit)
     }
 
-    /// Puts messages behind all others, with nothing between them, or none of them.
+    /// Appends messages without others between them, or appends none.
     ///
     /// # Errors
-    /// [`Rejected::Overload`] when something waits and more than `queue_limit` bytes would. Nothing is lost then.
+    /// The call returns [`Rejected::Overload`] when bytes already wait and more than `queue_limit` would. No message
+    /// is then lost.
     pub(crate) fn append_or_none(
         &self,
         drafts: Vec<Draft>,
@@ -191,8 +195,8 @@ impl Log {
         Err(Rejected::Overload)
     }
 
-    /// Puts in what tells of messages that were lost without a word, if there are any. To be called by a reader that has
-    /// made room, because nobody may publish any more.
+    /// Appends the gap notice of losses that were not reported yet. A reader calls this after it has made room,
+    /// because no later publication may come.
     pub(crate) fn settle(&self) -> bool {
         self.flush_gaps(&mut self.head.lock())
     }
@@ -211,7 +215,7 @@ impl Log {
         head.next_seq += 1;
         let start = self.appended_bytes();
         let publication = draft.number(seq);
-        // Only this place sets slots, under the lock, so the slot is free.
+        // Only this function sets slots, under the lock, so the slot is free.
         let _ = head.segment.slots[head.used].set(Slot { start, publication });
         head.used += 1;
         let appended = start + size as u64;
@@ -223,9 +227,9 @@ impl Log {
         seq
     }
 
-    /// Reads up to `count` publications from number `from` on, or from the oldest on if that one is forgotten.
+    /// Reads up to `count` publications from number `from` on, or from the oldest one if that number is forgotten.
     ///
-    /// The reader comes again for more, rather than hold on to its place: a segment keeps all later ones alive.
+    /// The reader calls again for more instead of holding a position, because a segment keeps all later ones alive.
     pub(crate) fn read(&self, from: u64, count: usize) -> PastPublications {
         let window = self.head.lock().window_from(from, self.appended_bytes());
         let mut kept = window
@@ -244,7 +248,8 @@ impl Log {
         }
     }
 
-    /// Reads up to `count` publications before number `before`, the newest first. None when all of those are forgotten.
+    /// Reads up to `count` publications before number `before`, newest first. The result is empty when all are
+    /// forgotten.
     pub(crate) fn read_back(&self, before: u64, count: usize) -> Vec<Arc<Publication>> {
         let window = self
             .head
@@ -258,7 +263,7 @@ impl Log {
         kept.into_iter().rev().take(count).cloned().collect()
     }
 
-    /// Sets how many bytes the history may take. What does not fit is forgotten at once and for good.
+    /// Sets the maximum number of bytes in the history. Publications beyond it are forgotten at once and for good.
     pub(crate) fn keep(&self, history_limit: u64) {
         let appended = self.appended_bytes();
         let mut head = self.head.lock();
@@ -267,10 +272,10 @@ impl Log {
         head.update_cut(appended);
     }
 
-    /// Gives up the memory of forgotten publications, and gives those that no reader is at. A segment goes as a whole, so
-    /// the memory of one may stay.
+    /// Unlinks the segments of forgotten publications and returns the publications that no reader holds. Whole
+    /// segments are unlinked, so the memory of one segment may stay.
     ///
-    /// This is for a reader to do, not for those who publish: giving up a segment takes as long as many casts.
+    /// Readers call this instead of publishers, because unlinking a segment takes as long as publishing many messages.
     pub(crate) fn trim(&self) -> Vec<Arc<Publication>> {
         let mut forgotten = Vec::new();
         let mut head = self.head.lock();
@@ -302,29 +307,29 @@ impl Log {
             .collect()
     }
 
-    /// The number of the newest publication, 0 before the first.
+    /// Returns the sequence number of the newest publication; 0 before the first.
     pub(crate) fn last_seq(&self) -> u64 {
         self.last_seq.load(Ordering::Acquire)
     }
 
-    /// Bytes of all publications since the start.
+    /// Returns the bytes of all publications since the start.
     pub(crate) fn appended_bytes(&self) -> u64 {
         self.appended_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes that wait for the slowest reader.
+    /// Returns the bytes that wait for the slowest reader.
     pub(crate) fn waiting_bytes(&self) -> u64 {
         self.appended_bytes().saturating_sub(self.slowest())
     }
 
-    /// Bytes that the slowest reader has finished.
+    /// Returns the bytes that the slowest reader has finished.
     fn slowest(&self) -> u64 {
         let finished = self.finished.iter();
         let bytes = finished.map(|bytes| bytes.load(Ordering::Relaxed));
         bytes.min().unwrap_or(0)
     }
 
-    /// Bytes of the publications that are kept.
+    /// Returns the bytes of the publications in the history.
     pub(crate) fn history_bytes(&self) -> u64 {
         let mut head = self.head.lock();
         let appended = self.appended_bytes();
@@ -338,13 +343,13 @@ impl Log {
 }
 
 impl Head {
-    /// Up to where publications are forgotten, in bytes since the start.
+    /// Updates and returns the limit of forgetting, in bytes since the start.
     fn update_cut(&mut self, appended: u64) -> u64 {
         self.cut = self.cut.max(appended.saturating_sub(self.history_limit));
         self.cut
     }
 
-    /// The segments from that of a publication on, or from the first one that may hold any that are kept.
+    /// Returns the segments from that of number `from` on, or from the first one that may hold kept publications.
     fn window_from(&mut self, from: u64, appended: u64) -> Window {
         let cut = self.update_cut(appended);
         let oldest = self.place(|sealed| sealed.start <= cut);
@@ -352,7 +357,8 @@ impl Head {
         self.window(first, cut)
     }
 
-    /// The segments up to that of the publication before a number, without those that hold none that are kept.
+    /// Returns the segments up to that of the publication before `before`, without those that hold only forgotten
+    /// ones.
     fn window_before(&mut self, before: u64, appended: u64) -> Window {
         let cut = self.update_cut(appended);
         let oldest = self.place(|sealed| sealed.start <= cut);
@@ -365,7 +371,7 @@ impl Head {
         self.window(oldest.max((last + 1).saturating_sub(READ_SEGMENTS)), cut)
     }
 
-    /// The last sealed segment for which something holds that holds up to some segment; 0 if for none.
+    /// Returns the last sealed segment for which the monotone condition holds, or 0 if it holds for none.
     fn place(&self, holds: impl FnMut(&Sealed) -> bool) -> usize {
         self.history.partition_point(holds).saturating_sub(1)
     }
@@ -380,7 +386,7 @@ impl Head {
         }
     }
 
-    /// Ends the segment and opens the next one.
+    /// Seals the open segment and opens the next one.
     fn seal(&mut self, appended: u64) {
         let next = self.next_segment.take().unwrap_or_else(Segment::new);
         let _ = self.segment.next.set(next.clone());
@@ -394,14 +400,14 @@ impl Head {
         self.segment_start = appended;
     }
 
-    /// The same for a segment that is not full, but holds nothing that is kept.
+    /// Seals a segment that is not full but holds only forgotten publications.
     fn seal_early(&mut self, appended: u64) {
         self.seal(appended);
     }
 }
 
 impl Window {
-    /// The slots that are kept.
+    /// Returns the slots of kept publications.
     fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.segments
             .iter()
@@ -420,7 +426,7 @@ impl Segment {
 }
 
 impl Drop for Segment {
-    /// Unlinks the chain in a loop: dropping it link by link would need a stack as deep as the chain is long.
+    /// Unlinks the chain in a loop, because a recursive drop would need a stack as deep as the chain is long.
     fn drop(&mut self) {
         let mut next = self.next.take();
         while let Some(mut segment) = next.and_then(Arc::into_inner) {
@@ -430,7 +436,7 @@ impl Drop for Segment {
 }
 
 impl Cursor {
-    /// The next publication, if there is one yet. Never waits.
+    /// Takes the next publication, if there is one. The call never blocks.
     pub(crate) fn next(&mut self) -> Option<Arc<Publication>> {
         loop {
             if let Some(slot) = self.segment.slots.get(self.index).and_then(OnceLock::get) {
@@ -439,7 +445,8 @@ impl Cursor {
                 return Some(slot.publication.clone());
             }
             let next = self.segment.next.get()?;
-            // The segment was ended early, or between the two looks: slots are set before the link is.
+            // The writer sealed the segment early, or sealed it between the two reads. Slots are set before the link
+            // is.
             if self
                 .segment
                 .slots
@@ -453,7 +460,7 @@ impl Cursor {
         }
     }
 
-    /// Whether [`Self::next`] would give something.
+    /// Returns whether [`Self::next`] would return a publication.
     pub(crate) fn has_next(&self) -> bool {
         self.segment
             .slots
@@ -462,12 +469,12 @@ impl Cursor {
             || self.segment.next.get().is_some()
     }
 
-    /// Bytes of all publications that were taken, or stood before its place, since the start.
+    /// Returns the bytes of all publications up to this position, since the start.
     pub(crate) fn taken_bytes(&self) -> u64 {
         self.taken_bytes
     }
 
-    /// Says that everything taken so far is dealt with, which makes room for new publications.
+    /// Reports that everything taken so far is handled, which makes room for new publications.
     pub(crate) fn finish(&self) {
         self.finished.store(self.taken_bytes, Ordering::Relaxed);
     }

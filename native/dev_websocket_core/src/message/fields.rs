@@ -1,6 +1,7 @@
-//! The fields of a message as templates look them up: without letter case, at the top level, among the tags, and inside.
+//! Field look-up in a message for templates: case-insensitive, at the top level, among the tags, and in nested
+//! objects.
 //!
-//! Each object is indexed when it is first asked, so a look-up costs the same however many keys there are.
+//! Each object is indexed at its first look-up, so the cost of a look-up is independent of the number of keys.
 
 use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
@@ -12,24 +13,24 @@ use smallvec::SmallVec;
 
 use super::tags::{entries_of, tags_of};
 
-/// Values of keys that differ in letter case only.
+/// The values of all keys that differ only in letter case.
 pub(crate) type Values<'m> = SmallVec<[&'m Json; 1]>;
 
 type Index<'m> = HashMap<Cow<'m, str>, Values<'m>>;
 
-/// So few keys are looked through.
+/// The maximum number of keys that are scanned instead of indexed.
 const FEW: usize = 8;
 
-/// See the module's text.
+/// Indexes the fields of one message, so that templates can look keys up without regard to letter case.
 pub(crate) struct Fields<'m> {
     message: &'m Map<String, Json>,
     tags: OnceCell<Index<'m>>,
-    /// By where the object lies in memory.
+    /// The index of each object, keyed by the object's address in memory.
     objects: RefCell<HashMap<*const Map<String, Json>, Index<'m>>>,
 }
 
 impl<'m> Fields<'m> {
-    /// Those of a message; none of what is no object.
+    /// Makes the fields of a message; none unless the message is an object.
     pub(crate) fn of(message: &'m Json) -> Option<Self> {
         Some(Self {
             message: message.as_object()?,
@@ -38,19 +39,19 @@ impl<'m> Fields<'m> {
         })
     }
 
-    /// The values of a key, given in lower case, at the top level.
+    /// Returns the values of a key at the top level. The key is in lower case.
     pub(crate) fn at_top(&self, key: &str) -> Values<'m> {
         self.inside(self.message, key)
     }
 
-    /// Those among the tags.
+    /// Returns the values of a key among the tags.
     pub(crate) fn among_tags(&self, key: &str) -> Values<'m> {
         let index = || index(tags_of(entries_of(self.message)));
         let found = self.tags.get_or_init(index).get(key);
         found.cloned().unwrap_or_default()
     }
 
-    /// Those of an object that is somewhere in the message.
+    /// Returns the values of a key in an object anywhere in the message.
     pub(crate) fn inside(&self, object: &'m Map<String, Json>, key: &str) -> Values<'m> {
         if object.len() <= FEW {
             return object
@@ -84,7 +85,7 @@ fn index<'m>(entries: impl Iterator<Item = (&'m str, &'m Json)>) -> Index<'m> {
     index
 }
 
-/// The text by which scalars are compared; none for null, lists and objects.
+/// Returns the text by which scalars are compared; none for null, lists and objects.
 pub(crate) fn scalar_text(value: &Json) -> Option<Cow<'_, str>> {
     match value {
         Json::String(text) => Some(Cow::Borrowed(text)),
@@ -94,7 +95,7 @@ pub(crate) fn scalar_text(value: &Json) -> Option<Cow<'_, str>> {
     }
 }
 
-/// A key as templates are compared by.
+/// Returns a key in lower case, the form in which templates compare keys.
 pub(crate) fn lower_case(key: &str) -> Cow<'_, str> {
     if !key.is_ascii() {
         Cow::Owned(key.to_lowercase())
@@ -105,7 +106,7 @@ pub(crate) fn lower_case(key: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether `key` is `lower` in lower case, without writing it for nearly all keys.
+/// Returns whether `key` equals `lower` in lower case. ASCII keys, which are nearly all, need no allocation.
 fn same_key(lower: &str, key: &str) -> bool {
     if key.is_ascii() {
         lower.eq_ignore_ascii_case(key)

@@ -1,4 +1,4 @@
-//! JSON that was parsed, as a message.
+//! Conversion of parsed JSON to a message.
 
 use serde_json::{Number, Value as Json};
 

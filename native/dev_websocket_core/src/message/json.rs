@@ -1,10 +1,15 @@
-//! How a message is written as JSON: the `data` of a frame.
+//! Encoding of a message as JSON, the `data` of a frame.
 //!
-//! Keys and text stay as they are. What JSON cannot hold becomes an object with one `$` key, so that a reader can
-//! tell it from text: `{"$base64url":".."}` for bytes that are not UTF-8, `{"$link":".."}` for a lazy link,
-//! `{"$omitted":".."}` for what has no form at all. Integers beyond 2^53 become strings, because JavaScript would
-//! round them. Keys that start with `priv` are the node's own and never leave it; `commitments` are left out unless
-//! the settings ask for them, since they are often twenty times the message.
+//! Keys and text stay as they are. Values without a JSON form become an object with one `$` key, so that readers can
+//! tell them from text:
+//!
+//! - `{"$base64url":".."}` for bytes that are not UTF-8,
+//! - `{"$link":".."}` for a lazy link,
+//! - `{"$omitted":".."}` for all other values without a JSON form.
+//!
+//! Integers beyond 2^53 become strings, because JavaScript would round them. Keys that start with `priv` are private
+//! to the node and never leave it. The writer omits `commitments` unless the settings include them, because they are
+//! often twenty times as large as the message.
 
 use std::borrow::Cow;
 
@@ -16,25 +21,25 @@ use super::Value;
 /// The largest magnitude that a double, and so JavaScript, holds without rounding.
 const EXACT: u64 = 1 << 53;
 
-/// The JSON is longer than it may be.
+/// The error of a JSON that is longer than its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong;
 
-/// Writes messages as JSON behind what a buffer holds, up to a limit.
+/// Appends messages as JSON to a buffer, up to a limit.
 ///
-/// The structure is written here, and so is text that needs no escape, which is nearly all: serde_json looks at each of
-/// its bytes one by one, half the cost of a cast. Everything else of a value is serde_json's.
+/// The writer handles structure, and text without escapes, which is nearly all text: serde_json inspects such text
+/// byte by byte, which was half the cost of publishing. All other values go through serde_json.
 #[derive(Debug)]
 pub struct JsonWriter<'b> {
     buffer: &'b mut Vec<u8>,
-    /// The length that the buffer may get.
+    /// The maximum length of the buffer, in bytes.
     limit: usize,
-    /// Whether `commitments` are written too.
+    /// True if `commitments` are written too.
     commitments: bool,
 }
 
 impl<'b> JsonWriter<'b> {
-    /// A writer of at most `limit` bytes.
+    /// Makes a writer that appends at most `limit` bytes.
     pub fn new(buffer: &'b mut Vec<u8>, limit: usize, commitments: bool) -> Self {
         let limit = buffer.len().saturating_add(limit);
         Self {
@@ -47,7 +52,7 @@ impl<'b> JsonWriter<'b> {
     /// Writes a value.
     ///
     /// # Errors
-    /// [`TooLong`] as soon as the limit is passed; the buffer holds a part then.
+    /// The call returns [`TooLong`] as soon as the limit is exceeded; the buffer then holds a part of the value.
     pub fn write(&mut self, value: &Value<'_>) -> Result<(), TooLong> {
         match value {
             Value::Null => self.push(b"null"),
@@ -69,7 +74,7 @@ impl<'b> JsonWriter<'b> {
     /// Writes a text with its quotes.
     ///
     /// # Errors
-    /// See [`Self::write`].
+    /// The call fails like [`Self::write`].
     pub fn text(&mut self, text: &str) -> Result<(), TooLong> {
         if needs_escape(text.as_bytes()) {
             return self.scalar(text);
@@ -79,7 +84,7 @@ impl<'b> JsonWriter<'b> {
         self.push(b"\"")
     }
 
-    /// Writes what is JSON already.
+    /// Writes a text that is already JSON.
     pub(crate) fn raw(&mut self, json: &str) -> Result<(), TooLong> {
         self.push(json.as_bytes())
     }
@@ -134,7 +139,7 @@ impl<'b> JsonWriter<'b> {
     }
 
     fn scalar(&mut self, value: &(impl serde::Serialize + ?Sized)) -> Result<(), TooLong> {
-        // Writing to memory cannot fail. A text may pass the limit by its escapes before that is seen, no further.
+        // Writing to memory cannot fail. Escapes may exceed the limit by one text before this check.
         let _ = serde_json::to_writer(&mut *self.buffer, value);
         if self.buffer.len() > self.limit {
             Err(TooLong)
@@ -152,8 +157,8 @@ impl<'b> JsonWriter<'b> {
     }
 }
 
-/// Whether JSON needs to escape anything (RFC 8259 section 7). Without an early end the compiler looks at many bytes at
-/// once.
+/// Returns whether a text needs escapes in JSON (RFC 8259 section 7). The loop has no early exit so that the compiler
+/// can vectorize it.
 fn needs_escape(text: &[u8]) -> bool {
     let escaped = |byte: &u8| (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\');
     text.chunks(256).any(|chunk| {
@@ -163,19 +168,19 @@ fn needs_escape(text: &[u8]) -> bool {
     })
 }
 
-/// The key for one that is not UTF-8.
+/// Returns the JSON key for a key that is not UTF-8.
 #[must_use]
 pub fn binary_key(key: &[u8]) -> String {
     format!("$base64url:{}", URL_SAFE_NO_PAD.encode(key))
 }
 
-/// Whether the value under `key` may be shown outside the node (`hb_private` of HyperBEAM keeps `priv*` back).
+/// Returns whether the value of `key` may leave the node (`hb_private` of HyperBEAM keeps `priv*` back).
 #[must_use]
 pub fn leaves_node(key: &str, commitments: bool) -> bool {
     !is_private(key) && (commitments || !key.eq_ignore_ascii_case("commitments"))
 }
 
-/// Whether a key holds what only the node may see.
+/// Returns whether a key is private to the node.
 pub(crate) fn is_private(key: &str) -> bool {
     key.as_bytes()
         .get(..4)
@@ -252,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_json_cannot_hold_is_marked() {
+    fn values_without_a_json_form_are_marked() {
         assert_eq!(
             json(&Value::Binary(&[0, 255, 254])),
             r#"{"$base64url":"AP_-"}"#

@@ -1,7 +1,7 @@
-//! A message as the engine sees it, whoever hands it over.
+//! The engine's form of a message, independent of its source.
 //!
-//! The embedder turns its own terms into a [`Value`] that borrows from them; [`topics`] and [`json`] hold every rule
-//! about what such a value becomes. No other place knows a message key by name.
+//! The embedder turns its own terms into a [`Value`] that borrows from them. [`topics`] and [`json`] hold every rule
+//! about the result of such a value; no other module knows a message key by name.
 
 pub(crate) mod fields;
 mod from_json;
@@ -15,16 +15,16 @@ pub mod topics;
 
 use std::borrow::Cow;
 
-/// One value of a message, borrowing text from where the message lives.
+/// A value of a message; its text is borrowed from the message's owner.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value<'a> {
-    /// JSON `null`.
+    /// The JSON value `null`.
     Null,
-    /// `true` or `false`.
+    /// The JSON value `true` or `false`.
     Bool(bool),
-    /// An integer of up to 64 bits. Beyond 2^53 it is written as a string.
+    /// An integer of up to 64 bits. The encoder writes it as a string beyond 2^53.
     Integer(i64),
-    /// A larger integer in decimal digits, with its sign. Always written as a string.
+    /// A larger integer as decimal digits with its sign. The encoder always writes it as a string.
     BigInteger(String),
     /// A finite float.
     Float(f64),
@@ -32,19 +32,19 @@ pub enum Value<'a> {
     Text(Cow<'a, str>),
     /// Bytes that are not UTF-8.
     Binary(&'a [u8]),
-    /// A sequence.
+    /// A list of values.
     List(Vec<Value<'a>>),
-    /// Keys and values in the order they were read. Keys are unique.
+    /// Entries of unique keys and their values, in the order of the source.
     Map(Vec<(Cow<'a, str>, Value<'a>)>),
     /// A lazy reference to a value that the node stores elsewhere, by its id or path.
     Link(Cow<'a, str>),
-    /// A value with no JSON form (a process id, a fun, what lies too deep); the text names its kind.
+    /// A value without a JSON form (a process id, a fun, a value nested too deeply); the text names its kind.
     Omitted(&'static str),
 }
 
 impl<'a> Value<'a> {
-    /// About how long its JSON is, without looking into anything nested: a hint for memory, never wrong in a way that
-    /// matters.
+    /// Estimates the length of its JSON without looking into nested values. The estimate sizes a buffer, so errors are
+    /// harmless.
     pub(crate) fn size_hint(&self) -> usize {
         match self {
             Value::Text(text) => text.len() + 3,
@@ -69,7 +69,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The entries of a map, nothing for any other kind.
+    /// Returns the entries of a map; empty for any other value.
     pub(crate) fn entries(&self) -> &[(Cow<'a, str>, Value<'a>)] {
         match self {
             Value::Map(entries) => entries,

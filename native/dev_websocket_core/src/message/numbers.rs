@@ -1,16 +1,16 @@
-//! Integers of JSON that no number of 64 bits can hold, as the text of their digits.
+//! Conversion of JSON integers beyond 64 bits to the text of their digits.
 //!
-//! A message has such integers as text, so that a template asks for them in the same way. The parser would read floats.
+//! A message has such integers as text, so templates must compare them as text. The parser would read them as floats.
 
 use std::borrow::Cow;
 
-/// An integer with fewer digits fits.
+/// Integers of up to this many digits fit 64 bits.
 const FITTING_DIGITS: usize = 18;
 
-/// The same JSON, with those integers as text.
+/// Returns the same JSON with integers beyond 64 bits as strings.
 pub(crate) fn large_as_text(json: &str) -> Cow<'_, str> {
     let mut written = String::new();
-    // Up to there it is written.
+    // Input up to this position is written.
     let mut done = 0;
     let bytes = json.as_bytes();
     let mut at = 0;
@@ -54,7 +54,7 @@ fn end_of_number(bytes: &[u8], start: usize) -> usize {
     length.map_or(bytes.len(), |length| start + length)
 }
 
-/// Whether it is an integer, written as JSON has it, and fits no type of 64 bits.
+/// Returns whether a number is an integer in JSON notation that fits no type of 64 bits.
 fn is_large(number: &str) -> bool {
     let digits = number.strip_prefix('-').unwrap_or(number);
     digits.bytes().all(|byte| byte.is_ascii_digit())
@@ -98,7 +98,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_json_stays_json_and_other_values_the_same(json in "[\\[{\"a:,0-9.e\\\\}\\] -]{0,40}") {
+        fn json_stays_json_and_other_values_the_same(json in "[\\[{\"a:,0-9.e\\\\}\\] -]{0,40}") {
             let written = large_as_text(&json);
             let (before, after) = (serde_json::from_str::<Json>(&json), serde_json::from_str::<Json>(&written));
             if let Ok(before) = before {
@@ -107,7 +107,7 @@ mod tests {
                     prop_assert_eq!(before, after);
                 }
             } else if after.is_ok() {
-                // A number of hundreds of digits is none for the parser.
+                // The parser rejects numbers of hundreds of digits.
                 prop_assert!(written != json);
             }
         }

@@ -1,6 +1,6 @@
-//! What the node itself knows about a message, beside what its author wrote.
+//! The node's own knowledge about a message, apart from the author's content.
 //!
-//! Nothing here is read from tags: a stranger must not be able to pose as a process. Only the embedder fills it in.
+//! Only the embedder sets these values; tags never do, because a stranger must not be able to pose as a process.
 
 use std::borrow::Cow;
 
@@ -9,28 +9,28 @@ use serde_json::{Map, Value as Json};
 use super::Value;
 use super::json::{JsonWriter, TooLong};
 
-/// Where a message comes from. What is not known is left out; the default is nothing.
+/// The provenance of a message. Unknown fields are omitted from frames; by default all are unknown.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Provenance<'a> {
-    /// The process whose result the message is, by its id.
+    /// The id of the process whose result the message is.
     pub process: Option<Cow<'a, str>>,
     /// The slot of that process.
     pub slot: Option<u64>,
     /// The hashpath of the state.
     pub hashpath: Option<Cow<'a, str>>,
-    /// Where to GET the message from the node.
+    /// The path to GET the message from the node.
     pub path: Option<Cow<'a, str>>,
-    /// The id of the assignment that was computed.
+    /// The id of the computed assignment.
     pub assignment: Option<Cow<'a, str>>,
-    /// What handed the message over.
+    /// The name of the component that published the message.
     pub source: Option<Cow<'a, str>>,
-    /// Who it is from: the process that sent it, or the addresses that signed it.
+    /// The senders: the process that sent the message, or the addresses that signed it.
     pub from: Vec<Cow<'a, str>>,
-    /// Further explicit topics, named by the caller and read like a `topic` tag: reserved ones are dropped.
+    /// Additional explicit topics from the caller. They obey the rules of a `topic` tag: reserved topics are dropped.
     pub topics: Option<Value<'a>>,
 }
 
-/// Of a message that is published without an origin.
+/// The provenance of a message that is published without one.
 pub(crate) static UNKNOWN: Provenance<'static> = Provenance {
     process: None,
     slot: None,
@@ -43,7 +43,7 @@ pub(crate) static UNKNOWN: Provenance<'static> = Provenance {
 };
 
 impl<'a> Provenance<'a> {
-    /// What stands in place of data that is too large: that it is missing, and where to GET it.
+    /// Returns the replacement for data that is too large: a marker, and the path to GET the data.
     pub(crate) fn in_place_of_data(&self) -> Value<'a> {
         let omitted = ("$omitted".into(), Value::Text("too_large".into()));
         let path = self
@@ -53,7 +53,7 @@ impl<'a> Provenance<'a> {
         Value::Map(std::iter::once(omitted).chain(path).collect())
     }
 
-    /// Writes each known field with a comma before it.
+    /// Writes each known field, preceded by a comma.
     pub(crate) fn write(&self, writer: &mut JsonWriter<'_>) -> Result<(), TooLong> {
         let texts = [
             (r#","process":"#, &self.process),
@@ -80,10 +80,10 @@ impl<'a> Provenance<'a> {
     }
 }
 
-/// A message as templates see it: with what the node knows of it, written by [`Provenance::write`].
+/// Adds the provenance that [`Provenance::write`] wrote to a message, for matching by templates.
 ///
-/// The node's path wins over one that the author wrote, any other field stands only where the message has no such key.
-/// One sender counts as a text, so that a template can ask for it as it would for a tag.
+/// The node's path replaces a path of the author; any other field is added only if the message lacks the key. A single
+/// sender becomes a text, so that a template can match it like a tag.
 pub(crate) fn with_origin(message: Json, written: &str) -> Json {
     let Some(fields) = written.strip_prefix(',') else {
         return message;
@@ -92,7 +92,7 @@ pub(crate) fn with_origin(message: Json, written: &str) -> Json {
         serde_json::from_str(&format!("{{{fields}}}")).unwrap_or_default();
     let mut message = match message {
         Json::Object(message) => message,
-        // It has no keys of its own to ask for.
+        // A message that is not an object has no keys to match.
         _ => Map::new(),
     };
     for (key, value) in fields {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_not_written() {
+    fn unknown_fields_are_not_written() {
         assert_eq!(written(&Provenance::default()), "");
         assert_eq!(UNKNOWN, Provenance::default());
         let topics = Provenance {

@@ -1,14 +1,14 @@
-//! The tags of a message: where they stand, and in which forms. The same walk for terms of Erlang and for JSON.
+//! Iteration over the tags of a message in all their forms, shared by Erlang terms and JSON.
 
 use serde_json::{Map, Value as Json};
 
 use super::Value;
 
-/// A value that may hold tags.
+/// A value that may contain tags.
 pub(crate) trait Tagged: Sized {
-    /// Keys and values of a map, nothing for any other kind.
+    /// Returns the entries of a map; empty for any other value.
     fn entries(&self) -> impl Iterator<Item = (&str, &Self)>;
-    /// Items of a list, nothing for any other kind.
+    /// Returns the items of a list; empty for any other value.
     fn items(&self) -> &[Self];
     fn text(&self) -> Option<&str>;
 }
@@ -49,17 +49,17 @@ impl Tagged for Json {
     }
 }
 
-/// Keys and values of an object.
+/// Returns the entries of an object.
 pub(crate) fn entries_of(object: &Map<String, Json>) -> impl Iterator<Item = (&str, &Json)> {
     object.iter().map(|(key, value)| (key.as_str(), value))
 }
 
-/// Whether a key holds tags.
+/// Returns whether a key contains tags.
 pub(crate) fn is_tags_key(key: &str) -> bool {
     key.eq_ignore_ascii_case("tags")
 }
 
-/// The tags below the keys `tags` of a message, given by its entries: entries of a map, and pairs of a list.
+/// Returns the tags under the keys `tags` among a message's entries. A map contributes its entries, a list its pairs.
 pub(crate) fn tags_of<'v, T: Tagged + 'v>(
     entries: impl Iterator<Item = (&'v str, &'v T)>,
 ) -> impl Iterator<Item = (&'v str, &'v T)> {
@@ -71,7 +71,7 @@ pub(crate) fn tags_of<'v, T: Tagged + 'v>(
         })
 }
 
-/// A tag as a map of `name` and `value`, in any letter case, or as a pair.
+/// Reads a tag, which is a pair or a map of `name` and `value` in any letter case.
 fn name_and_value<T: Tagged>(item: &T) -> Option<(&str, &T)> {
     let entry = |wanted: &str| {
         item.entries()

@@ -1,4 +1,4 @@
-//! Topic names: what is one, and how a subscriber or a message writes it.
+//! Topic names: their rules, and the forms that subscribers and messages use.
 
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
@@ -8,51 +8,51 @@ use compact_str::CompactString;
 use smallvec::SmallVec;
 use thiserror::Error;
 
-/// The longest topic name, in bytes of UTF-8.
+/// The maximum length of a topic name, in bytes of UTF-8.
 pub const MAX_TOPIC_BYTES: usize = 255;
 
-/// Keys that only the node itself may publish under: a stranger must not be able to pose as a process.
+/// Keys that only the node may publish under, because a stranger must not be able to pose as a process.
 pub const RESERVED_KEYS: [&str; 5] = ["process", "from", "slot", "owner", "hashpath"];
 
-/// Seeded once per program, so that no client can choose names that collide.
+/// The hash seed of this program run, so that clients cannot choose names that collide.
 static HASH_STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// A valid topic name with its hash, which is computed once where the name is made.
+/// A valid topic name with its hash, which is computed once, at construction.
 ///
-/// A name is 1 to 255 bytes of UTF-8 without control characters and commas; case matters.
+/// A name is 1 to 255 bytes of UTF-8 without control characters and commas. Names are case-sensitive.
 #[derive(Clone)]
 pub struct Topic {
     hash: u64,
     name: CompactString,
 }
 
-/// The topics of a message. Most have one or two, which need no memory of their own.
+/// The topics of a message. Most messages have one or two, which need no allocation.
 pub type Topics = SmallVec<[Topic; 2]>;
 
-/// Why a text is no topic.
+/// The reason why a text is not a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TopicError {
-    /// Nothing is left after trimming.
+    /// The text is empty or has only blanks.
     #[error("a topic must not be empty")]
     Empty,
-    /// More than [`MAX_TOPIC_BYTES`].
+    /// The text is longer than [`MAX_TOPIC_BYTES`].
     #[error("a topic must not be longer than {MAX_TOPIC_BYTES} bytes")]
     TooLong,
-    /// A control character: it would not survive logs and terminals.
+    /// The text has a control character, which would not survive logs and terminals.
     #[error("a topic must not contain control characters")]
     ControlCharacter,
-    /// A comma: it separates topics.
+    /// The text has a comma, which separates topics.
     #[error("a topic must not contain a comma")]
     Comma,
 }
 
 impl Topic {
-    /// The topic of that name.
+    /// Makes the topic of a name.
     ///
     /// The path form of a process, `/<id>~process@1.0`, names the same topic as `process:<id>`.
     ///
     /// # Errors
-    /// [`TopicError`] when the text is not a topic name.
+    /// The call returns [`TopicError`] when the text is not a topic name.
     pub fn new(name: &str) -> Result<Self, TopicError> {
         check(name)?;
         Ok(match process_of_path(name) {
@@ -61,10 +61,10 @@ impl Topic {
         })
     }
 
-    /// The topic `key:value` with the key in lower case, the form that a tag makes.
+    /// Makes the topic `key:value` of a tag, with the key in lower case.
     ///
     /// # Errors
-    /// [`TopicError`] when the two together are not a topic name.
+    /// The call returns [`TopicError`] when the combined text is not a topic name.
     pub fn of_tag(key: &str, value: &str) -> Result<Self, TopicError> {
         if key.len() + 1 + value.len() > MAX_TOPIC_BYTES {
             return Err(TopicError::TooLong);
@@ -89,20 +89,20 @@ impl Topic {
         }
     }
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether only the node may publish under this name, or under the one that it is read as.
+    /// Returns whether only the node may publish under this name or its canonical form.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
         let key = self.name.split_once(':').map(|(key, _)| key);
         key.is_some_and(is_reserved_key) || process_of_path(&self.name).is_some()
     }
 
-    /// Bytes of memory that one copy takes.
+    /// Returns the bytes of memory that one copy takes.
     pub(crate) fn footprint(&self) -> usize {
         size_of::<Self>()
             + if self.name.is_heap_allocated() {
@@ -113,7 +113,7 @@ impl Topic {
     }
 }
 
-/// Whether a tag of that key is the node's to set, in any letter case.
+/// Returns whether a key is reserved for the node, regardless of letter case.
 #[must_use]
 pub fn is_reserved_key(key: &str) -> bool {
     RESERVED_KEYS
@@ -121,7 +121,7 @@ pub fn is_reserved_key(key: &str) -> bool {
         .any(|reserved| reserved.eq_ignore_ascii_case(key))
 }
 
-/// A text without the blanks around it, found at once in nearly all that have none.
+/// Trims blanks. Nearly all texts have none, so the first check is fast.
 #[inline]
 pub(crate) fn trimmed(text: &str) -> &str {
     match text.as_bytes() {
@@ -131,7 +131,7 @@ pub(crate) fn trimmed(text: &str) -> &str {
     }
 }
 
-/// The rules of a name, also those of a glob over names.
+/// Checks the rules of a topic name, which also apply to globs.
 pub(crate) fn check(name: &str) -> Result<(), TopicError> {
     if name.is_empty() {
         return Err(TopicError::Empty);
@@ -139,7 +139,7 @@ pub(crate) fn check(name: &str) -> Result<(), TopicError> {
     if name.len() > MAX_TOPIC_BYTES {
         return Err(TopicError::TooLong);
     }
-    // No early end, so that the compiler looks at many bytes at once.
+    // The loop has no early exit so that the compiler can vectorize it.
     let suspicious = |byte: &u8| (*byte < 0x20) | (*byte == b',') | (*byte >= 0x7f);
     if !name
         .as_bytes()
@@ -188,10 +188,10 @@ impl fmt::Display for Topic {
     }
 }
 
-/// For maps whose keys carry a hash, or are unique numbers: hashing again would only cost.
+/// Hasher for maps whose keys carry a hash or are unique numbers, so that they are not hashed again.
 pub(crate) type PrecomputedHash = BuildHasherDefault<Precomputed>;
 
-/// See [`PrecomputedHash`].
+/// Passes on the number that a key writes as its hash.
 #[derive(Default)]
 pub(crate) struct Precomputed(u64);
 

@@ -1,11 +1,15 @@
-//! Which topics a message has. The only place that knows.
+//! Derivation of a message's topics. No other module knows these rules.
 //!
-//! Every value of a `topic` or `topics` tag is a topic as it is (text is split on commas), and each other scalar tag
-//! makes `key:value` with the key in lower case. Tags stand at the top level, in a `tags` map or in a `Tags` list of
-//! name and value pairs, in any letter case. Keys that are big, secret or different in each message make no topic
-//! (`excluded_topic_keys` in the settings), nor do [reserved keys](crate::message::topic::RESERVED_KEYS): those come from what the
-//! node itself knows. Blanks around keys, values and names do not count, as no subscription could name them. A scalar that is not UTF-8, like a raw 32-byte address, counts as its base64url text, which is
-//! how the network writes it.
+//! - Every value of a `topic` or `topics` tag is an explicit topic; text is split on commas.
+//! - Each other scalar tag makes `key:value` with the key in lower case.
+//! - Tags are entries of the top level, of a `tags` map, or of a `Tags` list of name and value pairs, in any letter
+//!   case.
+//! - Keys that are large, secret or different in each message make no topic (setting `excluded_topic_keys`).
+//! - [Reserved keys](crate::message::topic::RESERVED_KEYS) make no topic either; those topics come from the
+//!   provenance.
+//! - Blanks around keys, values and names are trimmed, because no subscription could name them.
+//! - A scalar that is not UTF-8, such as a raw 32-byte address, counts as its base64url text, as the network writes
+//!   it.
 
 use std::borrow::Cow;
 
@@ -19,37 +23,37 @@ use crate::message::provenance;
 use crate::message::provenance::Provenance;
 use crate::message::topic::{MAX_TOPIC_BYTES, Topic, Topics, is_reserved_key, trimmed};
 
-/// The rules that settings can change.
+/// The topic rules that settings can change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicRules {
-    /// Keys that make no topic, in lower case; a leading `*` matches any start.
+    /// Keys that make no topic, in lower case; a leading `*` matches any prefix.
     pub excluded_topic_keys: Vec<String>,
-    /// How many topics one message may have.
+    /// The maximum number of topics per message.
     pub max_topics: usize,
 }
 
-/// What a message's tags came to.
+/// The topics of a message, with counts of the dropped ones.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct TopicSet {
-    /// Explicit topics first, then the node's own, then those of tags; no duplicates.
+    /// Distinct topics: explicit ones first, then those of the provenance, then those of tags.
     pub topics: Topics,
-    /// Explicit topics that only the node may use, dropped.
+    /// The number of dropped explicit topics that are reserved for the node.
     pub reserved: u64,
-    /// Topics beyond the limit, dropped.
+    /// The number of dropped topics beyond the limit.
     pub excess: u64,
-    /// Explicit topics and the node's own that are no valid name, dropped.
+    /// The number of dropped explicit and provenance topics whose name is invalid.
     pub invalid: u64,
 }
 
 impl TopicRules {
-    /// The topics of a message. A message that is no map has none.
+    /// Derives the topics of a message. A message that is not a map has none.
     #[must_use]
     pub fn topics_of(&self, message: &Value<'_>) -> TopicSet {
         self.topics_with(message, &provenance::UNKNOWN)
     }
 
-    /// The topics of a message of which the node knows something. Those that only the node may publish under are
-    /// `process:` and each `from:` of the origin, and no limit takes them away.
+    /// Derives the topics of a message with provenance. The reserved topics are `process:` and each `from:` of the
+    /// provenance; no limit drops them.
     #[must_use]
     pub fn topics_with(&self, message: &Value<'_>, origin: &Provenance<'_>) -> TopicSet {
         let mut set = TopicSet::default();
@@ -63,7 +67,7 @@ impl TopicRules {
         if let Some(named) = &origin.topics {
             add_explicit(named, room, &mut set);
         }
-        // Most messages have no origin, and what is not there should cost nothing.
+        // Most messages have no provenance, so the empty case is kept cheap.
         if !own.is_empty() {
             set.topics.extend(own);
         }
@@ -83,8 +87,8 @@ impl TopicRules {
         if text.is_empty() {
             return;
         }
-        // A value with a comma or a line break is text for people, nothing to subscribe to. A key may have a colon, and so
-        // make a name that begins as one of the node's own.
+        // A value with a comma or a line break is prose, not a topic. A key with a colon can make a name that begins
+        // like a reserved one.
         if let Ok(topic) = Topic::of_tag(key, text)
             && !topic.is_reserved()
         {
@@ -109,7 +113,7 @@ impl TopicRules {
     }
 }
 
-/// The topics that only the node may publish under, no two the same.
+/// Returns the distinct topics that only the node may publish under.
 #[inline]
 fn own_topics(origin: &Provenance<'_>, invalid: &mut u64) -> Topics {
     let process = origin.process.iter().map(|process| ("process", process));
@@ -125,7 +129,7 @@ fn own_topics(origin: &Provenance<'_>, invalid: &mut u64) -> Topics {
     own
 }
 
-/// Adds every topic that a value names, while there is room.
+/// Adds every topic that a value names, up to the limit.
 fn add_explicit(value: &Value<'_>, room: usize, set: &mut TopicSet) {
     match value {
         Value::List(items) if charlist(items).is_none() => {
@@ -174,14 +178,14 @@ fn is_topic_key(key: &str) -> bool {
     key.eq_ignore_ascii_case("topic") || key.eq_ignore_ascii_case("topics")
 }
 
-/// Each tag: top-level keys, then those of a `tags` map or list.
+/// Iterates over all tags: top-level keys first, then those of a `tags` map or list.
 fn each_tag<'v, 'a>(message: &'v Value<'a>) -> impl Iterator<Item = (&'v str, &'v Value<'a>)> {
     Tagged::entries(message)
         .chain(tags_of(Tagged::entries(message)))
         .map(|(key, value)| (trimmed(key), value))
 }
 
-/// An Erlang string is a list of characters. Nobody has such numbers for topics, so here it counts as text.
+/// Reads a list of characters as text, because an Erlang string has that form and no topic is a number.
 fn charlist(items: &[Value<'_>]) -> Option<String> {
     let character = |item: &Value<'_>| match item {
         Value::Integer(number) => {
@@ -196,7 +200,7 @@ fn charlist(items: &[Value<'_>]) -> Option<String> {
         .filter(|text| !text.is_empty())
 }
 
-/// The text of a scalar tag; none for what has no single text, or is too long for a topic anyway.
+/// Returns the text of a scalar tag; none for other values and for texts that are too long for a topic.
 fn scalar_text<'v>(value: &'v Value<'_>) -> Option<Cow<'v, str>> {
     match value {
         Value::Text(text) => Some(Cow::Borrowed(text)),

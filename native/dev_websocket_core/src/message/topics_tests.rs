@@ -177,7 +177,7 @@ fn names_with(max_topics: usize, message: &Value<'_>, origin: &Provenance<'_>) -
 }
 
 #[test]
-fn what_the_node_knows_stands_between_explicit_topics_and_tags() {
+fn topics_of_the_provenance_stand_between_explicit_topics_and_tags() {
     let message = map(vec![("action", text("Mint")), ("topic", text("t"))]);
     let origin = Provenance {
         process: Some("p".into()),
@@ -224,7 +224,7 @@ fn no_limit_pushes_out_what_the_node_knows() {
 }
 
 #[test]
-fn what_the_caller_names_is_no_more_trusted_than_a_tag() {
+fn topics_of_the_caller_are_no_more_trusted_than_a_tag() {
     let origin = Provenance {
         process: Some("a,b".into()),
         from: vec!["".into()],
@@ -239,7 +239,7 @@ fn what_the_caller_names_is_no_more_trusted_than_a_tag() {
 }
 
 #[test]
-fn what_is_no_map_has_no_topics() {
+fn a_message_that_is_no_map_has_no_topics() {
     for value in [
         text("topic"),
         Value::Null,
@@ -310,7 +310,7 @@ fn a_list_of_erlang_strings_is_a_list_of_texts() {
     );
     let of_one = Value::List(vec![string("prices")]);
     assert_eq!(names(&map(vec![("topic", of_one)])), ["prices"]);
-    // Elsewhere a list is no scalar.
+    // For other keys a list is not a scalar.
     assert_eq!(
         names(&map(vec![("action", string("Mint"))])),
         Vec::<String>::new()

@@ -1,16 +1,16 @@
-//! The settings in force, with values that are computed once for the path of a message.
+//! The settings in force, with values that are precomputed for publishing.
 
 use std::sync::Arc;
 
 use super::Settings;
 use crate::message::topics::TopicRules;
 
-/// Settings in force.
+/// The settings in force.
 #[derive(Debug)]
 pub(crate) struct ActiveSettings {
     pub(crate) settings: Arc<Settings>,
     pub(crate) topic_rules: TopicRules,
-    /// Whether anybody can read the histograms.
+    /// True if any endpoint can show the histograms.
     pub(crate) is_measured: bool,
 }
 

@@ -1,12 +1,12 @@
-//! Hosts and origins in settings. A text that no client and no browser can ever send is refused when it is set, not found
-//! out about later.
+//! Validation of hosts and origins in settings. A text that no client or browser can send is refused when it is set,
+//! so that the operator sees the error at once.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// The longest name of a host (RFC 1035 section 2.3.4).
+/// The maximum length of a host name, in bytes (RFC 1035 section 2.3.4).
 const MAX_NAME_BYTES: usize = 253;
 
-/// A host as it stands in a URL, without a port.
+/// Returns whether a text is a host as in a URL, without a port.
 pub(super) fn is_host(text: &str) -> bool {
     match text.strip_prefix('[') {
         Some(rest) => rest
@@ -16,7 +16,7 @@ pub(super) fn is_host(text: &str) -> bool {
     }
 }
 
-/// An origin as browsers write it (RFC 6454 section 6.2), or a glob for some.
+/// Returns whether a text is an origin as browsers write it (RFC 6454 section 6.2), or a glob of origins.
 pub(super) fn is_origin(text: &str) -> bool {
     if text == "*" || text == "null" {
         return true;
@@ -33,7 +33,8 @@ pub(super) fn is_origin(text: &str) -> bool {
     is_scheme(scheme) && is_origin_host(host) && port.is_none_or(|port| is_port(port, scheme))
 }
 
-/// A page that opens a WebSocket was itself loaded by HTTP, and one of a file has the origin `null`.
+/// Returns whether an origin can have this scheme. Pages are loaded by HTTP, not by `ws`, and a page from a file has
+/// the origin `null`.
 fn is_scheme(scheme: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.*".contains(&byte);
     !scheme.is_empty() && scheme.bytes().all(is_allowed) && !["ws", "wss", "file"].contains(&scheme)
@@ -48,7 +49,7 @@ fn is_origin_host(host: &str) -> bool {
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
     {
-        // Browsers write each address in one way.
+        // Browsers write each address in one canonical form.
         Some(address) => address
             .parse::<Ipv6Addr>()
             .is_ok_and(|ip| ip.to_string() == address || ip.to_ipv4_mapped().is_some()),
@@ -56,7 +57,7 @@ fn is_origin_host(host: &str) -> bool {
     }
 }
 
-/// Browsers leave out the port that the scheme has anyway.
+/// Returns whether a port can occur. Browsers omit the scheme's default port.
 fn is_port(port: &str, scheme: &str) -> bool {
     if port.contains('*') {
         return port
@@ -68,7 +69,8 @@ fn is_port(port: &str, scheme: &str) -> bool {
     is_number && !is_default && port.parse::<u16>().is_ok()
 }
 
-/// A name, or an IPv4 address. What ends in a number is read as an address by every parser of URLs.
+/// Returns whether a text is a host name or an IPv4 address. URL parsers read a name that ends in a number as an
+/// address.
 fn is_name(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     let last = name.rsplit('.').next().unwrap_or_default();

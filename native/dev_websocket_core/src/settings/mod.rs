@@ -1,7 +1,7 @@
-//! Every setting and limit in one table: name, default, unit, range, and what happens at one more.
+//! One table of all settings and limits, with name, default, unit, range, and the effect of exceeding the value.
 //!
-//! The table makes the [`Settings`] struct, reads settings by name from any source (Erlang terms, environment
-//! variables) and is what docs/PROTOCOL.md is checked against.
+//! The table defines the [`Settings`] struct and reads settings by name from any source (Erlang terms, environment
+//! variables). A check compares docs/PROTOCOL.md with the table.
 
 pub(crate) mod active;
 mod hosts;
@@ -14,49 +14,49 @@ use thiserror::Error;
 use crate::message::process_id::is_process_id;
 use crate::message::topics::TopicRules;
 
-/// A setting's value, as it comes from outside.
+/// A setting's value from an external source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SettingValue {
     /// A whole number.
     Integer(i64),
-    /// A switch.
+    /// A boolean.
     Boolean(bool),
-    /// Text; numbers, switches and lists (with commas) may also come as text.
+    /// A text. Numbers, booleans and lists (with commas) may also be given as text.
     Text(String),
-    /// Several texts.
+    /// A list of texts.
     List(Vec<String>),
 }
 
-/// Why settings were not taken.
+/// The reason why settings were refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SettingError {
-    /// No setting has that name.
+    /// No setting has this name.
     #[error("unknown setting {0}")]
     Unknown(String),
-    /// The value is of the wrong kind or out of range.
+    /// The value has the wrong type or is out of range.
     #[error("{name} must be {expected}")]
     Invalid {
-        /// The setting.
+        /// The name of the setting.
         name: &'static str,
-        /// What it takes.
+        /// A description of the accepted values.
         expected: String,
     },
 }
 
-/// A row of the table.
+/// A row of the settings table.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SettingRow {
-    /// The name, in Erlang and in lower case; `DEV_WEBSOCKET_<NAME>` in the environment.
+    /// The name in lower case, as in Erlang; the environment variable is `DEV_WEBSOCKET_<NAME>`.
     pub name: &'static str,
     /// The value without configuration.
     pub default: SettingValue,
-    /// What the number counts.
+    /// The unit of the number.
     pub unit: &'static str,
-    /// What happens at one more than the value, or what the setting does.
+    /// The effect of exceeding the value by one, or of the setting itself.
     pub effect: &'static str,
-    /// Whether its default lets in, or takes, what somebody who sets it may not want. A value of such a setting that does
-    /// not fit is no reason to take the default: the server stays closed.
+    /// True if the default may admit or accept more than the operator wants. An invalid value of such a setting does
+    /// not fall back to the default: the server stays closed.
     pub protects: bool,
 }
 
@@ -79,7 +79,7 @@ impl Setting for u64 {
     }
 }
 
-/// In milliseconds.
+/// Durations are whole milliseconds.
 impl Setting for Duration {
     fn read(value: SettingValue) -> Option<Self> {
         u64::read(value).map(Self::from_millis)
@@ -126,7 +126,7 @@ impl Setting for IpAddr {
         match value {
             SettingValue::Text(text) => match text.trim() {
                 "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-                // As in a URL, and just as clear.
+                // The brackets of a URL are accepted, because they are unambiguous.
                 address => match address.strip_prefix('[') {
                     Some(rest) => rest
                         .strip_suffix(']')?
@@ -160,7 +160,7 @@ impl Setting for Vec<String> {
             .map(|item| item.trim().to_lowercase())
             .filter(|item| !item.is_empty())
             .collect();
-        // Blanks and commas alone are no way to say "none", which mostly means "all".
+        // Blanks and commas alone are refused, because an empty list mostly means "all".
         (is_empty || !items.is_empty()).then_some(items)
     }
 
@@ -169,7 +169,7 @@ impl Setting for Vec<String> {
     }
 }
 
-/// Ids of processes, which keep their letter case.
+/// Process ids, which are case-sensitive.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct ProcessIds(pub Vec<String>);
 
@@ -191,7 +191,7 @@ impl Setting for ProcessIds {
 
 macro_rules! settings {
     ($( $(#[$harmless:ident])? $name:ident: $kind:ty = $default:expr, $expected:literal, $check:expr, $unit:literal, $effect:literal; )*) => {
-        /// What the server is told. See the table for defaults, units and ranges.
+        /// The configuration of a server. The table gives defaults, units and ranges.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct Settings {
             $( #[doc = concat!("In ", $unit, ". ", $effect)] pub $name: $kind, )*
@@ -207,7 +207,8 @@ macro_rules! settings {
             /// Changes one setting.
             ///
             /// # Errors
-            /// [`SettingError`] names the setting when it does not exist or does not take the value.
+            /// The call returns [`SettingError`] with the name of the setting when it does not exist or refuses the
+            /// value.
             pub fn set(&mut self, name: &str, value: SettingValue) -> Result<(), SettingError> {
                 match name {
                     $( stringify!($name) => {
@@ -222,13 +223,13 @@ macro_rules! settings {
                 Ok(())
             }
 
-            /// Every setting with its present value.
+            /// Returns every setting with its current value.
             #[must_use]
             pub fn list(&self) -> Vec<(&'static str, SettingValue)> {
                 vec![$( (stringify!($name), Setting::show(&self.$name)), )*]
             }
 
-            /// The names of those that other settings have otherwise.
+            /// Returns the names of the settings that differ from `other`.
             pub(crate) fn differences(&self, other: &Self) -> Vec<&'static str> {
                 let mut names = Vec::new();
                 $( if self.$name != other.$name {
@@ -237,7 +238,7 @@ macro_rules! settings {
                 names
             }
 
-            /// The table.
+            /// Returns the rows of the table.
             #[must_use]
             pub fn table() -> Vec<SettingRow> {
                 let defaults = Self::default();
@@ -356,7 +357,7 @@ fn default_excluded_topic_keys() -> Vec<String> {
     .to_vec()
 }
 
-/// What the listener can serve beside the WebSocket endpoint.
+/// The endpoints that the listener can serve besides the WebSocket endpoint.
 const ENDPOINTS: [&str; 5] = ["page", "info", "health", "metrics", "events"];
 
 fn default_endpoints() -> Vec<String> {
@@ -364,7 +365,7 @@ fn default_endpoints() -> Vec<String> {
 }
 
 impl Settings {
-    /// What of the settings decides a message's topics.
+    /// Returns the settings that determine a message's topics.
     #[must_use]
     pub fn topic_rules(&self) -> TopicRules {
         TopicRules {
@@ -373,18 +374,19 @@ impl Settings {
         }
     }
 
-    /// How many writer threads to run.
+    /// Returns the number of writer threads to run.
     pub(crate) fn shard_count(&self) -> usize {
         thread_count(self.shards)
     }
 
-    /// How many reader threads to run.
+    /// Returns the number of reader threads to run.
     pub(crate) fn worker_count(&self) -> usize {
         thread_count(self.workers)
     }
 }
 
-/// The node's schedulers need the cores more than we do: a quarter of them, at least one.
+/// Returns the number of threads. By default it is a quarter of the cores and at least one, because the node's
+/// schedulers need the rest.
 fn thread_count(setting: u64) -> usize {
     match usize::try_from(setting).unwrap_or(1) {
         0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(4)),
@@ -392,7 +394,7 @@ fn thread_count(setting: u64) -> usize {
     }
 }
 
-/// A byte or item limit as the size type; the table's ranges fit.
+/// Converts a limit in bytes or items to `usize`; the ranges of the table fit.
 pub(crate) fn size(limit: u64) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }

@@ -1,7 +1,7 @@
-//! A regular expression as a table, in which matching takes one step for each character, whatever the expression is.
+//! A regular expression as a transition table. Matching takes one step per character for every expression.
 //!
-//! Characters that the expression does not tell apart share a symbol. The table has a column for each symbol, so a
-//! Unicode class costs as little as an ASCII one, and an expression whose table would be large is refused.
+//! Characters that the expression does not distinguish share a symbol. The table has one column per symbol, so a
+//! Unicode class costs as little as an ASCII one. The compiler refuses an expression whose table would be large.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -13,27 +13,27 @@ use regex_automata::util::start;
 use regex_syntax::hir::literal::{ExtractKind, Extractor, Seq};
 use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Hir, HirKind, Look, Repetition};
 
-/// The largest table: enough for any text of 256 bytes.
+/// The maximum size of the table in bytes; any literal text of 256 bytes fits.
 const TABLE_BYTES: usize = 144 * 1024;
 
-/// The memory for making the table. It bounds how long that takes, or to find out that the table would be larger: some
-/// two milliseconds.
+/// The memory for building the table, in bytes. This bounds the time to build a table or to refuse it to some two
+/// milliseconds.
 const BUILD_BYTES: usize = 40 * 1024;
 
-/// The size of the expression before it is made a table.
+/// The maximum size of the expression before it becomes a table, in bytes.
 const NFA_BYTES: usize = 16 * 1024;
 
-/// Ranges of characters that the classes of an expression may have together: `\w` has some 800.
+/// The maximum number of character ranges in all classes of an expression; `\w` has some 800.
 const MAX_RANGES: usize = 4096;
 
-/// The classes that an expression may have, each character of a literal being one.
+/// The maximum number of classes in an expression; each character of a literal is a class.
 const MAX_CLASSES: usize = 64 * WORDS;
 const WORDS: usize = 5;
 
-/// The classes that a character belongs to, as bits.
+/// The set of classes that contain a character, as bits.
 type Membership = [u64; WORDS];
 
-/// A compiled expression.
+/// A compiled regular expression.
 #[derive(Debug)]
 pub(crate) struct Automaton {
     search: Search,
@@ -43,7 +43,7 @@ pub(crate) struct Automaton {
 
 #[derive(Debug)]
 enum Search {
-    /// The expression is a text, which needs no table.
+    /// The expression is a literal text, which needs no table.
     Text(Box<str>),
     Table(Box<Table>),
 }
@@ -55,28 +55,28 @@ struct Table {
     start: StateID,
 }
 
-/// Why a text makes no automaton.
+/// The reason why a text cannot be compiled.
 #[derive(Debug)]
 pub(crate) enum CompileError {
-    /// It is no regular expression, for the reason that the parser gives.
+    /// The text is not a regular expression; the string is the parser's error.
     Syntax(String),
     /// The table would be too large.
     TooBig,
 }
 
-/// Which symbol stands for a character.
+/// The mapping from characters to symbols.
 #[derive(Debug)]
 struct Symbols {
     ascii: [u8; 128],
-    /// Where each run of characters with the same symbol begins, in order.
+    /// The start and the symbol of each run of characters that share a symbol, in ascending order.
     runs: Box<[(u32, u8)]>,
 }
 
 impl Automaton {
-    /// Compiles an expression that is found anywhere in a text.
+    /// Compiles an expression that may match anywhere in a text.
     ///
     /// # Errors
-    /// [`CompileError`] when it is malformed, or its table would be too large.
+    /// The call returns [`CompileError`] when the expression is malformed or its table would be too large.
     pub(crate) fn compile(text: &str) -> Result<Self, CompileError> {
         let hir =
             regex_syntax::parse(text).map_err(|error| CompileError::Syntax(error.to_string()))?;
@@ -102,17 +102,17 @@ impl Automaton {
         })
     }
 
-    /// What every text begins with in which the expression is found.
+    /// Returns the prefix of every text that matches.
     pub(crate) fn beginning(&self) -> &[u8] {
         &self.beginning
     }
 
-    /// What every such text ends with.
+    /// Returns the suffix of every text that matches.
     pub(crate) fn ending(&self) -> &[u8] {
         &self.ending
     }
 
-    /// Whether the expression is found in the text.
+    /// Returns whether the expression matches anywhere in the text.
     pub(crate) fn is_match(&self, text: &str) -> bool {
         match &self.search {
             Search::Text(wanted) => text.contains(&**wanted),
@@ -120,7 +120,7 @@ impl Automaton {
         }
     }
 
-    /// Bytes of memory that it takes.
+    /// Returns the bytes of memory that the automaton takes.
     #[cfg(test)]
     fn memory(&self) -> usize {
         match &self.search {
@@ -162,7 +162,7 @@ impl Table {
         })
     }
 
-    /// At most one step for each character, and one more.
+    /// Matches a text in at most one step per character, and one more.
     fn is_match(&self, text: &str) -> bool {
         let mut state = self.start;
         for character in text.chars() {
@@ -195,12 +195,12 @@ impl Symbols {
     }
 }
 
-/// The classes of an expression, no two the same.
+/// The distinct character classes of an expression.
 #[derive(Debug, Default)]
 struct Classes {
     places: HashMap<Vec<(u32, u32)>, usize>,
     ranges: usize,
-    /// The class that word boundaries look at.
+    /// The class that word boundaries use.
     word: Option<Word>,
 }
 
@@ -270,7 +270,7 @@ impl Classes {
         self.add(word.ranges()).map(drop)
     }
 
-    /// Gives characters their symbols, and writes the expression anew with symbols in their place.
+    /// Assigns symbols to characters and rewrites the expression in terms of symbols.
     fn translate(self, hir: &Hir) -> Result<(Symbols, Hir), CompileError> {
         let (symbols, members) = self.symbols()?;
         let translated = self.rewrite(hir, &symbols, &members)?;
@@ -372,7 +372,8 @@ impl Word {
     }
 }
 
-/// Hands out symbols. Those of words are ASCII letters, digits and the underscore, so that the boundaries of words stay.
+/// Assigns symbols. Word characters get ASCII letters, digits or the underscore, so that word boundaries are
+/// preserved.
 struct Alphabet {
     given: HashMap<Membership, u8>,
     word: Option<usize>,
@@ -394,7 +395,8 @@ impl Alphabet {
         }
     }
 
-    /// The symbol of the characters from there on that belong to just these classes.
+    /// Returns the symbol of the characters that belong to exactly these classes; `start` is the first of these
+    /// characters.
     fn symbol(&mut self, start: u32, membership: &Membership) -> Result<u8, CompileError> {
         if let Some(symbol) = self.given.get(membership) {
             return Ok(*symbol);
@@ -403,7 +405,8 @@ impl Alphabet {
             .word
             .is_some_and(|place| membership[place / 64] >> (place % 64) & 1 == 1);
         let symbol = match char::from_u32(start) {
-            // Where lines matter these are alone; elsewhere it does not matter which symbol it is.
+            // If the expression has line anchors, each line break is a class of its own; otherwise any symbol is
+            // correct.
             Some('\n') => Some(b'\n'),
             Some('\r') => Some(b'\r'),
             _ if is_word => self.words.pop(),
@@ -428,7 +431,7 @@ impl Alphabet {
 }
 
 fn characters(literal: &[u8]) -> Result<&str, CompileError> {
-    // The parser splits no character.
+    // The parser does not split characters.
     std::str::from_utf8(literal).map_err(|_| CompileError::TooBig)
 }
 
@@ -442,7 +445,7 @@ fn ranges(class: &Class) -> Vec<(u32, u32)> {
             .iter()
             .map(|range| (range.start().into(), range.end().into()))
             .collect(),
-        // Of bytes there are only those of ASCII, as what matches has to be UTF-8.
+        // A byte class holds only ASCII, because matches must be UTF-8.
         Class::Bytes(class) => class
             .iter()
             .map(|range| (range.start().into(), range.end().into()))
@@ -450,7 +453,7 @@ fn ranges(class: &Class) -> Vec<(u32, u32)> {
     }
 }
 
-/// The same boundary between symbols.
+/// Returns the corresponding boundary between symbols.
 fn in_ascii(look: Look) -> Look {
     match look {
         Look::WordUnicode => Look::WordAscii,

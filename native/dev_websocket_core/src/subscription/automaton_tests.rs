@@ -1,4 +1,4 @@
-//! Tests of `automaton`, against the engine of the `regex` crate.
+//! Tests of `automaton` against the engine of the `regex` crate.
 
 use super::*;
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ fn an_expression_whose_table_would_be_large_is_refused() {
 
 #[test]
 fn the_size_of_a_table_is_bounded() {
-    // One more look ahead doubles the table.
+    // Each further character of look-ahead doubles the table.
     let sizes: Vec<usize> = (1..)
         .map_while(|n| Automaton::compile(&format!("[01]*1[01]{{{n}}}x")).ok())
         .map(|automaton| automaton.memory())
@@ -51,7 +51,7 @@ fn unicode_classes_take_little() {
 }
 
 #[test]
-fn what_all_matches_have_in_common_is_known() {
+fn the_common_literals_of_all_matches_are_known() {
     for (text, beginning, ending) in [
         ("^price:", "price:", ""),
         ("^price:(eth|btc)$", "price:", ""),
@@ -114,7 +114,7 @@ fn many_classes_are_too_many_or_served() {
     assert!(matches!(many, Err(CompileError::TooBig)));
 }
 
-/// Pieces of expressions, so that most of what is made of them is one.
+/// Makes texts from pieces of expressions, so that most of them are valid.
 fn expression() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "a",

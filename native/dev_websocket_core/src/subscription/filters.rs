@@ -1,8 +1,8 @@
-//! The globs, regular expressions and templates that clients hold: each different one once, so many in all, and each
-//! filed under a literal by which an index finds it.
+//! A registry of the filters (globs, regular expressions, templates) that clients use. Each distinct filter is held
+//! once, up to a limit, and assigned to a literal by which an index finds it.
 //!
-//! A topic or a message is compared with those filed under a literal that it has, and with those under none. So both
-//! are few: a literal has at most [`MAX_CROWD`], the others go where a setting counts them (`max_unindexed_patterns`).
+//! A topic or message is compared with the filters of its own literals, and with those that have no literal. Both sets
+//! stay small: a literal has at most [`MAX_CROWD`] filters, and the setting `max_unindexed_patterns` limits the rest.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -18,10 +18,10 @@ use crate::subscription::pattern::WeakPattern;
 use crate::subscription::template::WeakTemplate;
 use crate::subscription::{Subscription, TooMany};
 
-/// Filters that are filed under the same literal.
+/// The maximum number of filters assigned to the same literal.
 const MAX_CROWD: u32 = 8;
 
-/// All that are held. One per server.
+/// The filters in use; each server has one registry.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Filters {
     state: Arc<Mutex<State>>,
@@ -30,21 +30,21 @@ pub(crate) struct Filters {
 #[derive(Debug, Default)]
 struct State {
     hasher: RandomState,
-    /// By hash. One that is gone stays until its count is given back.
+    /// The filters by hash. An entry of a dropped filter stays until its count is returned.
     held: HashMap<u64, SmallVec<[Held; 1]>, PrecomputedHash>,
     counts: Counts,
-    /// How many are filed under a literal, by hash.
+    /// The number of filters assigned to each literal, by its hash.
     crowds: HashMap<u64, u32, PrecomputedHash>,
 }
 
-/// How many there are.
+/// The number of filters by kind.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) globs: usize,
-    /// Also those of templates over a path.
+    /// Regular expressions over topics, and those of templates over a path.
     pub(crate) expressions: usize,
     pub(crate) templates: usize,
-    /// Of all kinds, those that are filed under no literal.
+    /// Filters of all kinds that have no literal.
     pub(crate) unindexed: usize,
 }
 
@@ -54,20 +54,20 @@ enum Held {
     Template(WeakTemplate),
 }
 
-/// Under which literal an index finds a filter.
+/// The literal by which an index finds a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// What a matching topic begins with.
+    /// The prefix of matching topics.
     Beginning,
-    /// What a matching topic ends with.
+    /// The suffix of matching topics.
     Ending,
-    /// The template's scalar of that number.
+    /// The template's scalar with this number.
     Scalar(usize),
-    /// None: it is compared with every topic or message.
+    /// No literal: the filter is compared with every topic or message.
     Anywhere,
 }
 
-/// A filter's part of the counts, which is given back when this is dropped.
+/// A filter's share of the counts; dropping this returns it.
 #[derive(Debug)]
 pub(crate) struct Filing {
     place: Place,
@@ -114,16 +114,17 @@ impl Drop for Filing {
 }
 
 impl Filters {
-    /// How many are held.
+    /// Returns the number of filters by kind.
     pub(crate) fn counts(&self) -> Counts {
         self.state.lock().counts
     }
 
-    /// Replaces the filters of a request by those that are held already, and holds those that are new as long as
-    /// somebody uses them.
+    /// Replaces the filters of a request by equal ones in use, and registers new ones for as long as a client uses
+    /// them.
     ///
     /// # Errors
-    /// [`TooMany`] when there would be more than the settings allow. What was new goes with the request then.
+    /// The call returns [`TooMany`] when the filters would exceed a limit of the settings. The request's new filters
+    /// are then dropped.
     pub(crate) fn hold(
         &self,
         subscriptions: &mut [Subscription],
@@ -138,7 +139,7 @@ impl Filters {
         if !subscriptions.iter().any(is_filter) {
             return Ok(());
         }
-        // What is dropped while the lock is held may take the lock.
+        // A filter's drop may take the lock, so these vectors outlive the lock.
         let (mut later, mut unused) = (Vec::new(), Vec::new());
         let mut state = self.state.lock();
         for subscription in subscriptions.iter_mut() {
@@ -188,7 +189,7 @@ impl State {
         None
     }
 
-    /// Counts a new filter and finds its place.
+    /// Counts a new filter and assigns its literal.
     fn file(
         &mut self,
         hash: u64,
@@ -256,7 +257,7 @@ impl State {
         })
     }
 
-    /// The literal with the fewest others, and its hash.
+    /// Returns the literal with the fewest filters, and its hash.
     fn place(&self, filter: &Subscription) -> (Place, Option<u64>) {
         let mut best = (MAX_CROWD, Place::Anywhere, None);
         let mut consider = |place: Place, crowd: u64| {
@@ -304,7 +305,7 @@ impl Held {
     }
 }
 
-/// The field of a request that names it, and what it counts as.
+/// Returns the request field that names the filter, and its share of the counts.
 fn part_of(filter: &Subscription) -> (&'static str, Counts) {
     let mut part = Counts::default();
     let field = match filter {

@@ -110,11 +110,11 @@ fn each_limit_holds_at_n_and_frees_what_is_dropped() {
             held.push(one);
         }
         assert_eq!(refused(&filters, &text(3), &settings), code);
-        // What is held already is one more for nobody.
+        // A filter that is already held does not count again.
         filters.hold(&mut all(&[&text(1)]), &settings).unwrap();
         held.pop();
         filters.hold(&mut all(&[&text(3)]), &settings).unwrap();
-        // One of several that finds no room takes none.
+        // If one filter of a request finds no room, none is registered.
         let mut two = all(&[&text(4), &text(5)]);
         assert_eq!(filters.hold(&mut two, &settings).unwrap_err().code, code);
         drop(two);
@@ -209,7 +209,7 @@ fn a_literal_has_so_many_and_the_others_count_as_without() {
         refused(&filters, &format!("a*{}*", size + 1), &limits),
         ErrorCode::TooManyUnindexedPatterns
     );
-    // Another literal has room, and this one when somebody leaves.
+    // Another literal has room, and this literal has room again after a filter is dropped.
     filters.hold(&mut all(&["b*0*"]), &limits).unwrap();
     held.truncate(size);
     let mut again = all(&["a*z*"]);

@@ -1,4 +1,4 @@
-//! What a client asks to receive, from a URL or from a control message.
+//! Subscriptions of clients, from a URL or from a control message.
 
 pub(crate) mod automaton;
 pub(crate) mod filters;
@@ -16,20 +16,21 @@ use crate::settings::{Settings, size};
 use crate::subscription::pattern::{Pattern, PatternError};
 use crate::subscription::template::Template;
 
-/// One thing that a connection is subscribed to.
+/// A single subscription of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Subscription {
-    /// Every publication, also one without topics: `*`.
+    /// Subscribes to every publication, including those without topics: `*`.
     Everything,
-    /// The publications of one topic.
+    /// Subscribes to the publications of one topic.
     Topic(Topic),
-    /// The publications of all topics that match.
+    /// Subscribes to the publications of all matching topics.
     Pattern(Pattern),
-    /// The publications whose message matches. With topics or patterns beside it, both must hold.
+    /// Subscribes to publications whose message matches. A connection that also has topics or patterns requires both
+    /// to match.
     Template(Template),
 }
 
-/// Kinds of subscriptions that a client names and counts apart.
+/// The kinds of subscriptions that a client names, and that have separate limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Topics, globs and `*`.
@@ -40,24 +41,24 @@ pub(crate) enum Kind {
     Template,
 }
 
-/// Why a text names no subscription to a topic.
+/// The error of a text that does not name a topic subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{reason}: {shown:?}")]
 pub(crate) struct BadTopic {
-    /// The beginning of what was asked for.
+    /// The beginning of the requested text.
     shown: String,
-    /// What is wrong with it.
+    /// The rule that the text breaks.
     reason: TopicError,
 }
 
-/// More subscriptions of a kind than a connection may have.
+/// The error of a connection with too many subscriptions of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TooMany {
     pub(crate) code: ErrorCode,
     pub(crate) message: String,
 }
 
-/// How many subscriptions of each kind a connection may have.
+/// The maximum number of subscriptions of each kind per connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quota {
     topics: usize,
@@ -65,11 +66,11 @@ pub(crate) struct Quota {
     templates: usize,
 }
 
-/// Enough of a bad name to recognise it.
+/// The number of characters of an invalid name that an error shows.
 const SHOWN_CHARS: usize = 40;
 
 impl Subscription {
-    /// Reads one topic name, a glob, or `*`; white space around it does not count, as in a message's `topic` tag.
+    /// Reads a topic name, a glob, or `*`. Surrounding white space is trimmed, as in a message's `topic` tag.
     pub(crate) fn parse(text: &str) -> Result<Self, BadTopic> {
         let text = text.trim();
         if text == "*" {
@@ -86,12 +87,12 @@ impl Subscription {
             .map(Self::Pattern)
             .map_err(|error| match error {
                 PatternError::Glob(reason) => bad(reason),
-                // A glob has no other faults.
+                // A glob has no other errors.
                 _ => bad(TopicError::TooLong),
             })
     }
 
-    /// What counts it.
+    /// Returns the kind, which selects the limit.
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Everything | Self::Topic(_) => Kind::Topic,
@@ -101,7 +102,7 @@ impl Subscription {
         }
     }
 
-    /// As the client writes it.
+    /// Returns the form that the client wrote.
     pub(crate) fn shown(&self) -> serde_json::Value {
         match self {
             Self::Everything => "*".into(),
@@ -121,19 +122,19 @@ impl Quota {
         }
     }
 
-    /// Checks a connection's subscriptions, given by their kinds.
+    /// Checks the kinds of all subscriptions of a connection.
     ///
     /// # Errors
-    /// [`TooMany`] names the first kind that there are too many of.
+    /// The call returns [`TooMany`] for the first kind that exceeds its limit.
     pub(crate) fn check(&self, mut held: impl Iterator<Item = Kind>) -> Result<(), TooMany> {
         let mut tally = Tally::new(*self);
         held.try_for_each(|kind| tally.add(kind))
     }
 
-    /// Checks a number of subscriptions of one kind.
+    /// Checks the number of subscriptions of one kind.
     ///
     /// # Errors
-    /// [`TooMany`] names the kind.
+    /// The call returns [`TooMany`] for this kind when it exceeds its limit.
     pub(crate) fn check_count(&self, kind: Kind, count: usize) -> Result<(), TooMany> {
         let (limit, code, name) = match kind {
             Kind::Topic => (self.topics, ErrorCode::TooManyTopics, "topics"),
@@ -150,7 +151,7 @@ impl Quota {
     }
 }
 
-/// How many of each kind there are so far.
+/// Running counts of subscriptions by kind.
 #[derive(Debug)]
 pub(crate) struct Tally {
     quota: Quota,
@@ -169,10 +170,10 @@ impl Tally {
         }
     }
 
-    /// Counts one more.
+    /// Counts one more subscription.
     ///
     /// # Errors
-    /// As [`Quota::check_count`].
+    /// The call fails like [`Quota::check_count`].
     pub(crate) fn add(&mut self, kind: Kind) -> Result<(), TooMany> {
         let count = match kind {
             Kind::Topic => &mut self.topics,

@@ -1,4 +1,4 @@
-//! What a client subscribes to when it is not a single topic name: a glob or a regular expression over names.
+//! Patterns over topic names: globs and regular expressions.
 
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock, Weak};
@@ -9,32 +9,32 @@ use crate::message::topic::{self, TopicError};
 use crate::subscription::automaton::{Automaton, CompileError};
 use crate::subscription::filters::{Filing, Place};
 
-/// The longest regular expression, in bytes of its text.
+/// The maximum length of a regular expression's text, in bytes.
 pub(crate) const MAX_REGEX_BYTES: usize = 256;
 
-/// Bytes that an expression reads in the time of a look-up: each character takes some nanoseconds.
+/// The number of bytes that an expression scans in the time of one look-up: each character takes some nanoseconds.
 const REGEX_BYTES_PER_STEP: usize = 16;
 
-/// The longest reason for refusing an expression.
+/// The maximum length of the error text for an expression, in characters.
 const REASON_CHARS: usize = 200;
 
-/// A glob or a regular expression over topic names. Compared and hashed by kind and text.
+/// A glob or a regular expression over topic names. Kind and text determine equality and hash.
 #[derive(Debug, Clone)]
 pub(crate) struct Pattern {
     inner: Arc<Inner>,
 }
 
-/// A pattern that may be gone.
+/// A weak reference to a pattern.
 #[derive(Debug)]
 pub(crate) struct WeakPattern(Weak<Inner>);
 
 impl WeakPattern {
-    /// The pattern, if anybody has it.
+    /// Returns the pattern if it is still in use.
     pub(crate) fn upgrade(&self) -> Option<Pattern> {
         self.0.upgrade().map(|inner| Pattern { inner })
     }
 
-    /// Whether nobody has it any more.
+    /// Returns whether the pattern is no longer in use.
     pub(crate) fn is_gone(&self) -> bool {
         self.0.strong_count() == 0
     }
@@ -53,40 +53,41 @@ enum Kind {
     Regex(Box<Automaton>),
 }
 
-/// Why a text is no pattern.
+/// The reason why a text is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum PatternError {
-    /// A glob that no topic could have as its name.
+    /// The glob breaks the rules of topic names, so no topic could match.
     #[error(transparent)]
     Glob(#[from] TopicError),
-    /// A regular expression without text.
+    /// The regular expression is empty.
     #[error("a regular expression must not be empty")]
     Empty,
-    /// More than [`MAX_REGEX_BYTES`].
+    /// The regular expression is longer than [`MAX_REGEX_BYTES`].
     #[error("a regular expression must not be longer than {MAX_REGEX_BYTES} bytes")]
     TooLong,
-    /// Its table would be too large.
+    /// The table of the expression would be too large.
     #[error("the regular expression is too big when compiled")]
     TooBig,
-    /// No regular expression; the reason has one line and names the place when it has one.
+    /// The text is not a regular expression. The string is one line and gives the position of the error, if known.
     #[error("invalid regular expression: {0}")]
     Invalid(String),
 }
 
 impl Pattern {
-    /// A name in which `*` stands for any run of characters, also for none. The whole topic must match.
+    /// Makes a glob: a name in which `*` stands for any number of characters, including none. The whole topic must
+    /// match.
     ///
     /// # Errors
-    /// [`PatternError::Glob`] when the text breaks the rules of topic names.
+    /// The call returns [`PatternError::Glob`] when the text breaks the rules of topic names.
     pub(crate) fn glob(text: &str) -> Result<Self, PatternError> {
         topic::check(text)?;
         Ok(Self::new(text, Kind::Glob))
     }
 
-    /// A regular expression, which matches a topic when it is found anywhere in it.
+    /// Makes a regular expression, which may match anywhere in a topic.
     ///
     /// # Errors
-    /// [`PatternError`] when it is empty, too long, too big or malformed.
+    /// The call returns [`PatternError`] when the text is empty, too long, too big or malformed.
     pub(crate) fn regex(text: &str) -> Result<Self, PatternError> {
         if text.is_empty() {
             return Err(PatternError::Empty);
@@ -111,28 +112,28 @@ impl Pattern {
         }
     }
 
-    /// Does not keep it.
+    /// Returns a weak reference.
     pub(crate) fn downgrade(&self) -> WeakPattern {
         WeakPattern(Arc::downgrade(&self.inner))
     }
 
-    /// Whether both are the same in memory.
+    /// Returns whether both are the same object in memory.
     #[cfg(test)]
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
-    /// As the client wrote it.
+    /// Returns the client's text.
     pub(crate) fn text(&self) -> &str {
         &self.inner.text
     }
 
-    /// Whether it is a regular expression, not a glob.
+    /// Returns whether this is a regular expression rather than a glob.
     pub(crate) fn is_regex(&self) -> bool {
         matches!(self.inner.kind, Kind::Regex(_))
     }
 
-    /// Whether it matches a topic of that name.
+    /// Returns whether the pattern matches a topic name.
     pub(crate) fn is_match(&self, topic: &str) -> bool {
         match &self.inner.kind {
             Kind::Glob => glob_matches(&self.inner.text, topic),
@@ -140,7 +141,7 @@ impl Pattern {
         }
     }
 
-    /// What comparing it with a text of so many bytes costs, in look-ups of a topic.
+    /// Returns the cost of a comparison with a text of `bytes` bytes, in topic look-ups.
     pub(crate) fn steps(&self, bytes: usize) -> usize {
         match &self.inner.kind {
             Kind::Glob => 1,
@@ -148,7 +149,7 @@ impl Pattern {
         }
     }
 
-    /// What every topic begins with that it matches; empty where they have nothing in common.
+    /// Returns the common prefix of all matching topics; it may be empty.
     pub(crate) fn beginning(&self) -> &[u8] {
         match &self.inner.kind {
             Kind::Glob => {
@@ -160,7 +161,7 @@ impl Pattern {
         }
     }
 
-    /// What every such topic ends with.
+    /// Returns the common suffix of all matching topics; it may be empty.
     pub(crate) fn ending(&self) -> &[u8] {
         match &self.inner.kind {
             Kind::Glob => {
@@ -172,15 +173,15 @@ impl Pattern {
         }
     }
 
-    /// Files it, which is done once.
+    /// Stores the pattern's entry in the filter registry, once.
     ///
     /// # Errors
-    /// The filing is given back where there is one already.
+    /// The call returns the entry when the pattern already has one.
     pub(crate) fn file(&self, filing: Filing) -> Result<(), Filing> {
         self.inner.filing.set(filing)
     }
 
-    /// Under which of its literals an index finds it.
+    /// Returns the literal by which an index finds the pattern.
     pub(crate) fn place(&self) -> Place {
         match self.inner.filing.get() {
             Some(filing) => filing.place(),
@@ -206,13 +207,13 @@ impl Hash for Pattern {
     }
 }
 
-/// The literal pieces between the stars, each at the first place where it stands: a later place never helps.
+/// Matches the literal pieces between the stars, each at its first occurrence, because a later one never helps.
 pub(crate) fn glob_matches(glob: &str, topic: &str) -> bool {
     let mut pieces = glob.split('*');
     let (Some(first), Some(last)) = (pieces.next(), pieces.next_back()) else {
         return glob == topic;
     };
-    // The end is cut off what the start left, so that the two do not overlap.
+    // The suffix is removed from the rest after the prefix, so that the two do not overlap.
     let Some(mut rest) = topic
         .strip_prefix(first)
         .and_then(|rest| rest.strip_suffix(last))
@@ -228,8 +229,8 @@ pub(crate) fn glob_matches(glob: &str, topic: &str) -> bool {
     })
 }
 
-/// One line of the crate's four: a title, the expression, carets below the bad place, the reason. An expression of
-/// several lines is shown in another way, and its place not told.
+/// Shortens the crate's error to one line. The error has four: a title, the expression, carets below the position, and
+/// the reason. An expression of several lines is shown differently, so its position is omitted.
 fn reason(error: &str) -> String {
     let lines: Vec<&str> = error.lines().collect();
     let last = lines.last().copied().unwrap_or_default();
@@ -238,7 +239,7 @@ fn reason(error: &str) -> String {
     if let [_, _, carets, _] = lines.as_slice()
         && let Some(column) = carets.find('^')
     {
-        // The expression is indented by four.
+        // The crate indents the expression by four characters.
         reason.push_str(&format!(
             " at character {}",
             column.saturating_sub(4).saturating_add(1)

@@ -1,4 +1,4 @@
-//! Which patterns match a topic, remembered for the topics that were asked for last.
+//! A cache of the patterns that match each recently published topic.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,34 +9,34 @@ use crate::message::topic::{PrecomputedHash, Topic};
 use crate::subscription::pattern::Pattern;
 use crate::subscription::pattern_index::PatternIndex;
 
-/// How many matches are remembered, those of all topics together. A topic alone may have more.
+/// The maximum number of cached matches of all topics together. A single topic may have more.
 const MAX_MATCHES: usize = 1 << 20;
 
-/// New patterns that a known topic is compared with one by one. Beyond that the index is asked again.
+/// The maximum number of new patterns that a cached topic is compared with singly; beyond it the index is used.
 const MAX_NEW: usize = 8;
 
-/// Which patterns a topic matches. A topic is compared with the patterns that its index finds, once as long as it is
-/// remembered, and later with those that are new.
+/// Caches the patterns that a topic matches. A topic is compared with the candidates of the index once while it is
+/// cached, and later only with new patterns.
 ///
-/// Patterns carry serial numbers that are never used again. A topic knows up to which it was checked, so that a new
-/// pattern costs nothing until the topic comes up, and by its serial number a removed pattern is told from a newer one
-/// with the same key.
+/// Patterns carry serial numbers that are never reused. A topic stores the serial number up to which it is checked, so
+/// a new pattern costs nothing until the topic is published. The serial number also distinguishes a removed pattern
+/// from a newer one with the same key.
 #[derive(Debug)]
 pub(crate) struct PatternCache<H> {
     held: Slab<Held<H>>,
     keys: HashMap<Pattern, u32>,
-    /// In order of addition.
+    /// The keys of patterns by serial number, which is the order of addition.
     by_serial: BTreeMap<u64, u32>,
     index: PatternIndex,
     next_serial: u64,
-    /// How many patterns were removed so far.
+    /// The number of patterns removed so far.
     removals: u64,
     topics: LruCache<Topic, Matches<H>, PrecomputedHash>,
-    /// The matches of all topics.
+    /// The number of cached matches of all topics.
     stored: usize,
     max_topics: usize,
     max_matches: usize,
-    /// How often a pattern was compared with a topic.
+    /// The number of comparisons of a pattern with a topic.
     #[cfg(any(test, feature = "internals"))]
     pub(crate) compared: u64,
 }
@@ -46,24 +46,24 @@ struct Held<H> {
     pattern: Pattern,
     handle: H,
     serial: u64,
-    /// Where it stands in the index.
+    /// The pattern's position in the index.
     position: usize,
 }
 
-/// What is known of a topic.
+/// The cached matches of a topic.
 #[derive(Debug)]
 struct Matches<H> {
-    /// The patterns that match, by serial number and key, and their handles in the same order.
+    /// The serial numbers and keys of matching patterns; `handles` has their handles in the same order.
     patterns: Vec<(u64, u32)>,
     handles: Vec<H>,
-    /// Patterns from this serial number on are not yet checked.
+    /// The serial number of the first pattern that is not yet checked.
     checked: u64,
-    /// The removals that are taken into account.
+    /// The number of removals that these matches reflect.
     removals: u64,
 }
 
 impl<H: Copy> PatternCache<H> {
-    /// A cache of at most `max_topics` topics.
+    /// Makes a cache for at most `max_topics` topics.
     pub(crate) fn new(max_topics: usize) -> Self {
         Self {
             held: Slab::new(),
@@ -81,7 +81,7 @@ impl<H: Copy> PatternCache<H> {
         }
     }
 
-    /// Adds a pattern. One that is there already gets the new handle, and counts as added now.
+    /// Adds a pattern. An existing pattern gets the new handle and counts as newly added.
     pub(crate) fn add(&mut self, pattern: Pattern, handle: H) {
         self.remove(&pattern);
         let serial = self.next_serial;
@@ -98,7 +98,7 @@ impl<H: Copy> PatternCache<H> {
         });
     }
 
-    /// Removes a pattern; its handle is in no answer any more.
+    /// Removes a pattern; later results do not contain its handle.
     pub(crate) fn remove(&mut self, pattern: &Pattern) {
         let Some(key) = self.keys.remove(pattern) else {
             return;
@@ -110,24 +110,24 @@ impl<H: Copy> PatternCache<H> {
         }
         self.removals += 1;
         if self.held.is_empty() {
-            // Nobody will ask, so nobody would clean up.
+            // Without patterns no look-up follows that would clean up the cache.
             self.topics = LruCache::unbounded_with_hasher(PrecomputedHash::default());
             self.stored = 0;
         }
     }
 
-    /// The handle of a pattern, if it is there.
+    /// Returns the handle of a pattern, if it exists.
     pub(crate) fn get(&self, pattern: &Pattern) -> Option<H> {
         let key = self.keys.get(pattern)?;
         Some(self.held[*key as usize].handle)
     }
 
-    /// Whether there are no patterns.
+    /// Returns whether there are no patterns.
     pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
-    /// The handles of the patterns that match, in order of addition.
+    /// Returns the handles of the matching patterns, in order of addition.
     pub(crate) fn matches(&mut self, topic: &Topic) -> &[H] {
         if self.held.is_empty() {
             return &[];
@@ -159,7 +159,7 @@ impl<H: Copy> PatternCache<H> {
         }
     }
 
-    /// Forgets topics, but never the one asked for just now.
+    /// Evicts topics beyond the limits, but never the most recent one.
     fn evict(&mut self) {
         while self.topics.len() > 1
             && (self.topics.len() > self.max_topics || self.stored > self.max_matches)
@@ -196,7 +196,7 @@ impl<H: Copy> Matches<H> {
         }
     }
 
-    /// Compares the topic with the patterns that are new, and says how many there were.
+    /// Compares the topic with the new patterns; returns the number of comparisons.
     fn check_new(
         &mut self,
         topic: &Topic,
@@ -215,7 +215,7 @@ impl<H: Copy> Matches<H> {
         compared
     }
 
-    /// Compares the topic with all that may match it, and says how many there were.
+    /// Compares the topic with all candidates of the index; returns the number of comparisons.
     fn check_all(&mut self, topic: &Topic, index: &PatternIndex, held: &Slab<Held<H>>) -> u64 {
         let mut compared = 0;
         self.patterns.clear();
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(cache.compared, 2);
         assert_eq!(cache.matches(&topic("k17:v4")), [4, 17]);
         assert_eq!(cache.compared, 2);
-        // Few that are new are compared one by one, many found again.
+        // A few new patterns are compared singly; for many, the index is used again.
         for handle in 0..MAX_NEW {
             cache.add(glob(&format!("x{handle}:*")), 0);
         }
@@ -420,7 +420,7 @@ mod tests {
     ];
     const NAMES: [&str; 6] = ["a", "b", "ab", "ba", "bc", "abc"];
 
-    /// Those with a tilde are regular expressions.
+    /// Makes a pattern; texts with a tilde are regular expressions.
     fn pattern(place: usize) -> Pattern {
         static ALL: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
             let compiled = |text: &&str| {
@@ -448,7 +448,7 @@ mod tests {
                 match step {
                     Step::Add(place) => {
                         model.retain(|(there, _)| *there != place);
-                        // The lowest free one, so that handles are used again.
+                        // The lowest free handle is taken, so that handles are reused.
                         let free = (0..).find(|handle| model.iter().all(|(_, used)| used != handle));
                         let handle = free.unwrap();
                         model.push((place, handle));

@@ -1,8 +1,8 @@
-//! Which of many patterns may match a topic, without a look at the others.
+//! An index that finds the patterns that may match a topic without inspecting the others.
 //!
-//! A pattern is filed under what its topics begin or end with. Each beginning and each ending of a topic is looked up
-//! by a hash that grows by one byte at a time, so a look-up takes two steps for each byte, however many patterns there
-//! are. Patterns without such a literal may match any topic.
+//! A pattern is indexed by the common prefix or suffix of its topics. Each prefix and suffix of a topic is looked up
+//! by a hash that grows byte by byte. A look-up therefore takes two steps per byte, regardless of the number of
+//! patterns. Patterns without such a literal are candidates for any topic.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -13,10 +13,10 @@ use crate::message::topic::{MAX_TOPIC_BYTES, PrecomputedHash};
 use crate::subscription::filters::Place;
 use crate::subscription::pattern::Pattern;
 
-/// The prime of the hash: the sum of a product and a byte fits twice.
+/// The prime modulus of the hash. It leaves room in 64 bits for twice the sum of a product and a byte.
 const PRIME: u64 = (1 << 61) - 1;
 
-/// Patterns by key, each with its position in the list that it is in: see [`PatternIndex::add`].
+/// Patterns by key, each with its position in its list, as returned by [`PatternIndex::add`].
 #[derive(Debug)]
 pub(crate) struct PatternIndex {
     beginnings: Literals,
@@ -28,9 +28,9 @@ pub(crate) struct PatternIndex {
 #[derive(Debug)]
 struct Literals {
     by_hash: HashMap<u64, SmallVec<[Bucket; 1]>, PrecomputedHash>,
-    /// How many literals there are of each length.
+    /// The number of literals of each length.
     lengths: Box<[u32; MAX_TOPIC_BYTES + 1]>,
-    /// Nobody can choose literals that collide.
+    /// A random multiplier, so that clients cannot choose literals that collide.
     multiplier: u64,
 }
 
@@ -49,7 +49,7 @@ impl PatternIndex {
         }
     }
 
-    /// Adds a pattern and gives its position, which [`Self::remove`] has to be told.
+    /// Adds a pattern and returns its position, which [`Self::remove`] needs.
     pub(crate) fn add(&mut self, pattern: &Pattern, key: u32) -> usize {
         let list = match pattern.place() {
             Place::Beginning => self.beginnings.list(pattern.beginning().iter()),
@@ -60,7 +60,7 @@ impl PatternIndex {
         list.len() - 1
     }
 
-    /// Removes a pattern. Another one may take its position: it is given back.
+    /// Removes a pattern. The returned key, if any, is that of the pattern that took over the position.
     pub(crate) fn remove(&mut self, pattern: &Pattern, position: usize) -> Option<u32> {
         match pattern.place() {
             Place::Beginning => self.beginnings.remove(pattern.beginning().iter(), position),
@@ -69,14 +69,14 @@ impl PatternIndex {
         }
     }
 
-    /// Calls `visit` with the key of each pattern that may match, once.
+    /// Calls `visit` once with the key of each pattern that may match.
     pub(crate) fn candidates(&self, topic: &str, mut visit: impl FnMut(u32)) {
         self.rest.iter().copied().for_each(&mut visit);
         self.beginnings.visit(topic.bytes(), &mut visit);
         self.endings.visit(topic.bytes().rev(), &mut visit);
     }
 
-    /// Whether nothing is left.
+    /// Returns whether the index is empty.
     #[cfg(test)]
     fn is_empty(&self) -> bool {
         self.rest.is_empty()
@@ -131,7 +131,7 @@ impl Literals {
         moved
     }
 
-    /// Visits those of each literal that the text begins with.
+    /// Visits the patterns of each literal that is a prefix of the text.
     fn visit(&self, text: impl Iterator<Item = u8> + Clone, visit: &mut impl FnMut(u32)) {
         if self.by_hash.is_empty() {
             return;
@@ -158,7 +158,7 @@ impl Literals {
     }
 }
 
-/// The hash of a text with one more byte.
+/// Returns the hash of a text extended by one byte.
 fn grown(hash: u64, byte: u8, multiplier: u64) -> u64 {
     let product = u128::from(hash + u64::from(byte) + 1) * u128::from(multiplier);
     let sum = (product as u64 & PRIME) + (product >> 61) as u64;
@@ -218,7 +218,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_matches_is_a_candidate_once(
+        fn a_matching_pattern_is_a_candidate_once(
             texts in prop::collection::vec("~?\\^?[ab*ü]{1,5}\\$?", 0..20),
             removed in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
             topics in prop::collection::vec("[abü]{0,6}", 1..6),

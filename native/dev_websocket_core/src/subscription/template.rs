@@ -1,10 +1,11 @@
-//! The node's own grammar for choosing messages: a part of the message, or an expression over its path.
+//! Templates select messages by a part of the message, or by a regular expression over its path.
 //!
-//! As `hb_message:match` does it in the mode `primary`, every key of a template must be in the message with an equal
-//! value; what else the message has does not matter. Objects inside match in the same way and lists item by item.
-//! Letter case of keys does not matter; scalars are equal when their texts are, as the network writes numbers as text.
-//! A key that the message does not have at its top level is looked for among its tags, as for [topics](super::topics).
-//! If two keys of a message differ in letter case only, one of the two has to match.
+//! As in `hb_message:match` with the mode `primary`, the message must have every key of the template with an equal
+//! value; other keys of the message do not matter. Nested objects match in the same way, and lists match item by item.
+//!
+//! Keys are case-insensitive. Scalars are equal when their texts are, because the network writes numbers as text. A
+//! key that is missing at the top level is looked up among the tags, as for [topics](super::topics). If two keys of a
+//! message differ only in letter case, one of them has to match.
 
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock, Weak};
@@ -19,32 +20,32 @@ use crate::message::numbers::large_as_text;
 use crate::subscription::filters::{Filing, Place};
 use crate::subscription::pattern::{Pattern, PatternError};
 
-/// The longest template, in bytes of its JSON text.
+/// The maximum length of a template, in bytes of its JSON text.
 pub(crate) const MAX_TEMPLATE_BYTES: usize = 4096;
 
-/// How deep objects and lists may be nested, the template itself being the first level.
+/// The maximum nesting of objects and lists; the template itself is the first level.
 pub(crate) const MAX_TEMPLATE_DEPTH: usize = 16;
 
-/// A longer path matches no expression: the time of a search grows with its length.
+/// The maximum length of a path that expressions match, in bytes, because the time of a search grows with the length.
 const MAX_PATH_BYTES: usize = 4096;
 
-/// Which messages somebody wants. Compared and hashed by what it asks for, however that was written.
+/// A filter over messages. Equality and hash depend on the content, not on its notation.
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
     inner: Arc<Inner>,
 }
 
-/// A template that may be gone.
+/// A weak reference to a template.
 #[derive(Debug)]
 pub(crate) struct WeakTemplate(Weak<Inner>);
 
 impl WeakTemplate {
-    /// The template, if anybody has it.
+    /// Returns the template if it is still in use.
     pub(crate) fn upgrade(&self) -> Option<Template> {
         self.0.upgrade().map(|inner| Template { inner })
     }
 
-    /// Whether nobody has it any more.
+    /// Returns whether the template is no longer in use.
     pub(crate) fn is_gone(&self) -> bool {
         self.0.strong_count() == 0
     }
@@ -54,7 +55,7 @@ impl WeakTemplate {
 struct Inner {
     shown: Json,
     wanted: Kind,
-    /// Look-ups of comparing it with a message.
+    /// The number of look-ups in a comparison with a message.
     look_ups: usize,
     filing: OnceLock<Filing>,
 }
@@ -65,10 +66,11 @@ enum Kind {
     Path(Pattern),
 }
 
-/// Keys in lower case, in order. One may be there twice, written in different letter case: both values are asked for.
+/// Keys in lower case, in order. A key may occur twice, from different letter cases; a message must then match both
+/// values.
 type Fields = Vec<(String, Wanted)>;
 
-/// A value that a template asks for.
+/// A value that a template requires.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Wanted {
     Null,
@@ -78,35 +80,35 @@ enum Wanted {
     Object(Fields),
 }
 
-/// Why something is no template.
+/// The reason why a value is not a template.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum TemplateError {
-    /// Neither an object nor text that begins like an object or a path.
+    /// The value is neither an object nor a text that begins like an object or a path.
     #[error("a template must be a JSON object, or a regular expression that begins with a slash")]
     NotAnObjectOrPath,
-    /// It begins like an object.
+    /// The text begins like an object but is not JSON.
     #[error("a template must be JSON: {0}")]
     NotJson(String),
-    /// An object without keys: that would be every message.
+    /// The object has no keys and would match every message.
     #[error("a template must not be empty")]
     Empty,
-    /// More than [`MAX_TEMPLATE_BYTES`].
+    /// The text is longer than [`MAX_TEMPLATE_BYTES`].
     #[error("a template must not be longer than {MAX_TEMPLATE_BYTES} bytes of JSON")]
     TooLong,
-    /// More than [`MAX_TEMPLATE_DEPTH`].
+    /// The nesting is deeper than [`MAX_TEMPLATE_DEPTH`].
     #[error("a template must not have more than {MAX_TEMPLATE_DEPTH} levels")]
     TooDeep,
-    /// The expression over the path is none.
+    /// The expression over the path is invalid.
     #[error(transparent)]
     Path(#[from] PatternError),
 }
 
 impl Template {
-    /// Reads a template from a URL: a JSON object when it begins with `{`, a regular expression over the message's
-    /// path when it begins with `/`.
+    /// Reads a template from a URL. A text that begins with `{` is a JSON object, and one that begins with `/` is a
+    /// regular expression over the message's path.
     ///
     /// # Errors
-    /// [`TemplateError`] tells what is wrong.
+    /// The call returns [`TemplateError`] with the reason.
     pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
         let text = text.trim();
         if text.starts_with('/') {
@@ -127,7 +129,7 @@ impl Template {
     /// Reads a template from a control message: an object, or a text as in a URL.
     ///
     /// # Errors
-    /// [`TemplateError`] tells what is wrong.
+    /// The call returns [`TemplateError`] with the reason.
     pub(crate) fn from_json(value: Json) -> Result<Self, TemplateError> {
         match value {
             Json::String(text) => Self::parse(&text),
@@ -136,26 +138,26 @@ impl Template {
         }
     }
 
-    /// Whether it is an expression over the path.
+    /// Returns whether this is an expression over the path.
     pub(crate) fn is_expression(&self) -> bool {
         matches!(self.inner.wanted, Kind::Path(_))
     }
 
-    /// Does not keep it.
+    /// Returns a weak reference.
     pub(crate) fn downgrade(&self) -> WeakTemplate {
         WeakTemplate(Arc::downgrade(&self.inner))
     }
 
-    /// Whether both are the same in memory.
+    /// Returns whether both are the same object in memory.
     #[cfg(test)]
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
-    /// Files it, which is done once.
+    /// Stores the template's entry in the filter registry, once.
     ///
     /// # Errors
-    /// The filing is given back where there is one already.
+    /// The call returns the entry when the template already has one.
     pub(crate) fn file(&self, filing: Filing) -> Result<(), Filing> {
         self.inner.filing.set(filing)
     }
@@ -166,7 +168,7 @@ impl Template {
         }
         let wanted = Kind::Message(fields(&object, 1)?);
         let shown = Json::Object(object);
-        // What is shown must be taken back, and JSON may become longer when it is written anew.
+        // The server must accept the form that it shows, and JSON may become longer when it is written again.
         if shown.to_string().len() > MAX_TEMPLATE_BYTES {
             return Err(TemplateError::TooLong);
         }
@@ -187,18 +189,18 @@ impl Template {
         }
     }
 
-    /// As the client gave it: an object, or the text of an expression.
+    /// Returns the client's form: an object, or the text of an expression.
     pub(crate) fn shown(&self) -> Json {
         self.inner.shown.clone()
     }
 
-    /// Whether a message, the `data` of a frame, is what the template asks for.
+    /// Returns whether a message, the `data` of a frame, matches the template.
     #[cfg(any(test, feature = "internals"))]
     pub(crate) fn matches(&self, message: &Json) -> bool {
         Message::of(message).is_some_and(|message| self.matches_fields(&message))
     }
 
-    /// The same of a message whose fields are looked up many times: at most one look-up for each key of the template.
+    /// Returns whether a message with indexed fields matches; this takes at most one look-up per key of the template.
     pub(crate) fn matches_fields(&self, message: &Message<'_>) -> bool {
         match &self.inner.wanted {
             Kind::Message(fields) => fields
@@ -212,7 +214,7 @@ impl Template {
         }
     }
 
-    /// What comparing it with a message of so many bytes costs, in look-ups.
+    /// Returns the cost of a comparison with a message of `bytes` bytes, in look-ups.
     pub(crate) fn steps(&self, bytes: usize) -> usize {
         let path = match &self.inner.wanted {
             Kind::Message(_) => 0,
@@ -221,8 +223,8 @@ impl Template {
         self.inner.look_ups + path
     }
 
-    /// The scalars that it asks for at its top level, each a key in lower case and a text. [`Message::each_scalar`] visits
-    /// all of them in every message that matches.
+    /// Returns the scalars at the template's top level, each as a key in lower case and a text.
+    /// [`Message::each_scalar`] visits all of them in every matching message.
     pub(crate) fn scalars(&self) -> impl Iterator<Item = (&str, &str)> {
         let fields = match &self.inner.wanted {
             Kind::Message(fields) => fields.as_slice(),
@@ -234,7 +236,7 @@ impl Template {
         })
     }
 
-    /// The scalar under which an index finds it, if it is filed under one.
+    /// Returns the scalar by which an index finds the template, if it has one.
     pub(crate) fn filed_scalar(&self) -> Option<(&str, &str)> {
         match self.inner.filing.get().map(Filing::place) {
             None => self.scalars().next(),
@@ -280,7 +282,7 @@ fn look_ups(fields: &Fields) -> usize {
     values.sum()
 }
 
-/// What a value asks for that stands on the given level.
+/// Reads the requirement of a value at a nesting level.
 fn wanted(value: &Json, level: usize) -> Result<Wanted, TemplateError> {
     let inside = level + 1;
     Ok(match value {
@@ -298,7 +300,7 @@ fn wanted(value: &Json, level: usize) -> Result<Wanted, TemplateError> {
     })
 }
 
-/// Whether the message has that field; its tags count only where its top level does not have the key.
+/// Returns whether the message has a field. Tags count only if the top level lacks the key.
 fn has_field(message: &Message<'_>, key: &str, wanted: &Wanted) -> bool {
     let mut values = message.at_top(key);
     if values.is_empty() {

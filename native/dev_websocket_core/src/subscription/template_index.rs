@@ -1,4 +1,4 @@
-//! Which of many templates a message matches, without trying each.
+//! An index that finds the templates that a message matches without comparing each one.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -11,19 +11,19 @@ use smallvec::SmallVec;
 use crate::message::fields::Fields;
 use crate::subscription::template::{MAX_TEMPLATE_BYTES, Template};
 
-/// Keys of templates that may match the same messages.
+/// The keys of templates that may match the same messages.
 type Bucket = Vec<u32>;
 
-/// Templates with their handles, by a scalar that every message has which they match.
+/// Templates with their handles, indexed by a scalar that every matching message has.
 #[derive(Debug)]
 pub(crate) struct TemplateIndex<H> {
     held: Slab<Held<H>>,
     keys: HashMap<Template, u32>,
-    /// By key, then by text, so that a text is looked at only when somebody asks for its key.
+    /// The templates by key, then by text, so that a text is hashed only if a template uses its key.
     by_scalar: HashMap<Box<str>, HashMap<Box<str>, Bucket>>,
-    /// Those that are filed under no scalar.
+    /// The templates that have no scalar.
     others: Bucket,
-    /// How often a template was compared with a message.
+    /// The number of comparisons of a template with a message.
     compared: Cell<u64>,
 }
 
@@ -31,12 +31,12 @@ pub(crate) struct TemplateIndex<H> {
 struct Held<H> {
     template: Template,
     handle: H,
-    /// Where it stands in its bucket.
+    /// The template's position in its bucket.
     position: usize,
 }
 
 impl<H: Copy> TemplateIndex<H> {
-    /// Without templates.
+    /// Makes an empty index.
     pub(crate) fn new() -> Self {
         Self {
             held: Slab::new(),
@@ -47,7 +47,7 @@ impl<H: Copy> TemplateIndex<H> {
         }
     }
 
-    /// Adds a template. One that is there already gets the new handle.
+    /// Adds a template. An existing template gets the new handle.
     pub(crate) fn add(&mut self, template: Template, handle: H) {
         if let Some(key) = self.keys.get(&template) {
             self.held[*key as usize].handle = handle;
@@ -103,29 +103,29 @@ impl<H: Copy> TemplateIndex<H> {
         moved
     }
 
-    /// The handle of a template, if it is there.
+    /// Returns the handle of a template, if it exists.
     pub(crate) fn get(&self, template: &Template) -> Option<H> {
         let key = self.keys.get(template)?;
         Some(self.held[*key as usize].handle)
     }
 
-    /// The handles of all.
+    /// Returns all handles.
     pub(crate) fn handles(&self) -> impl Iterator<Item = H> {
         self.held.iter().map(|(_, held)| held.handle)
     }
 
-    /// Whether there are no templates.
+    /// Returns whether there are no templates.
     pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
-    /// How often a template was compared with a message.
+    /// Returns the number of comparisons of a template with a message.
     #[cfg(any(test, feature = "internals"))]
     pub(crate) fn compared(&self) -> u64 {
         self.compared.get()
     }
 
-    /// Appends the handles of the templates that match, each template's once, in no particular order.
+    /// Appends the handle of each matching template once, in no particular order.
     pub(crate) fn matching(&self, message: &Json, found: &mut Vec<H>) {
         let Some(fields) = Fields::of(message) else {
             return;
@@ -133,7 +133,7 @@ impl<H: Copy> TemplateIndex<H> {
         let mut buckets: SmallVec<[&[u32]; 8]> = SmallVec::new();
         if !self.by_scalar.is_empty() {
             fields.each_scalar(&mut |key, text| {
-                // No template is that long: not worth a hash.
+                // No template has a longer text, so hashing it would be wasted.
                 if text.len() <= MAX_TEMPLATE_BYTES
                     && let Some(bucket) = self.by_scalar.get(key).and_then(|texts| texts.get(text))
                 {
@@ -141,7 +141,7 @@ impl<H: Copy> TemplateIndex<H> {
                 }
             });
         }
-        // A message may have the same tag twice. Two buckets are never at the same place, for none is empty.
+        // A message may have the same tag twice. Buckets are never empty, so their addresses are distinct.
         buckets.sort_unstable_by_key(|bucket| bucket.as_ptr());
         buckets.dedup_by(|left, right| ptr::eq(left.as_ptr(), right.as_ptr()));
         for key in buckets

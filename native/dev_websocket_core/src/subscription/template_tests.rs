@@ -1,4 +1,4 @@
-//! Tests of `template`, and the random messages that `template_index` is tested with too.
+//! Tests of `template`, with the random messages that tests of `template_index` use too.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -115,7 +115,7 @@ fn a_path_is_searched_for_an_expression() {
 }
 
 #[test]
-fn what_is_no_object_matches_nothing() {
+fn a_message_that_is_no_object_matches_nothing() {
     for message in [json!(null), json!("a"), json!([{"a": 1}]), json!(1)] {
         check(json!({"a": 1}), message.clone(), false);
         assert!(Message::of(&message).is_none());
@@ -193,7 +193,7 @@ fn length_and_depth_are_bounded() {
     for read in [
         Template::from_json(of_length(4097)),
         Template::parse(&of_length(4097).to_string()),
-        // 1e15 is written as 1000000000000000.0.
+        // The serializer writes 1e15 as 1000000000000000.0.
         Template::parse(&format!("{{\"k\":[1e15{}]}}", ",1e15".repeat(500))),
     ] {
         assert_eq!(read, Err(TemplateError::TooLong));
@@ -265,7 +265,7 @@ fn value() -> impl Strategy<Value = Json> {
     })
 }
 
-/// Random messages from so few keys and values that templates often match.
+/// Makes random messages from few keys and values, so that templates often match.
 pub(crate) fn random_message() -> impl Strategy<Value = Json> {
     let tag = (prop::sample::select(KEYS.to_vec()), value(), any::<bool>());
     let tags = prop_oneof![
@@ -291,7 +291,7 @@ pub(crate) fn random_message() -> impl Strategy<Value = Json> {
     })
 }
 
-/// Random templates for [`random_message`].
+/// Makes random templates for [`random_message`].
 pub(crate) fn random_template() -> impl Strategy<Value = Template> {
     prop_oneof![
         4 => object_of(value()).prop_filter_map("no template", |object| Template::from_json(object).ok()),
@@ -299,7 +299,7 @@ pub(crate) fn random_template() -> impl Strategy<Value = Template> {
     ]
 }
 
-/// The same in other words: letter case of keys and kinds of scalars.
+/// Rewrites a value with other letter cases of keys and other kinds of scalars.
 fn reworded(value: &Json) -> Json {
     match value {
         Json::Object(object) => object
@@ -312,7 +312,7 @@ fn reworded(value: &Json) -> Json {
     }
 }
 
-/// A message with a template made from its top level and its tags, which it matches mostly.
+/// Makes a message and a template from its top level and tags; mostly the message matches.
 pub(crate) fn random_pair() -> impl Strategy<Value = (Template, Json)> {
     let places = prop::collection::vec(any::<prop::sample::Index>(), 1..4);
     (random_message(), places).prop_filter_map("nothing to ask for", |(message, places)| {
@@ -333,7 +333,7 @@ pub(crate) fn random_pair() -> impl Strategy<Value = (Template, Json)> {
 
 proptest! {
     #[test]
-    fn whatever_matches_is_found_by_its_index((wanted, message) in random_pair()) {
+    fn a_matching_template_is_found_by_its_index((wanted, message) in random_pair()) {
         if let (true, Some((key, text))) = (wanted.matches(&message), wanted.filed_scalar()) {
             let mut found = false;
             Message::of(&message).unwrap().each_scalar(&mut |there, value| found |= (there, value) == (key, text));
@@ -386,7 +386,7 @@ fn a_number_beyond_64_bits_matches_its_own_text() {
         assert!(!wanted.matches(&json!({"Quantity": "18446744073709552000"})));
         assert_eq!(Template::from_json(wanted.shown()), Ok(wanted));
     }
-    // Those that fit are equal to their text as ever.
+    // Integers that fit are still equal to their text.
     let wanted = Template::parse(r#"{"n":18446744073709551615}"#).unwrap();
     assert!(wanted.matches(&json!({"n": "18446744073709551615"})));
 }

@@ -1,5 +1,5 @@
-//! Types that threads share and wait with. With `cfg(loom)`, which only `native/models` sets, they are types that try out
-//! every order of events. `RUSTFLAGS` cannot set it: tokio has no sockets then.
+//! Synchronization types. With `cfg(loom)`, which only `native/models` sets, these types explore every order of
+//! events. `RUSTFLAGS` cannot set it, because tokio then has no sockets.
 
 #[cfg(loom)]
 mod modelled;

@@ -1,4 +1,4 @@
-//! Types over loom's, with the same methods as the real ones.
+//! Wrappers of loom's types with the methods of the real ones.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -12,8 +12,8 @@ use self::atomic::{AtomicUsize, Ordering};
 pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::{AtomicUsize, Ordering, fence};
 
-    /// What is stored is swapped in. loom knows that a swap comes right behind what it has read, but then lets another store
-    /// come in between: a shard that says that it sleeps could be overtaken by a wake from before.
+    /// Turns each store into a swap. loom orders a swap directly after the value that it reads, but may let a plain
+    /// store come between the two. A shard that announces its sleep could then be overtaken by an earlier wake.
     macro_rules! swapping {
         ($name:ident, $value:ty) => {
             #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ pub(crate) mod atomic {
     swapping!(AtomicU64, u64);
 }
 
-/// A lock that knows no poison, as `parking_lot`'s.
+/// A lock without poisoning, like that of `parking_lot`.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
@@ -77,7 +77,8 @@ impl<T> DerefMut for Guard<'_, T> {
     }
 }
 
-/// As the standard library's: who sees the value sees what was written before it was set. There are no two that set it.
+/// A cell like that of the standard library: a reader of the value sees all writes from before it was set. A model
+/// sets it only once.
 #[derive(Debug)]
 pub(crate) struct OnceLock<T> {
     is_set: loom::sync::atomic::AtomicBool,
@@ -103,7 +104,7 @@ impl<T> OnceLock<T> {
         Ok(())
     }
 
-    /// For who holds it alone.
+    /// Takes the value through exclusive access.
     pub(crate) fn take(&mut self) -> Option<T> {
         self.value.take()
     }
@@ -123,7 +124,7 @@ pub(crate) mod thread {
         static PARKER: Arc<loom::sync::Notify> = Arc::new(loom::sync::Notify::new());
     }
 
-    /// loom's own `unpark` also wakes a thread that waits for a lock.
+    /// A thread to unpark. It replaces loom's own, whose `unpark` also wakes a thread that waits for a lock.
     #[derive(Debug)]
     pub(crate) struct Thread(Arc<loom::sync::Notify>);
 
@@ -137,27 +138,27 @@ pub(crate) mod thread {
         Thread(PARKER.with(Arc::clone))
     }
 
-    /// Returns when unparked, before or meanwhile, and sometimes for no reason.
+    /// Returns when unparked, earlier or meanwhile, and sometimes spuriously.
     pub(crate) fn park() {
         PARKER.with(Arc::clone).wait();
     }
 
-    /// As if the time were never over.
+    /// Parks without a timeout, so that a model cannot depend on it.
     pub(crate) fn park_timeout(_: Duration) {
         park();
     }
 
-    /// Others go on meanwhile.
+    /// Lets other threads run.
     pub(crate) fn sleep(_: Duration) {
         loom::thread::yield_now();
     }
 }
 
-/// The steps of `futures`' own, one by one.
+/// The steps of the waker of `futures`, one by one.
 #[derive(Debug)]
 pub(crate) struct AtomicWaker {
     state: AtomicUsize,
-    /// Nobody waits for this lock: the state says whose it is.
+    /// No thread ever waits for this lock, because `state` decides its owner.
     waker: std::sync::Mutex<Option<Waker>>,
 }
 
@@ -213,7 +214,7 @@ impl AtomicWaker {
     }
 }
 
-/// As tokio's with `notify_one` and one that waits: a notice is kept for who comes later.
+/// A notification like tokio's with `notify_one` and one waiter: a notice is kept for a later waiter.
 #[derive(Debug, Default)]
 pub(crate) struct Notify(Mutex<Notice>);
 
@@ -249,7 +250,7 @@ impl Notify {
     }
 }
 
-/// As tokio's: who comes first is served first.
+/// A semaphore like tokio's: waiters are served in order of arrival.
 #[derive(Debug)]
 pub(crate) struct Semaphore(Mutex<Permits>);
 
@@ -257,7 +258,7 @@ pub(crate) struct Semaphore(Mutex<Permits>);
 struct Permits {
     free: usize,
     is_closed: bool,
-    /// Who waits, with its number.
+    /// The waiters with their numbers.
     line: VecDeque<(usize, Waker)>,
     next: usize,
 }
@@ -268,7 +269,7 @@ pub(crate) struct Closed;
 pub(crate) struct Permit;
 
 impl Permit {
-    /// The model's permits are never given back by themselves.
+    /// The model's permits are not returned on drop.
     pub(crate) fn forget(self) {}
 }
 
@@ -340,7 +341,8 @@ impl Permits {
     }
 }
 
-/// As `arc_swap`'s. Each access sees what was before the last change, so a lock stands for it.
+/// A pointer like that of `arc_swap`. Each access sees all writes before the last change, so a lock can represent
+/// it.
 #[derive(Debug)]
 pub(crate) struct ArcSwapOption<T>(Mutex<Option<Arc<T>>>);
 

@@ -1,4 +1,4 @@
-//! A socket as the two halves of a connection see it: it takes so many frames until the client reads.
+//! A socket for models of a connection: it accepts a fixed number of frames until the client reads.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -16,7 +16,7 @@ struct Socket {
 }
 
 impl TcpStream {
-    /// Takes a frame, or says that it would block.
+    /// Accepts a frame, or returns false because the write would block.
     pub(crate) fn try_write(&self) -> bool {
         let mut socket = self.0.lock();
         let has_room = socket.room > 0;
@@ -27,7 +27,7 @@ impl TcpStream {
         has_room
     }
 
-    /// The client reads: there is room for one more frame.
+    /// Simulates a read of the client, which makes room for one more frame.
     pub(crate) fn read(&self) {
         let mut socket = self.0.lock();
         socket.room += 1;
@@ -43,7 +43,7 @@ impl TcpStream {
         Poll::Pending
     }
 
-    /// Frames that were written.
+    /// Returns the number of written frames.
     pub(crate) fn taken(&self) -> usize {
         self.0.lock().taken
     }

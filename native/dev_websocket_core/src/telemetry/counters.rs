@@ -1,4 +1,4 @@
-//! What happened since the program started, counted. Shared by all servers of the program, so a restart loses nothing.
+//! Event counters since the start of the program. All servers of the program share them, so a restart keeps them.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -7,7 +7,7 @@ use crate::wire::close::Disconnect;
 
 macro_rules! counters {
     ($( $(#[doc = $doc:literal])+ $name:ident, )*) => {
-        /// Counts by name.
+        /// The counters, one field per name.
         #[derive(Debug, Default)]
         pub struct Counters {
             $( $(#[doc = $doc])+ pub $name: Counter, )*
@@ -16,7 +16,7 @@ macro_rules! counters {
         }
 
         impl Counters {
-            /// Every count with its name.
+            /// Returns every counter's name and value.
             #[must_use]
             pub fn list(&self) -> Vec<(&'static str, u64)> {
                 vec![$( (stringify!($name), self.$name.get()), )*]
@@ -28,116 +28,116 @@ macro_rules! counters {
 counters! {
     /// Messages that became publications.
     publications,
-    /// Publications that had no topic: only subscribers of everything get them.
+    /// Publications without a topic; only subscribers of everything receive them.
     publications_without_topic,
-    /// Messages dropped: larger than `max_message_bytes`.
+    /// Messages dropped because they were larger than `max_message_bytes`.
     dropped_too_large,
-    /// Messages dropped: `publish_queue_bytes` were waiting.
+    /// Messages dropped because `publish_queue_bytes` were already waiting.
     dropped_overload,
-    /// Messages dropped: nobody was connected and no history is kept.
+    /// Messages dropped because no client was connected and no history is kept.
     dropped_no_audience,
-    /// Messages dropped: the server was not running.
+    /// Messages dropped because the server was not running.
     dropped_not_running,
-    /// Results of a process dropped: their slot, or a later one, was published.
+    /// Results of a process dropped because their slot, or a later one, was already published.
     dropped_repeated,
-    /// Casts dropped: the node's policy does not allow them.
+    /// Messages dropped because the node's policy does not allow publishing them.
     dropped_refused,
-    /// Messages dropped: a result that cannot be read, or text that is no JSON.
+    /// Messages dropped because the result was unreadable or the text was not JSON.
     dropped_malformed,
-    /// Slots of processes that were published whole.
+    /// Slots of processes that were published completely.
     results_published,
-    /// Slots told missing: the node's cache did not have them.
+    /// Slots reported missing because the node's cache did not have them.
     slot_gaps_not_cached,
-    /// Slots told missing: they did not pass the node's checks.
+    /// Slots reported missing because they did not pass the node's checks.
     slot_gaps_withheld,
-    /// Slots told missing: nobody was subscribed when they were computed.
+    /// Slots reported missing because no client was subscribed when they were computed.
     slot_gaps_not_followed,
-    /// Processes that were not followed because too many were.
+    /// Processes that were not followed because of the limit on followed processes.
     tails_limit,
     /// Hints that a process may have a new slot.
     hints,
-    /// Hints dropped: too many waited.
+    /// Hints dropped because too many were waiting.
     hints_dropped,
-    /// Exceptions that the Erlang part of the device contained.
+    /// Exceptions contained in the Erlang part of the device.
     exceptions,
-    /// Looks into the cache for a new slot.
+    /// Reads of the cache that looked for a new slot.
     tail_probes,
-    /// Slots that could not be read from the cache; each is tried again.
+    /// Slots that could not be read from the cache; each read is retried.
     tail_read_failures,
-    /// Slots held back because they did not pass the node's checks; each is looked at again.
+    /// Slots held back because they did not pass the node's checks; each check is retried.
     withheld,
-    /// Topics of messages dropped: beyond `max_topics_per_message`.
+    /// Topics of messages dropped because they exceeded `max_topics_per_message`.
     topics_excess,
-    /// Topics of messages dropped: reserved for the node.
+    /// Topics of messages dropped because they are reserved for the node.
     topics_reserved,
-    /// Topics of messages dropped: not a topic name.
+    /// Topics of messages dropped because they are not valid topic names.
     topics_invalid,
-    /// Publications that a connection was to get, counted for each. At rest it is the sum of `deliveries`, `dropped_slow`
-    /// and `dropped_disconnected`.
+    /// Matched publications, counted for each connection. At rest this is the sum of `deliveries`, `dropped_slow` and
+    /// `dropped_disconnected`.
     deliveries_expected,
-    /// Publications handed to the system for a connection, whole.
+    /// Publications handed completely to the operating system, counted for each connection.
     deliveries,
-    /// Bytes handed to the system.
+    /// Bytes handed to the operating system.
     bytes_sent,
-    /// Writes asked of the system.
+    /// Write calls to the operating system.
     writes,
-    /// Publications dropped for a slow connection and told in its `gap` frame.
+    /// Publications dropped for a slow consumer and reported in its `gap` frame.
     dropped_slow,
-    /// Publications that were still waiting for a connection when it ended, or came while it was being closed.
+    /// Publications that were still queued for a connection when it ended, or were matched while it was closing.
     dropped_disconnected,
-    /// Publications that replays left out because matching failed, counted for each connection.
+    /// Publications that replays omitted because matching panicked, counted for each connection.
     replays_skipped,
     /// Connections upgraded to WebSocket.
     connections_opened,
-    /// Connections that ended after their upgrade. Why is counted below.
+    /// Connections that ended after their upgrade. The `closed_` counters give the reasons.
     connections_closed,
-    /// The client said goodbye.
+    /// Connections that the client closed with a close frame.
     closed_by_client,
-    /// The client vanished, or its socket broke.
+    /// Connections that ended because the client vanished or the socket failed.
     closed_gone,
-    /// 1001: the server stopped.
+    /// Connections closed with 1001: the server stopped.
     closed_stopping,
-    /// 1012: the server started anew.
+    /// Connections closed with 1012: the server restarted.
     closed_restarting,
-    /// 1013: the client was too slow.
+    /// Connections closed with 1013: the client was a slow consumer.
     closed_slow,
-    /// 1008: no answer to two pings.
+    /// Connections closed with 1008: the client did not answer two pings.
     closed_no_pong,
-    /// 1008: more messages than `max_inbound_rate`.
+    /// Connections closed with 1008: the client sent more messages than `max_inbound_rate`.
     closed_rate,
-    /// 1009: a message larger than `max_inbound_bytes`.
+    /// Connections closed with 1009: the client sent a message larger than `max_inbound_bytes`.
     closed_too_large,
-    /// 1002: the client broke the protocol.
+    /// Connections closed with 1002: the client violated the protocol.
     closed_protocol,
-    /// 1007: text that is not UTF-8.
+    /// Connections closed with 1007: the client sent text that is not UTF-8.
     closed_invalid_text,
-    /// 1008: the operator ended it.
+    /// Connections closed with 1008: the operator disconnected the client.
     closed_operator,
-    /// 1011: a fault inside the server.
+    /// Connections closed with 1011: the server panicked.
     closed_fault,
     /// Requests refused before the upgrade.
     requests_refused,
-    /// Connections that lost their place to others before their request had come.
+    /// Connections evicted by newer ones before their request arrived.
     handshakes_dropped,
-    /// Times that the system gave no connection, as when it has no more file descriptors.
+    /// Failed `accept()` calls, for example without free file descriptors.
     accept_failures,
     /// Messages read from clients.
     inbound_messages,
-    /// Messages of clients handed to the listener.
+    /// Messages of clients delivered to the listener.
     inbound_delivered,
-    /// Messages to one connection that were taken on.
+    /// Direct messages to one connection that were accepted.
     direct_messages,
     /// Error frames sent to clients.
     error_frames,
-    /// Faults inside the engine that were contained.
+    /// Panics inside the engine that were contained.
     panics,
-    /// Events told to the log.
+    /// Events handed to the log.
     log_events,
-    /// Events that were lost on their way to the log: more waited than there is room for, or who had them was killed.
+    /// Log events lost because the queue was full, or because their reader was killed.
     log_events_dropped,
 }
 
-/// How many processes are followed. The embedder sets it.
+/// The number of followed processes, which the embedder sets.
 #[derive(Debug, Default)]
 pub(crate) struct Tails {
     pub(crate) running: AtomicU64,
@@ -145,20 +145,20 @@ pub(crate) struct Tails {
     source: AtomicU8,
 }
 
-/// Where results of processes come from.
+/// The source of process results.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum ResultsSource {
-    /// The program is no node, or none has been found yet.
+    /// The program is not a node, or no node has been found yet.
     #[default]
     NoNode,
-    /// The node keeps nothing on this machine.
+    /// The node stores nothing on this machine.
     NoLocalStore,
     /// The node's own cache.
     Cache,
 }
 
 impl ResultsSource {
-    /// Its name, as `info` tells it.
+    /// Returns the name that `info` shows.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -170,14 +170,15 @@ impl ResultsSource {
 }
 
 impl Counters {
-    /// Takes how many processes are followed now, how many of them wait for a reader, and where their results come from.
+    /// Stores the number of followed processes, the number of those that wait for a reader, and the source of their
+    /// results.
     pub fn set_tails(&self, running: u64, waiting: u64, source: ResultsSource) {
         self.tails.running.store(running, Ordering::Relaxed);
         self.tails.waiting.store(waiting, Ordering::Relaxed);
         self.tails.source.store(source as u8, Ordering::Relaxed);
     }
 
-    /// Where results come from.
+    /// Returns the source of results.
     pub(crate) fn results_source(&self) -> ResultsSource {
         let source = self.tails.source.load(Ordering::Relaxed);
         [ResultsSource::NoLocalStore, ResultsSource::Cache]
@@ -186,7 +187,7 @@ impl Counters {
             .unwrap_or_default()
     }
 
-    /// The count of connections that were closed for this reason.
+    /// Returns the counter of connections closed for this reason.
     pub(crate) fn closed(&self, reason: Disconnect) -> &Counter {
         match reason {
             Disconnect::Stopping => &self.closed_stopping,
@@ -203,19 +204,19 @@ impl Counters {
     }
 }
 
-/// One count.
+/// A monotone counter.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds to the count.
+    /// Adds `amount` to the counter.
     pub fn add(&self, amount: u64) {
         if amount > 0 {
             self.0.fetch_add(amount, Ordering::Relaxed);
         }
     }
 
-    /// The count now.
+    /// Returns the current value.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)

@@ -1,8 +1,8 @@
-//! How values are spread, counted in buckets. To record one costs a look at a few bounds and two additions.
+//! Histograms with fixed buckets. Recording a value costs a few comparisons and two additions.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts of values up to each bound, and beyond the last.
+/// Counts of values in each bucket and beyond the last bound.
 #[derive(Debug)]
 pub(crate) struct Histogram {
     bounds: &'static [u64],
@@ -10,16 +10,16 @@ pub(crate) struct Histogram {
     sum: AtomicU64,
 }
 
-/// A histogram as it was at one time.
+/// The state of a histogram at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Snapshot {
-    /// The bound and the count of each bucket; the last one has none.
+    /// The upper bound and the count of each bucket; the last bucket has no bound.
     pub(crate) buckets: Vec<(Option<u64>, u64)>,
     pub(crate) sum: u64,
 }
 
 impl Histogram {
-    /// Bounds go up.
+    /// Makes a histogram with ascending bounds.
     pub(crate) fn new(bounds: &'static [u64]) -> Self {
         Self {
             bounds,
@@ -36,7 +36,7 @@ impl Histogram {
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
 
-    /// What was counted so far.
+    /// Returns the current counts.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let bounds = self.bounds.iter().copied().map(Some).chain([None]);
         let counts = self
@@ -51,12 +51,13 @@ impl Histogram {
 }
 
 impl Snapshot {
-    /// How many values there were.
+    /// Returns the number of values.
     pub(crate) fn count(&self) -> u64 {
         self.buckets.iter().map(|(_, count)| count).sum()
     }
 
-    /// The bound below which so many percent of the values are; the last bound for what is beyond it, 0 without any.
+    /// Returns the bound below which `percent` percent of the values are. It is the last bound for larger values, and
+    /// 0 without values.
     pub(crate) fn percentile(&self, percent: u64) -> u64 {
         let wanted = (self.count() * percent).div_ceil(100);
         let (mut seen, mut last) = (0, 0);

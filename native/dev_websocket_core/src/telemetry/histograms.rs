@@ -1,4 +1,4 @@
-//! What is measured besides what is counted: how long things take, and how much is done at once.
+//! Histograms of durations and batch sizes, in addition to the counters.
 
 use std::cell::Cell;
 use std::time::Instant;
@@ -8,17 +8,18 @@ use crate::telemetry::histogram::Histogram;
 const US: u64 = 1000;
 const MS: u64 = 1000 * US;
 
-/// One message in so many is timed while it is encoded: reading the clock twice is a noticeable part of that.
+/// The sampling interval of encode times: reading the clock twice takes a noticeable part of the time to encode a
+/// message.
 const TIMED: u32 = 16;
 
-/// See the module's text. Times are in nanoseconds.
+/// The histograms of one server. Times are in nanoseconds.
 #[derive(Debug)]
 pub(crate) struct Histograms {
-    /// Time from a cast until its shard has written the publication to all subscribers.
+    /// The time from publishing until the shard has written the publication to all its subscribers.
     pub(crate) cast_to_socket: Histogram,
-    /// Time to find the topics and encode the JSON of a message, sampled one in 16.
+    /// The time to derive the topics and encode the JSON of a message, sampled for one message in 16.
     pub(crate) encode: Histogram,
-    /// Publications in one batch of a shard.
+    /// The number of publications in a shard's batch.
     pub(crate) batch: Histogram,
 }
 
@@ -63,7 +64,7 @@ impl Default for Histograms {
 }
 
 impl Histograms {
-    /// Runs what encodes a message, and times it now and then.
+    /// Runs the encoder and records the time of sampled calls.
     pub(crate) fn time_encoding<T>(&self, is_measured: bool, encode: impl FnOnce() -> T) -> T {
         thread_local! {
             static ENCODED: Cell<u32> = const { Cell::new(0) };

@@ -1,4 +1,4 @@
-//! Counters, histograms, log lines and panics: everything that tells an operator how the server does.
+//! Telemetry for operators: counters, histograms, log events and panics.
 
 pub(crate) mod counters;
 pub mod diagnostics;

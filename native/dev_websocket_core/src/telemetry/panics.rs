@@ -1,4 +1,4 @@
-//! Faults of the engine itself: a panic ends what it happened in and nothing else, and it is counted and logged.
+//! Containment of panics in the engine: a panic ends only its own task, and it is counted and logged.
 
 use std::any::Any;
 use std::ops::Deref;
@@ -8,7 +8,7 @@ use futures::FutureExt;
 
 use crate::telemetry::counters::Counters;
 
-/// A place where a test can make the engine panic. Nothing in a build without the feature `faults`.
+/// Marks a place where tests can inject a panic. The macro is empty without the feature `faults`.
 macro_rules! panic_point {
     ($name:literal) => {
         #[cfg(feature = "faults")]
@@ -17,16 +17,16 @@ macro_rules! panic_point {
 }
 pub(crate) use panic_point;
 
-/// Runs something to its end. None when it panicked; what it worked on may be in any state then.
+/// Runs a function and contains its panic. After a panic the result is none and its data may be in any state.
 pub(crate) fn contain<T>(what: &str, counters: &Counters, run: impl FnOnce() -> T) -> Option<T> {
     let result = catch_unwind(AssertUnwindSafe(run));
     result.map_err(|panic| tell(what, counters, &*panic)).ok()
 }
 
-/// As [`contain`], for a task.
+/// Contains a panic of a task like [`contain`].
 ///
-/// Made of combinators: an `async` function or block that is given a future keeps room for it twice, once as its argument
-/// and once to wait for it, and every connection has such a task.
+/// The implementation uses combinators, because an `async` function or block stores its future twice, as an argument
+/// and as the awaited value. Every connection has such a task.
 pub(crate) fn contain_task<T>(
     what: &str,
     counters: impl Deref<Target = Counters>,
@@ -39,14 +39,14 @@ pub(crate) fn contain_task<T>(
 
 fn tell(what: &str, counters: &Counters, panic: &(dyn Any + Send)) {
     counters.panics.add(1);
-    // The hook for panics says where it was.
+    // The panic hook reports the position.
     tracing::debug!(
         name: "contained", what,
         "The WebSocket server contained a panic of {what}: {}.", panic_text(panic)
     );
 }
 
-/// What a panic says, without the text that it happened to: that may be a client's.
+/// Returns the text of a panic without quoted data, which may come from a client.
 #[must_use]
 pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text: &str = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
@@ -54,7 +54,7 @@ pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
         (_, Some(text)) => text,
         _ => "panic",
     };
-    // So the standard library quotes what was cut at a wrong place.
+    // The standard library quotes a text in this form when a slice splits a character.
     let quoted = [" of `", " when slicing `"]
         .iter()
         .filter_map(|quote| text.find(quote))

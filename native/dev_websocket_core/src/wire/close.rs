@@ -1,35 +1,35 @@
-//! Why the server ends a connection: close codes and reasons (RFC 6455 section 7.4).
+//! Close codes and reasons of connections that the server ends (RFC 6455 section 7.4).
 
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-/// A reason to close a connection, each with its own close code.
+/// The reason why a connection is closed; each reason has a close code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disconnect {
     /// 1001: the server is stopping.
     Stopping,
-    /// 1002: the client broke the WebSocket protocol.
+    /// 1002: the client violated the WebSocket protocol.
     Protocol,
     /// 1007: the client sent text that is not UTF-8.
     InvalidText,
-    /// 1008: more messages a second than `max_inbound_rate`.
+    /// 1008: the client sent more messages per second than `max_inbound_rate`.
     TooManyMessages,
-    /// 1008: no sign of life within two pings.
+    /// 1008: the client showed no sign of life within two pings.
     NoPong,
-    /// 1009: a message larger than `max_inbound_bytes`.
+    /// 1009: the client sent a message larger than `max_inbound_bytes`.
     TooLarge,
-    /// 1008: the operator wants it so.
+    /// 1008: the operator disconnected the client.
     Operator,
-    /// 1011: a panic inside the server, which was contained.
+    /// 1011: the server panicked and contained the panic.
     Panic,
-    /// 1012: the server is starting anew.
+    /// 1012: the server is restarting.
     Restarting,
-    /// 1013: the client reads more slowly than it is sent to, and its format has no gap frames.
+    /// 1013: the client is a slow consumer and its format has no gap frames.
     Slow,
 }
 
 impl Disconnect {
-    /// The close code.
+    /// Returns the close code.
     #[must_use]
     pub fn code(self) -> u16 {
         match self {
@@ -44,7 +44,7 @@ impl Disconnect {
         }
     }
 
-    /// What the client is told.
+    /// Returns the reason that the close frame carries.
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl Disconnect {
         }
     }
 
-    /// What programs read in the log.
+    /// Returns the reason's name in the log.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Stopping => "stopping",
@@ -77,7 +77,7 @@ impl Disconnect {
         }
     }
 
-    /// Whether the client is the cause, and not the server.
+    /// Returns whether the client is the cause rather than the server.
     pub(crate) fn is_of_client(self) -> bool {
         !matches!(
             self,

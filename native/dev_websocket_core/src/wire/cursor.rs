@@ -1,39 +1,39 @@
-//! A client's place in the order of publications, as it writes it: `since=<epoch>:<seq>` or `since=<seq>`.
+//! A client's cursor in its text form: `since=<epoch>:<seq>` or `since=<seq>`.
 
 use thiserror::Error;
 
-/// The longest cursor; ours have an epoch of six characters and a number.
+/// The maximum length of a cursor in bytes; the server's own have an epoch of six characters and a number.
 const MAX_BYTES: usize = 64;
 
-/// The last publication that a client has had.
+/// The last publication that a client has received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Since {
-    /// Numbers of another epoch mean nothing here. None is the present epoch.
+    /// The epoch, since sequence numbers of another epoch have no meaning. None stands for the current epoch.
     pub(crate) epoch: Option<String>,
     pub(crate) seq: u64,
 }
 
-/// Where a replay begins.
+/// The start of a replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum From {
-    /// Behind a cursor.
+    /// After a cursor.
     Since(Since),
-    /// With the newest so many that match.
+    /// With the newest matching publications, up to this number.
     Last(usize),
 }
 
-/// Why a text is no cursor, or one that cannot be served.
+/// The reason why a cursor is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum CursorError {
     #[error("since must be <seq> or <epoch>:<seq>")]
     Malformed,
-    /// It was never given to anybody: the client is mistaken about the server.
+    /// The cursor is ahead of the newest publication, so this server did not issue it.
     #[error("since is ahead of the newest publication, {0}")]
     Future(u64),
 }
 
 impl Since {
-    /// Reads a cursor.
+    /// Parses a cursor.
     pub(crate) fn parse(text: &str) -> Result<Self, CursorError> {
         let (epoch, seq) = match text.split_once(':') {
             Some((epoch, seq)) => (Some(epoch), seq),
@@ -49,12 +49,12 @@ impl Since {
         })
     }
 
-    /// Whether it is one of this epoch.
+    /// Returns whether the cursor belongs to this epoch.
     pub(crate) fn is_of(&self, epoch: &str) -> bool {
         self.epoch.as_deref().is_none_or(|own| own == epoch)
     }
 
-    /// Refuses a cursor of this epoch that lies ahead of the newest publication.
+    /// Refuses a cursor of this epoch that is ahead of the newest publication.
     pub(crate) fn check(&self, epoch: &str, newest: u64) -> Result<(), CursorError> {
         if self.is_of(epoch) && self.seq > newest {
             Err(CursorError::Future(newest))

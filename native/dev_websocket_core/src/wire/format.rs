@@ -1,22 +1,22 @@
-//! How a connection wants its publications: the form of its frames, and what becomes of those that it has no room for.
+//! Options of a connection: the format of its frames, and the policy for a slow consumer.
 
-/// What a connection's frames hold.
+/// The format of a connection's frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Format {
-    /// Messages with their topics and number, and the control protocol.
+    /// Messages with their topics and sequence number, and the control protocol.
     #[default]
     Json,
-    /// The data of messages and nothing else.
+    /// Only the data of messages.
     Raw,
-    /// As JSON, as server-sent events.
+    /// The JSON format as server-sent events.
     Events,
 }
 
 impl Format {
-    /// All of them.
+    /// All formats.
     pub(crate) const ALL: [Self; 3] = [Self::Json, Self::Raw, Self::Events];
 
-    /// As operators read it.
+    /// Returns the name that operators see.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
@@ -26,13 +26,13 @@ impl Format {
     }
 }
 
-/// What becomes of publications that a slow connection has no room for.
+/// The policy for publications that do not fit a slow consumer's send buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum SlowPolicy {
-    /// The oldest are dropped, and a gap frame tells of them.
+    /// The oldest publications are dropped, and a gap frame reports them.
     #[default]
     Gap,
-    /// Those that a newer one of the same topic follows are dropped first.
+    /// Publications with a newer one of the same topic are dropped first.
     Latest,
     /// The connection is closed.
     Close,

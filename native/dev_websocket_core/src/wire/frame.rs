@@ -1,18 +1,18 @@
-//! The header of a WebSocket frame from the server (RFC 6455 section 5.2): unmasked, never fragmented.
+//! Headers of the server's WebSocket frames (RFC 6455 section 5.2), which are unmasked and never fragmented.
 
 use arrayvec::ArrayVec;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-/// The longest header of an unmasked frame: two bytes and a 64-bit length.
+/// The maximum length of an unmasked frame's header: two bytes and a 64-bit length.
 pub(crate) const MAX_HEADER: usize = 10;
 
-/// The header of a text frame with that many bytes of payload.
+/// Returns the header of a text frame with `payload` bytes of payload.
 pub(crate) fn text_header(payload: usize) -> ArrayVec<u8, MAX_HEADER> {
     header(Data::Text, payload)
 }
 
-/// The header of a frame of either kind.
+/// Returns the header of a frame of either kind.
 pub(crate) fn header(kind: Data, payload: usize) -> ArrayVec<u8, MAX_HEADER> {
     let mut header = ArrayVec::new();
     let frame = FrameHeader {
@@ -24,7 +24,7 @@ pub(crate) fn header(kind: Data, payload: usize) -> ArrayVec<u8, MAX_HEADER> {
     header
 }
 
-/// A whole text frame around a text.
+/// Returns a whole text frame with this payload.
 pub(crate) fn text(payload: &[u8]) -> Vec<u8> {
     let header = text_header(payload.len());
     let mut frame = Vec::with_capacity(header.len() + payload.len());
@@ -33,7 +33,7 @@ pub(crate) fn text(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What is behind the header of a server's frame.
+/// Returns the payload of a server's frame.
 pub(crate) fn payload(frame: &[u8]) -> &[u8] {
     let header = match frame.get(1) {
         Some(126) => 4,

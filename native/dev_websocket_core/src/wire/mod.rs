@@ -1,4 +1,4 @@
-//! The protocol as bytes and words: frames, control messages, cursors and close codes. Nothing here has state.
+//! The wire protocol as stateless code: frames, control messages, cursors and close codes.
 
 pub(crate) mod close;
 pub(crate) mod control;

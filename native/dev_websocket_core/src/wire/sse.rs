@@ -1,22 +1,22 @@
-//! A frame as a server-sent event (the HTML standard, section 9.2.5): the JSON in one line, and the cursor behind it.
+//! Frames as server-sent events (the HTML standard, section 9.2.5): the JSON in one line, then the cursor.
 
 use bytes::Bytes;
 
 use crate::wire::frame;
 
-/// What an event begins with.
+/// The beginning of an event.
 pub(crate) const START: &[u8] = b"data: ";
-/// What ends an event without a cursor.
+/// The end of an event without a cursor.
 pub(crate) const END: &[u8] = b"\n\n";
-/// What readers skip.
+/// A comment, which readers skip.
 pub(crate) const COMMENT: &[u8] = b":\n\n";
 
-/// What ends an event with a cursor, which a client gives back when it comes again.
+/// Returns the end of an event with a cursor, which the client sends when it reconnects.
 pub(crate) fn end_at(epoch: &str, seq: u64) -> String {
     format!("\nid: {epoch}:{seq}\n\n")
 }
 
-/// The event of a text frame. JSON has no line breaks outside of its texts, and escapes those inside.
+/// Returns the event of a text frame. JSON has no line breaks outside its strings, and escapes those inside.
 pub(crate) fn of(text_frame: &[u8], end: &[u8]) -> Bytes {
     [START, frame::payload(text_frame), end].concat().into()
 }

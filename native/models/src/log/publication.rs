@@ -1,17 +1,17 @@
-//! A message as the log sees it: how large it is, and its number, which loom watches: who reads it must not do so while
-//! it is written.
+//! A stand-in for a publication with its size and its sequence number. loom checks that no thread reads the number
+//! while another writes it.
 
 pub(crate) mod draft;
 
 use loom::cell::Cell;
 
-/// The size of what tells of lost messages.
+/// The size of a gap notice.
 pub(crate) const LOSS: usize = 20;
 
 #[derive(Debug)]
 pub(crate) struct Publication {
     seq: Cell<u64>,
-    /// What the model tells it by.
+    /// The name by which a model identifies the publication.
     pub(crate) name: u64,
     footprint: usize,
     lost: u64,
@@ -31,7 +31,7 @@ impl Publication {
     }
 }
 
-/// The time is always the same here.
+/// Returns a constant time.
 pub(crate) fn now() -> u64 {
     0
 }

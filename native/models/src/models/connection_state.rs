@@ -1,5 +1,5 @@
-//! Signals between a connection's task and its shard. The loops of both are cut down to their use of the connection's
-//! state; the socket is a count of frames that it takes.
+//! Signals between a connection's task and its shard. Both loops are reduced to their use of the connection's state,
+//! and the socket is a count of accepted frames.
 
 use std::future::Future;
 use std::pin::pin;
@@ -29,7 +29,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("a refused frame takes no room from another", refused),
 ];
 
-/// As much as the control room of the model.
+/// A frame as large as the model's room for control frames.
 const FRAME: &[u8] = &[0; 64];
 
 fn connection() -> (ConnectionHandle, Arc<Mailbox<Command>>, TcpStream) {
@@ -38,7 +38,7 @@ fn connection() -> (ConnectionHandle, Arc<Mailbox<Command>>, TcpStream) {
     (ConnectionHandle::new(state, mailbox.clone()), mailbox, stream)
 }
 
-/// A shard's thread: carries out commands until that says that it is enough.
+/// Runs a shard's thread: it executes commands until the callback ends the loop.
 fn run(mailbox: &Mailbox<Command>, mut carry_out: impl FnMut(Command) -> bool) {
     mailbox.attach();
     let mut commands = Vec::new();
@@ -75,7 +75,7 @@ fn control_room() {
         frames == 2
     });
     task.join().unwrap();
-    // All but one byte of the room, and then no more.
+    // The first 63 bytes leave one byte of the room, and the last byte takes it.
     handle.control_made(63);
     assert!(handle.has_control_room());
     handle.control_made(1);
@@ -124,7 +124,7 @@ fn outbound() {
     assert_eq!(stream.taken(), FRAMES);
 }
 
-/// A connection's task, without what it reads from its client.
+/// Runs a connection's task without its reads from the client.
 async fn task(handle: &ConnectionHandle, stream: &TcpStream) {
     let mut is_blocked = false;
     loop {

@@ -1,4 +1,4 @@
-//! Messages of clients on their way to a listener, which may change or end meanwhile.
+//! Messages of clients in the queue of a listener, which may be replaced or end at the same time.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("who waits for a listener hears that there is none", ended),
 ];
 
-/// The room of the model: for one empty message and no more.
+/// The model's queue holds one empty message and no more.
 const ROOM: u32 = 300;
 const COST: u32 = 256;
 
@@ -59,7 +59,7 @@ fn room() {
         }
     }
     clients.into_iter().for_each(|client| assert!(client.join().unwrap()));
-    // Nothing is taken, so there is nothing to give back.
+    // All messages are acknowledged, so a further acknowledgement must change nothing.
     listening.acknowledge(COST);
     let full = format!("{listening:?}");
     assert!(full.contains(&format!("free: {ROOM}")), "{full}");

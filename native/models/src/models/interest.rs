@@ -1,4 +1,4 @@
-//! The word that something has changed, for one who looks now and then.
+//! The change notification for a watcher that reads from time to time.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ impl InterestWatcher for Watcher {
     }
 }
 
-/// What is watched, which is changed before that is said.
+/// The watched value, which changes before the change is signalled.
 #[derive(Default)]
 struct Watched {
     signal: InterestSignal,
@@ -50,7 +50,7 @@ fn change(watched: &Arc<Watched>) -> thread::JoinHandle<()> {
     })
 }
 
-/// Somebody watches who has been told of all that was before.
+/// Makes a watcher that has been notified of all earlier changes.
 fn watched() -> (Arc<Watched>, Watcher) {
     let (watched, watcher) = (Arc::new(Watched::default()), Watcher::default());
     watched.signal.watch(watcher.clone());
@@ -86,7 +86,7 @@ fn replaced() {
     let is_seen = watched.changes.load(Ordering::Relaxed);
     changing.join().unwrap();
     assert!(is_seen || second.words() > 0);
-    // Its place is its own, whenever the one before was found to be gone.
+    // The second watcher's registration is its own, whenever the first one's end is noticed.
     let words = second.words();
     watched.signal.arm();
     watched.signal.changed();

@@ -1,4 +1,4 @@
-//! The log: who appends holds its lock, who reads holds none.
+//! The log: appending takes its lock, reading takes none.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
 ];
 
 const NO_LIMIT: u64 = u64::MAX;
-/// So large that it ends its segment.
+/// A size that seals the segment.
 const LARGE: usize = 128 * 1024;
 
 fn order() {
@@ -33,7 +33,7 @@ fn order() {
     let mut cursor = cursors.pop().unwrap();
     let mut seen = 0;
     for _ in 0..2 {
-        // As a shard takes what was published before its commands.
+        // A shard takes earlier publications before its commands in the same way.
         let published = log.last_seq();
         while seen < published {
             take(&mut cursor, &mut seen);
@@ -87,7 +87,7 @@ fn past() {
     shard.join().unwrap();
 }
 
-/// One message may wait, and nothing beside it. Two shards read it, each at its own pace.
+/// The queue has room for one message only. Two shards read it, each at its own pace.
 fn losses() {
     let (log, cursors) = Log::new(2);
     let log = Arc::new(log);
@@ -108,11 +108,11 @@ fn losses() {
             Err(Rejected::Overload) => lost += 1,
             Err(other) => panic!("{other}"),
         }
-        // What tells of losses comes on top.
+        // Gap notices may exceed the limit.
         assert!(log.waiting_bytes() <= limit + limit / 8 + LOSS as u64);
     }
     let mut shards: Vec<_> = shards.into_iter().map(|shard| shard.join().unwrap()).collect();
-    // They go on until there is nothing left.
+    // The shards continue until the log is read completely.
     while shards.iter().any(|shard| shard.cursor.has_next()) {
         shards.iter_mut().for_each(Shard::take_and_end_batch);
     }
@@ -120,7 +120,7 @@ fn losses() {
     shards.iter().for_each(|shard| assert_eq!(shard.told, lost));
 }
 
-/// What counts here of a shard.
+/// The relevant state of a shard.
 struct Shard {
     number: usize,
     log: Arc<Log>,

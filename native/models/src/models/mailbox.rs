@@ -1,4 +1,4 @@
-//! The sleep of a shard: whoever has work for it wakes it, and only when it really sleeps.
+//! The parking of a shard: a thread with work for it wakes it, and only if it is really parked.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("a dozing shard is woken by a command", || commands(Idle::Parked(u64::MAX - 1))),
 ];
 
-/// A shard as it runs, until it has all there is.
+/// Runs a shard until it has received everything.
 fn publications(casters: u64, rest: Idle) {
     let (log, mut cursors) = Log::new(1);
     let (log, mailbox) = (Arc::new(log), Arc::new(Mailbox::<u64>::default()));
@@ -37,7 +37,7 @@ fn publications(casters: u64, rest: Idle) {
         }
         if seq < casters {
             mailbox.sleep_unless(rest, || cursor.has_next());
-            // It may be told of work that is about to be published.
+            // The shard may be woken before the work is published.
             thread::yield_now();
         }
     }

@@ -1,4 +1,4 @@
-//! A message before it has its place in the order of publications: encoded, or lost.
+//! A draft is an encoded message, or a notice of lost ones, that has no sequence number yet.
 
 use std::sync::Arc;
 
@@ -12,21 +12,21 @@ use crate::message::provenance::Provenance;
 use crate::message::topic::{Topic, Topics};
 use crate::wire::frame;
 
-/// The longest gap frame, in bytes.
+/// The maximum length of an overload gap frame, in bytes.
 const OVERLOAD_GAP_FRAME: usize = 160;
 
-/// Names of fields, the timestamp and braces between the headroom and the data.
+/// The bytes that field names, timestamp and braces take between the headroom and the data.
 const FIELDS: usize = 80;
 
-/// A message that is encoded but has no place in the order of publications yet, so nobody else holds it.
+/// An encoded message without a sequence number. A draft has exactly one owner.
 #[derive(Debug)]
 pub(crate) struct Draft(Arc<Publication>);
 
 impl Draft {
-    /// Encodes a message with its topics, in memory that is to spare.
+    /// Encodes a message with its topics into a buffer of the pool.
     ///
     /// # Errors
-    /// [`Rejected::TooLarge`] when the data is larger than `limit` bytes of JSON.
+    /// The call returns [`Rejected::TooLarge`] when the data is larger than `limit` bytes of JSON.
     pub(crate) fn encode(
         buffers: &BufferPool,
         topics: Topics,
@@ -63,11 +63,11 @@ impl Draft {
         })))
     }
 
-    /// What tells the subscribers that this message is lost. Takes little memory.
+    /// Turns the draft into a gap notice for this lost message. The notice takes little memory.
     pub(crate) fn into_loss(self) -> Self {
         let topics = match Arc::try_unwrap(self.0) {
             Ok(publication) => publication.topics,
-            // Nobody else holds a draft.
+            // A draft has one owner, so this case does not occur.
             Err(shared) => shared.topics.clone(),
         };
         Self::of_loss(
@@ -79,7 +79,7 @@ impl Draft {
         )
     }
 
-    /// What tells every subscriber that so many messages are lost.
+    /// Makes a gap notice about `messages` lost messages for every subscriber.
     pub(crate) fn of_lost_messages(messages: u64) -> Self {
         Self::of_loss(
             Topics::new(),
@@ -94,7 +94,7 @@ impl Draft {
         Self::of_notice(topics, Notice::OverloadGap(loss), OVERLOAD_GAP_FRAME)
     }
 
-    /// What tells the subscribers of a process that slots are missing.
+    /// Makes a notice about missing slots for the subscribers of a process.
     pub(crate) fn of_slot_gap(topics: Topics, gap: SlotGapNotice) -> Self {
         let frame = gap.frame_bytes();
         Self::of_notice(topics, Notice::SlotGap(Box::new(gap)), frame)
@@ -111,24 +111,24 @@ impl Draft {
         }))
     }
 
-    /// Whether only subscribers of everything get it.
+    /// Returns whether the message has no topic, so that only subscribers of everything receive it.
     pub(crate) fn is_without_topic(&self) -> bool {
         self.0.topics.is_empty()
     }
 
-    /// Bytes of its JSON.
+    /// Returns the length of the message's JSON, in bytes.
     pub(crate) fn data_bytes(&self) -> usize {
         self.0.data.len()
     }
 
-    /// See [`Publication::footprint`].
+    /// Returns the memory that the draft takes, as in [`Publication::footprint`].
     pub(crate) fn footprint(&self) -> usize {
         self.0.footprint
     }
 
-    /// Gives the message its number. Short: this runs while the order of publications is locked.
+    /// Gives the message its sequence number. The step is short because it runs under the lock of the log.
     pub(crate) fn number(mut self, seq: u64) -> Arc<Publication> {
-        // Nobody else holds a draft, so this is always so.
+        // A draft has one owner, so this condition always holds.
         if let Some(publication) = Arc::get_mut(&mut self.0) {
             publication.number(seq);
         }
@@ -136,7 +136,7 @@ impl Draft {
     }
 }
 
-/// Writes all fields between the head and the data, and says where those of the origin start.
+/// Writes all fields between the head and the data; returns the position where the provenance fields start.
 fn write_fields(
     buffer: &mut Vec<u8>,
     timestamp: u64,
@@ -144,7 +144,8 @@ fn write_fields(
     origin: &Provenance<'_>,
 ) -> usize {
     let mut writer = JsonWriter::new(buffer, usize::MAX, false);
-    // Without a limit nothing can fail. The topic that a reader shows first is the explicit one, if any.
+    // Writing without a limit cannot fail. The explicit topic, if any, comes first because readers show the first
+    // topic.
     let _ = writer.raw(r#","timestamp":"#);
     let _ = writer.raw(itoa::Buffer::new().format(timestamp));
     let _ = writer.raw(r#","topic":"#);

@@ -1,4 +1,4 @@
-//! A message on its way out: encoded once, shared by everybody who gets it.
+//! A publication is an outgoing message that is encoded once and shared by all its receivers.
 
 pub(crate) mod draft;
 pub(crate) mod slot_gap;
@@ -18,75 +18,74 @@ use crate::wire::sse;
 
 use self::slot_gap::SlotGapNotice;
 
-/// Room for the frame header and the fields that are known only once the publication has its number, of 20 digits at the
-/// most.
+/// The room for the frame header and the fields that depend on the sequence number, which has at most 20 digits.
 const HEADROOM: usize = frame::MAX_HEADER + PREFIX.len() + 20;
 const PREFIX: &[u8] = br#"{"type":"message","seq":"#;
 
-/// Of one millisecond.
+/// Nanoseconds per millisecond.
 const NANOS: u64 = 1_000_000;
 
-/// What stands between the fields and the data.
+/// The text between the fields and the data.
 const DATA: &str = r#","data":"#;
 
-/// A message with its place in the order, ready for the sockets.
+/// A numbered message with its encoded frames.
 #[derive(Debug, Default)]
 pub(crate) struct Publication {
     seq: u64,
-    /// When it was cast, in nanoseconds since 1970.
+    /// The time of publishing, in nanoseconds since 1970.
     cast_at: u64,
     topics: Topics,
     buffer: Vec<u8>,
-    /// Where the frame begins in the buffer; it goes to the end.
+    /// The position where the frame begins in the buffer; the frame extends to the end.
     frame_start: usize,
-    /// Where the fields of its origin begin, which go to [`DATA`].
+    /// The position where the provenance fields begin; these extend to [`DATA`].
     origin_start: usize,
     data: Range<usize>,
     raw_header: ArrayVec<u8, { frame::MAX_HEADER }>,
     footprint: usize,
     notice: Option<Notice>,
-    /// The search for its subscribers failed.
+    /// True after the search for its subscribers has panicked.
     poisoned: AtomicBool,
-    /// What ends it as an event, made when the first client wants it so.
+    /// The end of its server-sent event, made when the first client needs it.
     event_end: OnceLock<Box<str>>,
 }
 
-/// What is published in place of messages: a `gap` frame.
+/// A notice that is published in place of messages, as a `gap` frame.
 #[derive(Debug)]
 enum Notice {
     OverloadGap(OverloadGap),
     SlotGap(Box<SlotGapNotice>),
 }
 
-/// Messages that found no room. What is published in their place is the `gap` frame that tells of them.
+/// Messages that were dropped because the publish queue was full; a `gap` frame reports them.
 #[derive(Debug, Clone, Copy)]
 struct OverloadGap {
     messages: u64,
-    /// Their topics are not known any more.
+    /// True when the topics of the lost messages are unknown, so that every subscriber gets the notice.
     concerns_everybody: bool,
 }
 
 impl Publication {
-    /// None yet, with so many bytes of memory that has been touched.
+    /// Makes an empty publication for the pool, with `bytes` bytes of touched memory.
     pub(crate) fn spare(bytes: usize) -> Self {
         Self {
-            // Zeros could be had without touching anything.
+            // The system hands out zeroed memory without touching its pages, so the fill value is not zero.
             buffer: vec![u8::MAX; bytes],
             ..Self::default()
         }
     }
 
-    /// Takes its memory; nothing is left of it.
+    /// Takes the buffer and leaves an empty one.
     pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.buffer)
     }
 
-    /// Bytes of its buffer.
+    /// Returns the capacity of the buffer, in bytes.
     pub(crate) fn buffer_bytes(&self) -> usize {
         self.buffer.capacity()
     }
 
-    /// Writes what stands before the fields: header, type and number. A notice is written as a whole.
+    /// Writes the header, the type and the sequence number before the fields. A notice is written as a whole.
     fn number(&mut self, seq: u64) {
         self.seq = seq;
         if let Some(notice) = &self.notice {
@@ -114,54 +113,55 @@ impl Publication {
         self.buffer[digits_start..HEADROOM].copy_from_slice(digits);
     }
 
-    /// Its place in the order of all publications of this epoch, from 1.
+    /// Returns the sequence number within the epoch; the first publication has 1.
     pub(crate) fn seq(&self) -> u64 {
         self.seq
     }
 
-    /// When it was cast, in nanoseconds since 1970.
+    /// Returns the time of publishing, in nanoseconds since 1970.
     pub(crate) fn cast_at(&self) -> u64 {
         self.cast_at
     }
 
-    /// Its topics, no two the same.
+    /// Returns the distinct topics.
     pub(crate) fn topics(&self) -> &[Topic] {
         &self.topics
     }
 
-    /// The frame of the JSON format.
+    /// Returns the frame of the JSON format.
     pub(crate) fn json_frame(&self) -> &[u8] {
         &self.buffer[self.frame_start..]
     }
 
-    /// The frame of the raw format, header and data. Both are empty where a `gap` frame stands in place of a message.
+    /// Returns header and data of the raw format. Both are empty for a notice, because a `gap` frame stands in place
+    /// of the message.
     pub(crate) fn raw_frame(&self) -> (&[u8], &[u8]) {
         (&self.raw_header, &self.buffer[self.data.clone()])
     }
 
-    /// Makes it ready for [`Self::event`].
+    /// Prepares the event's end for [`Self::event`].
     pub(crate) fn prepare_event(&self, epoch: &str) {
         self.event_end
             .get_or_init(|| sse::end_at(epoch, self.seq).into());
     }
 
-    /// The parts of the event: what every event begins with, the JSON, and the cursor.
+    /// Returns the parts of the server-sent event: the common beginning, the JSON, and the end with the cursor.
     pub(crate) fn event(&self) -> [&[u8]; 3] {
         let end = self.event_end.get().map_or(sse::END, |end| end.as_bytes());
         [sse::START, frame::payload(self.json_frame()), end]
     }
 
-    /// Messages that are lost; 0 for a message that is not.
+    /// Returns the number of lost messages that this notice reports; 0 for a message.
     pub(crate) fn lost_messages(&self) -> u64 {
         self.loss().map_or(0, |loss| loss.messages)
     }
 
-    /// Whether it is a message, and not what tells of missing ones.
+    /// Returns whether this is a message rather than a notice of missing ones.
     pub(crate) fn is_message(&self) -> bool {
         self.notice.is_none()
     }
 
-    /// Whether it tells of messages that found no room.
+    /// Returns whether this notice reports messages that were dropped because the publish queue was full.
     pub(crate) fn is_loss(&self) -> bool {
         self.loss().is_some()
     }
@@ -173,23 +173,22 @@ impl Publication {
         }
     }
 
-    /// Whether it is for every subscriber, whatever its topics.
+    /// Returns whether every subscriber gets this publication, regardless of its topics.
     pub(crate) fn concerns_everybody(&self) -> bool {
         self.loss().is_some_and(|loss| loss.concerns_everybody)
     }
 
-    /// Says that the search for its subscribers failed, so that nobody tries again.
+    /// Records that the search for its subscribers panicked, so that no shard tries again.
     pub(crate) fn poison(&self) {
         self.poisoned.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the search for its subscribers failed.
+    /// Returns whether the search for its subscribers panicked.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.poisoned.load(Ordering::Relaxed)
     }
 
-    /// The message as it is sent and what the node knows of it, for who chooses by more than topics; none if it is
-    /// missing.
+    /// Returns the message as sent, with the node's provenance, for filters beyond topics. A notice has no message.
     pub(crate) fn message(&self) -> Option<serde_json::Value> {
         if self.notice.is_some() {
             return None;
@@ -199,18 +198,18 @@ impl Publication {
         Some(with_origin(message, std::str::from_utf8(origin).ok()?))
     }
 
-    /// Bytes of memory that it takes, for the bounds of queues and history.
+    /// Returns the memory that the publication takes, in bytes, for the bounds of queues and history.
     pub(crate) fn footprint(&self) -> usize {
         self.footprint
     }
 }
 
-/// Milliseconds since 1970.
+/// Returns the milliseconds since 1970.
 pub(crate) fn now() -> u64 {
     now_nanos() / NANOS
 }
 
-/// Nanoseconds since 1970, which fit for some centuries.
+/// Returns the nanoseconds since 1970; a `u64` holds them for some centuries.
 pub(crate) fn now_nanos() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -229,12 +228,12 @@ pub(crate) mod tests {
     use crate::message::Value;
     use crate::message::provenance::UNKNOWN;
 
-    /// A publication for tests of queues and matching.
+    /// Makes a publication for tests of queues and matching.
     pub(crate) fn publication(seq: u64, topics: &[&str], data: &str) -> Arc<Publication> {
         draft(topics, data).number(seq)
     }
 
-    /// What tells of a missing slot.
+    /// Makes a notice of a missing slot.
     pub(crate) fn slot_gap(seq: u64, topics: &[&str]) -> Arc<Publication> {
         let gap = SlotGapNotice {
             process: "p".into(),
@@ -243,7 +242,7 @@ pub(crate) mod tests {
         Draft::of_slot_gap(named(topics), gap).number(seq)
     }
 
-    /// A publication of a message that is given as JSON.
+    /// Makes a publication of a message in JSON.
     pub(crate) fn message(seq: u64, topics: &[&str], json: &str) -> Arc<Publication> {
         let json: serde_json::Value = serde_json::from_str(json).unwrap();
         draft_of(topics, &Value::from(&json)).number(seq)

@@ -1,27 +1,27 @@
-//! What tells the subscribers of a process that results are missing, in place of them.
+//! Notices about missing results for the subscribers of a process.
 
 use bytes::Bytes;
 
 use crate::log::slot_marks::MAX_SLOT;
 use crate::wire::control::{Reply, SlotGapReason};
 
-/// The longest frame without the name of the process, in bytes.
+/// The maximum length of the frame without the name of the process, in bytes.
 const FRAME: usize = 256;
 
-/// Why the results of a process are missing.
+/// The reason why results of a process are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlotGap {
-    /// SlotRange are not in the node's cache, though later ones are. They may still come.
+    /// The node's cache lacks these slots, though it has later ones. They may still come.
     NotCached(SlotRange),
-    /// The node does not vouch for slots in its cache. They may still come.
+    /// The node's cache has these slots, but the node does not vouch for them. They may still come.
     Withheld(SlotRange),
-    /// Nobody was subscribed when these slots were computed.
+    /// No client was subscribed when these slots were computed.
     NotFollowed(SlotRange),
-    /// The node follows too many processes already.
+    /// The node already follows its maximum number of processes.
     Limit,
 }
 
-/// The first and the last of some slots.
+/// An inclusive range of slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotRange {
     from: u64,
@@ -29,7 +29,7 @@ pub struct SlotRange {
 }
 
 impl SlotGap {
-    /// The missing slots; none for a limit.
+    /// Returns the missing slots; [`SlotGap::Limit`] has none.
     pub(crate) fn slots(self) -> Option<SlotRange> {
         match self {
             Self::NotCached(slots) | Self::Withheld(slots) | Self::NotFollowed(slots) => {
@@ -50,29 +50,29 @@ impl SlotGap {
 }
 
 impl SlotRange {
-    /// The slots from one to another, which must not stand before it.
+    /// Makes the range of `from` to `to`, both included; none if `to` is before `from` or is no valid slot.
     #[must_use]
     pub fn new(from: u64, to: u64) -> Option<Self> {
         (from <= to && to <= MAX_SLOT).then_some(Self { from, to })
     }
 
-    /// The first.
+    /// Returns the first slot.
     pub(crate) fn from(self) -> u64 {
         self.from
     }
 
-    /// The last.
+    /// Returns the last slot.
     pub(crate) fn to(self) -> u64 {
         self.to
     }
 
-    /// How many slots.
+    /// Returns the number of slots.
     pub(crate) fn count(self) -> u64 {
         self.to - self.from + 1
     }
 }
 
-/// A gap with its process.
+/// A slot gap with the process that it concerns.
 #[derive(Debug)]
 pub(crate) struct SlotGapNotice {
     pub(crate) process: Box<str>,
@@ -80,7 +80,7 @@ pub(crate) struct SlotGapNotice {
 }
 
 impl SlotGapNotice {
-    /// The whole text frame.
+    /// Encodes the whole text frame.
     pub(super) fn encode(&self, seq: u64, timestamp: u64) -> Bytes {
         let slots = self.gap.slots();
         Reply::SlotGap {
@@ -95,9 +95,9 @@ impl SlotGapNotice {
         .encode()
     }
 
-    /// Bytes of its frame at the most.
+    /// Returns the maximum length of the frame, in bytes.
     pub(super) fn frame_bytes(&self) -> usize {
-        // A control character takes six bytes, and the name stands here as well.
+        // The frame escapes control characters with six bytes each; the notice holds the plain name as well.
         FRAME + 7 * self.process.len()
     }
 }

@@ -53,7 +53,7 @@ fn concurrent_writers_lose_nothing_and_keep_their_own_order() {
 }
 
 #[test]
-fn what_waits_is_bounded_in_bytes_until_the_slowest_reader_is_done() {
+fn the_queue_is_bounded_in_bytes_until_the_slowest_reader_is_done() {
     let (log, mut cursors) = Log::new(2);
     let message = || draft(&["t"], &"x".repeat(1000));
     let size = message().footprint() as u64;
@@ -63,7 +63,7 @@ fn what_waits_is_bounded_in_bytes_until_the_slowest_reader_is_done() {
     for n in 1..=8 {
         assert_eq!(append(), Ok(n));
     }
-    // An eighth more may wait for those who are told of losses.
+    // Gap notices may take an eighth of the limit on top.
     let told = limit / LOSS_SHARE / loss;
     assert!(told > 1);
     for _ in 0..told + 5 {
@@ -79,7 +79,7 @@ fn what_waits_is_bounded_in_bytes_until_the_slowest_reader_is_done() {
         slow.next().unwrap();
     }
     slow.finish();
-    // The others are told of before anything else is said.
+    // The remaining losses are reported before the next message is appended.
     assert_eq!(append(), Ok(8 + told + 2));
     let seen: Vec<_> = std::iter::from_fn(|| fast.next()).collect();
     assert_eq!(seen[0].lost_messages(), 6);
@@ -162,7 +162,7 @@ fn reading_back_begins_right_before_a_number_at_any_size() {
 #[test]
 fn history_keeps_as_many_of_the_newest_as_fit_into_its_bytes() {
     let size = draft(&["t"], "x").footprint() as u64;
-    // In the open segment, and across sealed ones.
+    // The counts cover the open segment and reads across sealed ones.
     for count in [1, 3, 127, 128, 129, 300] {
         let (log, cursors) = Log::new(1);
         drop(cursors);
@@ -179,11 +179,11 @@ fn history_keeps_as_many_of_the_newest_as_fit_into_its_bytes() {
             assert_eq!(log.history_bytes(), kept * size);
             let back = log.read_back(501, 1);
             assert_eq!(back.len() as u64, kept.min(1));
-            // What is given up is what is forgotten.
+            // A trim unlinks exactly the forgotten publications.
             log.trim();
             assert_eq!(log.read(0, 0).first, 501 - kept, "{limit}");
         }
-        // What is forgotten stays so.
+        // Forgotten publications stay forgotten.
         log.keep(NO_LIMIT);
         assert_eq!(log.history_bytes(), (count - 1) * size);
         log.append(draft(&["t"], "x"), NO_LIMIT).unwrap();

@@ -1,4 +1,4 @@
-//! How far the results of each process are published, so that each slot is published once and in order.
+//! Publishing progress of all processes, so that each slot is published once and in order.
 
 mod mark;
 
@@ -10,10 +10,10 @@ use parking_lot::{Mutex, MutexGuard};
 pub(crate) use self::mark::OutOfOrder;
 pub use self::mark::{MAX_HOLES, MAX_SLOT, Mark, Position};
 
-/// Processes that are remembered; the one published to the longest ago is forgotten.
+/// The maximum number of remembered processes; the one with the oldest publication is forgotten.
 const MAX_PROCESSES: usize = 65_536;
 
-/// The mark of each process. Shared by all servers of the program, so that a restart repeats nothing.
+/// The mark of each process. All servers of the program share the marks, so that a restart repeats no slot.
 #[derive(Debug)]
 pub struct SlotMarks {
     marks: Mutex<Marks>,
@@ -22,7 +22,7 @@ pub struct SlotMarks {
 
 type Marks = LruCache<Arc<str>, Mark>;
 
-/// The order of all slots, held: nobody else publishes one meanwhile.
+/// The lock on the order of slots; no other thread publishes a slot while it is held.
 #[derive(Debug)]
 pub(crate) struct Turn<'s> {
     marks: MutexGuard<'s, Marks>,
@@ -37,19 +37,19 @@ impl Default for SlotMarks {
 impl SlotMarks {
     fn bounded(max_processes: usize) -> Self {
         Self {
-            // Room for all of them at once would be megabytes for a node that has ten.
+            // Preallocated room for all processes would take megabytes on a node that has ten.
             marks: Mutex::new(LruCache::unbounded()),
             max_processes,
         }
     }
 
-    /// The mark of a process, if it has one.
+    /// Returns the mark of a process, if it has one.
     #[must_use]
     pub fn mark(&self, process: &str) -> Option<Mark> {
         self.marks.lock().peek(process).cloned()
     }
 
-    /// Sets the mark of a process that has none, and gives the one in force.
+    /// Sets the mark of a process that has none, and returns the mark in force.
     pub fn set_mark(&self, process: &str, slot: u64) -> Mark {
         let mut marks = self.marks.lock();
         if let Some(mark) = marks.get(process) {
@@ -63,14 +63,14 @@ impl SlotMarks {
         mark
     }
 
-    /// Waits for the turn to publish something of a slot.
+    /// Waits for the turn to publish events of a slot.
     pub(crate) fn take_turn(&self) -> Turn<'_> {
         Turn {
             marks: self.marks.lock(),
         }
     }
 
-    /// How many events from this one on are published already; none without a mark.
+    /// Returns how many events from this one on are already published; none without a mark.
     pub(crate) fn published_from(
         &self,
         process: &str,
@@ -82,7 +82,7 @@ impl SlotMarks {
 }
 
 impl Turn<'_> {
-    /// The mark of a process, which is now the last to be forgotten.
+    /// Returns the mark of a process and makes that process the last one to be forgotten.
     pub(crate) fn mark(&mut self, process: &str) -> Option<&mut Mark> {
         self.marks.get_mut(process)
     }
@@ -114,7 +114,7 @@ mod tests {
         slots.set_mark("a", 1);
         slots.set_mark("b", 1);
         slots.take_turn().mark("a").unwrap().complete(1);
-        // A question is no use.
+        // A query does not count as a use.
         assert_eq!(next_slot(&slots, "b"), Some(1));
         slots.set_mark("c", 1);
         assert_eq!(slots.mark("b"), None);

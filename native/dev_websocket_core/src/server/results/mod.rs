@@ -164,7 +164,7 @@ impl Server {
             .published_from(process, start)
             .ok_or(SlotRejected::NoMark)?
             .map_err(|reason| match reason {
-                OutOfOrder::PastPublications => {
+                OutOfOrder::Past => {
                     self.shared.context.counters.dropped_repeated.add(1);
                     SlotRejected::Repeated
                 }

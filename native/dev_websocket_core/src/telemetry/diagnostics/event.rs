@@ -1,4 +1,4 @@
-//! An event as plain data, of a bounded size.
+//! Log events as plain data of a bounded size.
 
 use std::fmt::{self, Write};
 use std::time::SystemTime;
@@ -6,30 +6,30 @@ use std::time::SystemTime;
 use tracing::Level;
 use tracing::field::{Field, Visit};
 
-/// The longest text, in bytes.
+/// The maximum length of a text, in bytes.
 const MAX_TEXT: usize = 512;
 
-/// Something that an operator may want to know.
+/// An event for the operator's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// What it is about, one of [`super::KINDS`].
+    /// The event's kind, one of [`super::KINDS`].
     pub kind: &'static str,
-    /// How grave it is.
+    /// The severity.
     pub level: Level,
-    /// When it happened.
+    /// The time of the event.
     pub time: SystemTime,
-    /// All of it in one line for people.
+    /// The whole event as one line for people.
     pub text: String,
-    /// The same for programs.
+    /// The same details for programs.
     pub fields: Vec<(&'static str, Value)>,
 }
 
 /// A detail of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// A count or a number of something.
+    /// A count or a number.
     Number(u64),
-    /// Any text.
+    /// A text.
     Text(String),
     /// The kind of another event.
     Kind(&'static str),
@@ -48,7 +48,7 @@ impl Event {
         told
     }
 
-    /// So many events of a kind were held back.
+    /// Makes the summary event about `count` suppressed events of a kind.
     pub(super) fn suppressed(kind: &'static str, level: Level, count: u64) -> Self {
         Self {
             kind: "suppressed",
@@ -65,7 +65,7 @@ impl Event {
 impl Visit for Event {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut line = Line::default();
-        // An error says that the line is full.
+        // A write error means that the line is full.
         let _ = write!(line, "{value:?}");
         if field.name() == "message" {
             self.text = line.0;
@@ -83,7 +83,7 @@ impl Visit for Event {
     }
 }
 
-/// Text without line breaks and other control characters, cut where it is too long.
+/// A text without line breaks and other control characters, truncated to its maximum length.
 #[derive(Default)]
 struct Line(String);
 

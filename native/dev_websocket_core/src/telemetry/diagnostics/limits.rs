@@ -1,11 +1,12 @@
-//! How many events of a kind pass: the first ten of five seconds, as in the kernel's own log.
+//! Rate limit of log events: the first ten of a kind in five seconds pass, as in the kernel's log.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tracing::Level;
 
-/// Every kind of event. An event has its kind as its name, `tracing::info!(name: "started", ..)`, else it is of the last.
+/// Every kind of event. The name of an event is its kind, as in `tracing::info!(name: "started", ..)`; other names
+/// count as the last kind.
 pub const KINDS: [&str; 12] = [
     "started",
     "stopped",
@@ -21,12 +22,12 @@ pub const KINDS: [&str; 12] = [
     "other",
 ];
 
-/// So many pass at once.
+/// The number of events of a kind that pass in one window.
 pub(super) const BURST: u64 = 10;
-/// How long that counts.
+/// The length of a window.
 pub(super) const WINDOW: Duration = Duration::from_secs(5);
 
-/// The levels as their index, which fits an atomic.
+/// The levels; their index fits an atomic.
 const LEVELS: [Level; 5] = [
     Level::TRACE,
     Level::DEBUG,
@@ -35,7 +36,7 @@ const LEVELS: [Level; 5] = [
     Level::ERROR,
 ];
 
-/// The kind of that name.
+/// Returns the kind of an event name.
 pub(super) fn kind(name: &str) -> &'static str {
     KINDS[index(name)]
 }
@@ -47,7 +48,7 @@ fn index(name: &str) -> usize {
         .unwrap_or(KINDS.len() - 1)
 }
 
-/// What has passed of each kind. Nobody waits for anybody here.
+/// Counts the events of each kind. All counts are atomic, so logging never blocks.
 #[derive(Debug)]
 pub(super) struct Limits {
     begin: Instant,
@@ -56,10 +57,10 @@ pub(super) struct Limits {
 
 #[derive(Debug, Default)]
 struct Limit {
-    /// When the window began, in milliseconds, and in the lowest byte how many have passed in it.
+    /// The start of the window in milliseconds; the lowest byte counts the events that have passed in it.
     window: AtomicU64,
     suppressed: AtomicU64,
-    /// Of those that were suppressed.
+    /// The level of the suppressed events.
     level: AtomicU8,
 }
 
@@ -71,7 +72,7 @@ impl Limits {
         }
     }
 
-    /// Whether an event passes. One that does not is counted.
+    /// Returns whether an event passes. An event that does not pass is counted as suppressed.
     pub(super) fn admit(&self, kind: &str, level: Level, now: Instant) -> bool {
         let limit = &self.limits[index(kind)];
         let now = milliseconds(now.saturating_duration_since(self.begin));
@@ -95,7 +96,7 @@ impl Limits {
         admitted.is_ok()
     }
 
-    /// How many of which kind did not pass since the last call.
+    /// Returns the number of suppressed events of each kind since the last call.
     pub(super) fn take_suppressed(&self) -> impl Iterator<Item = (&'static str, Level, u64)> {
         KINDS
             .into_iter()
@@ -139,7 +140,7 @@ mod tests {
             [("fault", Level::INFO, 1000 - BURST + 7)]
         );
         assert_eq!(limits.take_suppressed().count(), 0);
-        // A new window begins with the first event after the old one, and not before.
+        // A new window begins with the first event after the old one, and no earlier.
         let next = begin + WINDOW;
         assert_eq!(admitted(&limits, "fault", 1, next), 1);
         let within = next + WINDOW - Duration::from_millis(1);

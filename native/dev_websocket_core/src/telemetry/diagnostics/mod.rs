@@ -1,8 +1,10 @@
-//! What the engine tells its operator: events of `tracing` as plain data for the program that the engine lives in.
+//! Log events of the engine: `tracing` events as plain data for the embedding program.
 //!
-//! Clients make most events, so a hostile one must not be able to fill a log, or memory: only some of each kind pass in
-//! a while ([`limits`]), they wait in a queue with a bound, and each is small ([`event`]). Whoever tells something never
-//! waits. What is held back is counted and told as one event, what finds no place as `log_events_dropped`.
+//! Clients cause most events, so a hostile client must not be able to fill a log or the memory. Each kind has a rate
+//! limit ([`limits`]), the queue is bounded, and each event is small ([`event`]). Logging never blocks.
+//!
+//! Suppressed events are counted and reported in one summary event; events beyond the queue count as
+//! `log_events_dropped`.
 
 mod event;
 mod limits;
@@ -24,12 +26,12 @@ pub use self::event::{Event, Value};
 pub use self::limits::KINDS;
 pub use self::panics::watch_panics;
 
-/// Events that may wait to be read, of at most 2 KiB.
+/// The maximum number of queued events, of at most 2 KiB each.
 const QUEUE: usize = 256;
-/// Events that are read together.
+/// The maximum number of events read at once.
 const BATCH: usize = 64;
 
-/// Takes the events of the engine and of whoever embeds it, and no other crate's.
+/// A `tracing` subscriber that records events of the engine and its embedder, and of no other crate.
 #[derive(Debug)]
 pub struct Recorder {
     queue: SyncSender<Event>,
@@ -37,17 +39,17 @@ pub struct Recorder {
     counters: Arc<Counters>,
 }
 
-/// The events, for one thread to read.
+/// The receiving end of the events, for a single thread.
 #[derive(Debug)]
 pub struct Events {
     queue: Receiver<Event>,
     limits: Arc<Limits>,
     counters: Arc<Counters>,
-    /// When to tell what was held back; none while nothing has happened for a while.
+    /// The time of the next summary of suppressed events; none after a quiet window.
     report_at: Option<Instant>,
 }
 
-/// A subscriber for `tracing`, and what it hears.
+/// Makes a `tracing` subscriber and the receiver of its events.
 #[must_use]
 pub fn channel(counters: Arc<Counters>) -> (Recorder, Events) {
     channel_for(QUEUE, counters)
@@ -100,7 +102,7 @@ impl Subscriber for Recorder {
         }
     }
 
-    // Spans are not for operators.
+    // Operators do not need spans.
 
     fn new_span(&self, _span: &Attributes<'_>) -> Id {
         Id::from_u64(1)
@@ -116,7 +118,8 @@ impl Subscriber for Recorder {
 }
 
 impl Events {
-    /// Waits for the next events and gives them, at most 64 and what was held back. None when there is no recorder any more.
+    /// Waits for the next events; returns at most 64, plus summaries of suppressed ones. None when the recorder is
+    /// dropped.
     pub fn wait(&mut self) -> Option<Vec<Event>> {
         let mut events = Vec::new();
         while events.is_empty() {
@@ -141,8 +144,8 @@ impl Events {
         Some(events)
     }
 
-    /// What was held back since the last time, if it is time. Whenever something happened, it is looked for a window
-    /// later: only what has happened often in that window can be held back.
+    /// Returns the due summaries of suppressed events. A summary is scheduled one window after any event, because only
+    /// frequent events in that window can be suppressed.
     fn held_back(&mut self, has_happened: bool, now: Instant) -> Vec<Event> {
         let is_due = self.report_at.is_some_and(|at| at <= now);
         let mut held_back = Vec::new();
@@ -233,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_place_is_counted() {
+    fn events_beyond_the_queue_are_counted() {
         let counters = Arc::<Counters>::default();
         let (recorder, mut events) = channel_for(3, counters.clone());
         with_default(recorder, || {
@@ -241,7 +244,7 @@ mod tests {
                 tracing::info!(name: "started", number, "again");
             }
         });
-        // The oldest stay: they tell how it began.
+        // The queue keeps the oldest events, because they show the cause.
         let numbers: Vec<_> = std::iter::from_fn(|| events.wait())
             .flatten()
             .map(|event| event.fields)
@@ -255,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_back_is_told_a_window_later_until_nothing_is() {
+    fn suppressed_events_are_reported_a_window_later_until_there_are_none() {
         let (recorder, mut events) = channel(Arc::default());
         let begin = Instant::now();
         assert_eq!(events.held_back(true, begin), []);
@@ -285,7 +288,7 @@ mod tests {
                 .as_slice()
             )
         );
-        // Something was held back just now, so it is looked for once more.
+        // Events were just suppressed, so another summary is scheduled.
         assert_eq!(events.report_at, Some(begin + WINDOW * 2));
         assert_eq!(events.held_back(false, begin + WINDOW * 2), []);
         assert_eq!(events.report_at, None);

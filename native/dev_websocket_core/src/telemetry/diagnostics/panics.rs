@@ -1,11 +1,11 @@
-//! A panic of the engine's own threads is an event, not a text on the standard error of the program.
+//! Reporting of panics of the engine's own threads as events, instead of texts on the program's standard error.
 
 use std::panic::{self, PanicHookInfo};
 use std::thread;
 
 use crate::telemetry::panics::panic_text;
 
-/// Tells panics of the engine's threads as events of the kind `fault`. Others go to the hook that was there before.
+/// Reports panics of the engine's threads as events of the kind `fault`. The previous hook gets all others.
 pub fn watch_panics() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {

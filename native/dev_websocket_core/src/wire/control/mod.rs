@@ -1,4 +1,4 @@
-//! The control protocol: JSON text frames with a `type`, both ways. docs/PROTOCOL.md describes each.
+//! The control protocol: JSON text frames with a `type` in both directions. docs/PROTOCOL.md describes each type.
 
 mod reading;
 
@@ -14,13 +14,13 @@ use crate::subscription::{Kind, Quota, Subscription};
 use crate::wire::cursor::Since;
 use crate::wire::frame;
 
-/// The version of the protocol that `connection_established` tells.
+/// The protocol version that `connection_established` reports.
 pub(crate) const PROTOCOL: u32 = 1;
 
-/// A request's `id`, given back in its reply.
+/// A request's `id`, which the reply repeats.
 pub(crate) type RequestId = Option<Value>;
 
-/// What a client asks for.
+/// A request of a client.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Request {
     Subscribe {
@@ -35,14 +35,14 @@ pub(crate) enum Request {
     Ping {
         id: RequestId,
     },
-    /// For the listener, which gets the data.
+    /// Sends data to the listener.
     Send {
         id: RequestId,
         data: String,
     },
 }
 
-/// A request that cannot be served, as its error frame tells.
+/// The error of a request that cannot be served, as its error frame reports it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct RequestError {
     pub(crate) id: RequestId,
@@ -50,7 +50,7 @@ pub(crate) struct RequestError {
     pub(crate) message: String,
 }
 
-/// What the server says, apart from publications.
+/// A frame of the server other than a publication.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Reply<'a> {
@@ -104,7 +104,7 @@ pub(crate) enum Reply<'a> {
         after: u64,
         next: u64,
     },
-    /// Unlike the other gap it is a publication, with a number of its own.
+    /// A gap of slots. Unlike the other gap it is a publication with a sequence number of its own.
     #[serde(rename = "gap")]
     SlotGap {
         reason: SlotGapReason,
@@ -131,38 +131,38 @@ pub(crate) enum Reply<'a> {
     },
 }
 
-/// Why publications are missing.
+/// The reason why publications are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum GapReason {
-    /// The client read too slowly.
+    /// The client is a slow consumer.
     Slow,
-    /// The server forgot them before the client came back.
+    /// The history dropped them before the client reconnected.
     Expired,
-    /// The client's cursor is of another epoch.
+    /// The client's cursor belongs to another epoch.
     Epoch,
-    /// More was cast than could be sent.
+    /// The publish queue was full.
     Overload,
-    /// The server failed to match the publication. The wire has the name `fault`.
+    /// The server panicked while it matched the publication.
     #[serde(rename = "fault")]
     Panic,
 }
 
-/// Why results of a process are missing.
+/// The reason why results of a process are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum SlotGapReason {
-    /// The node's cache does not have the slots, but later ones.
+    /// The node's cache lacks the slots, though it has later ones.
     NotCached,
-    /// The node does not vouch for the slots that it has.
+    /// The node does not vouch for the slots in its cache.
     Withheld,
-    /// Nobody was subscribed when they were computed.
+    /// No client was subscribed when the slots were computed.
     NotFollowed,
-    /// The node follows too many processes already.
+    /// The node already follows its maximum number of processes.
     Limit,
 }
 
-/// What a connection is subscribed to, each kind as the client writes it.
+/// The subscriptions of a connection by kind, in the form that the client wrote.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Subscribed {
     #[serde(rename = "subscribed_topics")]
@@ -174,7 +174,7 @@ pub(crate) struct Subscribed {
 }
 
 impl Subscribed {
-    /// How many there are of all kinds.
+    /// Returns the number of subscriptions of all kinds.
     pub(crate) fn count(&self) -> usize {
         self.topics.len() + self.matches.len() + self.templates.len()
     }
@@ -189,7 +189,7 @@ impl Subscribed {
     }
 }
 
-/// The limits that concern a client, told when it connects.
+/// The limits that concern a client; the first frame reports them.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Limits {
     max_topics_per_connection: u64,
@@ -220,7 +220,7 @@ impl Limits {
 }
 
 impl<'a> Reply<'a> {
-    /// The first frame of a connection.
+    /// Makes the first frame of a connection.
     pub(crate) fn established(
         subscribed: Subscribed,
         epoch: &'a str,
@@ -240,7 +240,8 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// Up to where a client has had everything, which holds only when it has nothing to get from the past.
+    /// Returns the sequence number up to which the client is current; none if the client still has to get past
+    /// publications.
     pub(crate) fn cursor(&self) -> Option<u64> {
         match self {
             Self::ConnectionEstablished { seq, .. } | Self::Live { seq, .. } => Some(*seq),
@@ -248,19 +249,20 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// The whole text frame.
+    /// Returns the whole text frame.
     pub(crate) fn encode(&self) -> Bytes {
-        // Text written to memory cannot fail; an empty frame would be valid all the same.
+        // Serialization to memory cannot fail; an empty frame would still be valid.
         frame::text(&serde_json::to_vec(self).unwrap_or_default()).into()
     }
 }
 
 impl Request {
-    /// Reads a client's text frame. A request with more expressions or templates than a connection may have is refused
-    /// before they are read: to compile one can take a large part of a millisecond.
+    /// Parses a client's text frame. The parser counts expressions and templates against the connection's limits
+    /// before it compiles any, because one can take a large part of a millisecond.
     ///
     /// # Errors
-    /// The [`RequestError`] to answer with. It names the field, and carries the request's `id` when that could be read.
+    /// The call returns the [`RequestError`] to answer with. It names the field, and has the request's `id` if
+    /// readable.
     pub(crate) fn parse(text: &str, quota: Quota) -> Result<Self, RequestError> {
         let fault = |code, message: String| RequestError {
             id: None,

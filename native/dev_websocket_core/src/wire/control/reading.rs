@@ -1,4 +1,4 @@
-//! Reads the fields of a client's request.
+//! Parsing of the fields of a client's request.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -16,13 +16,13 @@ use crate::subscription::template::Template;
 use crate::subscription::{Kind, Quota, Subscription, TooMany};
 use crate::wire::cursor::Since;
 
-/// The longest `id` of a request, in bytes of its JSON.
+/// The maximum length of a request's `id`, in bytes of its JSON.
 pub(super) const MAX_ID_BYTES: usize = 256;
 
-/// The code of an error and its message.
+/// An error code and its message.
 pub(crate) type Problem = (ErrorCode, String);
 
-/// The `id` of a request, from its field.
+/// Reads a request's `id`.
 pub(super) fn request_id(field: Option<Value>) -> Result<RequestId, String> {
     match field {
         None | Some(Value::Null) => Ok(None),
@@ -37,8 +37,8 @@ pub(super) fn request_id(field: Option<Value>) -> Result<RequestId, String> {
     }
 }
 
-/// What is wrong with a text that was not read: it is no JSON, or JSON that no value can be made of. Then its `id` may
-/// well be one.
+/// Makes the error of a text that could not be parsed: it is not JSON, or no value can represent it. Its `id` may
+/// still be readable.
 pub(super) fn unread(text: &str, error: &serde_json::Error) -> RequestError {
     #[derive(Deserialize)]
     struct Written<'t> {
@@ -63,8 +63,8 @@ pub(super) fn unread(text: &str, error: &serde_json::Error) -> RequestError {
     }
 }
 
-/// The fields `topics`, `match` and `template`, of which at least one must name something. Each subscription comes once,
-/// and no more of a kind than a connection may have, also to unsubscribe: the shard looks each one up.
+/// Reads the fields `topics`, `match` and `template`, of which at least one must have an entry. Duplicates are
+/// removed. The limits per connection also apply to `unsubscribe`, because the shard looks up each subscription.
 pub(super) fn subscriptions(
     fields: &mut Map<String, Value>,
     quota: Quota,
@@ -82,7 +82,7 @@ pub(super) fn subscriptions(
         };
         is_missing = false;
         let too_many = |TooMany { code, message }: TooMany| (code, message);
-        // Topics cost little to read, so only different ones count.
+        // Topics are cheap to read, so only distinct ones count.
         if kind != Kind::Topic {
             quota.check_count(kind, items.len()).map_err(too_many)?;
         }
@@ -129,7 +129,7 @@ const READERS: [(&str, Kind, Reader); 3] = [
     }),
 ];
 
-/// A regular expression over topics, as a client writes it.
+/// Reads a client's regular expression over topics.
 pub(crate) fn regex(text: &str) -> Result<Subscription, Problem> {
     Pattern::regex(text)
         .map(Subscription::Pattern)
@@ -142,13 +142,13 @@ pub(crate) fn regex(text: &str) -> Result<Subscription, Problem> {
         })
 }
 
-/// Reads templates once more where a number is larger than the parser can hold.
+/// Parses templates again if a number exceeds the range of the JSON parser.
 pub(super) fn keep_large_integers(template: &mut Value, text: &str) {
     #[derive(Deserialize)]
     struct Written {
         template: Value,
     }
-    // It fails only where `template` stands twice; the last one counts, as for every field.
+    // This fails only for a duplicate `template`; the last one counts, as for every field.
     if let Cow::Owned(text) = large_as_text(text)
         && let Ok(written) = serde_json::from_str::<Written>(&text)
     {
@@ -171,7 +171,7 @@ pub(super) fn since(fields: &mut Map<String, Value>) -> Result<Option<Since>, Pr
         .map_err(|error| (ErrorCode::BadSince, error.to_string()))
 }
 
-/// The data of a request: a text itself, anything else as it is written in the request.
+/// Returns the data of a request: a text as such, any other value in its original notation.
 pub(super) fn data(fields: &mut Map<String, Value>, text: &str) -> Result<String, Problem> {
     #[derive(Deserialize)]
     struct Written<'t> {
@@ -180,7 +180,7 @@ pub(super) fn data(fields: &mut Map<String, Value>, text: &str) -> Result<String
     }
     match fields.remove("data") {
         Some(Value::String(data)) => Ok(data),
-        // It fails only where `data` stands twice; the last one counts, as for every field.
+        // This fails only for a duplicate `data`; the last one counts, as for every field.
         Some(data) => Ok(serde_json::from_str(text).map_or_else(
             |_| data.to_string(),
             |Written { data }| data.get().to_owned(),

@@ -58,7 +58,7 @@ fn more_expressions_than_a_connection_may_have_are_refused_before_they_are_read(
     }
 }
 
-/// A client that numbers its requests by `Math.random()` knows them by these digits.
+/// A client that numbers its requests with `Math.random()` recognizes them by these digits.
 #[test]
 fn an_id_comes_back_with_the_digits_that_it_came_with() {
     for id in ["0.9073038322028689", "8.888888888889889e38", "1842"] {
@@ -268,7 +268,7 @@ fn json_that_cannot_be_held_is_told_from_what_is_none_and_keeps_the_id() {
                 assert!(!fault.message.contains("not JSON"), "{}", fault.message);
             }
         }
-        // An id that is none, or that cannot be read, is none; the error is the same.
+        // An invalid or unreadable id is omitted; the error is the same.
         for id in [
             r#""\ud800""#,
             "1e999",
@@ -283,7 +283,7 @@ fn json_that_cannot_be_held_is_told_from_what_is_none_and_keeps_the_id() {
                 "{id}"
             );
         }
-        // What is no object has no id.
+        // JSON that is not an object has no id.
         assert_eq!(fault(&format!("[{data}]")).code, ErrorCode::UnsupportedJson);
     }
     for text in [

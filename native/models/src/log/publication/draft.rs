@@ -1,4 +1,4 @@
-//! A message before it has its number.
+//! A stand-in for a message without a sequence number.
 
 use std::sync::Arc;
 

@@ -1,48 +1,48 @@
-//! How far one process is published: the next event, and the slots before it that were missing and may still come.
+//! The publishing progress of one process: the next event, and the earlier slots that were missing and may still come.
 
-/// Ranges of missing slots that are remembered of a process; one more takes the place of the oldest.
+/// The maximum number of ranges of missing slots per process; a further range replaces the oldest.
 pub const MAX_HOLES: usize = 32;
 
-/// The last slot that can be published: a mark stands behind its slot.
+/// The last slot that can be published, because a mark points to the slot after it.
 pub const MAX_SLOT: u64 = u64::MAX - 1;
 
-/// An event of a process: the number of its slot, and its number within the slot.
+/// The position of an event of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// The slot.
+    /// The slot number.
     pub slot: u64,
-    /// 0 is the result, n the n-th message.
+    /// The event's number within the slot: 0 is the result, n is the n-th message.
     pub part: u64,
 }
 
-/// The progress of one process.
+/// The publishing progress of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     next: Position,
-    /// In ascending order, without overlaps.
+    /// Ascending ranges without overlaps.
     holes: Vec<Hole>,
 }
 
-/// Slots that were told missing.
+/// A range of slots that were reported missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Hole {
     from: u64,
     to: u64,
-    /// The next part of the slot `from`; all others begin at 0.
+    /// The next part of slot `from`; the other slots of the range begin at 0.
     part: u64,
 }
 
-/// Why events of a slot are not the next ones.
+/// The reason why an event is not the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OutOfOrder {
-    /// The whole slot is published, or no longer expected.
-    PastPublications,
-    /// Events before them would be left out: this one comes next.
+    /// The whole slot is published or no longer expected.
+    Past,
+    /// Earlier events would be skipped; the position is that of the next event.
     Ahead(Position),
 }
 
 impl Mark {
-    /// The mark of a process that is published from the start of this slot on.
+    /// Makes the mark of a process that is published from the start of `slot` on.
     pub(crate) fn at(slot: u64) -> Self {
         Self {
             next: Position { slot, part: 0 },
@@ -50,18 +50,18 @@ impl Mark {
         }
     }
 
-    /// The next event to publish.
+    /// Returns the position of the next event to publish.
     #[must_use]
     pub fn next(&self) -> Position {
         self.next
     }
 
-    /// The missing slots that may still come, as their first and last, in ascending order.
+    /// Returns the missing slots that may still come, as ascending inclusive ranges.
     pub fn holes(&self) -> impl Iterator<Item = (u64, u64)> {
         self.holes.iter().map(|hole| (hole.from, hole.to))
     }
 
-    /// How many events from this one on are published already.
+    /// Returns how many events from this one on are already published.
     pub(crate) fn published_from(&self, event: Position) -> Result<u64, OutOfOrder> {
         let next = self.next_of(event.slot)?;
         next.part
@@ -69,7 +69,7 @@ impl Mark {
             .ok_or(OutOfOrder::Ahead(next))
     }
 
-    /// The next event of a slot.
+    /// Returns the next event of a slot.
     fn next_of(&self, slot: u64) -> Result<Position, OutOfOrder> {
         if slot == self.next.slot {
             return Ok(self.next);
@@ -77,7 +77,7 @@ impl Mark {
         if slot > self.next.slot {
             return Err(OutOfOrder::Ahead(self.next));
         }
-        let place = self.hole_with(slot).ok_or(OutOfOrder::PastPublications)?;
+        let place = self.hole_with(slot).ok_or(OutOfOrder::Past)?;
         let hole = self.holes[place];
         let part = if slot == hole.from { hole.part } else { 0 };
         Ok(Position { slot, part })
@@ -89,7 +89,7 @@ impl Mark {
         (hole.from <= slot).then_some(place)
     }
 
-    /// Events of a slot are published up to this one. The caller knows that they are the next ones.
+    /// Records that the events of a slot are published up to this one. The caller has checked that they come next.
     pub(crate) fn publish_until(&mut self, event: Position) {
         if event.slot == self.next.slot {
             self.next.part = self.next.part.max(event.part);
@@ -98,7 +98,7 @@ impl Mark {
             if event.slot == hole.from {
                 self.holes[place].part = hole.part.max(event.part);
             } else {
-                // The slot begins a range of its own, whose part can be kept.
+                // The slot becomes a range of its own, so that its part can be kept.
                 let rest = Hole {
                     from: event.slot,
                     part: event.part,
@@ -111,7 +111,7 @@ impl Mark {
         }
     }
 
-    /// All events of a slot are published. The caller knows that they were the next ones.
+    /// Records that all events of a slot are published. The caller has checked that they came next.
     pub(crate) fn complete(&mut self, slot: u64) {
         if slot == self.next.slot {
             self.go_to(slot.saturating_add(1));
@@ -132,7 +132,8 @@ impl Mark {
         }
     }
 
-    /// The slots from the next one up to this one are not published; they may still come if they are `missing`.
+    /// Skips the slots from the next one up to `last`, which are not published. They may still come if `missing` is
+    /// true.
     pub(crate) fn skip_to(&mut self, last: u64, missing: bool) {
         let Position { slot, part } = self.next;
         if missing {

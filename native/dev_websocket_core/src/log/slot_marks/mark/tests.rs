@@ -1,4 +1,4 @@
-//! Marks by example, and against a plain reference.
+//! Tests of marks: examples, and a comparison with a plain reference.
 
 use std::collections::BTreeMap;
 
@@ -26,10 +26,7 @@ fn a_slot_is_published_in_parts_and_once() {
         mark.published_from(at(4, 0)),
         Err(OutOfOrder::Ahead(at(3, 0)))
     );
-    assert_eq!(
-        mark.published_from(at(2, 0)),
-        Err(OutOfOrder::PastPublications)
-    );
+    assert_eq!(mark.published_from(at(2, 0)), Err(OutOfOrder::Past));
     mark.publish_until(at(3, 256));
     assert_eq!(mark.next(), at(3, 256));
     assert_eq!(mark.published_from(at(3, 0)), Ok(256));
@@ -40,10 +37,7 @@ fn a_slot_is_published_in_parts_and_once() {
     );
     mark.complete(3);
     assert_eq!(mark.next(), at(4, 0));
-    assert_eq!(
-        mark.published_from(at(3, 0)),
-        Err(OutOfOrder::PastPublications)
-    );
+    assert_eq!(mark.published_from(at(3, 0)), Err(OutOfOrder::Past));
 }
 
 #[test]
@@ -54,10 +48,7 @@ fn a_missing_slot_may_still_come_and_splits_its_range() {
     assert_eq!(holes(&mark), [(4, 9)]);
     assert_eq!(mark.published_from(at(6, 0)), Ok(0));
     mark.complete(6);
-    assert_eq!(
-        mark.published_from(at(6, 0)),
-        Err(OutOfOrder::PastPublications)
-    );
+    assert_eq!(mark.published_from(at(6, 0)), Err(OutOfOrder::Past));
     assert_eq!(holes(&mark), [(4, 5), (7, 9)]);
     mark.complete(4);
     mark.complete(9);
@@ -76,7 +67,7 @@ fn a_missing_slot_keeps_its_part() {
     mark.skip_to(9, true);
     assert_eq!(mark.published_from(at(4, 0)), Ok(7));
     assert_eq!(mark.published_from(at(5, 0)), Ok(0));
-    // Two of a range are half done at the same time.
+    // Two slots of one range are half published at the same time.
     mark.publish_until(at(6, 3));
     assert_eq!(holes(&mark), [(4, 5), (6, 9)]);
     assert_eq!(mark.published_from(at(4, 7)), Ok(0));
@@ -97,20 +88,17 @@ fn neighbouring_ranges_are_one() {
     mark.skip_to(0, true);
     mark.skip_to(5, true);
     assert_eq!(holes(&mark), [(0, 5)]);
-    // The part of a half published slot stands at the beginning of its range.
+    // The part of a half-published slot belongs to the beginning of its range.
     mark.publish_until(at(6, 1));
     mark.skip_to(6, true);
     assert_eq!(holes(&mark), [(0, 5), (6, 6)]);
     mark.skip_to(8, false);
     mark.skip_to(9, true);
     assert_eq!(holes(&mark), [(0, 5), (6, 6), (9, 9)]);
-    assert_eq!(
-        mark.published_from(at(8, 0)),
-        Err(OutOfOrder::PastPublications)
-    );
+    assert_eq!(mark.published_from(at(8, 0)), Err(OutOfOrder::Past));
 }
 
-/// A mark with so many ranges of three slots, each five behind the last.
+/// Makes a mark with `count` ranges of three slots; each range starts five after the last.
 fn with_holes(count: u64) -> Mark {
     let mut mark = Mark::at(0);
     for number in 0..count {
@@ -127,7 +115,7 @@ fn the_oldest_range_is_forgotten_beyond_32() {
         assert_eq!(holes(&mark)[0], (oldest, oldest + 2), "{count}");
         assert_eq!(holes(&mark).len() as u64, count.min(32));
     }
-    // A range that is split counts twice.
+    // A split range counts as two.
     let mut mark = with_holes(32);
     mark.complete(156);
     assert_eq!((holes(&mark).len(), holes(&mark)[0]), (32, (5, 7)));
@@ -143,17 +131,14 @@ fn the_last_slot_can_be_published_and_nothing_after_it() {
     assert_eq!(mark.published_from(at(MAX_SLOT, 0)), Ok(0));
     mark.complete(MAX_SLOT);
     assert_eq!(mark.next(), at(u64::MAX, 0));
-    assert_eq!(
-        mark.published_from(at(MAX_SLOT, 0)),
-        Err(OutOfOrder::PastPublications)
-    );
+    assert_eq!(mark.published_from(at(MAX_SLOT, 0)), Err(OutOfOrder::Past));
     let mut mark = Mark::at(0);
     mark.skip_to(MAX_SLOT, true);
     assert_eq!(holes(&mark), [(0, MAX_SLOT)]);
     assert_eq!(mark.next(), at(u64::MAX, 0));
 }
 
-/// Each slot by itself: its next part, or none once it is done. What is not listed has not come yet.
+/// A reference that lists each slot with its next part, or none once it is done. Unlisted slots have not come yet.
 #[derive(Debug, Default)]
 struct Reference {
     slots: BTreeMap<u64, Option<u64>>,
@@ -170,9 +155,7 @@ impl Reference {
             let part = self.next_part(self.next).unwrap_or(0);
             return Err(OutOfOrder::Ahead(at(self.next, part)));
         }
-        let part = self
-            .next_part(event.slot)
-            .ok_or(OutOfOrder::PastPublications)?;
+        let part = self.next_part(event.slot).ok_or(OutOfOrder::Past)?;
         part.checked_sub(event.part)
             .ok_or(OutOfOrder::Ahead(at(event.slot, part)))
     }
@@ -195,14 +178,14 @@ impl Reference {
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Events of a slot, which may be its last.
+    /// Publishes events of a slot, possibly its last.
     Publish {
         slot: u64,
         part: u64,
         count: u64,
         is_last: bool,
     },
-    /// So many slots are left out.
+    /// Skips `count` slots.
     Skip { count: u64, missing: bool },
 }
 
@@ -215,7 +198,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// As long as no range is forgotten, a mark knows as much as a list of all slots.
+    /// As long as no range is forgotten, a mark holds the same information as a list of all slots.
     #[test]
     fn a_mark_is_what_a_list_of_all_slots_is(steps in prop::collection::vec(step(), 1..80)) {
         let mut mark = Mark::at(0);
@@ -223,7 +206,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Publish { slot, part, count, is_last } => {
-                    // Most are near the mark, or nothing would happen.
+                    // Most slots are near the mark; others would rarely have an effect.
                     let slot = (mark.next().slot + 3).saturating_sub(slot % 12);
                     let event = at(slot, part);
                     let found = mark.published_from(event);
