@@ -109,7 +109,7 @@ class Clients(ThroughABadNetwork):
         self.assertEqual(await client.texts(1), ["still"])
 
     async def test_a_connection_on_which_nothing_comes_is_replaced(self):
-        client = await self.start(topics=["a"], heartbeat=50, timeout=1000)
+        client = await self.start(topics=["a"], pingInterval=50, timeout=1000)
         self.network.freeze()
         self.cast("a", "into the void")
         self.assertEqual((await client.until("waiting"))["code"], 1006)

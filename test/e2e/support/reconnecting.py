@@ -14,12 +14,12 @@ from .vm import OUT, ROOT
 
 sys.path.insert(0, os.path.join(ROOT, "clients/python"))
 
-from dev_websocket import Client, Problem, Retry  # noqa: E402
+from dev_websocket import Client, GaveUp  # noqa: E402
 
 DEADLINE = 30
 DRIVER = os.path.join(ROOT, "test/e2e/clients/reconnecting.mjs")
 # Tests need not wait as long as clients in the field do. Milliseconds, as JavaScript has them.
-QUICK = {"base": 10, "cap": 50}
+QUICK = {"minReconnectDelay": 10, "maxReconnectDelay": 50}
 EVENTS = ("gap", "state", "error", "reply", "live", "direct")
 
 
@@ -65,13 +65,23 @@ class Reconnecting:
 class PythonReconnecting(Reconnecting):
     name = "Python"
 
-    @staticmethod
-    def make(url, **options):
-        seconds = {name: options.pop(name) / 1000 for name in ("base", "cap", "stable") if name in options}
-        faults = {"faults": options.pop("faults")} if "faults" in options else {}
-        options |= {name: options[name] / 1000 for name in ("heartbeat", "timeout") if name in options}
+    # Options as Python names them, and those that are times.
+    NAMES = {
+        "minReconnectDelay": "min_reconnect_delay",
+        "maxReconnectDelay": "max_reconnect_delay",
+        "stableAfter": "stable_after",
+        "maxFaults": "max_faults",
+        "pingInterval": "ping_interval",
+        "maxQueue": "max_queue",
+    }
+    TIMES = ("min_reconnect_delay", "max_reconnect_delay", "stable_after", "ping_interval", "timeout")
+
+    @classmethod
+    def make(cls, url, **options):
+        named = {cls.NAMES.get(name, name): value for name, value in options.items()}
+        seconds = {name: named[name] / 1000 for name in cls.TIMES if name in named}
         # Not through a proxy of the environment.
-        return Client(url, retry=Retry(**seconds, **faults), proxy=None, **options)
+        return Client(url, proxy=None, **{**named, **seconds})
 
     async def launch(self, url, options):
         self.client = self.make(url, **options)
@@ -90,7 +100,7 @@ class PythonReconnecting(Reconnecting):
         try:
             async for message in self.client:
                 self.happened("message", message, self.client.cursor)
-        except Problem as problem:
+        except GaveUp as problem:
             assert problem.fatal, problem
 
     async def do(self, method, *args):
