@@ -36,7 +36,7 @@ export class Connection {
       let body = ''
       const end = () => {
         request.destroy()
-        this.#end({ code: LOST, ...refusalOf(response.statusCode, response.headers['retry-after'], body, url) })
+        this.#end({ code: LOST, ...answerDetails(response.statusCode, response.headers['retry-after'], body, url) })
       }
       response.on('data', (chunk) => {
         body += chunk
@@ -164,7 +164,7 @@ export class Connection {
 const MAX_REFUSAL = 10_000
 
 /** The details of an HTTP answer that is no upgrade and no stream. */
-export function refusalOf (status, retryAfter, body, url) {
+export function answerDetails (status, retryAfter, body, url) {
   const seconds = Number(retryAfter)
   const details = { status, ...(seconds > 0 && { retryAfter: seconds * 1000 }) }
   const told = parsed(body)

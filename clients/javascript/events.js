@@ -1,4 +1,4 @@
-import { parsed, refusalOf } from './connection.js'
+import { parsed, answerDetails } from './connection.js'
 
 const UNREADABLE = 1006
 
@@ -55,7 +55,7 @@ export class EventConnection {
     const answer = await fetch(url.href, { headers, signal: this.#abort.signal, cache: 'no-store' })
     if (!answer.ok || !answer.headers.get('content-type')?.startsWith('text/event-stream')) {
       const body = await answer.text()
-      return this.#end({ code: UNREADABLE, ...refusalOf(answer.status, answer.headers.get('retry-after'), body, url) })
+      return this.#end({ code: UNREADABLE, ...answerDetails(answer.status, answer.headers.get('retry-after'), body, url) })
     }
     this.#opened = true
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader()

@@ -1,6 +1,7 @@
 //! The HTTP side of the listener: one connection is accepted, its request is answered, or it becomes a subscriber's.
 
 mod accepted;
+mod client;
 mod documents;
 mod events;
 mod host;
@@ -153,6 +154,7 @@ fn route<B>(
     let endpoint = match path {
         "/" => "page",
         WEBSOCKET_PATH | "/events" => "events",
+        "/client.js" => "client",
         "/info" => "info",
         "/health" => "health",
         "/metrics" => "metrics",
@@ -170,6 +172,7 @@ fn route<B>(
         }
         (&Method::HEAD, "events") => answer_with(StatusCode::OK, events::CONTENT, ""),
         (&Method::GET | &Method::HEAD, "page") => page::answer(),
+        (&Method::GET | &Method::HEAD, "client") => client::answer(),
         (&Method::GET | &Method::HEAD, "info") => documents::info(shared),
         (&Method::GET | &Method::HEAD, "metrics") => documents::metrics(shared, headers),
         (&Method::GET | &Method::HEAD, _) => documents::health(shared),
