@@ -56,10 +56,12 @@ export class Client {
     this.#url = url
     this.#retry = new Retry(this.#options)
     this.#transport = new Transport(transport)
-    this.#main = { queue: new FrameQueue(this.#options), isRead: false }
+    this.#main = { queue: new FrameQueue(this.#options), isRead: false, isExpected: false }
     const items = new Selection({ topics, match, template })
     items.add({ topics: process.map((id) => `process:${id}`) })
     this.#exchange = new Exchange(this.#host(), { cursor, clock }, items.fields() ?? {})
+    // Whether the client's own options ask for messages, so that somebody will read them.
+    this.#main.isExpected = items.fields() !== null
     if (typeof url !== 'function') this.#adopt(url)
     this.#before = this.#exchange.cursor
     this.#ends.push(watchEnvironment(environment, clock, () => this.#hurry()))
@@ -230,6 +232,7 @@ export class Client {
     const fresh = new Selection(this.#address.items).without(this.#named)
     this.#named.add(fresh)
     this.#exchange.selection.add(fresh)
+    this.#main.isExpected ||= fresh !== null
     if (this.#attempt <= 1) this.#exchange.begin(this.#address.since)
   }
 
@@ -353,7 +356,12 @@ export class Client {
     const consumers = this.#consumers()
     const isHeard = this.#listeners.get('message').size > 0 || [...this.#subscriptions].some(({ listeners }) => listeners.size > 0)
     const read = consumers.filter(({ isRead }) => isRead)
-    return read.length > 0 || isHeard ? read : consumers
+    if (read.length === 0 && !isHeard) return consumers
+    const main = this.#main
+    if (!main.isExpected || main.isRead) return read
+    // Its loop may begin later than another one. A full queue says that there will be none.
+    main.isExpected = !isHeard && !main.queue.isFull
+    return main.isExpected ? [main, ...read] : read
   }
 
   /** Reads no more while a loop is behind, unless an answer is waited for that stands in the same line. */

@@ -315,7 +315,6 @@ class Scripted(unittest.IsolatedAsyncioTestCase):
 
 class AtTheServer(EngineTest):
     async def test_cancelled_connects_leave_no_connection(self):
-        before = self.vm.stats()["connections_total"] if "connections_total" in self.vm.stats() else 0
         for turn in range(1000):
             client = make(self.uri, topics=["a"])
             wait = asyncio.ensure_future(client.__anext__())
@@ -327,7 +326,6 @@ class AtTheServer(EngineTest):
                 await wait
             await client.close()
         self.vm.await_connections(0)
-        self.assertGreaterEqual(before, 0)
 
     async def test_cancelled_waits_leave_no_connection(self):
         async with make(self.uri, topics=["a"]) as client:
@@ -401,11 +399,15 @@ class AtTheServer(EngineTest):
                 return
             server_reader, server_writer = await asyncio.open_connection(target[0], int(target[1]))
             server_writer.write(head)
+            back = asyncio.ensure_future(copy(server_reader, writer))
+            await copy(reader, server_writer)
+            await back
+
+        async def copy(reader, writer):
             with contextlib.suppress(ConnectionError):
-                while data := await server_reader.read(65536):
+                while data := await reader.read(65536):
                     writer.write(data)
                     await writer.drain()
-            server_writer.transport.abort()
             writer.transport.abort()
 
         proxy = await asyncio.start_server(relay, "127.0.0.1", 0)
@@ -420,8 +422,8 @@ class AtTheServer(EngineTest):
             self.vm.cast('#{<<"topic">> => <<"b">>, <<"data">> => 2}')
             self.assertEqual((await soon(client.__anext__()))["data"]["data"], 2)
             self.assertIsNone(client.send("x"))
+        await asyncio.to_thread(self.vm.await_connections, 0)
         proxy.close()
-        self.vm.settle('begin E = dev_websocket:connections(), is_tuple(E) orelse is_map(E) end')
 
 
 class Surface(unittest.TestCase):

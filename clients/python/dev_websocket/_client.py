@@ -78,6 +78,7 @@ class Client(Delivery):
         self._failure: Optional[ClientError] = None
         self._exchange = Exchange(_Host(self), cursor, fields)
         self._address: Optional[Address] = None
+        self._main.is_expected = bool(fields)
         # Subscriptions that a URL named already: one that was ended does not begin anew with the next attempt.
         self._named = Selection()
         self._retry = Retry(
@@ -321,6 +322,7 @@ class Client(Delivery):
         fresh = Selection(self._address.fields).fields(but=self._named)
         self._named.add(fresh)
         self._exchange.selection.add(fresh)
+        self._main.is_expected = self._main.is_expected or bool(fresh)
         if self._attempts <= 1:
             self._exchange.begin(self._address.since)
 
@@ -381,14 +383,17 @@ class Client(Delivery):
     async def _leave(self, line: Union[Socket, EventStream, None], code: int, reason: str) -> None:
         task = self._task
         tasks = {one for one in {task, *self._renewing} if one is not None and not one.done()}
-        for one in tasks:
-            one.cancel()
+        for running in tasks:
+            running.cancel()
         try:
             if tasks:
                 await asyncio.wait(tasks)
         finally:
-            if line is not None:
-                await line.leave(code, reason)
+            # A connection that was made since.
+            late, self._line = self._line, None
+            for one in (line, late):
+                if one is not None:
+                    await one.leave(code, reason)
         await self.lanes.leave(GOODBYE)
 
     def _look(self, before: float) -> None:

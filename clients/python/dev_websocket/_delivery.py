@@ -18,6 +18,8 @@ class Loop:
 
     def __init__(self, queue: FrameQueue) -> None:
         self.queue, self.is_read = queue, False
+        # Whether the client's own options ask for messages, so that somebody will read them.
+        self.is_expected = False
 
     def matches(self, _: Frame) -> bool:
         return True
@@ -56,7 +58,14 @@ class Delivery:
         consumers = self._consumers()
         read = [consumer for consumer in consumers if consumer.is_read]
         is_heard = self._listeners.has("message") or any(one.listeners.has("message") for one in self._subscriptions)
-        return read if read or is_heard else consumers
+        if not read and not is_heard:
+            return consumers
+        main = self._main
+        if main.is_expected and not main.is_read:
+            # Its loop may begin later than another one. A full queue says that there will be none.
+            main.is_expected = not is_heard and not main.queue.is_full
+            return [main, *read] if main.is_expected else read
+        return read
 
     def _is_behind(self) -> bool:
         """Whether no more should be read, unless an answer is waited for that stands in the same line."""

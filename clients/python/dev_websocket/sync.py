@@ -22,7 +22,6 @@ class SyncSubscription:
 
     def __init__(self, client: "SyncClient", subscription: Subscription) -> None:
         self._client, self._subscription = client, subscription
-        self._iterator = client.call(_aiter, subscription)
 
     def reply(self, timeout: Optional[float] = None) -> Reply:
         """The server's reply. Raises RequestRefused when it refuses, TimeoutError when it does not come in time."""
@@ -32,9 +31,10 @@ class SyncSubscription:
         self._client.call(self._subscription.unsubscribe)
 
     def __iter__(self) -> Iterator[Message]:
+        iterator = self._client.call(self._subscription.__aiter__)
         while True:
             try:
-                yield cast(Message, self._client.wait(self._iterator.__anext__, None))
+                yield self._client.wait(iterator.__anext__, None)
             except StopAsyncIteration:
                 return
 
@@ -135,6 +135,3 @@ class SyncClient:
             raise StopAsyncIteration
         return cast(T, value)
 
-
-def _aiter(subscription: Subscription) -> Any:
-    return subscription.__aiter__()
