@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Protocol, Set, Tuple, Union
 
 from ._address import Attempt
@@ -361,7 +362,7 @@ class Exchange:
         self._cursor.advance(seq)
         for change in [change for change in self._changes if change.is_sent]:
             reply = self._first_reply(change)
-            self._settle(change, lambda change=change, reply=reply: change.fulfil(reply))
+            self._settle(change, partial(change.fulfil, reply))
         fields = self._asked.fields(but=self.selection)
         if fields is not None and not any(change.type == "unsubscribe" for change in self._changes):
             self._changes.append(Pending("unsubscribe", fields))

@@ -64,7 +64,7 @@ class Settings:
     max_queue_bytes: int = 4_194_304
     overflow: Overflow = "backpressure"
     transport: TransportName = "auto"
-    process: List[str] = field(default_factory=list)
+    process: List[str] = field(default_factory=lambda: [])
     last: Optional[int] = None
     slow: Optional[Slow] = None
     headers: Optional[Headers] = None

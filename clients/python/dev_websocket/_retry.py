@@ -38,7 +38,8 @@ class Retry:
 
     def backoff(self, attempt: int) -> float:
         """Seconds before an attempt: anything up to a bound that doubles, so that not all clients come back at once."""
-        return self.random() * min(self.max_delay, self.min_delay * 2 ** min(attempt, 64))
+        bound: float = min(self.max_delay, self.min_delay * 2.0 ** min(attempt, 64))
+        return self.random() * bound
 
     def after(
         self,

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, Mapping, Optional, Tuple, Union, cast
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -81,7 +81,7 @@ class Socket:
             raise Lost("url", str(error), fatal=True) from None
         except InvalidStatus as refusal:
             answer = refusal.response
-            raise refusal_of(answer.status_code, answer.headers.get("Retry-After"), answer.body or b"", url) from None
+            raise refusal_of(answer.status_code, answer.headers.get("Retry-After"), bytes(answer.body or b""), url) from None
         except InvalidMessage as error:
             raise Lost(LOST, f"the answer is no HTTP: {error}") from None
         except (OSError, asyncio.TimeoutError, EOFError, WebSocketException) as error:
@@ -232,7 +232,7 @@ def parsed(text: Union[str, bytes]) -> Frame:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return cast(Frame, value) if isinstance(value, dict) else None
 
 
 def wall_minus_steady() -> float:
