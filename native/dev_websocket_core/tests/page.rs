@@ -85,8 +85,5 @@ fn the_client_comes_as_a_module_that_any_page_may_import() {
     }
     assert!(module.text().contains("class Client "));
     let without = TestServer::with(|settings| settings.endpoints.retain(|name| name != "client"));
-    assert_eq!(
-        Raw::ask(&without, request("GET /client.js")).status,
-        404
-    );
+    assert_eq!(Raw::ask(&without, request("GET /client.js")).status, 404);
 }

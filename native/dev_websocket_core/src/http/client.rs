@@ -57,7 +57,11 @@ mod tests {
         assert_eq!(module.matches("\nimport ").count(), 0);
         for name in ["Client", "ClientError"] {
             assert!(package.contains(&format!("export {{ {name} }}")), "{name}");
-            assert!(module.contains(&format!("\nclass {name} ")) || module.starts_with(&format!("class {name} ")), "{name}");
+            assert!(
+                module.contains(&format!("\nclass {name} "))
+                    || module.starts_with(&format!("class {name} ")),
+                "{name}"
+            );
         }
         assert_eq!(package.matches("export").count(), 2);
     }
