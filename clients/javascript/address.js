@@ -41,12 +41,12 @@ export function composeAddress (base, selection, { cursor, last, slow }, isEvent
     url.protocol = url.protocol === 'wss:' ? 'https:' : 'http:'
     url.pathname = url.pathname.replace(/\/ws\/?$/, '/events')
   }
-  if (slow !== undefined) url.searchParams.append('slow', slow)
   const whole = new URL(url)
   const add = (name, values) => { for (const value of values) whole.searchParams.append(name, value) }
   add('topic', selection.topics.keys())
   add('match', selection.match.keys())
   add('template', selection.template.keys())
+  for (const each of [url, whole]) if (slow !== undefined) each.searchParams.append('slow', slow)
   const past = cursor !== null ? 'since' : last ? 'last' : null
   if (past !== null) add(past, [cursor ?? last])
   const size = whole.href.length

@@ -80,7 +80,12 @@ class Programs(EngineTest):
         """The first line that a program prints, which shows the newest price."""
         self.price("1.5")
         process = await asyncio.create_subprocess_exec(
-            *command, cwd=cwd, env=self.environment, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+            *command,
+            cwd=cwd,
+            env=self.environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
         )
         try:
             return (await asyncio.wait_for(process.stdout.readline(), DEADLINE)).decode()
@@ -97,10 +102,10 @@ class Programs(EngineTest):
         print(f"Python {', '.join(found) or 'none besides that of the tests'}", end=" ... ", flush=True)
         for interpreter in found.values() or [sys.executable]:
             python = await self.in_thread(python_environment, interpreter)
-            for example in ("prices_sync.py", "prices.py"):
-                # Outside of the source tree, with the cursor in a file of the environment.
-                folder = os.path.dirname(python)
-                line = await self.prints(python, "-u", os.path.join(EXAMPLES, example), self.uri, *([f"{folder}/cursor"] if example == "prices.py" else ["1"]), cwd=folder)
+            # Outside of the source tree.
+            folder = os.path.dirname(python)
+            for example, argument in (("prices_sync.py", "1"), ("prices.py", "cursor")):
+                line = await self.prints(python, "-u", os.path.join(EXAMPLES, example), self.uri, argument, cwd=folder)
                 self.assertIn("'price': '1.5'", line)
 
     async def test_pip_installs_from_the_folder_and_from_git(self):

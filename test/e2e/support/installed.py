@@ -36,8 +36,8 @@ def packages():
 
 
 def folder(name):
-    """An empty folder of that name."""
-    path = os.path.join(OUT, "installed", name)
+    """An empty folder of that name, above which no package is installed."""
+    path = os.path.join(ROOT, "_build/installed", name)
     shutil.rmtree(path, ignore_errors=True)
     os.makedirs(path)
     return path
