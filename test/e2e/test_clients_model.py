@@ -7,7 +7,7 @@ import os
 
 from support.case import EngineTest
 from support.peers import BadNetwork
-from support.reconnecting import DEADLINE, ChromiumReconnecting, NodeReconnecting, PythonReconnecting, with_clients
+from support.reconnecting import CLIENTS, DEADLINE, NodeReconnecting, PythonReconnecting, with_clients
 from support.vm import OUT, ROOT
 
 PAGE = b"<!doctype html><title>A page</title>"
@@ -57,7 +57,7 @@ class ModelTest(EngineTest):
         self.vm.cast(f'#{{<<"topic">> => <<"{topic}">>, <<"data">> => <<"{data}">>}}')
 
 
-@with_clients(PythonReconnecting, NodeReconnecting, ChromiumReconnecting)
+@with_clients(*CLIENTS)
 class BehindProxies(ModelTest):
     async def test_events_come_where_websockets_are_blocked(self):
         proxy = await BlockingProxy.start(self.uri)

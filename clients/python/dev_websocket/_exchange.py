@@ -21,7 +21,7 @@ CROWDED = {"too_many_globs", "too_many_expressions", "too_many_distinct_template
 
 
 class Holder(Protocol):
-    """Who subscribes, and is told of the reply or the refusal."""
+    """A subscription, which is told the reply or the refusal."""
 
     def fulfil(self, reply: Frame) -> None: ...
 

@@ -5,6 +5,7 @@ import collections
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -25,6 +26,9 @@ EVENTS = ("gap", "state", "error", "reply", "live", "direct")
 
 class Reconnecting:
     """What tests do with a client. Options are those of JavaScript."""
+
+    # None where the machine cannot run it.
+    command = sys.executable
 
     def __init__(self):
         self.queues = collections.defaultdict(asyncio.Queue)
@@ -115,6 +119,8 @@ class PythonReconnecting(Reconnecting):
 
 class NodeReconnecting(Reconnecting):
     name = "Node"
+    command = shutil.which("node")
+    implementation = "ws"
 
     async def launch(self, url, options):
         self.process = await asyncio.create_subprocess_exec(
@@ -122,6 +128,7 @@ class NodeReconnecting(Reconnecting):
             DRIVER,
             url,
             json.dumps(options),
+            self.implementation,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=os.environ | {"NODE_PATH": os.path.join(OUT, "node_modules")},
@@ -146,6 +153,19 @@ class NodeReconnecting(Reconnecting):
         status = await asyncio.wait_for(self.process.wait(), DEADLINE)
         await self.reader
         assert status == 0, f"the Node client ended with status {status}"
+
+
+def _node_has_websocket():
+    said = subprocess.run(["node", "-p", "typeof WebSocket"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return said.stdout.strip() == "function"
+
+
+class NodeAloneReconnecting(NodeReconnecting):
+    """Node 22 and later, with its own WebSocket."""
+
+    name = "NodeAlone"
+    command = "node" if _node_has_websocket() else None
+    implementation = "own"
 
 
 class ChromiumReconnecting(Reconnecting):
@@ -183,7 +203,7 @@ class ChromiumReconnecting(Reconnecting):
         self.profile.cleanup()
 
 
-CLIENTS = (PythonReconnecting, NodeReconnecting, ChromiumReconnecting)
+CLIENTS = (PythonReconnecting, NodeReconnecting, NodeAloneReconnecting, ChromiumReconnecting)
 
 
 def with_clients(*clients):
@@ -194,10 +214,10 @@ def with_clients(*clients):
         for client in clients:
             name = f"{tests.__name__}With{client.name}"
             case = type(name, (tests,), {"client": client, "__module__": tests.__module__})
-            if client is ChromiumReconnecting and client.command is None:
+            if client.command is None:
                 # One line for all of it.
-                skipped = unittest.skip("no chromium on PATH")(lambda _: None)
-                case = type(name, (unittest.TestCase,), {"test_in_a_browser": skipped, "__module__": tests.__module__})
+                skipped = unittest.skip(f"there is no {client.name} on this machine")(lambda _: None)
+                case = type(name, (unittest.TestCase,), {"test_all_of_it": skipped, "__module__": tests.__module__})
             setattr(module, name, case)
 
     return decorate
