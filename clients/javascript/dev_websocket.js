@@ -4,6 +4,7 @@
  */
 import { composeAddress, parseAddress } from './address.js'
 import { Connection } from './connection.js'
+import { Cursor } from './cursor.js'
 import { ClientError } from './errors.js'
 import { watchEnvironment, findWebSocket } from './environment.js'
 import { EventConnection, Transport } from './events.js'
@@ -46,6 +47,7 @@ export class Client {
 
   /** Connects at once, unless `autoConnect` is false. Nothing happens before the caller's turn ends, so listeners may be added after it. */
   constructor (url, options) {
+    if (typeof url !== 'string' && typeof url !== 'function' && !(url instanceof URL)) throw new TypeError('a URL is a text, a URL or a function')
     const { topics, match, template, ...rest } = options ?? {}
     this.#options = checkedOptions(options ?? {})
     checkedItems({ topics, match, template })
@@ -141,6 +143,7 @@ export class Client {
   subscribe (given) {
     const { since, ...items } = checkedItems(given)
     if (new Selection(items).fields() === null) throw new TypeError('a subscription names topics, match or template')
+    if (since != null) new Cursor(String(since)) // Throws for what is none.
     if (this.#state === 'closed') throw new ClientError('closed', 'the client was closed')
     const subscription = new Subscription(items, {
       unsubscribe: (holder) => this.#exchange.unsubscribe(items, holder),

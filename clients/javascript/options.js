@@ -55,6 +55,7 @@ export function checkedOptions (given = {}) {
   }
   checkedToken(options.token)
   if (options.headers !== undefined && typeof options.headers !== 'function' && typeof options.headers !== 'object') throw new TypeError('headers are an object, or a function that gives one')
+  if (options.signal !== undefined && typeof options.signal.addEventListener !== 'function') throw new TypeError('signal is an AbortSignal')
   if (options.logger !== undefined && typeof options.logger.warn !== 'function') throw new TypeError('a logger has the functions debug, info, warn and error, as console does')
   options.process = checkedTexts('process', options.process)
   return options

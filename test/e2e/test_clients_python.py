@@ -55,6 +55,9 @@ class Options(unittest.TestCase):
         for items in ({}, {"topics": []}, {"topics": 5}, {"topic": "a"}):
             with self.assertRaises(TypeError):
                 client.subscribe(**items)
+        with self.assertRaises(ValueError):
+            client.subscribe(topics="a", since="x")
+        self.assertEqual(client._subscriptions, [])
 
 
 class Scripted(unittest.IsolatedAsyncioTestCase):

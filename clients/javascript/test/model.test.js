@@ -50,12 +50,12 @@ test('options that do not fit throw', () => {
   const unfit = [{ topic: ['a'] }, { base: 1 }, { minReconnectDelay: NaN }, { minReconnectDelay: 0 }, { minReconnectDelay: -1 }, { maxReconnectDelay: Infinity },
     { timeout: '10' }, { timeout: 0 }, { timeout: 2 ** 31 }, { pingInterval: -1 }, { pingInterval: Infinity }, { minReconnectDelay: 5, maxReconnectDelay: 4 },
     { maxFaults: {} }, { maxQueue: 0 }, { slow: 'fast' }, { transport: 'carrier' }, { overflow: 'drop' }, { last: -1 }, { last: 1.5 }, { last: '3' }, { topics: 5 },
-    { topics: [null] }, { match: [/x/] }, { template: [5] }, { process: 5 }, { token: 'a b' }, { token: 5 }, { headers: 'x' }, { logger: {} }, { random: 1 }, { cursor: 'x' }]
+    { topics: [null] }, { match: [/x/] }, { template: [5] }, { process: 5 }, { token: 'a b' }, { token: 5 }, { headers: 'x' }, { logger: {} }, { random: 1 }, { cursor: 'x' }, { signal: 5 }]
   for (const options of unfit) assert.throws(() => disconnected(options), (error) => error instanceof TypeError || error instanceof RangeError, JSON.stringify(options))
   assert.throws(() => disconnected({ topic: ['a'] }), /topics/)
-  for (const url of ['nonsense', 'ftp://server/ws', 'ws://server/ws?format=raw', '']) assert.throws(() => disconnected({ url }), TypeError, url)
+  for (const url of ['nonsense', 'ftp://server/ws', 'ws://server/ws?format=raw', '', 5, null]) assert.throws(() => disconnected({ url }), TypeError, url)
   const { client } = disconnected()
-  for (const items of [{ topic: 'a' }, {}, { topics: [] }, null, { topics: 5 }, 'a']) assert.throws(() => client.subscribe(items), TypeError)
+  for (const items of [{ topic: 'a' }, {}, { topics: [] }, null, { topics: 5 }, 'a', { topics: 'a', since: 'x' }]) assert.throws(() => client.subscribe(items), TypeError)
   assert.throws(() => client.on('nope', () => {}), /message/)
   assert.throws(() => client.on('message'), TypeError)
 })

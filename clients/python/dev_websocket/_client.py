@@ -179,8 +179,12 @@ class Client(Delivery):
         if self._state == "closed":
             raise Closed("closed", "the client was closed")
         subscription = Subscription(self, fields, self._new_queue())
-        self._exchange.subscribe(fields, since, subscription)
         self._subscriptions.append(subscription)
+        try:
+            self._exchange.subscribe(fields, since, subscription)
+        except ValueError:
+            self._forget(subscription)
+            raise
         self._taken()
         return subscription
 

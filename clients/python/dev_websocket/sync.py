@@ -43,8 +43,8 @@ class SyncClient:
     """The client in a thread of its own. Takes the options of `Client`; its listeners are called in that thread."""
 
     def __init__(self, url: Url, **options: Any) -> None:
-        self._loop = asyncio.new_event_loop()
         self._client = Client(url, **options)
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="dev_websocket", daemon=True)
         self._thread.start()
         self._is_closed = False
