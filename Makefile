@@ -47,8 +47,10 @@ soak: build ## all kinds of clients at full speed for MINUTES=30: see test/soak/
 	@.ci/requirements build test
 	@MINUTES="$(MINUTES)" SEED="$(SEED)" RECORD="$(RECORD)" test/soak/run
 
-lint: ## format, clippy and xref
+lint: ## format, clippy, xref, layout and language
 	@.ci/requirements build test
+	test/layout
+	test/words
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	cargo fmt --manifest-path native/fuzz/Cargo.toml --check

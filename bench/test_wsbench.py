@@ -48,20 +48,20 @@ class Goals(unittest.TestCase):
 
     def test_at_least(self):
         made = results([{"rate": 8.0}], [{"rate": 10.0}])
-        self.assertEqual(self.row(made, "1,000: deliveries/s by floor").verdict(), "met")
+        self.assertEqual(self.row(made, "1,000: deliveries/s vs floor").verdict(), "met")
         made = results([{"rate": 7.9}], [{"rate": 10.0}])
-        self.assertEqual(self.row(made, "1,000: deliveries/s by floor").verdict(), "MISSED")
-        self.assertEqual(self.row(made, "1,000: deliveries/s by uWeb").verdict(), "not measured")
+        self.assertEqual(self.row(made, "1,000: deliveries/s vs floor").verdict(), "MISSED")
+        self.assertEqual(self.row(made, "1,000: deliveries/s vs uWeb").verdict(), "not measured")
 
     def test_the_clock_is_taken_off_a_cast(self):
         made = plan.Results()
         made.add("cast-unheard", "device", 0, {"p50_ns": 250, "timing_ns": 60})
-        self.assertEqual(self.row(made, "nobody hears").verdict(), "met")
+        self.assertEqual(self.row(made, "without receivers").verdict(), "met")
 
     def test_any_fault_anywhere_is_a_miss(self):
         fine = {"rate": 1, "lost": 0, "duplicated": 0, "reordered": 0, "closed": 0}
-        self.assertEqual(self.row(results([fine], []), "everywhere else").verdict(), "met")
-        self.assertEqual(self.row(results([fine, fine | {"lost": 1}], []), "everywhere else").verdict(), "MISSED")
+        self.assertEqual(self.row(results([fine], []), "all other scenarios").verdict(), "met")
+        self.assertEqual(self.row(results([fine, fine | {"lost": 1}], []), "all other scenarios").verdict(), "MISSED")
 
 
 class Texts(unittest.TestCase):

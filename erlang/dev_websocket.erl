@@ -1,8 +1,8 @@
-%%% @doc A device that pushes messages to WebSocket clients as they happen.
+%%% @doc A device that pushes messages to WebSocket clients.
 %%%
-%%% A caller hands any message to `cast/2' and goes on. The engine, a library in
-%%% Rust with its own threads, finds the topics of the message by its tags, writes
-%%% it as JSON once, and sends it to every client that subscribed to one of them:
+%%% A publisher hands a message to `cast/2' and does not wait. The engine is a Rust library
+%%% with its own threads. It derives topics from the tags of the message, encodes the message
+%%% as JSON once, and sends it to each client with a matching subscription:
 %%%
 %%%     dev_websocket:cast(#{
 %%%         <<"topic">> => <<"prices">>,
@@ -17,41 +17,40 @@
 %%%
 %%% On a HyperBEAM node it is the device `~websocket@1.0':
 %%%
-%%% | key | what it does |
+%%% | key | purpose |
 %%% |---|---|
-%%% | `info' | where clients connect, as JSON and as keys |
-%%% | `cast' | sends the request, or its JSON body, to the subscribers of its topics |
-%%% | `stats' | every count |
-%%% | `compute' | in a process's stack: a hint that the process has a new slot |
-%%% | `init', `normalize', `snapshot' | nothing; a stack calls them on each of its devices |
-%%% | `response' | as a hook of the node: a hint, the id that the request's path names |
-%%% | `start' | as a hook: opens the listener with the node's options, `websocket_port' and the like |
-%%% | `step' | nothing; nodes that were set up for an earlier version still call it |
+%%% | `info' | Returns the address for clients, as JSON and as keys. |
+%%% | `cast' | Publishes the request, or its JSON body. |
+%%% | `stats' | Returns all counters. |
+%%% | `compute' | In a process's stack: a hint that the process has a new slot. |
+%%% | `init', `normalize', `snapshot' | Change nothing. A stack calls them on each device. |
+%%% | `response' | As a hook: a hint, the ids in the path of the answered request. |
+%%% | `start' | As a hook: opens the listener with the node's options, such as `websocket_port'. |
+%%% | `step' | Changes nothing. Nodes that were set up for an earlier version still call it. |
 %%%
 %%% Results of processes need no configuration. While a client is subscribed to a process,
 %%% the device reads its slots from the node's own cache (`dev_websocket_tails'). Each slot
-%%% is pushed once and in order: one event for the result, and one for each message that
-%%% the process sends. A slot that is missing is told by a `gap' frame.
+%%% is published once and in order: one event for the result, and one for each message that
+%%% the process sends. A `gap' frame reports a slot that is missing.
 %%%
-%%% No call of a key is ever taken for a result, because strangers reach all keys. A hint
-%%% is a bare id, and only makes the device look at the cache sooner.
+%%% A call of a key is never taken for a result, because strangers can call all keys. A hint
+%%% is an id, and only makes the device look at the cache sooner.
 %%%
-%%% Everybody may `cast' over HTTP unless the node's option `websocket_cast' says
-%%% otherwise: `signed', `operator' or `off'.
+%%% Anybody may `cast' over HTTP unless the node's option `websocket_cast' is `signed',
+%%% `operator' or `off'.
 %%%
-%%% The other direction is off until a process says `listen/1'. It gets what clients
-%%% send as `{dev_websocket, Connection, {text | binary, Payload}}', and `send/2'
-%%% answers that connection alone.
+%%% Messages from clients are off until a process calls `listen/1'. That process then
+%%% receives `{dev_websocket, Connection, {text | binary, Payload}}', and `send/2' answers
+%%% one connection.
 %%%
-%%% The server starts when this module is loaded; on a node it first waits up to 5
-%%% seconds for the node's options. Its settings come from, the strongest first,
-%%% `start/1' and the node's options, the OS environment (`DEV_WEBSOCKET_PORT'), the
-%%% application environment (`port') and the defaults. A listener that cannot be
-%%% bound fails neither the load nor the node: one line is logged, `info/0' says
-%%% why, and `start/1' can try again.
+%%% The server starts when this module is loaded. On a node it first waits up to 5 seconds
+%%% for the node's options. Settings come from, strongest first, `start/1', the node's
+%%% options, the OS environment (`DEV_WEBSOCKET_PORT'), the application environment (`port')
+%%% and the defaults. An address that cannot be bound fails neither the load nor the node:
+%%% one line is logged, `info/0' returns the reason, and `start/1' tries again.
 %%%
-%%% The module holds no state and registers nothing. Copies of it under other
-%%% names work side by side on the one engine of the VM.
+%%% This module holds no state and registers no name. Copies of it under other names share
+%%% the one engine of the VM.
 -module(dev_websocket).
 -implements(<<"websocket@1.0">>).
 -specification("dev_websocket.md").
@@ -65,15 +64,20 @@
 
 -on_load(on_load/0).
 
-%% @doc Say where clients connect and which topics they find there.
+%% Connections of a page by default.
+-define(PAGE, 100).
+%% Set once the warning about the hook `step' is logged.
+-define(STEP_WARNED, {hb_websocket_nif, step_warned}).
+
+%% @doc The address for clients, and the known topics.
 -spec info() -> {ok, map()} | {error, term()}.
 info() ->
-    case dev_websocket_engine:info() of
+    case dev_websocket_engine:call_started(fun hb_websocket_nif:info/0) of
         {ok, Uri, Topics} -> {ok, #{uri => Uri, topics => Topics}};
         {error, Reason} -> {error, Reason}
     end.
 
-%% @doc Say which keys AO-Core may call. It asks several times for each request.
+%% @doc The keys that AO-Core may call. It asks several times per request.
 -spec info(term()) -> map().
 info(_Base) ->
     #{
@@ -84,185 +88,206 @@ info(_Base) ->
         ]
     }.
 
-%% @doc Send a message to the subscribers of its topics. Whatever the message is,
-%% the answer is the same and comes at once: what cannot be sent is counted in
-%% `stats/0'. The casts of one process arrive in their order.
+%% @doc Publish a message to the subscribers of its topics. The result is the same for any
+%% message, and the caller never waits. Messages that cannot be published are counted in
+%% `stats/0'. Casts of one process keep their order.
 -spec cast(term(), term()) -> {ok, term()}.
 cast(Msg, _Opts) ->
     _ = dev_websocket_engine:cast(Msg),
     {ok, <<"OK">>}.
 
-%% @doc Start the server, or change settings of a running one: those that the map
-%% names, the others stay as they are. A setting that does not exist or does not
-%% fit is named in the error, and nothing changes.
+%% @doc Start the server, or change settings of a running one. Settings that the map does
+%% not name stay as they are. An unknown setting or a bad value is named in the error, and
+%% then no setting changes.
 -spec start(map()) -> ok | {error, term()}.
 start(Settings) ->
     dev_websocket_engine:start(Settings).
 
-%% @doc Stop the server and tell its clients. Only `start/1' starts it again.
+%% @doc Stop the server with a close frame to each client. Only `start/1' starts it again.
 -spec stop() -> ok | {error, term()}.
 stop() ->
     dev_websocket_engine:stop().
 
-%% @doc The settings in use, or the defaults when there is no server.
+%% @doc The settings in use, or the defaults without a server.
 -spec config() -> map() | {error, term()}.
 config() ->
-    dev_websocket_engine:config().
+    dev_websocket_engine:call(fun hb_websocket_nif:settings/0).
 
-%% @doc Every count since the node started.
+%% @doc All counters since the VM started.
 -spec stats() -> map() | {error, term()}.
 stats() ->
-    dev_websocket_engine:stats().
+    dev_websocket_engine:call(fun hb_websocket_nif:stats/0).
 
-%% @doc Look at the cache for a process that may have a new slot. Costs next to nothing,
-%% never raises, and publishes only slots that the cache holds.
+%% @doc Look at the cache for a process that may have a new slot. A hint costs almost
+%% nothing, never raises, and publishes only slots in the cache.
 -spec hint(term()) -> ok.
 hint(Process) ->
-    dev_websocket_hint:give(Process).
+    dev_websocket_request:hint(Process).
 
-%% @doc Make a process the listener: see `listen/2'.
+%% @doc Make a process the listener, with the default options of `listen/2'.
 -spec listen(pid()) -> ok | {error, term()}.
 listen(Listener) ->
     listen(Listener, #{}).
 
-%% @doc Make a process the listener. From now on it gets what clients send, as
-%% `{dev_websocket, Connection, {text | binary, Payload}}': those of a connection in
-%% their order, and all of them. When it falls behind, with `max_queue' messages in
-%% its mailbox, clients are not read from for a while. It stays the listener until
-%% it ends or `unlisten/1' is called; there is one in a node at a time.
+%% @doc Make a process the listener. It receives all messages of clients, as
+%% `{dev_websocket, Connection, {text | binary, Payload}}', in the order of each
+%% connection. While `max_queue' messages (1000) wait in its mailbox, the server reads
+%% nothing from clients. The process stays the listener until it exits or `unlisten/1' is
+%% called. A node has one listener at a time.
 -spec listen(pid(), map()) -> ok | {error, term()}.
 listen(Listener, Opts) ->
-    dev_websocket_engine:listen(Listener, Opts).
+    dev_websocket_engine:call(fun() ->
+        %% The engine takes the bound on unacknowledged messages from its settings.
+        _ = dev_websocket_engine:boot(),
+        dev_websocket_listener:start(Listener, Opts)
+    end).
 
-%% @doc End a listener. What was on its way to it is dropped.
+%% @doc End a listener. Messages that it has not received yet are dropped.
 -spec unlisten(pid()) -> ok | {error, term()}.
 unlisten(Listener) ->
-    dev_websocket_engine:unlisten(Listener).
+    dev_websocket_engine:call(fun() -> dev_websocket_listener:stop(Listener) end).
 
-%% @doc Send to one connection: a text, bytes, or any term as in a message. It comes
-%% after all that this process has cast before and before what it casts later.
+%% @doc Send to one connection: text, bytes, or any term that `cast/2' takes. The order
+%% with casts of the same process is kept.
 -spec send(non_neg_integer(), {text | binary, binary()} | term()) -> ok | {error, term()}.
 send(Connection, Payload) ->
     dev_websocket_engine:send(Connection, Payload).
 
-%% @doc What is known of a connection: `peer', `format' (`json', `raw' or `events'),
-%% `age' in milliseconds, `topics', what waits for it (`pending_bytes',
-%% `pending_frames'), how many publications it has missed (`dropped'), and the
-%% `headers' of its request.
+%% @doc Details of a connection: `peer', `format' (`json', `raw' or `events'), `age' in
+%% milliseconds, `topics' and the `headers' of its request. `send_buffer_bytes' and
+%% `send_buffer_frames' are its send buffer, and `dropped' counts dropped publications.
 -spec connection(non_neg_integer()) -> {ok, map()} | {error, term()}.
 connection(Connection) ->
-    dev_websocket_engine:connection(Connection).
+    dev_websocket_engine:call(fun() ->
+        dev_websocket_engine:request(fun(Ref) -> hb_websocket_nif:connection(Ref, Connection) end)
+    end).
 
-%% @doc The first page of the connections: see `connections/1'.
+%% @doc The first page of the connections, as `connections/1' returns it.
 -spec connections() -> {ok, map()} | {error, term()}.
 connections() ->
     connections(#{}).
 
-%% @doc A page of the connections, by their numbers: at most `limit' (100, at most
-%% 1000), behind `cursor' (0). The answer has `connections', a list of maps as
-%% `connection/1' gives them, without `headers', and the `cursor' of the next page,
-%% or `done'.
+%% @doc A page of the connections, ordered by number. The options are `limit' (100, at most
+%% 1000) and `cursor' (0), the number before the page. The result has `connections', a list
+%% of maps as in `connection/1' without `headers', and the `cursor' of the next page or
+%% `done'.
 -spec connections(map()) -> {ok, map()} | {error, term()}.
-connections(Opts) ->
-    dev_websocket_engine:connections(Opts).
+connections(Opts) when is_map(Opts) ->
+    Cursor = maps:get(cursor, Opts, 0),
+    Limit = maps:get(limit, Opts, ?PAGE),
+    Page = fun(Ref) -> hb_websocket_nif:connections(Ref, Cursor, Limit) end,
+    case dev_websocket_engine:call(fun() -> dev_websocket_engine:request(Page) end) of
+        {ok, Found} -> {ok, #{connections => Found, cursor => next_cursor(Found)}};
+        {error, no_connection} -> {ok, #{connections => [], cursor => done}};
+        Error -> Error
+    end;
+connections(_Opts) ->
+    {error, {bad_argument, <<"options must be a map">>}}.
 
-%% @doc End a connection: its client is told 1008.
+%% @doc Close a connection with code 1008.
 -spec disconnect(non_neg_integer()) -> ok | {error, term()}.
 disconnect(Connection) ->
-    dev_websocket_engine:disconnect(Connection).
+    dev_websocket_engine:call(fun() -> hb_websocket_nif:disconnect(Connection) end).
 
 %%% Keys of the device.
 
-%% @doc `GET /~websocket@1.0/info': where clients connect, as a JSON document and
-%% with the same as keys.
+%% @doc `GET /~websocket@1.0/info': the address for clients, as JSON and as keys.
 -spec info(map(), map(), map()) -> term().
 info(_Base, _Request, Opts) ->
-    _ = adopt(Opts),
-    case dev_websocket_engine:describe() of
+    _ = apply_node_options(Opts),
+    case dev_websocket_engine:call_started(fun hb_websocket_nif:describe/0) of
         {ok, Keys, Document} -> {ok, json(Keys, Document)};
         {error, Reason} -> unavailable(Reason)
     end.
 
-%% @doc `POST /~websocket@1.0/cast?topic=prices': send the request, or its JSON body.
+%% @doc `POST /~websocket@1.0/cast?topic=prices': publish the request, or its JSON body.
 -spec cast(map(), map(), map()) -> term().
 cast(_Base, Request, Opts) ->
-    _ = adopt(Opts),
-    try dev_websocket_request:cast(Request, Opts) of
-        ok -> {ok, <<"OK">>};
-        {error, Answer} -> {error, Answer}
-    catch
-        _:_ ->
+    _ = apply_node_options(Opts),
+    case dev_websocket_log:safely(cast_key, fun() -> dev_websocket_request:cast(Request, Opts) end, malformed) of
+        ok ->
+            {ok, <<"OK">>};
+        {error, Answer} ->
+            {error, Answer};
+        malformed ->
             _ = dev_websocket_engine:count_dropped(malformed),
             {error, <<"request: cannot be read as a message">>}
     end.
 
-%% @doc `GET /~websocket@1.0/stats': every count, as JSON and as keys.
+%% @doc `GET /~websocket@1.0/stats': all counters, as JSON and as keys.
 -spec stats(map(), map(), map()) -> term().
 stats(_Base, _Request, Opts) ->
-    _ = adopt(Opts),
-    case dev_websocket_engine:stats() of
-        {error, Reason} ->
-            unavailable(Reason);
-        Counts ->
-            Fields = [
-                [$", Name, "\":", integer_to_list(Count)]
-             ||
-                {Name, Count} <- lists:sort(maps:to_list(Counts))
-            ],
-            {ok, json(Counts, iolist_to_binary([${, lists:join($,, Fields), $}]))}
+    _ = apply_node_options(Opts),
+    case stats() of
+        {error, Reason} -> unavailable(Reason);
+        Counts -> {ok, json(Counts, dev_websocket_request:json(Counts))}
     end.
 
-%% @doc The start of a process that has the device in its stack.
+%% @doc A process with the device in its stack starts: return its state unchanged.
 -spec init(map(), map(), map()) -> term().
 init(Base, _Request, _Opts) ->
     {ok, Base}.
 
-%% @doc A slot of a process that has the device in its stack is being computed: a hint.
-%% The state goes through unchanged.
+%% @doc A process with the device in its stack computes a slot: take a hint, and return the
+%% state unchanged.
 -spec compute(map(), map(), map()) -> term().
 compute(Base, _Request, Opts) ->
-    _ = dev_websocket_hint:of_state(Base, Opts),
+    _ = dev_websocket_request:hint_from_state(Base, Opts),
     {ok, Base}.
 
-%% @doc The state of a process comes back from the cache.
+%% @doc A state was read from the cache: return it unchanged.
 -spec normalize(map(), map(), map()) -> term().
 normalize(Base, _Request, _Opts) ->
     {ok, Base}.
 
-%% @doc The device adds nothing to what is stored of a process.
+%% @doc The device adds nothing to the snapshot of a process.
 -spec snapshot(map(), map(), map()) -> term().
 snapshot(_Base, _Request, _Opts) ->
     {ok, #{}}.
 
-%% @doc The hook `start': open the listener with the node's own options. A call over HTTP
-%% changes nothing.
+%% @doc The hook `start': open the listener with the node's own options. The same call over
+%% HTTP changes nothing.
 -spec start(map(), map(), map()) -> term().
 start(_Base, Request, Opts) ->
-    _ = try dev_websocket_engine:start_hook(Opts)
-    catch _:_ -> ok
-    end,
+    _ = dev_websocket_log:safely(start_hook, fun() -> dev_websocket_engine:apply_start_options(Opts) end, ok),
     {ok, Request}.
 
-%% @doc The hook `step' of earlier versions. It costs the node more than all else that the
-%% device does, and results do not need it: remove it from the option `on'.
+%% @doc The hook `step' of earlier versions. It slows the node down, and results do not need
+%% it. The first call logs a warning.
 -spec step(map(), map(), map()) -> term().
 step(_Base, Request, _Opts) ->
-    ok = dev_websocket_hint:of_step(),
+    _ = dev_websocket_log:safely(step_hook, fun warn_of_step/0, ok),
     {ok, Request}.
 
-%% @doc The hook `response': an answer of the node about a process is a hint.
+%% @doc The hook `response': the node has answered a request, and its path is a hint.
 -spec response(map(), map(), map()) -> term().
 response(_Base, Request, Opts) ->
-    _ = dev_websocket_hint:of_response(Request, Opts),
+    _ = dev_websocket_request:hint_from_response(Request, Opts),
     {ok, Request}.
 
 %%% Private functions.
 
-%% @doc Take the node's options, unless some were taken before. Never raises.
-adopt(Opts) ->
-    try dev_websocket_engine:adopt(Opts)
-    catch _:_ -> ok
+apply_node_options(Opts) ->
+    dev_websocket_log:safely(node_options, fun() -> dev_websocket_engine:apply_node_options(Opts) end, ok).
+
+%% @doc One warning in the life of the VM.
+warn_of_step() ->
+    case persistent_term:get(?STEP_WARNED, false) of
+        true ->
+            ok;
+        false ->
+            persistent_term:put(?STEP_WARNED, true),
+            dev_websocket_log:log(
+                warning,
+                #{event => step_hook},
+                "The hook step of websocket@1.0 does nothing and slows the node down. Remove it from the option on.",
+                []
+            )
     end.
+
+%% @doc Connections may have ended meanwhile, so only an empty page is the last one.
+next_cursor([]) -> done;
+next_cursor(Found) -> maps:get(connection, lists:last(Found)).
 
 json(Keys, Document) ->
     Keys#{
@@ -272,16 +297,15 @@ json(Keys, Document) ->
     }.
 
 unavailable(Reason) ->
-    {error, #{<<"status">> => 503, <<"content-type">> => <<"text/plain">>, <<"body">> => iolist_to_binary(why(Reason))}}.
+    {error, #{<<"status">> => 503, <<"content-type">> => <<"text/plain">>, <<"body">> => unicode:characters_to_binary(explain(Reason))}}.
 
-why({engine_version, #{device := Device, engine := Engine}}) ->
-    io_lib:format("the WebSocket engine has interface ~b, the device ~b: the node must be restarted", [Engine, Device]);
-why(Reason) ->
+explain({engine_version, #{device := Device, engine := Engine}}) ->
+    io_lib:format("the WebSocket engine has interface ~b, the device needs ~b; restart the node", [Engine, Device]);
+explain(Reason) ->
     io_lib:format("the WebSocket server is not running: ~0tp", [Reason]).
 
-%% @doc Boot the engine. A device whose `on_load' fails cannot be called at all,
-%% so this succeeds whatever happens; where the helper modules come later than
-%% this one, the first call boots.
+%% @doc Start the engine. A device whose `on_load' fails cannot be called at all, so this
+%% always succeeds. Newer nodes load the other modules later; then the first call starts it.
 on_load() ->
     try dev_websocket_engine:load()
     catch _:_ -> ok

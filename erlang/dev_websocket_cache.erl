@@ -1,7 +1,7 @@
-%%% @doc The node's own cache, as the source of process results. Nothing here computes,
-%%% asks another node or writes: only local stores are read.
+%%% @doc The slots in the node's own cache, as the only source of process results. This
+%%% module computes nothing, asks no other node and writes nothing: it reads local stores.
 %%%
-%%% Three generations of nodes keep the same things in different places:
+%%% Three generations of nodes keep the same data in different places:
 %%%
 %%% | | June 2025 | September 2025 | 2026 |
 %%% |---|---|---|---|
@@ -10,26 +10,33 @@
 %%% | assignment | `assignments/<id>/<n>' | `~scheduler@1.0/assignments/<id>/<n>' | the same |
 %%%
 %%% Only core modules (`hb_store', `hb_cache', `hb_message') are called. Keys of a message
-%%% are read one by one: the id of a state's results costs milliseconds less than the state.
+%%% are read one by one: reading the id of a state's results is milliseconds faster than
+%%% reading the state.
 %%%
-%%% A call raises when a store fails or a message is half written, as the node writes
-%%% asynchronously. The caller counts that as "not yet".
+%%% A call raises when a store fails or a message is only half written, as the node writes
+%%% asynchronously. The caller tries again later.
 -module(dev_websocket_cache).
 -export([open/1, is_id/1, has_slot/3, is_scheduled/3, newest_slot/3, later_slot/4]).
 -export([state/3, assignment/3, results/2, read/2, path/1, place/2]).
 -export([reference/3, child/3, text_key/3, integer_key/3, committers/2]).
 -export([load/3, load_all/2, ensure/2]).
+-export([new_source/1, source_name/1, open/2, find/1, refresh/3]).
 
-%% Levels of a message that are loaded. JSON readers of clients rarely take more.
--define(MAX_DEPTH, 64).
+%% Pause between two searches for a node, in milliseconds.
+-define(SEARCH, 1_000).
+%% The options of a node may change, so they are read again after this, in milliseconds.
+-define(REFRESH, 30_000).
+
 -type cache() :: map().
-%% A message: its path in the store, perhaps with the names of its keys, or its lazy values.
+%% A message: its path in the store, maybe with the names of its keys, or a map with links.
 -type root() :: {path, binary()} | {listed, binary(), [binary()]} | {message, map()}.
-%% The content of a key: a value, the id of a message, or two contents at once.
+%% The content of a key: a value, or the id of a message. It is ambiguous if both exist.
 -type ref() :: {value, term()} | {link, binary()} | ambiguous | none.
--export_type([cache/0, root/0, ref/0]).
+%% The node whose cache is read, and its options.
+-type source() :: map().
+-export_type([cache/0, root/0, ref/0, source/0]).
 
-%% @doc The cache of a node with these options. Without a local store there is none.
+%% @doc The cache of a node with these options, if it has a local store.
 -spec open(term()) -> {ok, cache()} | {error, no_node | no_local_store}.
 open(Opts) when is_map(Opts) ->
     case lists:all(fun(Module) -> dev_websocket_node:has_module(Module) end, [hb_store, hb_cache, hb_message]) of
@@ -44,7 +51,7 @@ open(Opts) when is_map(Opts) ->
 open(_Opts) ->
     {error, no_node}.
 
-%% @doc Whether a term is an id as paths spell it: 43 characters of base64url.
+%% @doc Whether a term is an id: 43 characters of base64url.
 -spec is_id(term()) -> boolean().
 is_id(Id) when byte_size(Id) =:= 43 -> is_base64url(Id);
 is_id(_) -> false.
@@ -61,9 +68,9 @@ has_slot(#{states := Stores} = Cache, Id, Slot) ->
 is_scheduled(#{assignments := Stores} = Cache, Id, Slot) ->
     has(Cache, Stores, assignment_path(Cache, Id, Slot)).
 
-%% @doc The newest slot of the unbroken run that begins with `First', or `First' - 1.
-%% Found by doubling and halving, not by listing: one slot far ahead, forged or real,
-%% would mislead a list.
+%% @doc The newest slot of the unbroken run that begins with `First', or `First' - 1. The
+%% search doubles and halves its steps. A list of the store could be misled by one slot far
+%% ahead, forged or real.
 -spec newest_slot(cache(), binary(), non_neg_integer()) -> integer().
 newest_slot(Cache, Id, First) ->
     case has_slot(Cache, Id, First) of
@@ -71,17 +78,17 @@ newest_slot(Cache, Id, First) ->
         true -> grow(fun(Slot) -> has_slot(Cache, Id, Slot) end, First, 1)
     end.
 
-%% @doc The first slot found behind a missing one. Where this node schedules the process,
-%% only slots that it has assigned count: a stranger can store others.
-%% It is looked for 1, 2, 4, .. slots ahead, at most `Reach'.
+%% @doc Search for a slot behind a missing one, 1, 2, 4, .. and at most `Reach' slots ahead.
+%% If this node schedules the process, only slots that it has assigned count, because a
+%% stranger can store others.
 -spec later_slot(cache(), map(), non_neg_integer(), pos_integer()) -> {ok, pos_integer()} | none.
-later_slot(Cache, #{id := Id} = Process, Missing, Reach) ->
-    IsThere = fun(Slot) ->
-        has_slot(Cache, Id, Slot) andalso (not dev_websocket_process:is_scheduled_here(Process) orelse is_scheduled(Cache, Id, Slot))
+later_slot(Cache, #{id := Id, is_scheduled_here := IsScheduledHere}, Missing, Reach) ->
+    Exists = fun(Slot) ->
+        has_slot(Cache, Id, Slot) andalso (not IsScheduledHere orelse is_scheduled(Cache, Id, Slot))
     end,
-    ahead(IsThere, Missing, 1, Reach).
+    ahead(Exists, Missing, 1, Reach).
 
-%% @doc The state of a slot: a path of the store, or a message of lazy values.
+%% @doc The state of a slot.
 -spec state(cache(), binary(), non_neg_integer()) -> root() | missing.
 state(#{layout := edges} = Cache, Id, Slot) ->
     case edge(Cache, Id, Slot) of
@@ -96,12 +103,12 @@ state(#{states := Stores} = Cache, Id, Slot) ->
 assignment(#{assignments := Stores} = Cache, Id, Slot) ->
     at(Cache, Stores, assignment_path(Cache, Id, Slot)).
 
-%% @doc The results of a state. Newer nodes have them loaded in it.
+%% @doc The results of a state. A state of newer nodes may contain them.
 -spec results(cache(), root()) -> ref().
 results(_Cache, {message, #{<<"results">> := Results}}) when is_map(Results) -> {value, Results};
 results(Cache, Root) -> reference(Cache, Root, <<"results">>).
 
-%% @doc A message of lazy values, or a binary.
+%% @doc A message with links, or a binary.
 -spec read(cache(), binary()) -> term() | missing.
 read(#{opts := Opts}, Path) ->
     case hb_cache:read(Path, Opts) of
@@ -115,12 +122,12 @@ path({listed, Path, _Names}) -> {ok, Path};
 path({path, Path}) -> {ok, Path};
 path({message, _}) -> none.
 
-%% @doc Where a path leads, links followed.
+%% @doc The path that a path leads to, with links followed.
 -spec place(cache(), binary()) -> binary() | undefined.
 place(#{states := Stores} = Cache, Path) ->
     resolve(Cache, Stores, Path).
 
-%% @doc The content of a key, not loaded: a `value', or the id of a message.
+%% @doc The content of a key. A message is not loaded, and only its id returned.
 -spec reference(cache(), root(), binary()) -> ref().
 reference(Cache, {listed, Path, Names}, Key) ->
     Link = <<Key/binary, "+link">>,
@@ -136,7 +143,7 @@ reference(Cache, {path, Path}, Key) ->
         {undefined, undefined} -> none;
         {undefined, Value} -> {value, Value};
         {Id, undefined} -> {link, Id};
-        %% A stranger's value beside the right one.
+        %% One of the two was stored by a stranger.
         {_, _} -> ambiguous
     end;
 reference(#{opts := Opts} = Cache, {message, Message}, Key) ->
@@ -159,7 +166,7 @@ reference(#{opts := Opts} = Cache, {message, Message}, Key) ->
 reference(undefined, _Kind) -> none;
 reference(Content, Kind) -> {Kind, Content}.
 
-%% @doc A message under a key.
+%% @doc The message under a key.
 -spec child(cache(), root(), binary()) -> root() | missing.
 child(Cache, Root, Key) ->
     case reference(Cache, Root, Key) of
@@ -167,7 +174,7 @@ child(Cache, Root, Key) ->
         _ -> missing
     end.
 
-%% @doc A text under a key.
+%% @doc The text under a key.
 -spec text_key(cache(), root() | missing, binary()) -> binary() | undefined.
 text_key(_Cache, missing, _Key) ->
     undefined;
@@ -177,7 +184,7 @@ text_key(Cache, Root, Key) ->
         _ -> undefined
     end.
 
-%% @doc A whole number under a key.
+%% @doc The integer under a key.
 -spec integer_key(cache(), root() | missing, binary()) -> integer() | undefined.
 integer_key(Cache, Root, Key) ->
     try binary_to_integer(text_key(Cache, Root, Key))
@@ -200,13 +207,13 @@ committers(#{assignments := Stores} = Cache, {path, Path}) ->
         is_binary(Committer)
     ].
 
-%% @doc A value with its links loaded, up to `Budget' bytes, and the bytes left. Parts
-%% that do not fit, or lie too deep, stay links.
+%% @doc A value with its links loaded, up to `Budget' bytes, and the bytes left. Parts that
+%% do not fit, or lie too deep, stay links.
 -spec load(cache(), term(), integer()) -> {term(), integer()}.
 load(#{opts := Opts}, Value, Budget) ->
-    load(Value, Budget, ?MAX_DEPTH, Opts).
+    dev_websocket_node:load_within(Value, Budget, Opts).
 
-%% @doc The value of a link; its own parts stay links.
+%% @doc The value of a link; links inside it stay links.
 -spec ensure(cache(), term()) -> term().
 ensure(#{opts := Opts}, Link) ->
     hb_cache:ensure_loaded(Link, Opts).
@@ -215,6 +222,47 @@ ensure(#{opts := Opts}, Link) ->
 -spec load_all(cache(), term()) -> term().
 load_all(#{opts := Opts}, Value) ->
     hb_cache:ensure_all_loaded(Value, Opts).
+
+%%% The node whose cache is read. Its options come from the node itself, never from a
+%%% caller. They hold a private key, and stay in the tails server, its readers and here.
+
+%% @doc No node is known yet.
+-spec new_source(integer()) -> source().
+new_source(Now) ->
+    #{name => no_node, opts => none, searched => Now - ?SEARCH}.
+
+%% @doc The source of results, as `info' names it.
+-spec source_name(source()) -> cache | no_node | no_local_store.
+source_name(#{name := Name}) -> Name.
+
+%% @doc Use the cache of a node with these options.
+-spec open(term(), source()) -> {cache() | none, source()}.
+open(Opts, Source) ->
+    case open(Opts) of
+        {ok, Cache} -> {Cache, Source#{opts := Opts, name := cache}};
+        {error, Reason} -> {none, Source#{name := Reason}}
+    end.
+
+%% @doc Search for a node in this VM.
+-spec find(source()) -> {cache() | none, source()}.
+find(Source) ->
+    case dev_websocket_node:running_node() of
+        {ok, Opts} -> open(Opts, Source);
+        none -> {none, Source}
+    end.
+
+%% @doc From time to time, search for a node, or read the options of the known one again.
+-spec refresh(integer(), cache() | none, source()) -> {cache() | none, source()}.
+refresh(Now, none, #{searched := Searched} = Source) when Now - Searched >= ?SEARCH ->
+    find(Source#{searched := Now});
+refresh(Now, Cache, #{searched := Searched, opts := Opts} = Source) when Cache =/= none, Now - Searched >= ?REFRESH ->
+    Asked = Source#{searched := Now},
+    case dev_websocket_node:own_options(Opts) of
+        {node, Own} -> open(Own, Asked);
+        {unknown, _} -> {Cache, Asked}
+    end;
+refresh(_Now, Cache, Source) ->
+    {Cache, Source}.
 
 %%% Private functions.
 
@@ -244,14 +292,15 @@ generation() ->
         {false, false} -> june
     end.
 
-%% @doc Links are loaded with these: `only' keeps the node's default stores out.
+%% @doc The options for loading links. They name the local stores alone.
 scoped(newer, Stores, Opts) -> Opts#{<<"store">> => Stores, store => Stores};
 scoped(_, Stores, Opts) -> Opts#{store => Stores}.
 
 or_else([], Stores) -> Stores;
 or_else(Own, _Stores) -> Own.
 
-%% @doc Stores of this machine. `hb_store:scope/2' takes a list as stores, a map as options.
+%% @doc The stores of this machine. `hb_store:scope/2' takes a list as stores, and a map as
+%% options.
 local_stores(Name, Opts) ->
     Stores = case dev_websocket_node:option(Name, [], Opts#{only => local, <<"only">> => local}) of
         List when is_list(List) -> List;
@@ -261,10 +310,9 @@ local_stores(Name, Opts) ->
     case Stores of
         [] -> [];
         _ ->
-            try hb_store:scope(Stores, local) of
+            case dev_websocket_log:safely(scope, fun() -> hb_store:scope(Stores, local) end, []) of
                 Local when is_list(Local) -> Local;
                 _ -> []
-            catch _:_ -> []
             end
     end.
 
@@ -284,35 +332,35 @@ assignment_path(#{generation := june}, Id, Slot) ->
 assignment_path(_, Id, Slot) ->
     <<"~scheduler@1.0/assignments/", Id/binary, "/", (integer_to_binary(Slot))/binary>>.
 
-grow(IsThere, Last, Step) ->
-    case IsThere(Last + Step) of
-        true -> grow(IsThere, Last + Step, 2 * Step);
-        false -> halve(IsThere, Last, Last + Step)
+grow(Exists, Last, Step) ->
+    case Exists(Last + Step) of
+        true -> grow(Exists, Last + Step, 2 * Step);
+        false -> halve(Exists, Last, Last + Step)
     end.
 
-%% @doc The last slot that is there, of which `Last' is one and `Missing' is none.
-halve(_IsThere, Last, Missing) when Missing - Last =< 1 -> Last;
-halve(IsThere, Last, Missing) ->
+%% @doc The last slot that exists. `Last' exists and `Missing' does not.
+halve(_Exists, Last, Missing) when Missing - Last =< 1 -> Last;
+halve(Exists, Last, Missing) ->
     Middle = (Last + Missing) div 2,
-    case IsThere(Middle) of
-        true -> halve(IsThere, Middle, Missing);
-        false -> halve(IsThere, Last, Middle)
+    case Exists(Middle) of
+        true -> halve(Exists, Middle, Missing);
+        false -> halve(Exists, Last, Middle)
     end.
 
-ahead(_IsThere, _Missing, Step, Reach) when Step > Reach -> none;
-ahead(IsThere, Missing, Step, Reach) ->
-    case IsThere(Missing + Step) of
-        true -> {ok, first(IsThere, Missing + Step div 2, Missing + Step)};
-        false -> ahead(IsThere, Missing, 2 * Step, Reach)
+ahead(_Exists, _Missing, Step, Reach) when Step > Reach -> none;
+ahead(Exists, Missing, Step, Reach) ->
+    case Exists(Missing + Step) of
+        true -> {ok, first(Exists, Missing + Step div 2, Missing + Step)};
+        false -> ahead(Exists, Missing, 2 * Step, Reach)
     end.
 
-%% @doc The first slot that is there, of which `There' is one and `Missing' is none.
-first(_IsThere, Missing, There) when There - Missing =< 1 -> There;
-first(IsThere, Missing, There) ->
-    Middle = (Missing + There) div 2,
-    case IsThere(Middle) of
-        true -> first(IsThere, Missing, Middle);
-        false -> first(IsThere, Middle, There)
+%% @doc The first slot that exists. `Present' exists and `Missing' does not.
+first(_Exists, Missing, Present) when Present - Missing =< 1 -> Present;
+first(Exists, Missing, Present) ->
+    Middle = (Missing + Present) div 2,
+    case Exists(Middle) of
+        true -> first(Exists, Missing, Middle);
+        false -> first(Exists, Middle, Present)
     end.
 
 edge(#{opts := Opts}, Id, Slot) ->
@@ -322,7 +370,7 @@ edge(#{opts := Opts}, Id, Slot) ->
         _ -> missing
     end.
 
-%% @doc The id of a message that came loaded.
+%% @doc The id of a message that is loaded already.
 content(Value, Opts) ->
     case dev_websocket_node:id(Value, Opts) of
         {ok, Id} -> {link, Id};
@@ -343,9 +391,8 @@ has(_Cache, Stores, Path) ->
         _ -> false
     end.
 
-%% @doc The message at a path. Its keys are read where the path leads, and only those that
-%% are there: a store resolves each part of a path anew, some with a call to the system for
-%% each.
+%% @doc The message at a path. The path is resolved and its keys are listed only once. A
+%% store resolves each part of a path on every read, and some need a system call for each.
 at(Cache, Stores, Path) ->
     case has(Cache, Stores, Path) of
         true ->
@@ -361,7 +408,7 @@ at(Cache, Stores, Path) ->
             missing
     end.
 
-%% @doc A binary of the state's stores, or of the assignments' where those differ.
+%% @doc A binary, from the first store that has it.
 value(#{states := Stores, assignments := Stores} = Cache, Path) ->
     value(Cache, Stores, Path);
 value(#{states := States, assignments := Assignments, opts := Opts} = Cache, Path) ->
@@ -395,8 +442,8 @@ resolve(_Cache, Stores, Path) ->
         _ -> undefined
     end.
 
-%% @doc The names in a group. A path that leads through links is resolved first: not
-%% every store follows them in a list.
+%% @doc The names in a group. The path is resolved first, because not every store follows
+%% links when it lists a group.
 names(Cache, Stores, Path) ->
     case resolve(Cache, Stores, Path) of
         undefined -> listed(Cache, Stores, Path);
@@ -415,36 +462,3 @@ listed(Cache, Stores, Path) ->
 
 name({Name, _}) -> Name;
 name(Name) -> Name.
-
-%%% Loading within a budget.
-
-load({link, _, _} = Link, Budget, Depth, Opts) when Budget > 0, Depth > 0 ->
-    case hb_cache:ensure_loaded(Link, Opts) of
-        {link, _, _} = Same -> {Same, Budget};
-        Value -> load(Value, Budget, Depth - 1, Opts)
-    end;
-load(Value, Budget, _Depth, _Opts) when is_binary(Value) ->
-    {Value, Budget - byte_size(Value)};
-load(Map, Budget, Depth, Opts) when is_map(Map), Depth > 0 ->
-    load_entries(maps:next(maps:iterator(Map)), Budget, Depth, Opts, []);
-load([_ | _] = List, Budget, Depth, Opts) when Depth > 0 ->
-    load_items(List, Budget, Depth, Opts, []);
-load(Value, Budget, _Depth, _Opts) ->
-    {Value, Budget - 8}.
-
-load_entries(none, Budget, _Depth, _Opts, Loaded) ->
-    {maps:from_list(Loaded), Budget};
-load_entries({Key, Value, Rest}, Budget, Depth, Opts, Loaded) ->
-    {Item, Left} = load(Value, Budget - key_bytes(Key), Depth - 1, Opts),
-    load_entries(maps:next(Rest), Left, Depth, Opts, [{Key, Item} | Loaded]).
-
-load_items([Head | Tail], Budget, Depth, Opts, Loaded) ->
-    {Item, Left} = load(Head, Budget, Depth - 1, Opts),
-    load_items(Tail, Left, Depth, Opts, [Item | Loaded]);
-load_items([], Budget, _Depth, _Opts, Loaded) ->
-    {lists:reverse(Loaded), Budget};
-load_items(Tail, Budget, _Depth, _Opts, Loaded) ->
-    {lists:reverse(Loaded, Tail), Budget}.
-
-key_bytes(Key) when is_binary(Key) -> byte_size(Key);
-key_bytes(_Key) -> 8.

@@ -1,99 +1,102 @@
-%%% @doc The interface to the engine: it finds the engine, starts and stops it, and
-%%% waits for its answers.
+%%% @doc The interface to the engine: find it, check its version, start and stop it, and
+%%% call it.
 %%%
-%%% Starting and stopping take time, and no native function may. So those return
-%%% at once and send `{Ref, Result}' later; a process of its own waits for that,
-%%% and an answer after the deadline cannot end up in somebody's mailbox.
+%%% A VM keeps the engine that it loaded first, because a native library cannot be
+%%% replaced. A newer copy of the device may need another version of the native functions.
+%%% Its calls then return `engine_version', and one log line asks for a restart of the
+%%% node. Only casts still go to the engine.
 %%%
-%%% An engine of another version (`dev_websocket_version') is asked for nothing: each call
-%%% returns `engine_version'. Casts alone go to it, as far as it knows them, because their
-%%% answer is always the same.
+%%% A native function must not block. Functions that take time return at once and send
+%%% `{Ref, Answer}' later. A helper process receives that message, so a late answer never
+%%% arrives in a caller's mailbox.
+%%%
+%%% This module is also the shutdown guard: a child of `hb_websocket_sup' that stops the
+%%% engine when the node stops, so that clients get a close frame.
 -module(dev_websocket_engine).
+-behaviour(gen_server).
 -export([load/0, boot/0, boot_later/0, resume/0, start/1, stop/0]).
--export([cast/1, publish/2, publish_json/2, has_audience/0, count_dropped/1]).
--export([describe/0, info/0, config/0, stats/0]).
--export([adopt/1, start_hook/1]).
--export([listen/2, unlisten/1, send/2]).
--export([connection/1, connections/1, disconnect/1]).
+-export([apply_node_options/1, apply_start_options/1]).
+-export([cast/1, publish/2, publish_json/2, send/2, has_audience/0, count_dropped/1]).
+-export([call/1, call_started/1, request/1]).
+-export([is_current/0, check_version/0]).
+-export([start_reader/0, start_link/0]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
-%% Longer than the engine takes to close all connections.
+%% Longer than the engine takes to close all connections, in milliseconds.
 -define(DEADLINE, 10000).
-%% Connections of a page, unless told otherwise.
--define(PAGE, 100).
-%% Characters of a reason that are shown in the log.
+%% Characters of a reason in a log line.
 -define(MAX_SHOWN, 200).
-%% Set when the search for the engine came to nothing, so that casts do not
-%% search again.
+%% A node has this long to give its options before the engine starts with the defaults.
+-define(OPTIONS_DEADLINE, 5000).
+%% Set after a search that found no engine. Casts then do not search again.
 -define(MISSING, {hb_websocket_nif, missing}).
-%% The settings that the options of a node gave, once they have been taken.
--define(NODE, {hb_websocket_nif, node_settings}).
-%% How long a node that is starting has to say its options before the defaults count.
--define(PATIENCE, 5000).
-%% Set when the engine has been told to start or to stop. The engine outlives an
-%% `init:restart/0', and this does not.
+%% Set once the engine was told to start or stop. The engine outlives `init:restart/0',
+%% and this term does not.
 -define(TOLD, {hb_websocket_nif, told}).
 
+%%% Start and stop.
+
 %% @doc Start the engine when the device is loaded. On a node whose options are not known
-%% yet it waits a little for them, so that it never listens where the node does not want it.
+%% yet, wait for them first, so that no address is opened that the node does not want.
 -spec load() -> ok | {error, term()}.
 load() ->
-    case persistent_term:get(?NODE, unknown) =:= unknown andalso dev_websocket_node:is_present() of
-        false ->
-            boot();
+    case dev_websocket_settings:has_node() orelse not dev_websocket_node:is_present() of
         true ->
+            boot();
+        false ->
             case dev_websocket_node:running_node() of
                 {ok, Opts} ->
-                    apply_options(Opts);
+                    use_options(Opts);
                 none ->
                     _ = spawn(?MODULE, boot_later, []),
                     ok = dev_websocket_sup:ensure()
             end
     end.
 
-%% @doc Start the engine if nothing else has, once the time for that is over.
+%% @doc Start the engine after the node had time to give its options.
 -spec boot_later() -> ok | {error, term()}.
 boot_later() ->
     receive
-    after ?PATIENCE -> boot()
+    after ?OPTIONS_DEADLINE -> boot()
     end.
 
-%% @doc Start the engine with the settings that are known, if it was never started or
-%% stopped in this VM. Otherwise this says how it is.
+%% @doc Start the engine unless it was started or stopped before in this VM. The result is
+%% its present state.
 -spec boot() -> ok | {error, term()}.
 boot() ->
-    with_engine(fun() ->
+    call(fun() ->
         case hb_websocket_nif:info() of
             {ok, _, _} ->
                 ok;
             {error, not_started} ->
                 _ = hb_websocket_nif:register_collector(),
-                log_failure(command(fun(Ref) -> hb_websocket_nif:boot(Ref, known_settings(#{})) end));
+                log_failure(command(fun(Ref) -> hb_websocket_nif:boot(Ref, dev_websocket_settings:all(#{})) end));
             {error, Reason} ->
-                case is_for_an_operator(Reason) andalso not persistent_term:get(?TOLD, false) of
-                    %% That was before the node started anew, maybe with other settings.
+                case is_closed(Reason) andalso not persistent_term:get(?TOLD, false) of
+                    %% It was closed before the node restarted, maybe with other settings.
                     true -> start(#{});
                     false -> {error, Reason}
                 end
         end
     end).
 
-%% @doc Boot the engine, or start it again after a stop.
+%% @doc Start the engine, also after a stop.
 -spec resume() -> ok | {error, term()}.
 resume() ->
-    case load() of
+    case persistent_term:get(?TOLD, false) andalso call(fun hb_websocket_nif:info/0) of
         {error, stopped} -> start(#{});
-        Booted -> Booted
+        _ -> load()
     end.
 
-%% @doc Start the engine, or give a running one new settings. Settings of a node survive
-%% stops and failures.
+%% @doc Start the engine, or change the settings of a running one. The settings of the node
+%% stay in force over stops and failures.
 -spec start(term()) -> ok | {error, term()}.
 start(Given) ->
-    with_engine(fun() ->
+    call(fun() ->
         Settings =
             case hb_websocket_nif:info() of
                 {ok, _, _} -> dev_websocket_settings:merge(hb_websocket_nif:settings(), Given);
-                {error, _} when is_map(Given) -> known_settings(Given);
+                {error, _} when is_map(Given) -> dev_websocket_settings:all(Given);
                 {error, _} -> Given
             end,
         _ = hb_websocket_nif:register_collector(),
@@ -105,28 +108,93 @@ start(Given) ->
 %% @doc Stop the engine.
 -spec stop() -> ok | {error, term()}.
 stop() ->
-    with_engine(fun() -> command(fun hb_websocket_nif:stop/1) end).
+    call(fun() -> command(fun hb_websocket_nif:stop/1) end).
 
-%% @doc Hand a message to the engine. Never raises.
+%%% Options of the node.
+
+%% @doc Apply the options of the node, once in a VM: the first node that calls the device
+%% decides. They come from the node itself, never from the options of a caller.
+-spec apply_node_options(term()) -> ok | {error, term()}.
+apply_node_options(Opts) ->
+    case dev_websocket_settings:has_node() of
+        true ->
+            ok;
+        false ->
+            case dev_websocket_node:own_options(Opts) of
+                {node, Own} ->
+                    use_options(Own);
+                {unknown, _} ->
+                    case dev_websocket_node:running_node() of
+                        {ok, Own} -> use_options(Own);
+                        none -> use_options(Opts)
+                    end
+            end
+    end.
+
+%% @doc Apply the options that the hook `start' gives. The same key over HTTP comes through
+%% a server of the node, and changes nothing.
+-spec apply_start_options(term()) -> ok | {error, term()}.
+apply_start_options(Opts) ->
+    case dev_websocket_node:own_options(Opts) of
+        {node, _} -> apply_node_options(Opts);
+        {unknown, _} -> use_options(Opts)
+    end.
+
+use_options(Opts) ->
+    call(fun() ->
+        %% The node may load the device before it starts its metrics.
+        _ = hb_websocket_nif:register_collector(),
+        Settings = dev_websocket_settings:of_node(Opts),
+        ok = dev_websocket_settings:keep_node(Settings),
+        ok = dev_websocket_tails:use_options(Opts),
+        case map_size(Settings) of
+            0 -> boot();
+            _ -> start_or_close(Settings)
+        end
+    end).
+
+%% @doc A bad value may be meant to keep clients out. It closes a server that runs with
+%% other settings, or is about to.
+start_or_close(Settings) ->
+    case hb_websocket_nif:validate(Settings) of
+        ok ->
+            start(Settings);
+        BadValue ->
+            case command(fun(Ref) -> hb_websocket_nif:shut(Ref, dev_websocket_settings:all(#{})) end) of
+                ok -> BadValue;
+                Error -> Error
+            end
+    end.
+
+%% @doc Whether the engine stays closed until `start/1' is called.
+is_closed(stopped) -> true;
+is_closed({settings, _}) -> true;
+is_closed(_) -> false.
+
+%%% Messages.
+
+%% @doc Publish a message. Never raises.
 -spec cast(term()) -> ok | {dropped, atom()} | {error, term()}.
 cast(Msg) ->
     try hb_websocket_nif:cast(Msg) of
         ok -> ok;
         large -> hb_websocket_nif:cast_large(Msg);
-        {dropped, not_started} -> boot_and_cast(Msg);
-        NotSent -> NotSent
+        {dropped, not_started} -> boot_and(cast, fun() -> hb_websocket_nif:cast_large(Msg) end);
+        NotPublished -> NotPublished
     catch
         error:undef -> find_and_cast(Msg);
-        _:_ -> {dropped, fault}
+        Class:Reason:Stack ->
+            ok = dev_websocket_log:log_exception(cast, Class, Reason, Stack),
+            {dropped, fault}
     end.
 
-%% @doc Publish a message with what the node knows of its origin. Never raises.
+%% @doc Publish a message with its provenance. Never raises.
 -spec publish(term(), map()) -> ok | {dropped, atom()} | {error, term()}.
-publish(Msg, Origin) ->
-    delivered(
+publish(Msg, Provenance) ->
+    publish_with(
         fun() ->
-            case hb_websocket_nif:publish(Msg, Origin) of
-                large -> hb_websocket_nif:publish_large(Msg, Origin);
+            case hb_websocket_nif:publish(Msg, Provenance) of
+                large -> hb_websocket_nif:publish_large(Msg, Provenance);
                 Published -> Published
             end
         end
@@ -134,237 +202,126 @@ publish(Msg, Origin) ->
 
 %% @doc Publish a message that is JSON text. Never raises.
 -spec publish_json(binary(), map()) -> ok | {dropped, atom()} | {error, term()}.
-publish_json(Body, Origin) ->
-    delivered(fun() -> hb_websocket_nif:publish_json(Body, Origin) end).
-
-%% @doc Whether anybody could receive a message now.
--spec has_audience() -> boolean().
-has_audience() ->
-    try hb_websocket_nif:has_audience() =:= true
-    catch _:_ -> false
-    end.
-
-%% @doc Count what is not sent, by its reason. Never raises.
--spec count_dropped(atom()) -> ok.
-count_dropped(Reason) ->
-    _ = try hb_websocket_nif:count_dropped(Reason)
-    catch _:_ -> ok
-    end,
-    ok.
-
-%% @doc Take the settings of a node's options, once in a VM: the first node that calls
-%% the device decides. They are the node's own, whatever the caller's are.
--spec adopt(term()) -> ok | {error, term()}.
-adopt(Opts) ->
-    case persistent_term:get(?NODE, unknown) of
-        unknown ->
-            case dev_websocket_node:own_options(Opts) of
-                {node, Own} ->
-                    apply_options(Own);
-                {unknown, _} ->
-                    case dev_websocket_node:running_node() of
-                        {ok, Own} -> apply_options(Own);
-                        none -> apply_options(Opts)
-                    end
-            end;
-        _ ->
-            ok
-    end.
-
-%% @doc A node starts, with these options. A call of the hook's key by anybody else comes
-%% through a server of the node, and says nothing new.
--spec start_hook(term()) -> ok | {error, term()}.
-start_hook(Opts) ->
-    case dev_websocket_node:own_options(Opts) of
-        {node, _} -> adopt(Opts);
-        {unknown, _} -> apply_options(Opts)
-    end.
-
-%% @doc What a client needs to know, as terms and as a JSON document.
--spec describe() -> {ok, map(), binary()} | {error, term()}.
-describe() ->
-    booted(fun hb_websocket_nif:describe/0).
-
-%% @doc Where clients connect, and the known topics.
--spec info() -> {ok, binary(), [binary()]} | {error, term()}.
-info() ->
-    booted(fun hb_websocket_nif:info/0).
-
-%% @doc The settings in use.
--spec config() -> map() | {error, term()}.
-config() ->
-    with_engine(fun() -> hb_websocket_nif:settings() end).
-
-%% @doc Every count since the VM started.
--spec stats() -> map() | {error, term()}.
-stats() ->
-    with_engine(fun() -> hb_websocket_nif:stats() end).
-
-%% @doc Make a process the listener.
--spec listen(term(), term()) -> ok | {error, term()}.
-listen(Listener, Opts) ->
-    with_engine(fun() ->
-        %% The bound on what waits for the listener is a setting.
-        _ = boot(),
-        dev_websocket_listener:start(Listener, Opts)
-    end).
-
-%% @doc End a listener.
--spec unlisten(term()) -> ok | {error, term()}.
-unlisten(Listener) ->
-    with_engine(fun() -> dev_websocket_listener:stop(Listener) end).
+publish_json(Body, Provenance) ->
+    publish_with(fun() -> hb_websocket_nif:publish_json(Body, Provenance) end).
 
 %% @doc Send to one connection. Never raises.
 -spec send(term(), term()) -> ok | {error, term()}.
 send(Connection, Payload) ->
-    try dev_websocket_version:fits() andalso hb_websocket_nif:send(Connection, Payload) of
-        large -> hb_websocket_nif:send_large(Connection, Payload);
-        false -> with_engine(fun() -> hb_websocket_nif:send_large(Connection, Payload) end);
-        Sent -> Sent
-    catch
-        _:_ -> {error, fault}
-    end.
-
-%% @doc What is known of a connection.
--spec connection(term()) -> {ok, map()} | {error, term()}.
-connection(Connection) ->
-    with_engine(fun() -> answer(fun(Ref) -> hb_websocket_nif:connection(Ref, Connection) end) end).
-
-%% @doc A page of the connections, and where the next one begins.
--spec connections(term()) -> {ok, map()} | {error, term()}.
-connections(Opts) when is_map(Opts) ->
-    Cursor = maps:get(cursor, Opts, 0),
-    Limit = maps:get(limit, Opts, ?PAGE),
-    with_engine(
+    dev_websocket_log:safely(
+        send,
         fun() ->
-            case answer(fun(Ref) -> hb_websocket_nif:connections(Ref, Cursor, Limit) end) of
-                {ok, Found} -> {ok, #{connections => Found, cursor => next(Found)}};
-                {error, no_connection} -> {ok, #{connections => [], cursor => done}};
-                Error -> Error
+            case is_current() andalso hb_websocket_nif:send(Connection, Payload) of
+                large -> hb_websocket_nif:send_large(Connection, Payload);
+                false -> call(fun() -> hb_websocket_nif:send_large(Connection, Payload) end);
+                Sent -> Sent
             end
-        end
-    );
-connections(_Opts) ->
-    {error, {bad_argument, <<"options are a map">>}}.
+        end,
+        {error, fault}
+    ).
 
-%% @doc End a connection.
--spec disconnect(term()) -> ok | {error, term()}.
-disconnect(Connection) ->
-    with_engine(fun() -> hb_websocket_nif:disconnect(Connection) end).
+%% @doc Whether a client could receive a message now.
+-spec has_audience() -> boolean().
+has_audience() ->
+    dev_websocket_log:safely(has_audience, fun() -> hb_websocket_nif:has_audience() =:= true end, false).
 
-%%% Private functions.
+%% @doc Count a message that the caller dropped, by its reason. Never raises.
+-spec count_dropped(atom()) -> ok.
+count_dropped(Reason) ->
+    _ = dev_websocket_log:safely(count_dropped, fun() -> hb_websocket_nif:count_dropped(Reason) end, ok),
+    ok.
 
-%% @doc A page that is not full may have lost some that ended meanwhile, so only an
-%% empty one is known to be the last.
-next([]) -> done;
-next(Found) -> maps:get(connection, lists:last(Found)).
-
-%% @doc A cast of a device whose `on_load' could not load the engine. Casts search
-%% for it once only.
+%% @doc The function `on_load' could not load the engine. Casts search for it only once.
 find_and_cast(Msg) ->
     case persistent_term:get(?MISSING, false) of
         true -> {dropped, no_engine};
-        false -> boot_and_cast(Msg)
+        false -> boot_and(cast, fun() -> hb_websocket_nif:cast_large(Msg) end)
     end.
 
-%% @doc The first cast of a device whose `on_load' could not boot the engine.
-boot_and_cast(Msg) ->
-    try
-        _ = boot(),
-        hb_websocket_nif:cast_large(Msg)
-    catch
-        _:_ -> {dropped, no_engine}
-    end.
-
-%% @doc Publish, and boot first where the engine could not be booted before.
-delivered(Publish) ->
+publish_with(Publish) ->
     try Publish() of
-        {dropped, not_started} -> boot_and(Publish);
+        {dropped, not_started} -> boot_and(publish, Publish);
         Result -> Result
     catch
-        error:undef -> boot_and(Publish);
-        _:_ -> {dropped, fault}
+        error:undef -> boot_and(publish, Publish);
+        Class:Reason:Stack ->
+            ok = dev_websocket_log:log_exception(publish, Class, Reason, Stack),
+            {dropped, fault}
     end.
 
-boot_and(Publish) ->
-    try
-        _ = boot(),
-        Publish()
-    catch
-        _:_ -> {dropped, no_engine}
-    end.
-
-%% @doc Ask the engine, and boot it first where nobody did.
-booted(Ask) ->
-    with_engine(fun() ->
-        case Ask() of
-            {error, not_started} ->
-                _ = boot(),
-                Ask();
-            Answer ->
-                Answer
-        end
-    end).
-
-apply_options(Opts) ->
-    with_engine(fun() ->
-        %% A node starts its metrics before its devices are called, but may load them earlier.
-        _ = hb_websocket_nif:register_collector(),
-        Settings = dev_websocket_settings:of_node(Opts),
-        persistent_term:put(?NODE, Settings),
-        ok = dev_websocket_tails:use_options(Opts),
-        case map_size(Settings) of
-            0 -> boot();
-            _ -> start_or_shut(Settings)
-        end
-    end).
-
-%% @doc Take a node's settings. One that does not fit may be to keep somebody out, so a
-%% server that runs with other settings, or is about to, is closed.
-start_or_shut(Settings) ->
-    case hb_websocket_nif:validate(Settings) of
-        ok ->
-            start(Settings);
-        Misfit ->
-            case command(fun(Ref) -> hb_websocket_nif:shut(Ref, known_settings(#{})) end) of
-                ok -> Misfit;
-                Error -> Error
-            end
-    end.
-
-%% @doc Whether the server is closed until somebody says otherwise.
-is_for_an_operator(stopped) -> true;
-is_for_an_operator({settings, _}) -> true;
-is_for_an_operator(_) -> false.
-
-%% @doc Given settings and, weaker, those of the node and of the environment.
-known_settings(Given) ->
-    Stronger =
-        case persistent_term:get(?NODE, unknown) of
-            Node when is_map(Node) -> dev_websocket_settings:merge(Node, Given);
-            unknown -> dev_websocket_settings:merge(#{}, Given)
+boot_and(Place, Publish) ->
+    dev_websocket_log:safely(
+        Place,
+        fun() ->
+            _ = boot(),
+            Publish()
         end,
-    dev_websocket_settings:with_environment(Stronger).
+        {dropped, no_engine}
+    ).
 
-with_engine(Call) ->
-    case usable() of
+%%% Calls.
+
+%% @doc Call the engine, once it is loaded and has the right version.
+-spec call(fun(() -> Answer)) -> Answer | {error, term()}.
+call(Call) ->
+    case find_current() of
         ok ->
-            ok = dev_websocket_log:attend(),
             ok = dev_websocket_sup:ensure(),
+            ok = dev_websocket_sup:ensure_reader(),
             Call();
         {error, Reason} ->
             {error, Reason}
     end.
 
-%% @doc Find the engine, and see whether this device is made for it.
-usable() ->
+%% @doc Call the engine, and start it first if it never was.
+-spec call_started(fun(() -> Answer)) -> Answer | {error, term()}.
+call_started(Call) ->
+    call(fun() ->
+        case Call() of
+            {error, not_started} ->
+                _ = boot(),
+                Call();
+            Answer ->
+                Answer
+        end
+    end).
+
+%% @doc Call a function of the engine that answers by message, and wait for its answer.
+-spec request(fun((reference()) -> ok | {error, term()})) -> term().
+request(Send) ->
+    {Pid, Monitor} = spawn_monitor(fun() -> exit({answer, await(Send)}) end),
+    receive
+        {'DOWN', Monitor, process, Pid, {answer, Answer}} -> Answer;
+        {'DOWN', Monitor, process, Pid, Reason} -> {error, {fault, Reason}}
+    end.
+
+await(Send) ->
+    Ref = make_ref(),
+    case Send(Ref) of
+        ok ->
+            receive
+                {Ref, Answer} -> Answer
+            after ?DEADLINE -> {error, timeout}
+            end;
+        {error, Reason} ->
+            {error, Reason}
+    end.
+
+%% @doc Tell the engine to start or stop.
+command(Send) ->
+    persistent_term:put(?TOLD, true),
+    request(Send).
+
+%%% The engine and its version.
+
+find_current() ->
     case find() of
-        ok -> dev_websocket_version:check();
+        ok -> check_version();
         {error, Reason} -> {error, Reason}
     end.
 
-%% @doc Find the engine: already loaded, else among the resources of the archive
-%% that this module came in, else on the code path.
+%% @doc Find the engine: loaded already, else in the resources of this module's archive,
+%% else on the code path.
 find() ->
     case erlang:function_exported(hb_websocket_nif, load, 0) of
         true ->
@@ -380,9 +337,8 @@ find() ->
             end
     end.
 
-%% @doc Newer nodes unpack a device's resources into a folder of its own. The name
-%% of this module is not its own there, and it is the one to ask with. The module that
-%% knows the folder has had two names.
+%% @doc Newer nodes unpack the resources of a device into a folder, and rename its modules.
+%% The name of this module finds the folder. The module that knows it has had two names.
 load_from_archive() ->
     lists:any(
         fun(Archive) ->
@@ -392,6 +348,7 @@ load_from_archive() ->
                     filelib:is_regular(File ++ ".beam") andalso
                         element(1, code:load_abs(File)) =:= module
             catch
+                %% Most nodes have no such module, or no archive of this device.
                 _:_ -> false
             end
         end,
@@ -401,60 +358,124 @@ load_from_archive() ->
 load_from_path() ->
     element(1, code:ensure_loaded(hb_websocket_nif)) =:= module.
 
-%% @doc Tell the engine to start or to stop. From the first time on, the end of the
-%% node is its end as well.
-command(Command) ->
-    persistent_term:put(?TOLD, true),
-    dev_websocket_shutdown:install(),
-    answer(Command).
+%% @doc The version of the native functions that this device calls: the same number as in
+%% native/dev_websocket_nif/src/lib.rs.
+interface() -> 2.
 
-%% @doc Ask and wait for the answer, in a process of its own.
-answer(Command) ->
-    {Pid, Monitor} = spawn_monitor(fun() -> exit({answer, await(Command)}) end),
-    receive
-        {'DOWN', Monitor, process, Pid, {answer, Answer}} -> Answer;
-        {'DOWN', Monitor, process, Pid, Reason} -> {error, {fault, Reason}}
+%% @doc Whether the engine is loaded and has the version of this device. This costs almost
+%% nothing.
+-spec is_current() -> boolean().
+is_current() ->
+    engine_interface() =:= interface().
+
+%% @doc Compare the version of the loaded engine with the one that this device needs. A
+%% difference is logged once.
+-spec check_version() -> ok | {error, {engine_version, map()}}.
+check_version() ->
+    case is_current() of
+        true ->
+            ok;
+        false ->
+            Versions = #{device => interface(), engine => engine_interface()},
+            _ = is_version_logged() orelse spawn(fun() -> log_version_once(Versions) end),
+            {error, {engine_version, Versions}}
     end.
 
-await(Command) ->
-    Ref = make_ref(),
-    case Command(Ref) of
-        ok ->
-            receive
-                {Ref, Answer} -> Answer
-            after ?DEADLINE -> {error, timeout}
-            end;
-        {error, Reason} ->
-            {error, Reason}
+%% @doc The version of the engine, or 0 for one from before the first number. Such an engine
+%% lacks the function, or only its stub answers.
+engine_interface() ->
+    try hb_websocket_nif:interface() of
+        Version when is_integer(Version) -> Version;
+        _ -> 0
+    catch
+        error:undef -> 0
     end.
 
-%% @doc Say in one line why nobody can connect, or why clients still have to connect
-%% where they did. Settings that are no settings are for the caller alone.
+is_version_logged() ->
+    persistent_term:get({hb_websocket_nif, {engine_version, interface()}}, false).
+
+%% @doc Many callers can find the difference at once. The process that gets the name logs it.
+log_version_once(Versions) ->
+    try register(hb_websocket_engine_version, self()) of
+        true -> is_version_logged() orelse log_version(Versions)
+    catch
+        error:badarg -> ok
+    end.
+
+log_version(#{device := Device, engine := Engine}) ->
+    persistent_term:put({hb_websocket_nif, {engine_version, interface()}}, true),
+    dev_websocket_log:log(
+        error,
+        #{event => engine_version, device => Device, engine => Engine},
+        "The WebSocket device (interface ~b) does not work with the engine in this VM (interface ~b). "
+        "Restart the node with both from the same package.",
+        [Device, Engine]
+    ).
+
+%% @doc Called by the supervisor: start the reader of the log, if the engine is usable.
+-spec start_reader() -> {ok, pid()} | ignore.
+start_reader() ->
+    case is_current() of
+        true -> dev_websocket_log:start_link();
+        false -> ignore
+    end.
+
+%%% The shutdown guard.
+
+%% @doc Called by the supervisor.
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    gen_server:start_link(?MODULE, [], []).
+
+init([]) ->
+    process_flag(trap_exit, true),
+    {ok, guard, hibernate}.
+
+handle_call(_Call, _From, State) ->
+    {noreply, State, hibernate}.
+
+handle_cast(_Cast, State) ->
+    {noreply, State, hibernate}.
+
+handle_info(_Info, State) ->
+    {noreply, State, hibernate}.
+
+%% @doc Stop the engine with the node. An end of the supervisor alone stops nothing.
+terminate(_Reason, _State) ->
+    case init:get_status() of
+        {stopping, _} -> persistent_term:get(?TOLD, false) andalso is_current() andalso await(fun hb_websocket_nif:stop/1);
+        _ -> ok
+    end.
+
+%%% Log lines.
+
+%% @doc Log why the server does not listen, or why it keeps its old address. Bad settings
+%% are an answer for the caller alone.
 log_failure({error, {Kind, _} = Reason} = Error) when Kind =:= listen; Kind =:= threads; Kind =:= fault ->
     {Event, Text} = failure(Reason),
     case hb_websocket_nif:info() of
         {ok, Uri, _} ->
-            dev_websocket_log:log(error, Event, "The WebSocket server stays at ~ts: ~ts.", [Uri, Text]);
+            dev_websocket_log:log(error, Event, "The WebSocket server still listens at ~ts: ~ts.", [Uri, Text]);
         {error, _} ->
             dev_websocket_log:log(
                 failure_level(),
                 Event,
-                "The WebSocket server is not running: ~ts. start/1 of the device tries again.",
+                "The WebSocket server is not running: ~ts. Call start/1 of the device to retry.",
                 [Text]
             )
     end,
     Error;
 log_failure({error, timeout} = Error) ->
-    dev_websocket_log:log(error, #{event => failed_start}, "The WebSocket server has not answered.", []),
+    dev_websocket_log:log(error, #{event => failed_start}, "The WebSocket engine did not answer in ~b ms.", [?DEADLINE]),
     Error;
 log_failure(Other) ->
     Other.
 
-%% @doc As long as a node has not said its options, the default address means little.
+%% @doc A failure of the default address matters little before the node gives its options.
 failure_level() ->
-    case persistent_term:get(?NODE, unknown) =:= unknown andalso dev_websocket_node:is_present() of
-        true -> notice;
-        false -> error
+    case dev_websocket_settings:has_node() orelse not dev_websocket_node:is_present() of
+        true -> error;
+        false -> notice
     end.
 
 failure({listen, #{address := Address, reason := Reason}}) when is_atom(Reason) ->

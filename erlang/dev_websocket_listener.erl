@@ -1,26 +1,26 @@
-%%% @doc The proxy of a listener: a process that gets what clients send from the
-%%% engine, passes it on, and sees to it that no more than so many messages wait
-%%% in the listener's mailbox.
+%%% @doc The proxy of a listener: a process that passes on messages of clients, and keeps
+%%% the listener's mailbox below a bound.
 %%%
-%%% The engine hands out messages up to `listener_bytes' that are not acknowledged
-%%% yet, and stops to read from clients then. The proxy acknowledges a message when
-%%% it passes it on, and passes nothing on while the listener's mailbox is full. So
-%%% a listener that sleeps holds back the clients, and takes no memory beyond the
-%%% two bounds.
+%%% The engine sends messages up to `inbound_queue_bytes' that are not acknowledged, and then
+%%% stops reading from clients. The proxy acknowledges a message when it passes it on, and
+%%% passes nothing on while the mailbox is full. So a listener that is slow or sleeps holds
+%%% clients back, and needs no memory beyond the two bounds.
 %%%
-%%% Nothing is registered under a name: the engine knows the proxy. The process is
-%%% a gen_server, so that a reload of this module finds it in code of the standard
-%%% library and does it no harm.
+%%% The engine knows the proxy, which has no registered name. It runs below
+%%% `hb_websocket_sup' as a temporary child. A killed proxy is not restarted: the next
+%%% process can become the listener. When the supervisor itself ends, for example because
+%%% the application takes it over, the listener gets a new proxy.
 -module(dev_websocket_listener).
 -behaviour(gen_server).
 -export([start/2, stop/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([start_link/2, resume/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -define(MAX_QUEUE, 1000).
-%% Milliseconds between two looks at a full mailbox.
+%% Pause before a full mailbox is checked again, in milliseconds.
 -define(PAUSE, 5).
 
-%% @doc Make a process the listener, or give it other options when it is.
+%% @doc Make a process the listener, or change the options of the present one.
 -spec start(term(), term()) -> ok | {error, term()}.
 start(Listener, Opts) when is_pid(Listener), node(Listener) =:= node(), is_map(Opts) ->
     case max_queue(maps:to_list(Opts), ?MAX_QUEUE) of
@@ -37,7 +37,7 @@ start(Listener, Opts) when is_map(Opts) ->
 start(_Listener, Opts) ->
     {error, {bad_argument, {options, Opts, <<"a map">>}}}.
 
-%% @doc End a listener. When this returns, it gets no more messages.
+%% @doc End a listener. It gets no messages after this has returned.
 -spec stop(term()) -> ok | {error, term()}.
 stop(Listener) when is_pid(Listener), node(Listener) =:= node() ->
     case hb_websocket_nif:unlisten(Listener) of
@@ -55,8 +55,30 @@ stop(Listener) ->
 
 %%% The proxy.
 
+%% @doc Called by the supervisor.
+-spec start_link(pid(), pos_integer()) -> {ok, pid()} | {error, term()}.
+start_link(Listener, MaxQueue) ->
+    %% Large messages that were passed on must not stay on the heap.
+    gen_server:start_link(?MODULE, {Listener, MaxQueue}, [{spawn_opt, [{fullsweep_after, 10}]}]).
+
+%% @doc Start another proxy after the supervisor has ended.
+-spec resume(pid(), pos_integer()) -> ok.
+resume(Listener, MaxQueue) ->
+    case start(Listener, #{max_queue => MaxQueue}) =:= ok orelse not is_process_alive(Listener) of
+        true ->
+            ok;
+        false ->
+            dev_websocket_log:log(
+                warning,
+                #{event => lost_listener, listener => Listener},
+                "Listener process ~0tp has lost its proxy; messages from clients are no longer delivered.",
+                [Listener]
+            )
+    end.
+
 init({Listener, MaxQueue}) ->
-    %% The end of the application that called is not the end of the listener.
+    process_flag(trap_exit, true),
+    %% An application that stops ends all processes of its group.
     group_leader(whereis(init), self()),
     Monitor = monitor(process, Listener),
     case hb_websocket_nif:listen(Listener) of
@@ -65,7 +87,7 @@ init({Listener, MaxQueue}) ->
                 listener => Listener,
                 monitor => Monitor,
                 max_queue => MaxQueue,
-                %% Messages that the mailbox takes before it has to be looked at.
+                %% Messages that fit into the mailbox before its length is read again.
                 room => 0,
                 is_paused => false,
                 waiting => queue:new()
@@ -82,26 +104,48 @@ handle_cast(_Cast, State) ->
 
 handle_info({inbound, Cost, Message}, #{waiting := Waiting} = State) ->
     {noreply, forward(State#{waiting := queue:in({Cost, Message}, Waiting)})};
-handle_info(look_again, State) ->
+handle_info(check_mailbox, State) ->
     {noreply, forward(State#{is_paused := false})};
 handle_info({'DOWN', Monitor, process, Listener, Reason}, #{monitor := Monitor} = State) ->
     _ = hb_websocket_nif:unlisten(Listener),
-    log_end(Listener, Reason),
+    log_exit(Listener, Reason),
     {stop, normal, State};
 handle_info(_Other, State) ->
     {noreply, State}.
 
+%% @doc The supervisor ends but the node does not: another proxy goes on.
+terminate(Reason, #{listener := Listener, max_queue := MaxQueue, waiting := Waiting}) when Reason =:= shutdown; Reason =:= killed ->
+    case init:get_status() of
+        {stopping, _} ->
+            ok;
+        _ ->
+            _ = hb_websocket_nif:unlisten(Listener),
+            lists:foreach(fun({_Cost, Message}) -> Listener ! Message end, queue:to_list(Waiting)),
+            _ = spawn(?MODULE, resume, [Listener, MaxQueue]),
+            ok
+    end;
+terminate(_Reason, _State) ->
+    ok.
+
 %%% Private functions.
 
 start_proxy(Listener, MaxQueue) ->
-    %% What it has passed on it shall not keep alive.
-    Options = [{spawn_opt, [{fullsweep_after, 10}]}],
-    case gen_server:start(?MODULE, {Listener, MaxQueue}, Options) of
-        {ok, _} -> ok;
-        {error, {shutdown, {already_listening, Listener, Proxy}}} -> change(Listener, Proxy, MaxQueue);
-        {error, {shutdown, {already_listening, Other, _}}} -> {error, {already_listening, Other}};
-        {error, {shutdown, Reason}} -> {error, Reason};
-        {error, Reason} -> {error, {fault, Reason}}
+    Spec = #{
+        id => {listener, make_ref()},
+        start => {?MODULE, start_link, [Listener, MaxQueue]},
+        restart => temporary
+    },
+    case dev_websocket_sup:start_child(Spec) of
+        {ok, _} ->
+            ok;
+        {error, {shutdown, {already_listening, Listener, Proxy}}} ->
+            change(Listener, Proxy, MaxQueue);
+        {error, {shutdown, {already_listening, Other, _}}} ->
+            {error, {already_listening, Other}};
+        {error, {shutdown, Reason}} ->
+            {error, Reason};
+        {error, Reason} ->
+            {error, {fault, Reason}}
     end.
 
 change(Listener, Proxy, MaxQueue) ->
@@ -119,7 +163,7 @@ max_queue([], MaxQueue) ->
 max_queue([{Key, MaxQueue} | Opts], _) when Key =:= max_queue; Key =:= <<"max_queue">> ->
     case is_integer(MaxQueue) andalso MaxQueue > 0 of
         true -> max_queue(Opts, MaxQueue);
-        false -> {error, {bad_argument, {max_queue, MaxQueue, <<"a number of messages from 1 on">>}}}
+        false -> {error, {bad_argument, {max_queue, MaxQueue, <<"a positive integer">>}}}
     end;
 max_queue([{Key, _} | _], _) ->
     {error, {bad_argument, {option, Key, <<"max_queue">>}}}.
@@ -137,15 +181,16 @@ forward(#{waiting := Waiting, room := Room, listener := Listener, max_queue := M
         {{value, _}, _} ->
             case room(Listener, MaxQueue) of
                 0 ->
-                    _ = erlang:send_after(?PAUSE, self(), look_again),
+                    _ = erlang:send_after(?PAUSE, self(), check_mailbox),
                     State#{is_paused := true};
                 Free ->
                     forward(State#{room := Free})
             end
     end.
 
-%% @doc What a process died of may hold anything, and is in its own report.
-log_end(Listener, Reason) ->
+%% @doc The line leaves out the reason, because it can hold any term. The process's own
+%% crash report has it.
+log_exit(Listener, Reason) ->
     Level =
         case Reason of
             normal -> info;
@@ -156,12 +201,12 @@ log_end(Listener, Reason) ->
     dev_websocket_log:log(
         Level,
         #{event => lost_listener, listener => Listener},
-        "The WebSocket server has lost who hears its clients: ~0tp has ended.",
+        "Listener process ~0tp exited; messages from clients are no longer delivered.",
         [Listener]
     ).
 
-%% @doc How many more messages may wait there. The end of a process that is gone
-%% is about to be told.
+%% @doc The number of messages that still fit into the mailbox. A listener that has ended
+%% has no room, and its 'DOWN' message is on the way.
 room(Listener, MaxQueue) ->
     case process_info(Listener, message_queue_len) of
         {message_queue_len, Length} -> max(0, MaxQueue - Length);

@@ -1,88 +1,137 @@
-%%% @doc What the device and its engine tell whoever runs the node, by `logger'.
+%%% @doc Log lines of the device, and the reader that logs the events of the engine.
 %%%
-%%% Each event has a line for people and metadata for programs: `event', its name,
-%%% `application', and what it is about (`peer', `connection', `reason', ..). Never
-%%% what a client or a caller sent.
+%%% Each event is one line of text and metadata: `event', its name, `application', and
+%%% details such as `peer', `connection' or `reason'. No event holds data that a client or
+%%% a caller sent.
 %%%
-%%% The engine's events come through a process of their own, the reader. It has one
-%%% batch at a time, so while the log is slow they wait in the engine, within a
-%%% bound. It is known to the engine and registered under no name, and every call of
-%%% the device that asks the engine something sees to it that there is one. While it
-%%% waits, nothing of this module is on its stack, so that a reload does it no harm.
+%%% The reader is a process below `hb_websocket_sup'. The engine sends it one batch at a
+%%% time and waits for its acknowledgement. A slow log therefore holds back events in the
+%%% engine, within a bound, and delays nothing else.
 %%%
-%%% No domain is set: the handler that writes to the terminal leaves out all
-%%% domains but its own. Levels go by the module `dev_websocket', whatever the
-%%% modules are called on this node.
+%%% Events have no domain, because the default handler of OTP hides all domains but its
+%%% own. Levels are set for the module `dev_websocket', also on nodes that rename modules.
 -module(dev_websocket_log).
--export([attend/0, log/4, none_yet/0, some/5]).
--export([init/0, read/0]).
+-export([log/4, new_limit/0, log_limited/5]).
+-export([safely/3, log_exception/4]).
+-export([start_link/0, init/1, read/1]).
 
-%% Lines of one kind in so many milliseconds.
+%% Lines of one kind per period, in milliseconds.
 -define(MAX_LINES, 10).
 -define(PERIOD, 5000).
+%% A reader that ends waits this long for last events, in milliseconds.
+-define(LINGER, 50).
 
-%% @doc See to it that somebody reads what the engine tells. Never raises.
--spec attend() -> ok.
-attend() ->
-    _ = try
-        hb_websocket_nif:is_log_read() =:= false andalso proc_lib:start(?MODULE, init, [])
-    catch
-        _:_ -> ok
-    end,
-    ok.
+-type limit() :: {integer(), non_neg_integer()}.
+-export_type([limit/0]).
 
-%% @doc Log a line of the device itself, also when nothing is there to log it yet.
+%% @doc Log one line of the device. This never raises, also before the logger has started.
 -spec log(logger:level(), map(), string(), [term()]) -> ok.
 log(Level, Event, Format, Arguments) ->
     try logger:log(Level, Format, Arguments, maps:merge(Event, application()))
     catch _:_ -> ok
     end.
 
-%% @doc The account of `some/5' before its first line.
--spec none_yet() -> {integer(), non_neg_integer()}.
-none_yet() -> {erlang:monotonic_time(millisecond), 0}.
+%% @doc The state of a rate limit before its first line.
+-spec new_limit() -> limit().
+new_limit() -> {erlang:monotonic_time(millisecond), 0}.
 
-%% @doc Log a line that may come often: ten in five seconds, as the engine does. The account
-%% of the lines is the caller's to keep.
--spec some({integer(), non_neg_integer()}, logger:level(), map(), string(), [term()]) -> {integer(), non_neg_integer()}.
-some({Since, Count}, Level, Event, Format, Arguments) ->
+%% @doc Log a line unless ten were logged in the last five seconds. The caller keeps the
+%% returned state for its next line.
+-spec log_limited(limit(), logger:level(), map(), string(), [term()]) -> limit().
+log_limited({Since, Count}, Level, Event, Format, Arguments) ->
     Now = erlang:monotonic_time(millisecond),
-    {Begun, Written} = case Now - Since > ?PERIOD of
+    {Begin, Logged} = case Now - Since > ?PERIOD of
         true -> {Now, 0};
         false -> {Since, Count}
     end,
-    _ = Written < ?MAX_LINES andalso log(Level, Event, Format, Arguments),
-    {Begun, Written + 1}.
+    _ = Logged < ?MAX_LINES andalso log(Level, Event, Format, Arguments),
+    {Begin, Logged + 1}.
+
+%% @doc Call a function whose exceptions must not reach the caller. An exception is logged
+%% at debug level, and the default is returned.
+-spec safely(atom(), fun(() -> Result), Default) -> Result | Default.
+safely(Place, Call, Default) ->
+    try Call()
+    catch
+        Class:Reason:Stack ->
+            ok = log_exception(Place, Class, Reason, Stack),
+            Default
+    end.
+
+%% @doc Log a contained exception at debug level. The line names the kind of the reason and
+%% the function, but no terms: they may hold the node's private key.
+-spec log_exception(atom(), error | exit | throw, term(), list()) -> ok.
+log_exception(Place, Class, Reason, Stack) ->
+    Kind = kind(Reason),
+    Function = function(Stack),
+    log(
+        debug,
+        #{event => exception, place => Place, class => Class, reason => Kind, function => Function},
+        "The WebSocket device contained an exception in ~ts: ~ts ~ts in ~ts.",
+        [Place, Class, Kind, Function]
+    ).
 
 %%% The reader.
 
-%% @doc Become the reader, if nobody was faster.
--spec init() -> ok | no_return().
-init() ->
-    %% The end of the application that called is not the end of the log.
-    group_leader(whereis(init), self()),
-    Result = hb_websocket_nif:read_log(),
-    proc_lib:init_ack(ok),
-    case Result of
-        ok -> wait();
-        {error, _} -> ok
+%% @doc Called by the supervisor. A second reader is not started.
+-spec start_link() -> {ok, pid()} | ignore.
+start_link() ->
+    proc_lib:start_link(?MODULE, init, [self()]).
+
+%% @doc Become the reader. The process is no gen_server: that would go on without effect
+%% after the code of a copy of the device is deleted, and this one ends.
+-spec init(pid()) -> ok | no_return().
+init(Supervisor) ->
+    %% A shutdown then comes as a message, behind the batch that was sent before it.
+    process_flag(trap_exit, true),
+    case hb_websocket_nif:read_log() of
+        ok ->
+            proc_lib:init_ack({ok, self()}),
+            wait(Supervisor);
+        {error, _} ->
+            proc_lib:init_ack(ignore)
     end.
 
-%% @doc Log what has come.
--spec read() -> no_return().
-read() ->
+%% @doc Log the next batch.
+-spec read(pid()) -> no_return().
+read(Supervisor) ->
     receive
         {log, Events} ->
-            lists:foreach(fun log/1, Events),
-            _ = hb_websocket_nif:acknowledge_log();
+            log_events(Events);
+        {'EXIT', Supervisor, Reason} ->
+            log_rest(),
+            exit(Reason);
         _ ->
             ok
     end,
-    wait().
+    wait(Supervisor).
 
 %%% Private functions.
 
-%% @doc The engine knows it, unless it is of another version.
+%% @doc Hibernation leaves no code of this module on the stack, so it can be reloaded.
+wait(Supervisor) ->
+    proc_lib:hibernate(?MODULE, read, [Supervisor]).
+
+log_events(Events) ->
+    lists:foreach(fun log_event/1, Events),
+    _ = hb_websocket_nif:acknowledge_log(),
+    ok.
+
+%% @doc The engine may have been stopped a moment before, and its last events are on the way.
+log_rest() ->
+    receive
+        {log, Events} ->
+            log_events(Events),
+            log_rest()
+    after ?LINGER -> ok
+    end.
+
+log_event({Level, Text, Metadata}) ->
+    try logger:log(Level, Text, Metadata)
+    catch _:_ -> ok
+    end.
+
+%% @doc Metadata of all events. An engine of another version may lack the function.
 application() ->
     try hb_websocket_nif:application() of
         Application -> #{application => Application, mfa => {Application, start, 1}}
@@ -90,10 +139,14 @@ application() ->
         error:undef -> #{}
     end.
 
-wait() ->
-    proc_lib:hibernate(?MODULE, read, []).
+kind(Reason) when is_atom(Reason) -> Reason;
+kind(Reason) when is_tuple(Reason), tuple_size(Reason) > 0, is_atom(element(1, Reason)) -> element(1, Reason);
+kind(_Reason) -> other.
 
-log({Level, Text, Metadata}) ->
-    try logger:log(Level, Text, Metadata)
-    catch _:_ -> ok
-    end.
+%% @doc The innermost function of a stack trace, without its arguments.
+function([{Module, Name, Arity, _} | _]) when is_integer(Arity) ->
+    unicode:characters_to_binary(io_lib:format("~ts:~ts/~b", [Module, Name, Arity]));
+function([{Module, Name, Arguments, Location} | _]) ->
+    function([{Module, Name, length(Arguments), Location}]);
+function(_Stack) ->
+    <<"unknown">>.

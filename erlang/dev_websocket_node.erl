@@ -1,17 +1,22 @@
-%%% @doc All calls of HyperBEAM but those of its cache (`dev_websocket_cache').
-%%% Everything here works without it too: then nothing can be loaded or verified,
-%%% and options are read from the map as it is.
+%%% @doc Calls of HyperBEAM's core modules: options, links, ids and signatures. The stores
+%%% are the business of `dev_websocket_cache'.
 %%%
-%%% A function is called only where it exists (`erlang:function_exported/3'), as
-%%% nodes of different age have different ones. No call may end the caller: one
-%%% that raises counts as not known.
+%%% This module also works without HyperBEAM. Options are then read from the map as it is,
+%%% and nothing can be loaded or verified.
+%%%
+%%% Nodes of different age have different functions, so each is called only where it is
+%%% exported. A call that raises counts as unknown and never ends the caller, except in
+%%% `load_within/3'.
 -module(dev_websocket_node).
 -export([is_present/0, has_module/1, option/3, own_options/1, running_node/0]).
--export([loaded/2, ensure/2, text/1]).
+-export([loaded/2, load_within/3, ensure/2, text/1]).
 -export([signers/2, is_valid/2, committed/2, id/2, committers/1]).
 
-%% @doc A node option by its name as an atom, from the node message alone. On a
-%% node `hb_opts' finds it however it is spelled there.
+%% Levels of a message that are loaded. JSON readers of clients rarely take more.
+-define(MAX_DEPTH, 64).
+
+%% @doc An option of the node message, by its name as an atom. On a node `hb_opts' also
+%% finds other spellings of the name.
 -spec option(atom(), term(), term()) -> term().
 option(Name, Default, Opts) ->
     Own = case Opts of
@@ -20,18 +25,19 @@ option(Name, Default, Opts) ->
     end,
     call(hb_opts, get, [[Name, Own, Opts]], Own).
 
-%% @doc Whether HyperBEAM's code is in this VM. Its modules may not be loaded yet.
+%% @doc Whether this VM has HyperBEAM's code, loaded or not.
 -spec is_present() -> boolean().
 is_present() ->
     has_module(hb_opts) andalso has_module(hb_http_server).
 
-%% @doc Whether a module can be called. Loads it where that has not happened.
+%% @doc Whether a module can be called. It is loaded if necessary.
 -spec has_module(module()) -> boolean().
 has_module(Module) ->
     erlang:module_loaded(Module) orelse element(1, code:ensure_loaded(Module)) =:= module.
 
-%% @doc The node's own options. A request may bring others: then it names the server that
-%% took it, which has the node's. `start' hooks are given them before there is a server.
+%% @doc The node's own options. The options of a request may differ, but name the server
+%% that took it, and the server has the node's own. A `start' hook gets the node's options
+%% before there is a server.
 -spec own_options(term()) -> {node, term()} | {unknown, term()}.
 own_options(Opts) ->
     case option(http_server, none, Opts) of
@@ -43,7 +49,7 @@ own_options(Opts) ->
             end
     end.
 
-%% @doc The options of the node that runs in this VM, of its first server.
+%% @doc The options of the node that runs in this VM, from its first server.
 -spec running_node() -> {ok, map()} | none.
 running_node() ->
     Servers = case call(ranch, info, [[]], []) of
@@ -63,14 +69,14 @@ server_options(Server) ->
         _ -> none
     end.
 
-%% @doc The value that a link stands for, not looked into. A link that cannot be
-%% loaded stays one.
+%% @doc The value of a link; links inside it stay links. A link that cannot be loaded is
+%% returned as it is.
 -spec ensure(term(), term()) -> term().
 ensure({link, _, _} = Link, Opts) -> call(hb_cache, ensure_loaded, [[Link, Opts], [Link]], Link);
 ensure(Value, _Opts) -> Value.
 
-%% @doc A value with everything in it loaded, as far as that is possible. What has
-%% no link inside is not copied.
+%% @doc A value with all of its links loaded, as far as possible. A value without links is
+%% not copied.
 -spec loaded(term(), term()) -> term().
 loaded(Value, Opts) ->
     case has_link(Value) of
@@ -86,7 +92,14 @@ has_link(_) -> false.
 has_link_in(none) -> false;
 has_link_in({_, Value, Rest}) -> has_link(Value) orelse has_link_in(maps:next(Rest)).
 
-%% @doc A scalar as the store spells it. Anything else stays what it is.
+%% @doc A value with its links loaded, up to `Budget' bytes, and the bytes left. Parts that
+%% do not fit, or lie deeper than 64 levels, stay links. A failure of the store raises.
+-spec load_within(term(), integer(), map()) -> {term(), integer()}.
+load_within(Value, Budget, Opts) ->
+    load(Value, Budget, ?MAX_DEPTH, Opts).
+
+%% @doc A number or atom as the text that the store has for it. Other terms are returned as
+%% they are.
 -spec text(term()) -> term().
 text(Value) when is_integer(Value) -> integer_to_binary(Value);
 text(Value) when is_atom(Value) -> atom_to_binary(Value, utf8);
@@ -97,7 +110,7 @@ text(Value) -> Value.
 is_valid(Msg, Opts) ->
     call(hb_message, verify, [[Msg, all, Opts], [Msg, all], [Msg]], false) =:= true.
 
-%% @doc The addresses that signed a message, when all of its signatures are valid.
+%% @doc The addresses that signed a message, if all of its signatures are valid.
 -spec signers(term(), term()) -> [binary()].
 signers(Msg, Opts) ->
     case committers(Msg) of
@@ -113,7 +126,7 @@ signers(Msg, Opts) ->
             end
     end.
 
-%% @doc The message with nothing but what its signatures cover, or `error'.
+%% @doc The part of a message that its signatures cover, or `error'.
 -spec committed(map(), term()) -> {ok, map()} | error.
 committed(Msg, Opts) ->
     case call(hb_message, with_only_committed, [[Msg, Opts], [Msg]], error) of
@@ -121,7 +134,7 @@ committed(Msg, Opts) ->
         _ -> error
     end.
 
-%% @doc The addresses that its commitments name, verified or not.
+%% @doc The addresses in the commitments of a message, not verified.
 -spec committers(term()) -> [binary()].
 committers(#{<<"commitments">> := Commitments}) when is_map(Commitments) ->
     lists:usort([
@@ -132,9 +145,8 @@ committers(#{<<"commitments">> := Commitments}) when is_map(Commitments) ->
 committers(_) ->
     [].
 
-%% @doc The id of a message that was signed, for a process message the id of the
-%% process. With one signature that is its commitment's; a node puts several
-%% together by a rule of its own.
+%% @doc The id of a message, for a process message the id of the process. With one signature
+%% it is the id of the commitment. With several, the node computes it.
 -spec id(term(), term()) -> {ok, binary()} | error.
 id(#{<<"commitments">> := Commitments} = Msg, Opts) when is_map(Commitments) ->
     case [Id || {Id, #{<<"committer">> := _}} <- maps:to_list(Commitments)] of
@@ -154,15 +166,44 @@ computed_id(Msg, Opts) ->
 
 %%% Private functions.
 
-%% @doc Call the first of these that this node has.
+%% @doc Call the function with the first argument list whose arity this node exports.
 call(_Module, _Function, [], Unknown) ->
     Unknown;
 call(Module, Function, [Arguments | Older], Unknown) ->
     case erlang:function_exported(Module, Function, length(Arguments)) of
         true ->
-            try apply(Module, Function, Arguments)
-            catch _:_ -> Unknown
-            end;
+            dev_websocket_log:safely(Function, fun() -> apply(Module, Function, Arguments) end, Unknown);
         false ->
             call(Module, Function, Older, Unknown)
     end.
+
+load({link, _, _} = Link, Budget, Depth, Opts) when Budget > 0, Depth > 0 ->
+    case hb_cache:ensure_loaded(Link, Opts) of
+        {link, _, _} = Same -> {Same, Budget};
+        Value -> load(Value, Budget, Depth - 1, Opts)
+    end;
+load(Value, Budget, _Depth, _Opts) when is_binary(Value) ->
+    {Value, Budget - byte_size(Value)};
+load(Map, Budget, Depth, Opts) when is_map(Map), Depth > 0 ->
+    load_entries(maps:next(maps:iterator(Map)), Budget, Depth, Opts, []);
+load([_ | _] = List, Budget, Depth, Opts) when Depth > 0 ->
+    load_items(List, Budget, Depth, Opts, []);
+load(Value, Budget, _Depth, _Opts) ->
+    {Value, Budget - 8}.
+
+load_entries(none, Budget, _Depth, _Opts, Loaded) ->
+    {maps:from_list(Loaded), Budget};
+load_entries({Key, Value, Rest}, Budget, Depth, Opts, Loaded) ->
+    {Item, Left} = load(Value, Budget - key_bytes(Key), Depth - 1, Opts),
+    load_entries(maps:next(Rest), Left, Depth, Opts, [{Key, Item} | Loaded]).
+
+load_items([Head | Tail], Budget, Depth, Opts, Loaded) ->
+    {Item, Left} = load(Head, Budget, Depth - 1, Opts),
+    load_items(Tail, Left, Depth, Opts, [Item | Loaded]);
+load_items([], Budget, _Depth, _Opts, Loaded) ->
+    {lists:reverse(Loaded), Budget};
+load_items(Tail, Budget, _Depth, _Opts, Loaded) ->
+    {lists:reverse(Loaded, Tail), Budget}.
+
+key_bytes(Key) when is_binary(Key) -> byte_size(Key);
+key_bytes(_Key) -> 8.

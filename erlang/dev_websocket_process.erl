@@ -1,26 +1,37 @@
-%%% @doc A process in the node's cache, and the checks that a slot must pass before it is
-%%% published.
+%%% @doc The slots of a process: the checks that a slot must pass before it is published, and
+%%% its events.
 %%%
-%%% Strangers can store much on a node of 2025: states under other programs, other content
-%%% under an id. So a slot is compared with the process's own signed message, by content ids
-%%% and without loading the state. A state that a stranger forged under the real program
-%%% passes, and the node serves it to everybody: see SECURITY.md.
+%%% Strangers can store much on a node of 2025: states under other programs, or other content
+%%% under an id. So a slot is compared with the signed message of its process, by content
+%%% ids and without loading the state. One forgery passes: a state that a stranger stored
+%%% under the real program. The node serves that state to everybody; see SECURITY.md.
+%%%
+%%% A slot has one event for its result, with the keys `output', `error' and `data', and one
+%%% for each message of its outbox. `raw' and `json' repeat the result and are left out. The
+%%% `path' of an event is the place to GET the same from the node. The `results-id' and the
+%%% `state-id' are content ids.
+%%%
+%%% Each reading of a slot gives the same events in the same order. So a reader can go on in
+%%% the middle of a slot after another one was killed.
 -module(dev_websocket_process).
--export([find/2, slot/3, facts/3, scheduled_at/3, is_scheduled_here/1]).
+-export([find/2, slot/3, facts/3, scheduled_at/3]).
+-export([outbox/1, wanted/1, result_event/4, message_event/4]).
 
-%% A state must run what its process message says, by these keys.
+%% A state must have the same program as its process message, in these keys.
 -define(DEFINITION, [
     <<"device-stack">>, <<"execution-device">>, <<"module">>, <<"scheduler">>, <<"authority">>
 ]).
-%% No signature of a process covers these: they belong to a state.
+%% Parts of a result that its event has.
+-define(PARTS, [<<"output">>, <<"error">>, <<"data">>]).
+%% Keys of a state. The signature of a process message covers none of them.
 -define(STATE_KEYS, [<<"initialized">>, <<"at-slot">>, <<"results">>]).
 
 %% @doc Find a process. Its message must have a valid signature of this id. The keys that
-%% a state must share with it are read once.
+%% each state must share with it are read once.
 %%
-%% On nodes of 2025 one request of a stranger can put other content at the id, with the same
-%% signature beside it. A state of the process holds all signed keys as well, so it is
-%% tried next: the content that the signature covers is the process, wherever it lies.
+%% On nodes of 2025 one request of a stranger can put other content at the id, beside the
+%% same signature. A state of the process holds all signed keys as well, so it is tried
+%% next. The content that the signature covers is the process, wherever it is stored.
 -spec find(dev_websocket_cache:cache(), binary()) -> {ok, map()} | missing | {withheld, atom()}.
 find(#{address := Address} = Cache, Id) ->
     case dev_websocket_cache:read(Cache, Id) of
@@ -51,7 +62,7 @@ slot(Cache, #{id := Id} = Process, Slot) ->
                 {at_slot, fun() -> dev_websocket_cache:integer_key(Cache, Root, <<"at-slot">>) =:= Slot end},
                 {process, fun() -> is_state_of(Cache, Root, Id) end},
                 {definition, fun() -> definition(Cache, Root) =:= maps:get(definition, Process) end},
-                {not_scheduled, fun() -> not is_scheduled_here(Process) orelse dev_websocket_cache:is_scheduled(Cache, Id, Slot) end}
+                {not_scheduled, fun() -> not maps:get(is_scheduled_here, Process) orelse dev_websocket_cache:is_scheduled(Cache, Id, Slot) end}
             ],
             case [Why || {Why, Holds} <- Checks, not Holds()] of
                 [] -> {ok, with_results(Cache, Root, #{process => Id, slot => Slot})};
@@ -60,8 +71,8 @@ slot(Cache, #{id := Id} = Process, Slot) ->
     end.
 
 %% @doc Facts about a slot from the scheduler's cache: the id of its `assignment', and the
-%% `sender' of its message. A message from another process is signed by the node and names
-%% that process.
+%% `sender' of its message. The node signs a message from another process, which names that
+%% process.
 -spec facts(dev_websocket_cache:cache(), binary(), non_neg_integer()) -> map().
 facts(#{address := Address} = Cache, Id, Slot) ->
     case dev_websocket_cache:assignment(Cache, Id, Slot) of
@@ -84,7 +95,7 @@ facts(#{address := Address} = Cache, Id, Slot) ->
             end
     end.
 
-%% @doc When a slot was assigned, in milliseconds, or 0 where that is not known.
+%% @doc The time at which a slot was assigned, in milliseconds, or 0 if it is not known.
 -spec scheduled_at(dev_websocket_cache:cache(), binary(), non_neg_integer()) -> non_neg_integer().
 scheduled_at(Cache, Id, Slot) ->
     case dev_websocket_cache:assignment(Cache, Id, Slot) of
@@ -96,14 +107,76 @@ scheduled_at(Cache, Id, Slot) ->
             end
     end.
 
-%% @doc Whether this node schedules the process, so that its slots are in the scheduler's
-%% cache.
--spec is_scheduled_here(map()) -> boolean().
-is_scheduled_here(#{is_scheduled_here := IsHere}) -> IsHere.
+%%% Events.
+
+%% @doc The messages of an outbox with their keys, in order. The outbox is a list, or a map
+%% with numbers as keys, which is the form of a list in the cache.
+-spec outbox(term()) -> [{binary(), term()}].
+outbox(Messages) when is_list(Messages) ->
+    numbered(Messages, 1);
+outbox(Messages) when is_map(Messages) ->
+    Numbered = [
+        {Number, Key, Message}
+     ||
+        {Key, Message} <- maps:to_list(Messages), Number <- [number(Key)], Number =/= none
+    ],
+    [{Key, Message} || {_, Key, Message} <- lists:sort(Numbered)];
+outbox(_) ->
+    [].
+
+%% @doc The parts of a result that its event needs.
+-spec wanted(map()) -> map().
+wanted(Results) ->
+    maps:from_list([
+        {Key, Value}
+     ||
+        Key <- [<<"outbox">> | ?PARTS], {ok, Value} <- [value(Key, Results)]
+    ]).
+
+%% @doc The event of a result, which `Count' messages follow. A value of more than `Max'
+%% bytes is replaced by its size and its path.
+-spec result_event(map(), map(), non_neg_integer(), pos_integer()) -> {map(), map()}.
+result_event(#{process := Id, slot := Slot} = Facts, Results, Count, Max) ->
+    Path = path(Id, Slot),
+    Known = [{<<"sender">>, sender}, {<<"results-id">>, results_id}, {<<"state-id">>, state}],
+    Event = maps:from_list(
+        [{Name, maps:get(Key, Facts)} || {Name, Key} <- Known, is_map_key(Key, Facts)] ++
+        [
+            {Key, plain(Value, [<<"results">>, Path], Key, Max)}
+         ||
+            Key <- ?PARTS, {ok, Value} <- [value(Key, Results)]
+        ]
+    ),
+    {
+        Event#{
+            <<"type">> => <<"result">>,
+            <<"process">> => Id,
+            <<"slot">> => Slot,
+            <<"outbox-count">> => Count
+        },
+        provenance(Facts, Path)
+    }.
+
+%% @doc The event of a message of the outbox. Its sender is always the process.
+-spec message_event(map(), binary(), term(), pos_integer()) -> {map(), map()}.
+message_event(#{process := Id, slot := Slot} = Facts, Key, Message, Max) ->
+    Path = path(Id, Slot),
+    At = <<"outbox/", Key/binary>>,
+    Data =
+        case plain(Message, [<<"results">>, Path], At, Max) of
+            Map when is_map(Map) -> Map#{<<"from">> => Id, <<"process">> => Id};
+            Other -> #{<<"data">> => Other, <<"from">> => Id, <<"process">> => Id}
+        end,
+    Provenance = provenance(Facts, <<Path/binary, "/results/", At/binary>>),
+    {Data, Provenance#{from => [Id]}}.
+
+%% @doc The path at which the node returns a slot.
+path(Id, Slot) ->
+    <<"/", Id/binary, "~process@1.0/compute&slot=", (integer_to_binary(Slot))/binary>>.
 
 %%% Private functions.
 
-%% @doc The address may be named in several ways; one of them is enough.
+%% @doc Whether one of the keys for a scheduler names the address of this node.
 is_scheduler(Cache, Root, Address) ->
     is_binary(Address) andalso
         lists:any(
@@ -111,8 +184,8 @@ is_scheduler(Cache, Root, Address) ->
             [<<"scheduler">>, <<"scheduler-location">>]
         ).
 
-%% @doc Only the commitment of this id counts. Others of the same message may have been
-%% added by anybody, and say nothing about this one.
+%% @doc The commitment of this id. Anybody may have added other commitments to the message,
+%% and they prove nothing.
 commitment(#{<<"commitments">> := Commitments}, Id) when is_map(Commitments) ->
     maps:get(Id, Commitments, none);
 commitment(_Message, _Id) ->
@@ -175,7 +248,7 @@ is_state_of(Cache, Root, Id) ->
         _ -> false
     end.
 
-%% @doc Two ids of one message: both lead to the same place.
+%% @doc Whether two ids belong to one message: both lead to the same path.
 same(Cache, One, Other) ->
     Place = fun(Id) -> dev_websocket_cache:place(Cache, <<Id/binary, "/commitments">>) end,
     Place(One) =:= Place(Other).
@@ -184,7 +257,7 @@ definition(Cache, Root) ->
     [dev_websocket_cache:reference(Cache, Root, Key) || Key <- ?DEFINITION].
 
 with_results(Cache, Root, Slot) ->
-    %% The place of a state is its id.
+    %% The path of a state is its id.
     WithState = case dev_websocket_cache:path(Root) of
         {ok, Id} when byte_size(Id) =:= 43 -> Slot#{state => Id};
         _ -> Slot
@@ -200,3 +273,77 @@ with_results(Cache, Root, Slot) ->
         _ ->
             WithState#{results => #{}}
     end.
+
+provenance(#{process := Id, slot := Slot} = Facts, Path) ->
+    maps:merge(#{process => Id, slot => Slot, path => Path}, maps:with([assignment], Facts)).
+
+%% @doc The end of an improper list is not a message.
+numbered([Message | Rest], Number) -> [{integer_to_binary(Number), Message} | numbered(Rest, Number + 1)];
+numbered(_, _Number) -> [].
+
+number(Key) when is_binary(Key) ->
+    try binary_to_integer(Key)
+    catch error:badarg -> none
+    end;
+number(_) ->
+    none.
+
+%% @doc The value of a key, in any letter case.
+value(Key, Map) ->
+    case Map of
+        #{Key := Value} ->
+            {ok, Value};
+        _ ->
+            case [Value || {Name, Value} <- maps:to_list(Map), lower(Name) =:= Key] of
+                [Value | _] -> {ok, Value};
+                [] -> none
+            end
+    end.
+
+%% @doc A value in the form of the cache, with keys in lower case. A binary that is too large
+%% is replaced by its size and its path. The path is kept as a list of parts, last first,
+%% because few values need it.
+plain(Value, Place, Key, Max) when is_binary(Value) ->
+    case byte_size(Value) > Max of
+        true -> #{<<"$size">> => byte_size(Value), <<"$get">> => place([Key | Place])};
+        false -> Value
+    end;
+plain(Map, Place, Key, Max) when is_map(Map) ->
+    plain_entries(maps:to_list(Map), Map, [Key | Place], Max, []);
+plain([Head | Tail], Place, Key, Max) when is_list(Tail) ->
+    [plain(Head, Place, Key, Max) | plain(Tail, Place, Key, Max)];
+%% The part was too large to load.
+plain({link, _, _}, Place, Key, _Max) ->
+    #{<<"$get">> => place([Key | Place])};
+plain(Value, _Place, _Key, _Max) ->
+    Value.
+
+plain_entries([], _Map, _Place, _Max, Plain) ->
+    maps:from_list(Plain);
+plain_entries([{Key, Value} | Entries], Map, Place, Max, Plain) ->
+    Name = lower(Key),
+    %% Of two keys that differ in letter case alone, the one in lower case is used.
+    case Name =:= Key orelse not is_map_key(Name, Map) of
+        true -> plain_entries(Entries, Map, Place, Max, [{Name, plain(Value, Place, Name, Max)} | Plain]);
+        false -> plain_entries(Entries, Map, Place, Max, Plain)
+    end.
+
+%% @doc The path of a value. Keys other than binaries are left out.
+place([Path]) -> Path;
+place([Key | Place]) when is_binary(Key) -> <<(place(Place))/binary, "/", Key/binary>>;
+place([_ | Place]) -> place(Place).
+
+lower(Key) when is_binary(Key) ->
+    case is_lower(Key) of
+        true -> Key;
+        false ->
+            try string:lowercase(Key)
+            catch error:_ -> Key
+            end
+    end;
+lower(Key) ->
+    Key.
+
+is_lower(<<Character, Rest/binary>>) when Character < $A; Character > $Z, Character < 128 -> is_lower(Rest);
+is_lower(<<>>) -> true;
+is_lower(_) -> false.

@@ -1,50 +1,137 @@
-%%% @doc A cast that comes as a request, over HTTP or from another device.
+%%% @doc Requests that reach the device's keys. Anybody can make one with any content, so
+%%% this module decides which parts of it are used: the message of a cast, and ids of
+%%% processes as hints.
 %%%
-%%% A body that says it is JSON becomes the message; otherwise the request itself
-%%% does, without the keys that only tell how it came. Topics that the query or a
-%%% header names are explicit topics of the message in both cases.
+%%% ## Casts
 %%%
-%%% Whoever reaches the node's port can cast, unless the node option
-%%% `websocket_cast' says otherwise:
+%%% A body of a JSON type is the message. Otherwise the request itself is, without the keys
+%%% of its transport. Topics in the query or in a header are explicit topics in both cases.
+%%% The node option `websocket_cast' sets the authorization:
 %%%
-%%% | value | who |
+%%% | value | allowed casts |
 %%% |---|---|
-%%% | `open' | everybody, the default |
-%%% | `signed' | requests with valid signatures |
-%%% | `operator' | requests that the node's own address signed |
-%%% | `off' | nobody |
+%%% | `open' | All. The default. |
+%%% | `signed' | Requests with valid signatures. |
+%%% | `operator' | Requests that the node's own address signed. |
+%%% | `off' | None. |
 %%%
-%%% What comes in here carries `source: "http"' and the addresses of its valid
-%%% signatures as `from'. It never has topics that only the node may publish under,
-%%% and of a signed message only what the signatures cover is sent.
+%%% The provenance of such a message is `source: "http"', with the addresses of its valid
+%%% signatures as `from'. It never gets a reserved topic. Of a signed request only the part
+%%% that the signatures cover is published.
+%%%
+%%% ## Hints
+%%%
+%%% A hint is the id of a process that may have a new slot. It only makes the tails server
+%%% look at the cache sooner. At most 64 hints wait, and the first wakes the server. While
+%%% no client is interested in processes, a hint costs one lookup in a table. No function
+%%% here raises, waits or loads.
 -module(dev_websocket_request).
--export([cast/2]).
+-export([cast/2, json/1]).
+-export([hint/1, hint_from_state/2, hint_from_response/2]).
+-export([new_hint_table/0, want_hints/1, are_hints_wanted/0, take_hints/0]).
 
 -define(TOPIC_KEYS, [<<"topic">>, <<"topics">>]).
+%% The table and the server are shared by all copies of the device.
+-define(TABLE, hb_websocket_hints).
+-define(SERVER, hb_websocket_tails).
+%% Hints that wait at most.
+-define(MAX_HINTS, 64).
+%% Bytes of a path that are searched for ids, and ids that are taken from it.
+-define(MAX_PATH, 4096).
+-define(MAX_IDS, 4).
 
-%% @doc Send the message of a request, or say why not.
+%%% Casts.
+
+%% @doc Publish the message of a request, or return the reason against it.
 -spec cast(term(), term()) -> ok | {error, map()}.
 cast(Request, Opts) when is_map(Request) ->
     case policy(Opts) of
         off ->
-            refuse(403, <<"cast_off">>, <<"websocket_cast: this node takes no casts over HTTP">>);
+            refuse(403, <<"cast_off">>, <<"websocket_cast: casts over HTTP are disabled on this node">>);
         invalid ->
             refuse(403, <<"cast_off">>, <<"websocket_cast: must be open, signed, operator or off">>);
         Policy ->
             Signers = dev_websocket_node:signers(Request, Opts),
             case is_allowed(Policy, Signers, Opts) of
-                true -> send(Request, Signers, Opts);
+                true -> publish(Request, Signers, Opts);
                 false when Policy =:= signed ->
-                    refuse(401, <<"not_signed">>, <<"websocket_cast: a cast needs a valid signature here">>);
+                    refuse(401, <<"not_signed">>, <<"websocket_cast: this node requires a valid signature">>);
                 false ->
-                    refuse(403, <<"not_operator">>, <<"websocket_cast: only the node's operator may cast here">>)
+                    refuse(403, <<"not_operator">>, <<"websocket_cast: only the node's operator may cast">>)
             end
     end;
 cast(_Request, _Opts) ->
     _ = dev_websocket_engine:count_dropped(malformed),
     {error, answer(400, <<"bad_request">>, <<"request: must be a message">>)}.
 
+%% @doc A flat object of texts and integers as JSON. No native function encodes a term that
+%% is not published.
+-spec json(#{binary() => binary() | integer()}) -> binary().
+json(Map) ->
+    Fields = [[$", Name, "\":", json_value(Value)] || {Name, Value} <- lists:sort(maps:to_list(Map))],
+    iolist_to_binary([${, lists:join($,, Fields), $}]).
+
+%%% Hints.
+
+%% @doc Give the id of a process that may have a new slot. Any other term is ignored.
+-spec hint(term()) -> ok.
+hint(Id) ->
+    _ = dev_websocket_log:safely(hint, fun() -> add_hints([Id]) end, ok),
+    ok.
+
+%% @doc Take the id of the process whose state passes through the device in a stack.
+-spec hint_from_state(term(), term()) -> ok.
+hint_from_state(Base, Opts) ->
+    _ = dev_websocket_log:safely(compute, fun() ->
+        _ = dev_websocket_engine:apply_node_options(Opts),
+        are_hints_wanted() andalso add_hints(process_ids(Base))
+    end, ok),
+    ok.
+
+%% @doc Take the ids in the path of a request that the node has answered.
+-spec hint_from_response(term(), term()) -> ok.
+hint_from_response(Response, Opts) ->
+    _ = dev_websocket_log:safely(response, fun() ->
+        _ = dev_websocket_engine:apply_node_options(Opts),
+        case Response of
+            #{<<"request">> := #{<<"path">> := Path}} when is_binary(Path) ->
+                are_hints_wanted() andalso add_hints(ids(prefix(Path), ?MAX_IDS));
+            _ ->
+                ok
+        end
+    end, ok),
+    ok.
+
+%% @doc Called by the supervisor, which owns the table.
+-spec new_hint_table() -> ok.
+new_hint_table() ->
+    _ = ets:new(?TABLE, [set, named_table, public]),
+    ok.
+
+%% @doc Set whether hints are of use.
+-spec want_hints(boolean()) -> ok.
+want_hints(AreWanted) ->
+    true = ets:insert(?TABLE, {wanted, AreWanted}),
+    ok.
+
+%% @doc Whether a client is interested in processes, so that a hint is of use.
+-spec are_hints_wanted() -> boolean().
+are_hints_wanted() ->
+    try ets:lookup(?TABLE, wanted) =:= [{wanted, true}]
+    catch error:badarg -> false
+    end.
+
+%% @doc Take the hints that wait. The next one wakes the server again.
+-spec take_hints() -> [binary()].
+take_hints() ->
+    true = ets:delete(?TABLE, awake),
+    Ids = [Id || {Id, hint} <- ets:tab2list(?TABLE)],
+    lists:foreach(fun(Id) -> true = ets:delete(?TABLE, Id) end, Ids),
+    Ids.
+
 %%% Private functions.
+
+%%% Casts.
 
 policy(Opts) ->
     case dev_websocket_node:option(websocket_cast, open, Opts) of
@@ -53,7 +140,7 @@ policy(Opts) ->
         <<"signed">> -> signed;
         <<"operator">> -> operator;
         <<"off">> -> off;
-        %% A typing error must not open what was meant to be closed.
+        %% A typing error must not open a node that was meant to be closed.
         _ -> invalid
     end.
 
@@ -63,43 +150,43 @@ is_allowed(operator, Signers, Opts) ->
     Address = dev_websocket_node:option(address, none, Opts),
     is_binary(Address) andalso lists:member(Address, Signers).
 
-send(Request, Signers, Opts) ->
-    Origin = origin(Request, Signers, Opts),
-    Sent =
+publish(Request, Signers, Opts) ->
+    Provenance = provenance(Request, Signers, Opts),
+    Published =
         case is_json(Request, Opts) of
-            true -> send_json(Request, Signers, Origin, Opts);
-            false -> send_message(Request, Signers, Origin, Opts)
+            true -> publish_json(Request, Signers, Provenance, Opts);
+            false -> publish_message(Request, Signers, Provenance, Opts)
         end,
-    case Sent of
+    case Published of
         {error, #{}} = Refused ->
             Refused;
         {error, {bad_json, Text}} ->
             {error, answer(400, <<"bad_json">>, <<"body: ", Text/binary>>)};
         {dropped, too_large} ->
-            {error, answer(413, <<"too_large">>, <<"message: larger than max_message_bytes">>)};
-        %% Sent, or counted: whoever casts need not know who listens.
+            {error, answer(413, <<"too_large">>, <<"message: exceeds max_message_bytes">>)};
+        %% Published or counted. The publisher does not learn whether clients listen.
         _ ->
             ok
     end.
 
-send_json(Request, Signers, Origin, Opts) ->
+publish_json(Request, Signers, Provenance, Opts) ->
     case dev_websocket_node:ensure(maps:get(<<"body">>, Request), Opts) of
         Body when is_binary(Body) ->
-            dev_websocket_engine:publish_json(Body, body_origin(Request, Signers, Origin, Opts));
+            dev_websocket_engine:publish_json(Body, body_provenance(Request, Signers, Provenance, Opts));
         _ ->
             _ = dev_websocket_engine:count_dropped(malformed),
             {error, answer(400, <<"bad_body">>, <<"body: must be JSON text">>)}
     end.
 
-%% @doc Signatures that do not cover the body say nothing about it.
-body_origin(Request, Signers, Origin, Opts) ->
-    case covered(Request, Signers, Origin, Opts) of
-        {#{<<"body">> := _}, Signed} -> Signed;
-        {_, Signed} -> maps:remove(from, Signed)
+%% @doc Signatures that do not cover the body name no sender of it.
+body_provenance(Request, Signers, Provenance, Opts) ->
+    case covered(Request, Signers, Provenance, Opts) of
+        {#{<<"body">> := _}, Covered} -> Covered;
+        {_, Covered} -> maps:remove(from, Covered)
     end.
 
-send_message(Request, Signers, Origin, Opts) ->
-    {Covered, Signed} = covered(Request, Signers, Origin, Opts),
+publish_message(Request, Signers, Provenance, Opts) ->
+    {Covered, Signed} = covered(Request, Signers, Provenance, Opts),
     Message = without_empty_body(maps:without(transport_keys(), Covered)),
     case map_size(maps:remove(<<"commitments">>, Message)) of
         0 ->
@@ -109,26 +196,26 @@ send_message(Request, Signers, Origin, Opts) ->
             dev_websocket_engine:publish(loaded_if_heard(Message, Opts), Signed)
     end.
 
-%% @doc While nobody listens, nothing is loaded: the message is only counted.
+%% @doc Without an audience the message is only counted, so nothing is loaded.
 loaded_if_heard(Message, Opts) ->
     case dev_websocket_engine:has_audience() of
         true -> dev_websocket_node:loaded(Message, Opts);
         false -> Message
     end.
 
-%% @doc What the signatures cover, if there are any.
-covered(Request, [], Origin, _Opts) ->
-    {Request, Origin};
-covered(Request, _Signers, Origin, Opts) ->
+%% @doc The part that the signatures cover, or the whole request without signatures.
+covered(Request, [], Provenance, _Opts) ->
+    {Request, Provenance};
+covered(Request, _Signers, Provenance, Opts) ->
     case dev_websocket_node:committed(Request, Opts) of
-        {ok, Only} -> {Only, Origin};
-        error -> {Request, maps:remove(from, Origin)}
+        {ok, Only} -> {Only, Provenance};
+        error -> {Request, maps:remove(from, Provenance)}
     end.
 
 without_empty_body(#{<<"body">> := <<>>} = Message) -> maps:remove(<<"body">>, Message);
 without_empty_body(Message) -> Message.
 
-origin(Request, Signers, Opts) ->
+provenance(Request, Signers, Opts) ->
     Topics = [
         dev_websocket_node:loaded(maps:get(Key, Request), Opts)
      ||
@@ -140,11 +227,11 @@ origin(Request, Signers, Opts) ->
         _ -> Base#{from => Signers}
     end.
 
-%% @doc Each key holds a text or a list of them.
+%% @doc Each key holds one topic or a list of topics.
 flatten([]) -> [];
 flatten([Topics | Rest]) when is_list(Topics) ->
     try Topics ++ flatten(Rest)
-    catch error:_ -> flatten(Rest)
+    catch error:badarg -> flatten(Rest)
     end;
 flatten([Topic | Rest]) -> [Topic | flatten(Rest)].
 
@@ -162,24 +249,59 @@ refuse(Status, Code, Text) ->
     _ = dev_websocket_engine:count_dropped(refused),
     {error, answer(Status, Code, Text)}.
 
-%% @doc An answer as the engine's own refusals are. The texts here need no escapes
-%% but those of a JSON error, which quotes what it found.
+%% @doc An answer in the form of the engine's own refusals.
 answer(Status, Code, Text) ->
     #{
         <<"status">> => Status,
         <<"content-type">> => <<"application/json">>,
-        <<"body">> => <<"{\"error\":\"", Code/binary, "\",\"message\":\"", (escaped(Text))/binary, "\"}">>
+        <<"body">> => json(#{<<"error">> => Code, <<"message">> => Text})
     }.
 
-escaped(Text) ->
-    << <<(escape(Character))/binary>> || <<Character>> <= Text >>.
+json_value(Value) when is_integer(Value) -> integer_to_binary(Value);
+json_value(Text) -> [$", << <<(escape(Character))/binary>> || <<Character>> <= Text >>, $"].
 
 escape($") -> <<"\\\"">>;
 escape($\\) -> <<"\\\\">>;
 escape(Character) when Character < 32 -> <<" ">>;
 escape(Character) -> <<Character>>.
 
-%% @doc Keys of a request that tell how it came, not what it says.
+%%% Hints.
+
+add_hints(Ids) ->
+    lists:foreach(fun add_hint/1, [Id || are_hints_wanted(), Id <- Ids, dev_websocket_cache:is_id(Id)]).
+
+add_hint(Id) ->
+    case ets:info(?TABLE, size) =< ?MAX_HINTS of
+        true ->
+            _ = ets:insert(?TABLE, {Id, hint}),
+            ets:insert_new(?TABLE, {awake, true}) andalso (?SERVER ! hinted);
+        false ->
+            hb_websocket_nif:count_result(hints_dropped)
+    end.
+
+%% @doc Find ids in a path: runs of exactly 43 characters of base64url.
+ids(_Path, 0) ->
+    [];
+ids(Path, Left) ->
+    case re:run(Path, <<"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])">>, [{capture, first, index}]) of
+        {match, [{At, Length}]} ->
+            <<_:At/binary, Id:Length/binary, Rest/binary>> = Path,
+            [Id | ids(Rest, Left - 1)];
+        nomatch ->
+            []
+    end.
+
+%% @doc The ids of the process in a state. A state from the cache holds a link.
+process_ids(#{<<"process">> := #{<<"commitments">> := Commitments}}) when is_map(Commitments) ->
+    lists:sublist([Id || {Id, #{<<"committer">> := _}} <- maps:to_list(Commitments)], ?MAX_IDS);
+process_ids(#{<<"process">> := {link, Id, _}}) when is_binary(Id) ->
+    ids(prefix(Id), 1);
+process_ids(_) ->
+    [].
+
+prefix(Path) -> binary:part(Path, 0, min(byte_size(Path), ?MAX_PATH)).
+
+%% @doc Keys of a request that describe its transport, not its content.
 transport_keys() ->
     [
         <<"accept">>, <<"accept-bundle">>, <<"accept-codec">>, <<"accept-encoding">>, <<"accept-language">>,

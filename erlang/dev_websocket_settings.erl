@@ -1,45 +1,36 @@
-%%% @doc Where settings come from. The strongest first: what `start/1' is given or
-%%% the node message holds (`websocket_port'), the OS environment
-%%% (`DEV_WEBSOCKET_PORT'), the application environment (`port'), the defaults.
+%%% @doc The sources of settings, strongest first:
 %%%
-%%% Names, kinds and ranges are the engine's: this module asks it for them. A value
-%%% in an environment that does not fit goes nowhere unnoticed. Of a setting that
-%%% protects it is handed on as it is, so that the engine refuses to open: its default
-%%% may let in what somebody wanted to keep out. Of another it is named in the log and
-%%% skipped, and the next weaker source counts. A bad value given to `start/1' is an
-%%% error, because there is somebody to read it.
+%%% | source | example |
+%%% |---|---|
+%%% | `start/1' of the device | `#{port => 8735}' |
+%%% | options of the node | `websocket_port' |
+%%% | OS environment | `DEV_WEBSOCKET_PORT' |
+%%% | application environment | `port' |
+%%% | defaults | |
+%%%
+%%% The engine knows names, types and ranges. A bad value in `start/1' is an error. A bad
+%%% value in another source is logged, and its effect depends on the setting. A setting
+%%% that protects the node keeps its bad value, and the engine then refuses to listen.
+%%% Any other setting takes its value from the next source.
 -module(dev_websocket_settings).
--export([with_environment/1, of_node/1, merge/2]).
+-export([all/1, merge/2, of_node/1, keep_node/1, has_node/0]).
 
 -define(PREFIX, "DEV_WEBSOCKET_").
-%% Characters of a value that are shown in the log.
+%% Characters of a value in a log line.
 -define(MAX_SHOWN, 100).
+%% The settings of the node's options, once they are known.
+-define(NODE, {hb_websocket_nif, node_settings}).
 
-%% @doc Put given settings over those of the environments. Settings that protect are there
-%% also with values that do not fit, which `boot' and `start' of the engine refuse.
--spec with_environment(map()) -> map().
-with_environment(Stronger) ->
-    Names = names(),
-    Given = os_environment() ++ application_environment(),
-    log_unknown([Source || {Source, Name, _} <- Given, not lists:member(Name, Names)]),
-    usable(Given, Names, Stronger).
+%% @doc The given settings over those of the node and of the environment.
+-spec all(term()) -> map().
+all(Given) ->
+    Node = case persistent_term:get(?NODE, unknown) of
+        Known when is_map(Known) -> Known;
+        unknown -> #{}
+    end,
+    with_environment(merge(Node, Given)).
 
-%% @doc The settings that a node's options give: `websocket_port' and the like, with
-%% bad values as `with_environment/1' has them.
--spec of_node(term()) -> map().
-of_node(Opts) ->
-    Names = names(),
-    Given = [
-        {io_lib:format("~ts of the node's options", [Option]), Name, Value}
-     ||
-        Name <- Names,
-        Option <- [list_to_atom("websocket_" ++ atom_to_list(Name))],
-        Value <- [dev_websocket_node:option(Option, undefined, Opts)],
-        Value =/= undefined
-    ],
-    usable(Given, Names, #{}).
-
-%% @doc Put given settings over others. Names may be atoms or binaries.
+%% @doc The given settings over others. Names are atoms or binaries.
 -spec merge(map(), term()) -> term().
 merge(Base, Given) when is_map(Given) ->
     Known = maps:from_list([{atom_to_binary(Name, utf8), Name} || Name <- names()]),
@@ -53,13 +44,43 @@ merge(Base, Given) when is_map(Given) ->
 merge(_Base, Given) ->
     Given.
 
+%% @doc The settings in a node's options, such as `websocket_port'.
+-spec of_node(term()) -> map().
+of_node(Opts) ->
+    Names = names(),
+    Given = [
+        {io_lib:format("~ts of the node's options", [Option]), Name, Value}
+     ||
+        Name <- Names,
+        Option <- [list_to_atom("websocket_" ++ atom_to_list(Name))],
+        Value <- [dev_websocket_node:option(Option, undefined, Opts)],
+        Value =/= undefined
+    ],
+    usable(Given, Names, #{}).
+
+%% @doc Keep the settings of the node for all later starts.
+-spec keep_node(map()) -> ok.
+keep_node(Settings) ->
+    persistent_term:put(?NODE, Settings).
+
+%% @doc Whether the settings of the node are known.
+-spec has_node() -> boolean().
+has_node() ->
+    persistent_term:get(?NODE, unknown) =/= unknown.
+
 %%% Private functions.
+
+with_environment(Stronger) ->
+    Names = names(),
+    Given = os_environment() ++ application_environment(),
+    log_unknown([Source || {Source, Name, _} <- Given, not lists:member(Name, Names)]),
+    usable(Given, Names, Stronger).
 
 names() ->
     maps:keys(hb_websocket_nif:settings()).
 
-%% @doc Every variable with the prefix, as what to call it, its setting, its value.
-%% An empty variable counts as one that is not set.
+%% @doc Each variable with the prefix: its name for the log, its setting and its value. An
+%% empty variable counts as not set.
 os_environment() ->
     [
         {Variable, setting_name(string:lowercase(Name)), Value}
@@ -76,29 +97,27 @@ application_environment() ->
         {Name, Value} <- application:get_all_env(Application)
     ].
 
-%% @doc The device may be called before anybody has loaded the application, which
-%% starts nothing; without it nobody sees what the system's configuration says. Early
-%% in the boot of a node there is no controller yet to ask.
+%% @doc Load the application without starting it, because only then can its environment be
+%% read. Early in the boot of a node no application controller runs yet.
 load(Application) ->
     _ = try application:load(Application)
     catch exit:_ -> ok
     end,
     ok.
 
-%% @doc The setting of that name; a variable of another name makes no atom.
+%% @doc The setting of that name. The name of an unknown variable creates no atom.
 setting_name(Text) ->
     try list_to_existing_atom(Text)
-    catch error:_ -> Text
+    catch error:badarg -> Text
     end.
 
-%% @doc The values that count, of sources from the strongest to the weakest, after
-%% settings that are stronger than all of them.
+%% @doc Add the values of weaker sources, strongest first, to settings that are stronger.
 usable(Given, Names, Stronger) ->
     Protective = hb_websocket_nif:protective(),
     lists:foldl(
         fun({Source, Name, Value}, Settings) ->
             IsWanted = lists:member(Name, Names) andalso not is_map_key(Name, Settings),
-            case IsWanted andalso check(Source, Name, Value, lists:member(Name, Protective)) of
+            case IsWanted andalso is_used(Source, Name, Value, lists:member(Name, Protective)) of
                 true -> Settings#{Name => Value};
                 false -> Settings
             end
@@ -107,25 +126,25 @@ usable(Given, Names, Stronger) ->
         Given
     ).
 
-%% @doc Whether a value counts. One that does not fit is logged.
-check(Source, Name, Value, IsProtective) ->
+%% @doc Whether a value is used. A bad value is logged.
+is_used(Source, Name, Value, IsProtective) ->
     case hb_websocket_nif:validate(#{Name => Value}) of
         ok ->
             true;
         {error, {invalid_setting, _, Expected}} ->
             Shown = io_lib:format("~0tp", [Value], [{chars_limit, ?MAX_SHOWN}]),
-            log_misfit(Source, Name, Shown, Expected, IsProtective),
+            log_bad_value(Source, Name, Shown, Expected, IsProtective),
             IsProtective
     end.
 
-log_misfit(Source, Name, Shown, Expected, true) ->
+log_bad_value(Source, Name, Shown, Expected, true) ->
     dev_websocket_log:log(
         error,
         #{event => refused_setting, setting => Name},
         "The WebSocket server stays closed until ~ts is corrected: it is ~ts, but must be ~ts.",
         [Source, Shown, Expected]
     );
-log_misfit(Source, Name, Shown, Expected, false) ->
+log_bad_value(Source, Name, Shown, Expected, false) ->
     dev_websocket_log:log(
         error,
         #{event => ignored_setting, setting => Name},
@@ -139,7 +158,7 @@ log_unknown(Sources) ->
             dev_websocket_log:log(
                 warning,
                 #{event => ignored_setting},
-                "~ts is ignored: there is no such WebSocket setting.",
+                "~ts is ignored: no WebSocket setting has this name.",
                 [Source]
             )
         end,

@@ -1,46 +1,47 @@
-%%% @doc The server that follows processes: it looks at the node's cache for new slots, and
-%%% has readers publish them.
+%%% @doc The server that follows processes: it probes the node's cache for new slots, and
+%%% starts readers that publish them.
 %%%
 %%% A process is followed while a client is subscribed to `process:<id>' or `from:<id>',
-%%% while the setting `tail' names it, and for 60 seconds after. A hint, the bare id from a
-%%% call of the device, causes a look at once. While clients have other subscriptions, to
-%%% tags or to everything, ids that only a hint named are followed for 60 seconds as well.
+%%% while the setting `tail' names it, and for 60 seconds longer. A hint, the id of a process
+%%% from a call of the device, causes a probe at once. While clients have other
+%%% subscriptions, to tags or to everything, ids from hints alone are followed for 60 seconds
+%%% as well.
 %%%
-%%% Every `tail_interval' each tail is probed once, by this one process: a look at one path
-%%% of the store. A tail without news for 15 seconds is probed once a second, or at a hint.
-%%% At most 8 readers work at once. Probes take at most a fifth of the interval, whatever the
-%%% store costs; the other tails then wait for the next one.
+%%% Every `tail_interval' this one process probes each tail once, which reads one path of the
+%%% store. A quiet tail, without news for 15 seconds, is probed once a second and after
+%%% hints. Probes take at most a fifth of the interval, and the other tails then wait for the
+%%% next one. At most 8 readers run at once.
 %%%
-%%% State that a crash must not lose is kept elsewhere: marks in the engine, followed
-%%% processes in a table of the supervisor.
+%%% A crash loses nothing: marks are kept in the engine, and followed processes in a table of
+%%% the supervisor.
 -module(dev_websocket_tails).
 -behaviour(gen_server).
 -export([start_link/0, new_tables/0, use_options/1, reload/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
-%% One for all copies of the device.
+%% The names are shared by all copies of the device.
 -define(SERVER, hb_websocket_tails).
 -define(FOLLOWED, hb_websocket_followed).
-%% Processes that only hints named.
+%% Processes that are followed because of hints alone.
 -define(MAX_HINTED, 64).
-%% Subscribed ids of which no slot is known.
+%% Subscribed ids without slots.
 -define(MAX_DORMANT, 10_000).
-%% Number of these that are probed in an interval, in turn.
+%% Ids without slots that are probed per interval, in turn.
 -define(DORMANT_PROBES, 100).
 -define(MAX_READERS, 8).
-%% How long a tail is kept after the last interest, in milliseconds.
+%% A process is followed this long after the last interest, in milliseconds.
 -define(LINGER, 60_000).
-%% A reader that takes longer is ended, in milliseconds.
+%% A reader that takes longer is killed, in milliseconds.
 -define(READER_DEADLINE, 60_000).
-%% A process that only a hint named begins with the slots scheduled in this time, in milliseconds.
+%% A process that only a hint named begins with slots of this age, in milliseconds.
 -define(FRESH, 60_000).
-%% Probes behind a hint, in milliseconds: the node writes up to half a second later.
+%% Pauses between the probes after a hint, in milliseconds. The node writes asynchronously.
 -define(AFTER_HINT, [20, 60, 140, 300, 600]).
-%% Reading the interest takes at most one part in so many of the time.
+%% Reading the interest takes at most one tenth of the time.
 -define(INTEREST_SHARE, 10).
-%% Pause between two searches for a node, in milliseconds.
+%% Interval while no node is known, in milliseconds.
 -define(SEARCH, 1_000).
-%% A tail that found no place waits this long, in milliseconds.
+%% A tail without a place waits this long, in milliseconds.
 -define(NO_PLACE, 30_000).
 
 %% @doc Called by the supervisor.
@@ -52,67 +53,64 @@ start_link() ->
 -spec new_tables() -> ok.
 new_tables() ->
     _ = ets:new(?FOLLOWED, [set, named_table, public]),
-    dev_websocket_hint:new_table().
+    dev_websocket_request:new_hint_table().
 
-%% @doc Take the options of a node. They hold a private key, and are not passed on.
+%% @doc Use the options of a node. They hold a private key, and only readers get them.
 -spec use_options(term()) -> ok.
 use_options(Opts) ->
-    to_server({options, Opts}).
+    gen_server:cast(?SERVER, {options, Opts}).
 
-%% @doc Settings may have changed.
+%% @doc Read the settings again.
 -spec reload() -> ok.
 reload() ->
-    to_server(reload).
-
-to_server(Message) ->
-    _ = try ?SERVER ! Message
-    catch _:_ -> ok
-    end,
-    ok.
+    gen_server:cast(?SERVER, reload).
 
 init([]) ->
     process_flag(trap_exit, true),
     Now = now_ms(),
     State = #{
         cache => none,
-        source => dev_websocket_source:new(Now),
+        source => dev_websocket_cache:new_source(Now),
         interval => 250,
         max_tails => 1000,
         operator => [],
         tails => #{},
-        %% Until when each id is followed; `always' while somebody is interested.
+        %% The time until which each id is followed, or `always' during interest.
         until => #{},
-        %% Since when clients are interested, in milliseconds since 1970.
+        %% The time at which clients became interested, in milliseconds since 1970.
         since => #{},
         others => false,
-        %% Tails that are probed next in this pass, and the pass's number.
+        %% Tails that are probed next in this pass, and the number of the next pass.
         pass => [],
         passes => 0,
         dormant => [],
-        %% Ids that are probed behind a hint.
+        %% Ids that are probed after a hint.
         hinted => #{},
         ready => queue:new(),
         readers => #{},
-        lines => dev_websocket_log:none_yet(),
-        %% The next question for interest comes then at the earliest.
+        lines => dev_websocket_log:new_limit(),
+        %% The earliest time to read the interest again.
         not_before => Now,
         tick => none
     },
-    _ = dev_websocket_hint:take(),
-    %% Tails of a server that crashed go on.
+    _ = dev_websocket_request:take_hints(),
+    %% Go on with the tails of a server that crashed.
     Followed = ets:tab2list(?FOLLOWED),
     Resumed = State#{
         tails := maps:from_list([{Id, resumed(Id, Next, Now)} || {Id, Next} <- Followed]),
         until := maps:from_list([{Id, Now + ?LINGER} || {Id, _} <- Followed])
     },
-    _ = try dev_websocket_version:fits() andalso hb_websocket_nif:watch_interest()
-    catch _:_ -> ok
-    end,
+    _ = ask(fun hb_websocket_nif:watch_interest/0),
     {ok, tick(interest(with_settings(Resumed)))}.
 
 handle_call(_Call, _From, State) -> {noreply, State}.
 
-handle_cast(_Cast, State) -> {noreply, State}.
+handle_cast({options, Opts}, State) ->
+    {noreply, ticking(open(Opts, State))};
+handle_cast(reload, State) ->
+    {noreply, ticking(interest(with_settings(State)))};
+handle_cast(_Cast, State) ->
+    {noreply, State}.
 
 handle_info(tick, State) ->
     {noreply, tick(State#{tick := none})};
@@ -129,19 +127,15 @@ handle_info(hinted, State) ->
     {noreply, ticking(start_readers(hinted(State)))};
 handle_info({probe, Id, Later}, State) ->
     {noreply, start_readers(probe_after(Id, Later, State))};
-handle_info({options, Opts}, State) ->
-    {noreply, ticking(open(Opts, State))};
-handle_info(reload, State) ->
-    {noreply, ticking(interest(with_settings(State)))};
 handle_info({read, Reader, Result}, State) ->
     {noreply, reader_ended(Reader, Result, State)};
 handle_info({'EXIT', Reader, Reason}, State) ->
-    %% The reason may hold options of the node, and is not passed on.
+    %% The reason may hold options of the node, so it goes no further.
     {noreply, reader_ended(Reader, {{unreadable, process, ended(Reason)}, unknown}, State)};
 handle_info(_Info, State) ->
     {noreply, State}.
 
-%% @doc The state holds options of the node, and these a private key: no report shows them.
+%% @doc Reports show no state, because it holds the private key of the node.
 format_status(Status) ->
     maps:map(
         fun
@@ -165,10 +159,10 @@ hinted(State) ->
             follow_hint(Id, Acc)
         end,
         State,
-        dev_websocket_hint:take()
+        dev_websocket_request:take_hints()
     ).
 
-%% @doc An id without subscribers is followed while other subscriptions may match its messages.
+%% @doc Follow an id without subscribers if other subscriptions may match its messages.
 follow_hint(Id, #{tails := Tails, until := Until, others := Others} = State) ->
     case Tails of
         #{Id := _} ->
@@ -189,7 +183,8 @@ prolonged(Id, #{until := Until} = State) ->
         #{} -> State#{until := Until#{Id => now_ms() + ?LINGER}}
     end.
 
-%% @doc Probe now, and again a little later. A tail has one such series at a time.
+%% @doc Probe now, and several times in the next second. A tail has one such series at a
+%% time.
 probe_after(Id, Later, #{hinted := Hinted} = State) ->
     case {Later, Hinted} of
         {?AFTER_HINT, #{Id := true}} ->
@@ -203,26 +198,24 @@ probe_after(Id, Later, #{hinted := Hinted} = State) ->
 
 %%% Interest.
 
-%% @doc Ask which processes have subscribers.
+%% @doc Read the ids of processes that have subscribers, and follow them.
 interest(#{max_tails := MaxTails, operator := Operator} = State) ->
     Began = now_ms(),
-    Asked = try dev_websocket_version:fits() andalso hb_websocket_nif:interest(MaxTails + ?MAX_DORMANT)
-    catch _:_ -> error
-    end,
+    Asked = ask(fun() -> hb_websocket_nif:interest(MaxTails + ?MAX_DORMANT) end),
     Followed = case Asked of
         {ok, Wanted, Total, Others} ->
             Since = maps:from_list(Wanted),
             _ = [count(tails_limit) || Total > map_size(Since)],
             followed(Operator ++ [Id || {Id, _} <- Wanted], State#{others := Others, since := Since});
-        %% An engine of another version is asked for nothing, and gets nothing.
-        false ->
+        %% An engine of another version is neither asked nor told.
+        other_version ->
             followed([], State#{others := false});
         _ ->
             followed(Operator, State#{others := false})
     end,
     Followed#{not_before := now_ms() + ?INTEREST_SHARE * (now_ms() - Began)}.
 
-%% @doc Follow these ids, and let the others expire.
+%% @doc Follow these ids, and let all others expire.
 followed(Ids, #{until := Before} = State) ->
     Expiry = now_ms() + ?LINGER,
     Wanted = maps:from_list([{Id, always} || Id <- Ids]),
@@ -234,10 +227,10 @@ followed(Ids, #{until := Before} = State) ->
         maps:without(Ids, Before)
     ),
     Followed = lists:foldl(fun follow/2, State#{until := maps:merge(Left, Wanted)}, Ids),
-    say_wanted(Followed).
+    want_hints(Followed).
 
-say_wanted(#{tails := Tails, others := Others} = State) ->
-    ok = dev_websocket_hint:want(Others orelse map_size(Tails) > 0),
+want_hints(#{tails := Tails, others := Others} = State) ->
+    ok = dev_websocket_request:want_hints(Others orelse map_size(Tails) > 0),
     State.
 
 follow(Id, #{tails := Tails} = State) ->
@@ -250,11 +243,11 @@ follow(Id, #{tails := Tails} = State) ->
             probe(Id, State#{tails := Tails#{Id => Tail}})
     end.
 
-%% @doc Drop the tails whose last interest has expired.
+%% @doc Drop the tails without interest whose time is over.
 expire(Now, #{tails := Tails, until := Until} = State) ->
     Expired = [Id || {Id, At} <- maps:to_list(Until), is_integer(At), At =< Now, is_idle(Id, Tails)],
     _ = [ets:delete(?FOLLOWED, Id) || Id <- Expired],
-    say_wanted(State#{tails := maps:without(Expired, Tails), until := maps:without(Expired, Until)}).
+    want_hints(State#{tails := maps:without(Expired, Tails), until := maps:without(Expired, Until)}).
 
 is_idle(Id, Tails) ->
     case Tails of
@@ -266,9 +259,9 @@ is_idle(Id, Tails) ->
 
 tick(State) ->
     Now = now_ms(),
-    ticking(tell(start_readers(probe_some(Now, end_readers(Now, expire(Now, search(Now, State))))))).
+    ticking(show(start_readers(probe_some(Now, end_readers(Now, expire(Now, search(Now, State))))))).
 
-%% @doc Keep the timer running while somebody is interested, and only then.
+%% @doc Set the timer, unless no process is of interest.
 ticking(#{tick := none, cache := none, tails := Tails, others := Others} = State) when
     map_size(Tails) > 0; Others
 ->
@@ -278,8 +271,8 @@ ticking(#{tick := none, interval := Interval, tails := Tails} = State) when map_
 ticking(State) ->
     State.
 
-%% @doc Probe the tails in turn, as many as fit into the time. A pass that takes longer goes
-%% on with the next tick.
+%% @doc Probe tails in turn, for at most a fifth of the interval. The next tick goes on with
+%% the rest of the pass.
 probe_some(_Now, #{cache := none} = State) ->
     State;
 probe_some(Now, #{interval := Interval} = State) ->
@@ -317,10 +310,10 @@ probe(Id, #{tails := Tails, cache := Cache} = State) ->
     case Tails of
         #{Id := Tail} ->
             count(tail_probes),
-            {Action, Probed} = try dev_websocket_tail:probe(Tail, Cache, now_ms())
-            catch _:_ -> count(tail_read_failures), {none, Tail}
-            end,
-            act(Id, Action, with_tail(Id, Probed, State));
+            case dev_websocket_log:safely(probe, fun() -> dev_websocket_tail:probe(Tail, Cache, now_ms()) end, failed) of
+                {Action, Probed} -> act(Id, Action, with_tail(Id, Probed, State));
+                failed -> count(tail_read_failures), State
+            end;
         #{} ->
             State
     end.
@@ -332,34 +325,34 @@ with_tail(Id, Tail, #{tails := Tails} = State) ->
     State#{tails := Tails#{Id := Tail}}.
 
 resumed(Id, Next, Now) ->
-    dev_websocket_tail:attached(dev_websocket_tail:new(Id, Next, Now), Now).
+    dev_websocket_tail:attach_done(dev_websocket_tail:new(Id, Next, Now), Now).
 
 act(_Id, none, State) ->
     State;
 act(Id, {gap, From, To, Reason, Why}, State) ->
-    %% A process that was refused from its first slot on has no mark yet.
+    %% A process that was refused from the first slot on has no mark yet.
     _ = hb_websocket_nif:set_slot_mark(Id, From),
     case hb_websocket_nif:publish_slot_gap(Id, From, To, Reason) of
         ok ->
             _ = [count(withheld) || Reason =:= withheld],
-            Told = line(Id, From, To, Reason, Why, State),
-            Tail = dev_websocket_tail:attached(maps:get(Id, maps:get(tails, Told)), now_ms()),
-            with_tail(Id, Tail, Told);
+            Logged = log_gap(Id, From, To, Reason, Why, State),
+            Tail = dev_websocket_tail:attach_done(maps:get(Id, maps:get(tails, Logged)), now_ms()),
+            with_tail(Id, Tail, Logged);
         _ ->
             State
     end;
 act(Id, Action, #{ready := Ready, tails := Tails} = State) when Action =:= attach; Action =:= read ->
     #{Id := Tail} = Tails,
-    case Action =:= read orelse has_place(Id, State) of
+    case Action =:= read orelse has_place(State) of
         true ->
-            Begun = dev_websocket_tail:begun(Tail, now_ms()),
+            Begun = dev_websocket_tail:mark_busy(Tail, now_ms()),
             State#{ready := queue:in({Action, Id}, Ready), tails := Tails#{Id := Begun}};
         false ->
             no_place(Id, State)
     end.
 
-%% @doc A process with slots takes one of the places.
-has_place(_Id, #{tails := Tails, max_tails := MaxTails}) ->
+%% @doc Whether a place is free. Each process with slots takes one.
+has_place(#{tails := Tails, max_tails := MaxTails}) ->
     Active = maps:fold(
         fun(_, Tail, N) ->
             case dev_websocket_tail:is_active(Tail) orelse dev_websocket_tail:busy_since(Tail) =/= idle of
@@ -374,10 +367,10 @@ has_place(_Id, #{tails := Tails, max_tails := MaxTails}) ->
 
 no_place(Id, #{tails := Tails} = State) ->
     #{Id := Tail} = Tails,
-    %% Told once.
-    _ = dev_websocket_tail:is_put_off(Tail) orelse
+    %% The gap is published once.
+    _ = dev_websocket_tail:is_postponed(Tail) orelse
         hb_websocket_nif:publish_slot_gap(Id, undefined, undefined, limit),
-    State#{tails := Tails#{Id := dev_websocket_tail:put_off(Tail, now_ms() + ?NO_PLACE)}}.
+    State#{tails := Tails#{Id := dev_websocket_tail:postpone(Tail, now_ms() + ?NO_PLACE)}}.
 
 %%% Readers.
 
@@ -393,7 +386,7 @@ start_readers(#{ready := Ready, readers := Readers, cache := Cache, tails := Tai
             start_readers(State#{
                 ready := Rest,
                 readers := Readers#{Reader => Id},
-                tails := Tails#{Id := dev_websocket_tail:begun(Tail, now_ms())}
+                tails := Tails#{Id := dev_websocket_tail:mark_busy(Tail, now_ms())}
             });
         {{value, _}, Rest} ->
             start_readers(State#{ready := Rest});
@@ -405,37 +398,37 @@ start_readers(State) ->
 
 job(read, Id, #{tails := Tails}) ->
     Process = dev_websocket_tail:process(maps:get(Id, Tails)),
-    fun(Cache) -> dev_websocket_reader:turn(Cache, Id, Process) end;
+    fun(Cache) -> dev_websocket_tail:read(Cache, Id, Process) end;
 job(attach, Id, #{until := Until, since := Wanted}) ->
     Since = case {Wanted, Until} of
         {#{Id := Time}, _} -> Time;
-        %% What the operator names begins with the next slot.
+        %% A process that the operator names begins with its next slot.
         {_, #{Id := always}} -> infinity;
         _ -> erlang:system_time(millisecond) - ?FRESH
     end,
-    fun(Cache) -> {attached, dev_websocket_reader:attach(Cache, Id, Since)} end.
+    fun(Cache) -> {attached, dev_websocket_tail:attach(Cache, Id, Since)} end.
 
 reader_ended(Reader, Result, #{readers := Readers} = State) ->
     case Readers of
-        #{Reader := Id} -> start_readers(turned(Id, Result, State#{readers := maps:remove(Reader, Readers)}));
+        #{Reader := Id} -> start_readers(read_done(Id, Result, State#{readers := maps:remove(Reader, Readers)}));
         #{} -> State
     end.
 
-turned(Id, Result, #{tails := Tails, cache := Cache} = State) ->
+read_done(Id, Result, #{tails := Tails, cache := Cache} = State) ->
     case {Tails, Result} of
         {#{Id := Tail}, {attached, _}} ->
-            probe(Id, with_tail(Id, dev_websocket_tail:attached(Tail, now_ms()), State));
+            probe(Id, with_tail(Id, dev_websocket_tail:attach_done(Tail, now_ms()), State));
         {#{Id := Tail}, {Outcome, Process}} ->
-            {Action, Turned} = try dev_websocket_tail:turned(Tail, Outcome, Process, Cache, now_ms())
-            catch _:_ -> {none, dev_websocket_tail:attached(Tail, now_ms())}
-            end,
+            Decide = fun() -> dev_websocket_tail:read_done(Tail, Outcome, Process, Cache, now_ms()) end,
+            Undecided = {none, dev_websocket_tail:attach_done(Tail, now_ms())},
+            {Action, Decided} = dev_websocket_log:safely(read_done, Decide, Undecided),
             _ = [count(tail_read_failures) || {unreadable, _, _} <- [Outcome]],
-            act(Id, Action, with_tail(Id, Turned, State));
+            act(Id, Action, with_tail(Id, Decided, State));
         _ ->
             State
     end.
 
-%% @doc A store that hangs must not keep its readers for ever.
+%% @doc Kill readers that take too long, because a store may hang.
 end_readers(Now, #{readers := Readers, tails := Tails} = State) ->
     _ = [
         exit(Reader, kill)
@@ -453,23 +446,23 @@ ended(_) -> crashed.
 %%% The node and its cache.
 
 search(Now, #{cache := Cache, source := Source} = State) ->
-    with_source(dev_websocket_source:search(Now, Cache, Source), State).
+    with_source(dev_websocket_cache:refresh(Now, Cache, Source), State).
 
-%% @doc What is computed before a node is found is no news then, so each new subscriber
-%% makes it be looked for.
+%% @doc Slots that are computed before a node is found count as old. So each new subscriber
+%% triggers a search for the node.
 find_node(#{cache := none, source := Source} = State) ->
-    with_source(dev_websocket_source:find(Source), State);
+    with_source(dev_websocket_cache:find(Source), State);
 find_node(State) ->
     State.
 
 open(Opts, #{source := Source} = State) ->
-    with_source(dev_websocket_source:open(Opts, Source), State).
+    with_source(dev_websocket_cache:open(Opts, Source), State).
 
 with_source({Cache, Source}, State) ->
-    tell(State#{cache := Cache, source := Source}).
+    show(State#{cache := Cache, source := Source}).
 
 with_settings(State) ->
-    case dev_websocket_version:fits() andalso hb_websocket_nif:settings() of
+    case ask(fun hb_websocket_nif:settings/0) of
         #{tail := Operator, tail_interval := Interval, max_tails := MaxTails} ->
             State#{operator := [Id || Id <- Operator, dev_websocket_cache:is_id(Id)], interval := Interval, max_tails := MaxTails};
         _ ->
@@ -478,23 +471,27 @@ with_settings(State) ->
 
 %%% Gauges and log lines.
 
-tell(#{tails := Tails, ready := Ready, source := Source} = State) ->
-    _ = try dev_websocket_version:fits() andalso hb_websocket_nif:set_tails(map_size(Tails), queue:len(Ready), dev_websocket_source:name(Source))
-    catch _:_ -> ok
-    end,
+show(#{tails := Tails, ready := Ready, source := Source} = State) ->
+    Name = dev_websocket_cache:source_name(Source),
+    _ = ask(fun() -> hb_websocket_nif:set_tails(map_size(Tails), queue:len(Ready), Name) end),
     State.
 
-%% @doc One line for each gap, up to a limit, because a stranger can cause gaps.
-line(Id, From, To, Reason, Why, #{lines := Lines} = State) ->
+%% @doc One line for each gap. Their rate is limited, because a stranger can cause gaps.
+log_gap(Id, From, To, Reason, Why, #{lines := Lines} = State) ->
     Event = #{event => slot_gap, process => Id, from => From, to => To, reason => Reason},
     Text = "Slots ~b to ~b of process ~ts were not published (~ts): ~0tp.",
-    State#{lines := dev_websocket_log:some(Lines, warning, Event, Text, [From, To, Id, Reason, Why])}.
+    State#{lines := dev_websocket_log:log_limited(Lines, warning, Event, Text, [From, To, Id, Reason, Why])}.
 
 count(Name) ->
-    _ = try hb_websocket_nif:count_result(Name)
-    catch _:_ -> ok
-    end,
+    _ = dev_websocket_log:safely(count, fun() -> hb_websocket_nif:count_result(Name) end, ok),
     ok.
+
+%% @doc Call the engine, if it has the version of this device.
+ask(Call) ->
+    case dev_websocket_engine:is_current() of
+        true -> dev_websocket_log:safely(tails, Call, error);
+        false -> other_version
+    end.
 
 now_ms() ->
     erlang:monotonic_time(millisecond).

@@ -1,5 +1,5 @@
-%%% @doc The node's cache as the device reads it, over recorded and written stores: what is
-%%% found where, and what passes the checks.
+%%% @doc Reading of the node's cache, with recorded and written stores: the paths of slots,
+%%% and the checks.
 -module(cache_tests).
 -include_lib("eunit/include/eunit.hrl").
 
@@ -228,7 +228,7 @@ a_half_written_message_raises() ->
         ?assertMatch({ok, #{results := Empty}} when Empty =:= #{}, dev_websocket_process:slot(Cache, Process, 0))
     end).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 recorded(Name) -> {Name, stand_in:recorded(Name)}.
 

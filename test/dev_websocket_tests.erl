@@ -5,17 +5,17 @@
 
 device_test_() ->
     fresh_server:each(?MODULE, 60, #{}, [
-        info_tells_uri_and_topics,
+        info_returns_uri_and_topics,
         info_without_a_server_is_an_error,
         a_message_reaches_each_subscriber_of_its_topics_once,
-        cast_answers_the_same_whatever_it_is_given,
+        cast_returns_ok_for_any_term,
         casts_of_a_process_arrive_in_their_order,
-        a_message_without_topics_reaches_who_asked_for_everything,
+        a_message_without_topics_reaches_subscribers_of_everything,
         raw_frames_are_the_message_alone,
         the_message_limit_is_exact_on_both_paths,
-        what_is_cast_without_a_server_is_counted,
-        what_nobody_would_get_is_counted,
-        a_taken_port_is_told_and_another_one_works,
+        casts_without_a_server_are_counted,
+        casts_without_an_audience_are_counted,
+        a_taken_port_is_reported_and_another_one_works,
         a_stop_tells_clients_and_a_start_serves_again,
         settings_change_without_losing_clients,
         a_new_address_is_served_before_the_old_one_ends,
@@ -23,7 +23,7 @@ device_test_() ->
         a_change_of_threads_restarts_the_server,
         bad_settings_are_named_and_change_nothing,
         settings_may_be_named_by_binaries,
-        config_tells_every_setting,
+        config_returns_every_setting,
         stronger_sources_win,
         a_bad_value_in_an_environment_is_logged_and_skipped,
         a_bad_value_of_a_setting_that_protects_keeps_the_server_closed,
@@ -33,9 +33,9 @@ device_test_() ->
 
 -compile([export_all, nowarn_export_all]).
 
-%%% What it says of itself.
+%%% Info.
 
-info_tells_uri_and_topics() ->
+info_returns_uri_and_topics() ->
     {ok, Before} = dev_websocket:info(),
     #{uri := Uri} = Before,
     ?assertEqual(#{uri => Uri, topics => []}, Before),
@@ -78,7 +78,7 @@ a_message_reaches_each_subscriber_of_its_topics_once() ->
     [Only] = ws_client:messages(Other, 1),
     ?assertEqual(maps:get(<<"seq">>, Second), maps:get(<<"seq">>, Only)).
 
-cast_answers_the_same_whatever_it_is_given() ->
+cast_returns_ok_for_any_term() ->
     Terms = [
         garbage, <<>>, <<255>>, <<1:1>>, [], [1 | 2], {}, {link, 1, 2}, #{}, #{{} => 1}, self(), make_ref(),
         fun() -> ok end, 1 bsl 100, 1 bsl 100000, -1.5, [{a, 1}, b], hd(erlang:ports())
@@ -115,7 +115,7 @@ casts_of_a_process_arrive_in_their_order() ->
         Clients
     ).
 
-a_message_without_topics_reaches_who_asked_for_everything() ->
+a_message_without_topics_reaches_subscribers_of_everything() ->
     Everything = fresh_server:client("topic=*"),
     Nothing = fresh_server:client(""),
     dev_websocket:cast(<<"plain">>, #{}),
@@ -150,14 +150,14 @@ the_message_limit_is_exact_on_both_paths() ->
     ),
     ?assert(ws_client:is_open(Client)).
 
-what_is_cast_without_a_server_is_counted() ->
+casts_without_a_server_are_counted() ->
     ok = dev_websocket:stop(),
     Before = stat(<<"dropped_not_running">>),
     dev_websocket:cast(#{<<"topic">> => <<"t">>}, #{}),
     dev_websocket:cast(binary:copy(<<"a">>, 100000), #{}),
     ?assertEqual(Before + 2, stat(<<"dropped_not_running">>)).
 
-what_nobody_would_get_is_counted() ->
+casts_without_an_audience_are_counted() ->
     ok = dev_websocket:start(#{history_bytes => 0}),
     Before = stat(<<"dropped_no_audience">>),
     dev_websocket:cast(#{<<"topic">> => <<"t">>}, #{}),
@@ -169,7 +169,7 @@ what_nobody_would_get_is_counted() ->
 
 %%% Start, stop, settings.
 
-a_taken_port_is_told_and_another_one_works() ->
+a_taken_port_is_reported_and_another_one_works() ->
     ok = dev_websocket:stop(),
     {Taken, Port} = take_port(),
     Address = iolist_to_binary(io_lib:format("127.0.0.1:~b", [Port])),
@@ -199,7 +199,7 @@ settings_change_without_losing_clients() ->
     dev_websocket:cast(#{<<"topic">> => <<"t">>, <<"commitments">> => #{<<"a">> => 1}}, #{}),
     ?assertMatch([#{<<"data">> := #{<<"commitments">> := #{<<"a">> := 1}}}], ws_client:messages(Client, 1)),
     ?assertMatch({error, {http, 400, _, _}}, ws_client:connect(Uri, "topic=a,b,c")),
-    %% What a change does not name stays.
+    %% Settings that a change does not name stay.
     ?assertEqual(ok, dev_websocket:start(#{commitments => false})),
     ?assertMatch(#{max_topics_per_connection := 2, commitments := false}, dev_websocket:config()),
     dev_websocket:cast(#{<<"topic">> => <<"t">>, <<"commitments">> => #{<<"a">> => 1}}, #{}),
@@ -270,23 +270,23 @@ settings_may_be_named_by_binaries() ->
         dev_websocket:start(#{
             <<"max_topics_per_message">> => <<"7">>,
             <<"public_host">> => "node.example",
-            <<"topicless_keys">> => [secret, <<"data">>, "body"]
+            <<"excluded_topic_keys">> => [secret, <<"data">>, "body"]
         })
     ),
     ?assertMatch(
         #{
             max_topics_per_message := 7,
             public_host := <<"node.example">>,
-            topicless_keys := [<<"secret">>, <<"data">>, <<"body">>]
+            excluded_topic_keys := [<<"secret">>, <<"data">>, <<"body">>]
         },
         dev_websocket:config()
     ),
     {ok, #{uri := Uri}} = dev_websocket:info(),
     ?assertMatch(<<"ws://node.example:", _/binary>>, Uri),
-    ?assertEqual(ok, dev_websocket:start(#{topicless_keys => [], public_host => ""})),
-    ?assertMatch(#{topicless_keys := [], public_host := <<>>}, dev_websocket:config()).
+    ?assertEqual(ok, dev_websocket:start(#{excluded_topic_keys => [], public_host => ""})),
+    ?assertMatch(#{excluded_topic_keys := [], public_host := <<>>}, dev_websocket:config()).
 
-config_tells_every_setting() ->
+config_returns_every_setting() ->
     Config = dev_websocket:config(),
     ?assertMatch(#{host := <<"127.0.0.1">>, port := 0, max_message_bytes := 1048576}, Config),
     ?assertEqual(ok, dev_websocket:start(Config)),
@@ -297,18 +297,18 @@ stronger_sources_win() ->
     Setting = fun(Given) ->
         ok = dev_websocket:stop(),
         ok = dev_websocket:start(Given),
-        #{max_topics_per_message := Value, topicless_keys := Keys, commitments := Switch} = dev_websocket:config(),
+        #{max_topics_per_message := Value, excluded_topic_keys := Keys, commitments := Switch} = dev_websocket:config(),
         {Value, Keys, Switch}
     end,
     {64, Defaults, false} = Setting(#{}),
     with_environment(
         [],
-        [{max_topics_per_message, 3}, {topicless_keys, ["a", b]}],
+        [{max_topics_per_message, 3}, {excluded_topic_keys, ["a", b]}],
         fun() -> ?assertEqual({3, [<<"a">>, <<"b">>], false}, Setting(#{})) end
     ),
     with_environment(
         [{"DEV_WEBSOCKET_MAX_TOPICS_PER_MESSAGE", "4"}, {"DEV_WEBSOCKET_COMMITMENTS", "true"}],
-        [{max_topics_per_message, 3}, {topicless_keys, "x,y"}],
+        [{max_topics_per_message, 3}, {excluded_topic_keys, "x,y"}],
         fun() ->
             ?assertEqual({4, [<<"x">>, <<"y">>], true}, Setting(#{})),
             ?assertEqual({5, [<<"x">>, <<"y">>], false}, Setting(#{max_topics_per_message => 5, commitments => false})),
@@ -335,7 +335,7 @@ a_bad_value_in_an_environment_is_logged_and_skipped() ->
             ),
             Names = [
                 <<"DEV_WEBSOCKET_SHARDS is ignored: it is \"many\", but must be ">>,
-                <<"DEV_WEBSOCKET_NO_SUCH_SETTING is ignored: there is no such ">>,
+                <<"DEV_WEBSOCKET_NO_SUCH_SETTING is ignored: no WebSocket setting ">>,
                 <<"no_such_key of the application environment is ignored">>,
                 <<"public_host of the application environment is ignored: it is \"node.example:443\", but must be ">>
             ],
@@ -361,7 +361,7 @@ a_bad_value_of_a_setting_that_protects_keeps_the_server_closed() ->
                 ?assertEqual([Name], maps:keys(Misfits)),
                 ?assertEqual({ok, <<"OK">>}, dev_websocket:cast(#{<<"topic">> => <<"t">>}, #{})),
                 ?assertMatch({error, #{<<"status">> := 503}}, dev_websocket:info(#{}, #{}, #{})),
-                %% What is right for another setting does not open it.
+                %% A right value of another setting does not open it.
                 ?assertMatch({error, {invalid_setting, Name, _}}, quietly(fun() -> dev_websocket:start(#{max_last => 5}) end)),
                 ?assertEqual({error, {settings, Misfits}}, dev_websocket:info()),
                 ?assertEqual(ok, quietly(fun() -> dev_websocket:start(#{Name => Right}) end)),
@@ -379,7 +379,7 @@ a_bad_value_of_a_setting_that_protects_keeps_the_server_closed() ->
             {endpoints, "infos", [info]},
             {max_connections_per_ip, "ten", 10},
             {max_connections, "0", 1},
-            {pending_bytes, "1", 1024},
+            {send_buffer_bytes, "1", 1024},
             {history_bytes, "-1", 0},
             {handshake_timeout, "5 s", 5000}
         ]
@@ -416,7 +416,7 @@ a_server_that_runs_can_be_closed_for_its_settings() ->
     ?assertEqual(ok, dev_websocket:start(#{})),
     ?assertMatch({ok, _}, dev_websocket:info()).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 uri() ->
     {ok, #{uri := Uri}} = dev_websocket:info(),

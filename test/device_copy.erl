@@ -4,8 +4,8 @@
 
 -define(ROOT, "_hb_device_websocket_1_0_").
 
-%% @doc All modules of the device, the root first: whatever the application's folder
-%% holds, so that a new one cannot be forgotten.
+%% @doc All modules of the device, the root first. They are listed from the application's
+%% folder, so a new one cannot be forgotten.
 -spec group() -> [module()].
 group() ->
     modules_in(filename:dirname(code:which(dev_websocket)), ".beam").
@@ -31,7 +31,7 @@ modules(Change) ->
         Module <- Group
     ].
 
-%% @doc What a packager makes of a folder: the modules, compiled from their sources
+%% @doc The content of a package that is made from a folder: the modules, compiled from their sources
 %% with no options of this project, and the resources, with their paths in the folder
 %% that a node unpacks them to.
 -spec package(file:filename()) -> {[{module(), string(), binary()}], [{file:filename(), binary()}]}.

@@ -1,5 +1,5 @@
-%%% @doc The keys of the device as AO-Core calls them: what they answer, and casts
-%%% that come as requests.
+%%% @doc The keys of the device as AO-Core calls them: their answers, and casts that come as
+%%% requests.
 -module(device_keys_tests).
 -include_lib("eunit/include/eunit.hrl").
 
@@ -13,9 +13,9 @@ device_keys_test_() ->
         a_json_body_is_the_message,
         a_request_is_the_message_without_its_transport,
         a_signed_request_is_cast_without_its_signature,
-        odd_requests_are_told_what_is_wrong,
+        malformed_requests_get_an_error_that_names_the_cause,
         a_cast_over_http_makes_no_reserved_topics,
-        who_may_cast_is_the_operators_to_say,
+        websocket_cast_decides_which_requests_are_published,
         the_step_hook_of_earlier_versions_changes_nothing
     ]).
 
@@ -40,7 +40,7 @@ the_exports_are_constant_and_every_key_can_be_called(_Client) ->
         Key <- Keys
     ],
     ?assertEqual(Keys, [Key || Key <- Keys, Key =:= string:lowercase(Key)]),
-    %% What the resolver asks for what the device is: the highest arity but three.
+    %% The resolver calls the highest arity but three to describe the device.
     ?assertEqual([0, 1, 3], lists:sort([Arity || {info, Arity} <- Exported])).
 
 info_is_a_json_document_and_keys(_Client) ->
@@ -65,7 +65,7 @@ a_json_body_is_the_message(Client) ->
     ?assertMatch(#{<<"topic">> := <<"prices">>, <<"source">> := <<"http">>}, Frame),
     ?assertNot(is_map_key(<<"from">>, Frame)),
     ?assertNot(is_map_key(<<"process">>, Frame)),
-    %% Kinds of JSON, also a list; and what only looks like it.
+    %% All JSON types, also a list, and a text that only looks like JSON.
     [
         begin
             ?assertEqual({ok, <<"OK">>}, dev_websocket:cast(Base, Request#{<<"content-type">> => Type, <<"body">> => <<"[1]">>}, Opts)),
@@ -85,7 +85,7 @@ a_request_is_the_message_without_its_transport(Client) ->
     ?assertEqual([<<"a">>, <<"b">>, <<"action:Ping">>], maps:get(<<"topics">>, Frame)).
 
 a_signed_request_is_cast_without_its_signature(Client) ->
-    %% Nothing here can verify a signature, so nobody is named as its signer.
+    %% No signature can be verified here, so no signer is named.
     [
         begin
             {Base, Request, Opts} = recorded:call(Name),
@@ -100,7 +100,7 @@ a_signed_request_is_cast_without_its_signature(Client) ->
         Name <- ["http_cast_signed", "http_cast_signed_loaded", "http_cast_signed_flat", "http_cast_signed_flat_loaded"]
     ].
 
-odd_requests_are_told_what_is_wrong(Client) ->
+malformed_requests_get_an_error_that_names_the_cause(Client) ->
     {Base, Request, Opts} = recorded:call("http_cast_json_post"),
     Refused = fun(Odd) ->
         {error, #{<<"status">> := Status, <<"body">> := Body}} = dev_websocket:cast(Base, Odd, Opts),
@@ -132,7 +132,7 @@ a_cast_over_http_makes_no_reserved_topics(Client) ->
     [?assertNot(is_map_key(Key, Frame)) || Key <- [<<"process">>, <<"from">>, <<"slot">>]],
     ?assert(node_calls:count(<<"topics_reserved">>) - maps:get(<<"topics_reserved">>, Before) >= 3).
 
-who_may_cast_is_the_operators_to_say(Client) ->
+websocket_cast_decides_which_requests_are_published(Client) ->
     {Base, Request, Opts} = recorded:call("http_cast_signed_flat_loaded"),
     Status = fun(Policy) ->
         case dev_websocket:cast(Base, Request, Opts#{websocket_cast => Policy}) of
@@ -155,7 +155,7 @@ who_may_cast_is_the_operators_to_say(Client) ->
         ?assertNot(is_map_key(<<"topic">>, Data)),
         ?assertMatch({ok, _}, dev_websocket:cast(Base, Request, Opts#{address => Signer, websocket_cast => operator})),
         _ = ws_client:messages(Client, 1),
-        %% One byte of what was signed is different.
+        %% One signed key is different.
         Altered = Request#{<<"action">> => <<"Mint">>},
         ?assertMatch({error, #{<<"status">> := 401}}, dev_websocket:cast(Base, Altered, Opts#{websocket_cast => signed})),
         ?assertMatch({ok, _}, dev_websocket:cast(Base, Altered, Opts)),
@@ -171,10 +171,10 @@ the_step_hook_of_earlier_versions_changes_nothing(Client) ->
     [?assertEqual({ok, Step}, dev_websocket:step(Handler, Step, Opts)) || {Handler, Step, Opts} <- Steps],
     node_calls:nothing_comes(Client).
 
-%%% What the tests are made of.
+%%% Helpers.
 
-%% @doc A node whose `hb_message' takes a message's signature for valid as long as
-%% its action is the recorded one, and covers what was committed.
+%% @doc A node whose `hb_message' accepts a signature as long as the action of the message is
+%% the recorded one.
 with_verifying_node(Run) ->
     Code =
         "-module(hb_message).\n"

@@ -1,5 +1,5 @@
-%%% @doc Processes that are killed in the middle of what they ask of the engine, and very
-%%% many that start and stop it at once: it goes on, and nothing of them stays behind.
+%%% @doc Processes that are killed in the middle of a call, and very many that start and stop
+%%% the engine at once. The engine goes on, and no thread or process is left behind.
 -module(fault_tests).
 -include_lib("eunit/include/eunit.hrl").
 
@@ -40,7 +40,7 @@ processes_killed_while_they_publish_take_nothing_with_them() ->
     ?assertMatch({ok, <<"OK">>}, dev_websocket:cast(#{<<"topic">> => <<"last">>}, #{})),
     contiguous(Client, 1),
     settle(fun() ->
-        count(<<"matched">>) =:=
+        count(<<"deliveries_expected">>) =:=
             lists:sum([count(Name) || Name <- [<<"deliveries">>, <<"dropped_slow">>, <<"dropped_disconnected">>]])
     end).
 
@@ -117,7 +117,7 @@ a_thousand_starts_and_stops_at_once_are_all_answered() ->
     end),
     serves().
 
-%%% What the tests are made of.
+%%% Helpers.
 
 %% @doc Processes that do these over and over, each of them killed, at one moment or
 %% another.
@@ -146,12 +146,12 @@ answered(Command) ->
 
 %% @doc Nothing more runs after something than before it, in Erlang or beside it.
 at_rest(Act) ->
-    %% What every call starts once: who is told of the node's end, who reads the log.
+    %% The first call starts the supervisor and its children.
     _ = dev_websocket:stats(),
     Before = running(),
     Act(),
     settle(fun() -> running() =:= Before end, fun() -> {Before, running()} end),
-    ?assertEqual(0, count(<<"faults">>)).
+    ?assertEqual(0, count(<<"panics">>)).
 
 %% @doc Processes of Erlang, and threads where the system tells them.
 running() ->

@@ -1,5 +1,4 @@
-%%% @doc What tests of followed processes have in common: a server, a node that stands in,
-%%% and clients of it.
+%%% @doc Helpers of tests of followed processes: a server, a node that stands in, and clients.
 -module(followed).
 -include_lib("eunit/include/eunit.hrl").
 -export([cases/2, results/2, frames/2, slots/1, nothing_comes/1, until/1, tails/0, restart_tails/0, count/1]).
@@ -52,14 +51,13 @@ frames(Client, Count) ->
 %% @doc The slots of frames.
 slots(Frames) -> [maps:get(<<"slot">>, Frame) || Frame <- Frames].
 
-%% @doc Nothing was published before this. What is cast now comes next, if the client has
-%% subscribed to everything; another one gets a pong.
+%% @doc Nothing was published before this call: the pong is the next frame.
 nothing_comes(Client) ->
     Mark = erlang:unique_integer([positive]),
     ok = ws_client:send_text(Client, io_lib:format("{\"type\":\"ping\",\"id\":~b}", [Mark])),
     ?assertMatch(#{<<"type">> := <<"pong">>, <<"id">> := Mark}, ws_client:recv_json(Client)).
 
-%% @doc Look again until it is so. What a test waits for here tells nobody.
+%% @doc Wait for a condition that sends no message.
 until(Holds) ->
     case Holds() of
         true -> ok;
@@ -67,7 +65,7 @@ until(Holds) ->
             receive after 5 -> until(Holds) end
     end.
 
-%% @doc The server of the tails, which answers when it has done what came before.
+%% @doc The tails server, after it has handled all earlier messages.
 tails() ->
     Server = whereis(hb_websocket_tails),
     _ = sys:get_state(Server),

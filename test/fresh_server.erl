@@ -1,5 +1,4 @@
-%%% @doc What tests of a running device begin with: a server of their own, and clients of
-%%% it.
+%%% @doc Helpers of tests of a running device: a server for each test, and its clients.
 -module(fresh_server).
 -export([each/4, start/1, client/1]).
 

@@ -1,4 +1,4 @@
-%%% @doc The boundary: what the native functions take and answer.
+%%% @doc The boundary: arguments and answers of the native functions.
 -module(hb_websocket_nif_tests).
 -include_lib("eunit/include/eunit.hrl").
 
@@ -13,12 +13,12 @@ boundary_test_() ->
         commands_of_many_processes_are_all_answered,
         the_inline_budget_is_exact,
         the_whole_budget_is_that_of_the_largest_message,
-        an_origin_stands_in_the_frame,
-        a_bad_origin_is_named_by_its_key,
-        an_origin_is_read_from_the_budget_of_its_message,
+        provenance_stands_in_the_frame,
+        bad_provenance_is_named_by_its_key,
+        provenance_is_read_from_the_budget_of_its_message,
         json_text_is_published_as_the_message_it_is,
-        what_a_caller_drops_is_counted,
-        without_a_server_everything_is_dropped,
+        messages_that_a_caller_drops_are_counted,
+        messages_without_a_server_are_dropped,
         a_boot_never_restarts_nor_resurrects,
         counts_and_settings_have_their_kinds
     ]).
@@ -68,8 +68,8 @@ every_function_takes_any_term() ->
         end,
         Calls
     ),
-    ?assertEqual(0, count(<<"faults">>)),
-    %% Whatever the last of them said, a server can be started; its answer is the last.
+    ?assertEqual(0, count(<<"panics">>)),
+    %% A server can be started after all of them, and its answer is the last.
     Last = make_ref(),
     ok = hb_websocket_nif:start(Last, #{host => "127.0.0.1", port => 0}),
     ?assertEqual(ok, flush_until(Last)),
@@ -98,7 +98,7 @@ every_key_of_a_map_takes_any_term() ->
         end,
         terms()
     ),
-    ?assertEqual(0, count(<<"faults">>)).
+    ?assertEqual(0, count(<<"panics">>)).
 
 commands_answer_with_their_reference() ->
     Ref = {any, #{term => [make_ref()]}},
@@ -149,7 +149,7 @@ the_inline_budget_is_exact() ->
     Is(large, maps:from_list([{N, 1} || N <- lists:seq(1, 1024)])),
     Is(ok, [{list_to_binary(integer_to_list(N)), 1} || N <- lists:seq(1, 1023)]),
     Is(large, [{list_to_binary(integer_to_list(N)), 1} || N <- lists:seq(1, 1024)]),
-    %% What never leaves the node is not read.
+    %% Keys that never leave the node are not read.
     Is(ok, #{<<"commitments">> => Text(10000000), <<"priv">> => lists:seq(1, 100000), <<"a">> => 1}),
     ok = dev_websocket:start(#{commitments => true}),
     Is(large, #{<<"commitments">> => Text(10000000), <<"a">> => 1}).
@@ -172,7 +172,7 @@ the_whole_budget_is_that_of_the_largest_message() ->
 
 %%% Origins.
 
-an_origin_stands_in_the_frame() ->
+provenance_stands_in_the_frame() ->
     Client = fresh_server:client("topic=*"),
     Process = process(),
     Origin = #{
@@ -194,7 +194,7 @@ an_origin_stands_in_the_frame() ->
     ?assertEqual(lists:sort([<<"source">> | Common]), lists:sort(maps:keys(Partly))),
     ?assertEqual(Common, lists:sort(maps:keys(Unknown))).
 
-a_bad_origin_is_named_by_its_key() ->
+bad_provenance_is_named_by_its_key() ->
     Bad = [
         {process, a}, {process, "p"}, {process, <<1:7>>}, {slot, -1}, {slot, 1 bsl 64}, {slot, <<"1">>}, {slot, 1.0},
         {hashpath, 1}, {path, undefined}, {assignment, []}, {source, #{}}, {from, <<"a">>}, {from, [a]},
@@ -216,7 +216,7 @@ a_bad_origin_is_named_by_its_key() ->
     [?assertEqual({error, {bad_origin, not_a_map}}, Publish(Origin)) || Origin <- [[], [{slot, 1}], a, <<>>]],
     ?assertEqual(Before, count(<<"publications">>)).
 
-an_origin_is_read_from_the_budget_of_its_message() ->
+provenance_is_read_from_the_budget_of_its_message() ->
     Text = fun(Bytes) -> binary:copy(<<"a">>, Bytes) end,
     Publish = fun hb_websocket_nif:publish/2,
     ?assertEqual(ok, Publish(Text(65530), #{path => <<"123456">>})),
@@ -243,13 +243,13 @@ json_text_is_published_as_the_message_it_is() ->
     Bad = [<<>>, <<"{">>, <<"{} 1">>, <<255>>, <<"undefined">>],
     [?assertMatch({error, {bad_json, <<_, _/binary>>}}, hb_websocket_nif:publish_json(Text, #{})) || Text <- Bad],
     ?assertEqual(Malformed + length(Bad), count(<<"dropped_malformed">>)),
-    %% What is too large is not read, or this would be malformed.
+    %% Text that is too large is not read, or it would count as malformed.
     ?assertEqual({dropped, too_large}, hb_websocket_nif:publish_json(binary:copy(<<"{">>, 101), #{})),
     [?assertMatch({error, {bad_argument, _}}, hb_websocket_nif:publish_json(Text, #{})) || Text <- [a, "{}", #{}, <<1:7>>]].
 
-%%% What is dropped.
+%%% Dropped messages.
 
-what_a_caller_drops_is_counted() ->
+messages_that_a_caller_drops_are_counted() ->
     lists:foreach(
         fun(Reason) ->
             Name = <<"dropped_", (atom_to_binary(Reason, utf8))/binary>>,
@@ -261,7 +261,7 @@ what_a_caller_drops_is_counted() ->
     ),
     [?assertMatch({error, {bad_argument, _}}, hb_websocket_nif:count_dropped(Bad)) || Bad <- [too_large, untrusted, <<"refused">>]].
 
-without_a_server_everything_is_dropped() ->
+messages_without_a_server_are_dropped() ->
     ?assert(hb_websocket_nif:has_audience()),
     ok = dev_websocket:start(#{history_bytes => 0}),
     Unheard = count(<<"dropped_no_audience">>),
@@ -311,7 +311,7 @@ counts_and_settings_have_their_kinds() ->
     Check(),
     ?assertMatch(#{max_inbound_rate := 50, port := 8735}, hb_websocket_nif:settings()).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 %% @doc A process that no other test knows: the engine never forgets a slot.
 process() ->
@@ -354,7 +354,7 @@ terms() ->
         lists:seq(1, 2000), list_to_tuple(lists:seq(1, 2000)), maps:from_list([{N, N} || N <- lists:seq(1, 2000)])
     ].
 
-%% @doc Whatever a function makes of its arguments, it says so.
+%% @doc Each function answers for any arguments.
 is_answer(ok) -> ok;
 is_answer(large) -> ok;
 is_answer({dropped, Reason}) when is_atom(Reason) -> ok;

@@ -1,4 +1,4 @@
-%%% @doc The other direction: a process hears what clients send and answers them.
+%%% @doc Messages from clients: a process receives them and answers.
 -module(listen_tests).
 -include_lib("eunit/include/eunit.hrl").
 
@@ -16,13 +16,13 @@ listen_test_() ->
             a_connection_tells_of_itself,
             connections_are_listed_in_pages,
             an_operator_ends_a_connection,
-            nobody_hears_before_and_after,
+            clients_without_a_listener_get_no_listener,
             a_second_listener_is_refused,
             a_listener_that_dies_makes_room,
             a_proxy_that_is_killed_makes_room,
             a_sleeping_listener_holds_clients_back,
             options_can_be_changed,
-            what_is_sent_stands_between_casts,
+            direct_messages_keep_their_place_between_casts,
             a_listener_stays_over_a_restart,
             copies_of_the_device_share_the_listener,
             a_reload_does_the_listener_no_harm,
@@ -116,7 +116,7 @@ a_connection_tells_of_itself() ->
         #{connection := Connection, peer := Peer, format := json, topics := [<<"b">>, <<"a">>]},
         Known
     ),
-    ?assertMatch(#{age := Age, pending_bytes := 0, dropped := 0} when Age < 60000, Known),
+    ?assertMatch(#{age := Age, send_buffer_bytes := 0, dropped := 0} when Age < 60000, Known),
     #{headers := Headers} = Known,
     ?assertMatch(#{<<"x-key">> := <<"k">>, <<"cookie">> := <<"a=b">>, <<"host">> := _}, Headers),
     ?assertEqual(3, maps:size(Headers)),
@@ -151,7 +151,7 @@ an_operator_ends_a_connection() ->
     dev_websocket:cast(#{<<"topic">> => <<"a">>, <<"data">> => <<"x">>}, #{}),
     ?assertMatch([#{<<"seq">> := 1}], ws_client:messages(Other, 1)).
 
-nobody_hears_before_and_after() ->
+clients_without_a_listener_get_no_listener() ->
     Client = fresh_server:client(""),
     Unheard = fun(Id) ->
         ws_client:send_json(Client, #{<<"type">> => <<"send">>, <<"id">> => Id, <<"data">> => <<"x">>}),
@@ -212,7 +212,7 @@ a_proxy_that_is_killed_makes_room() ->
 a_sleeping_listener_holds_clients_back() ->
     Count = 5000,
     Test = self(),
-    ok = dev_websocket:start(#{listener_bytes => 65536}),
+    ok = dev_websocket:start(#{inbound_queue_bytes => 65536}),
     Listener = spawn_link(fun() ->
         receive wake -> ok end,
         Test ! {heard, [element(2, heard()) || _ <- lists:seq(1, Count)]}
@@ -224,7 +224,7 @@ a_sleeping_listener_holds_clients_back() ->
     %% Counts go on over restarts.
     Before = stat(<<"inbound_delivered">>),
     Sender = spawn_link(fun() -> [ok = gen_tcp:send(Raw, Frame) || _ <- lists:seq(1, Count)] end),
-    %% What is on its way fills the bound: 1256 bytes each, and 20 that the listener has.
+    %% Unacknowledged messages fill the bound: 1256 bytes each, and 20 in the mailbox.
     Held = Before + 20 + 65536 div 1256,
     until(fun() -> stat(<<"inbound_delivered">>) >= Held end),
     %% The frames of others find no room either.
@@ -250,7 +250,7 @@ options_can_be_changed() ->
     ok = dev_websocket:unlisten(Listener),
     Listener ! stop.
 
-what_is_sent_stands_between_casts() ->
+direct_messages_keep_their_place_between_casts() ->
     {Client, Connection} = heard_client("topic=t"),
     [
         begin
@@ -347,9 +347,9 @@ bad_arguments_are_named() ->
         Unknown <- [-1, 0, 1 bsl 60, 1 bsl 64, 1 bsl 100],
         Result <- [dev_websocket:send(Unknown, <<"x">>), dev_websocket:connection(Unknown)]
     ],
-    ?assertEqual(0, stat(<<"faults">>)).
+    ?assertEqual(0, stat(<<"panics">>)).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 uri() ->
     {ok, #{uri := Uri}} = dev_websocket:info(),

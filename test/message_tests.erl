@@ -1,5 +1,4 @@
-%%% @doc What messages become: every kind of term as JSON, every form of tags as
-%%% topics.
+%%% @doc Messages as JSON and topics: each kind of term, and each form of tags.
 -module(message_tests).
 -include_lib("eunit/include/eunit.hrl").
 
@@ -19,9 +18,9 @@ message_test_() ->
                 Name <- [
                     terms_become_json,
                     keys_become_text,
-                    equal_keys_stand_once_the_first_of_them,
+                    equal_keys_appear_once_with_the_first_value,
                     proplists_are_maps,
-                    what_is_the_nodes_own_never_leaves_it,
+                    private_keys_of_a_node_are_never_published,
                     commitments_leave_when_asked_for,
                     depth_is_bounded,
                     large_integers_are_bounded,
@@ -75,13 +74,13 @@ keys_become_text(Client) ->
             maps:from_list([{integer_to_binary(N), N} || N <- lists:seq(1, 100)])}
     ]).
 
-equal_keys_stand_once_the_first_of_them(Client) ->
+equal_keys_appear_once_with_the_first_value(Client) ->
     same_as_json(Client, [
         {#{a => 1, <<"a">> => 2}, #{<<"a">> => 1}},
         {#{1 => 1, <<"1">> => 2, '1' => 3}, #{<<"1">> => 1}},
         {[{<<"a">>, 1}, {a, 2}, a, {"a", 3}, {b, 4}], #{<<"a">> => 1, <<"b">> => 4}}
     ]),
-    %% Whatever their order, many of them take no longer than as many different ones.
+    %% Equal keys in any order take no longer than as many different ones.
     Count = 20000,
     Twice = [{Key, N} || N <- lists:seq(1, Count), Key <- [integer_to_binary(N), N]],
     ok = hb_websocket_nif:cast_large(maps:from_list(Twice)),
@@ -104,7 +103,7 @@ proplists_are_maps(Client) ->
         {[{a, 1} | b], omitted("improper_list")}
     ]).
 
-what_is_the_nodes_own_never_leaves_it(Client) ->
+private_keys_of_a_node_are_never_published(Client) ->
     Own = #{
         <<"priv">> => 1, priv => 1, <<"priv_wallet">> => 1, privKey => 1, <<"PRIV-note">> => 1, "private" => 1,
         <<"priv", 255>> => 1, <<"commitments">> => #{}, commitments => #{}, <<"Commitments">> => #{}
@@ -226,7 +225,7 @@ tags_become_topics_in_every_form(Client) ->
         ]
     ).
 
-%% What a node really hands over, as it was recorded.
+%% Messages that a real node handed over.
 recorded_messages_arrive(Client) ->
     Root = filename:dirname(filename:dirname(fixtures())),
     Recorded = filename:join([Root, "examples", "feed", "recorded"]),
@@ -251,7 +250,7 @@ recorded_messages_arrive(Client) ->
         Files
     ).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 %% @doc A client that gets each message as it is.
 connect(Uri) ->

@@ -1,4 +1,4 @@
-%%% @doc What tests of the device's keys have in common.
+%%% @doc Helpers of tests of the device's keys.
 -module(node_calls).
 -export([cases/2, nothing_comes/1, drain/1, count/1, recorded_id/1, rename/3]).
 -include_lib("eunit/include/eunit.hrl").
@@ -17,7 +17,7 @@ cases(Module, Names) ->
             [{timeout, 120, {atom_to_list(Name), fun() -> with_client(Uri, Module, Name) end}} || Name <- Names]
         end}.
 
-%% @doc Nothing was published before this. What is cast now comes next.
+%% @doc Nothing was published before this call: its cast is the next message.
 nothing_comes(Client) ->
     Mark = erlang:unique_integer([positive]),
     {ok, <<"OK">>} = dev_websocket:cast(#{<<"mark">> => Mark}, #{}),

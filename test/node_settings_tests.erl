@@ -1,5 +1,5 @@
-%%% @doc What a node says of the device's settings: it holds over stops and failures, and
-%%% nobody else can say it.
+%%% @doc Settings in the options of a node: they survive stops and failures, and no caller can
+%%% change them.
 -module(node_settings_tests).
 -include_lib("eunit/include/eunit.hrl").
 
@@ -11,12 +11,13 @@ node_settings_test_() ->
      ||
         Name <- [
             the_start_hook_takes_the_options_of_a_node_that_starts,
-            a_request_for_the_start_hook_says_nothing_new,
-            what_a_node_said_holds_over_a_stop,
-            what_a_node_said_holds_over_a_failed_bind,
+            a_request_for_the_start_hook_changes_nothing,
+            node_settings_survive_a_stop,
+            node_settings_survive_a_failed_bind,
             options_of_a_caller_are_not_the_nodes,
             a_running_node_is_asked_when_the_device_is_loaded,
             a_failed_bind_is_no_error_while_the_options_are_not_known,
+            the_application_starts_again_while_the_options_are_not_known,
             a_nodes_value_that_does_not_fit_keeps_the_server_closed,
             a_nodes_value_that_does_not_fit_closes_a_server_that_runs,
             a_nodes_right_value_counts_over_a_wrong_one_of_the_environment
@@ -32,7 +33,7 @@ the_start_hook_takes_the_options_of_a_node_that_starts() ->
     ?assertEqual({ok, Hook}, dev_websocket:start(#{}, Hook, Node)),
     ?assertMatch(#{history_bytes := 1048576}, dev_websocket:config()).
 
-a_request_for_the_start_hook_says_nothing_new() ->
+a_request_for_the_start_hook_changes_nothing() ->
     on_node(#{websocket_history_bytes => 1048576}, fun(Opts) ->
         Request = #{<<"path">> => <<"start">>, <<"websocket_history_bytes">> => <<"7">>},
         %% A request has the node's options, and may have more of its own.
@@ -44,7 +45,7 @@ a_request_for_the_start_hook_says_nothing_new() ->
         ?assertMatch(#{history_bytes := 2097152}, dev_websocket:config())
     end).
 
-what_a_node_said_holds_over_a_stop() ->
+node_settings_survive_a_stop() ->
     Origins = [<<"https://app.example">>],
     Said = #{websocket_port => 0, websocket_host => <<"127.0.0.2">>, websocket_origins => Origins, websocket_max_last => 7},
     on_node(Said, fun(Opts) ->
@@ -58,7 +59,7 @@ what_a_node_said_holds_over_a_stop() ->
         ?assertMatch({ok, #{uri := <<"ws://127.0.0.2:", _/binary>>}}, dev_websocket:info())
     end).
 
-what_a_node_said_holds_over_a_failed_bind() ->
+node_settings_survive_a_failed_bind() ->
     {ok, Taken} = gen_tcp:listen(0, [{ip, {127, 0, 0, 2}}]),
     {ok, Port} = inet:port(Taken),
     Said = #{websocket_port => Port, websocket_host => <<"127.0.0.2">>, websocket_max_last => 7},
@@ -108,6 +109,20 @@ a_failed_bind_is_no_error_while_the_options_are_not_known() ->
         ?assertEqual([error], Levels(fun() -> {error, _} = dev_websocket:start(#{port => Port}) end))
     end),
     gen_tcp:close(Taken).
+
+the_application_starts_again_while_the_options_are_not_known() ->
+    ok = dev_websocket:stop(),
+    stand_in:with(#{}, fun() ->
+        %% The node has no server yet.
+        true = code:delete(ranch),
+        code:purge(ranch),
+        ?assertEqual(none, dev_websocket_node:running_node()),
+        quietly(fun() ->
+            ok = application:start(dev_websocket),
+            ?assertMatch({ok, #{uri := _}}, dev_websocket:info()),
+            ok = application:stop(dev_websocket)
+        end)
+    end).
 
 a_nodes_value_that_does_not_fit_keeps_the_server_closed() ->
     [
@@ -160,7 +175,7 @@ a_nodes_right_value_counts_over_a_wrong_one_of_the_environment() ->
         os:unsetenv("DEV_WEBSOCKET_MAX_LAST")
     end.
 
-%%% What the tests are made of.
+%%% Helpers.
 
 is_closed_for(Names) ->
     {error, {settings, Misfits}} = dev_websocket:info(),

@@ -1,5 +1,5 @@
-%%% @doc There is one engine in a VM, however often and in whatever order its modules
-%%% are loaded, and its clients notice nothing.
+%%% @doc A VM has one engine, however often and in any order its modules are loaded, and its
+%%% clients notice nothing.
 -module(one_engine_tests).
 -include_lib("eunit/include/eunit.hrl").
 
@@ -45,7 +45,7 @@ the_device_can_be_reloaded() ->
             still_serves(Info, Client)
         end
      ||
-        Module <- [dev_websocket, dev_websocket_engine, dev_websocket_listener, dev_websocket_settings]
+        Module <- [dev_websocket, dev_websocket_engine, dev_websocket_listener, dev_websocket_settings, dev_websocket_sup]
     ].
 
 %% Newer nodes give each copy of a device generated module names. The root comes
@@ -95,7 +95,7 @@ still_serves(Info, Client) ->
     dev_websocket:cast(#{<<"topic">> => <<"t">>, <<"data">> => N}, #{}),
     ?assertMatch([#{<<"data">> := #{<<"data">> := N}}], ws_client:messages(Client, 1)).
 
-%% @doc Run with the log off: what it would say is what the test asks for.
+%% @doc Run with the log off, because the test causes the errors.
 quietly(Run) ->
     #{level := Level} = logger:get_primary_config(),
     ok = logger:set_primary_config(level, none),

@@ -9,11 +9,11 @@ package_test_() ->
      ||
         Name <- [
             a_packaged_device_brings_its_engine,
-            the_package_works_where_nothing_else_is,
+            the_package_works_without_the_application,
             a_package_has_its_specification_and_options_of_a_node,
             a_package_does_not_replace_another_folder,
             copies_publish_a_result_once,
-            nothing_in_the_device_depends_on_its_names,
+            device_modules_do_not_depend_on_their_names,
             keys_are_as_newer_nodes_want_them
         ]
     ].
@@ -47,7 +47,7 @@ a_packaged_device_brings_its_engine() ->
 
 %% The folder of `make package', as a packager and then a node treat it: compiled from
 %% the sources in it, the root loaded first, and the resources unpacked somewhere.
-the_package_works_where_nothing_else_is() ->
+the_package_works_without_the_application() ->
     vm:in_folder(fun(Folder) ->
         Package = filename:join(Folder, "websocket@1.0"),
         Listed = package(Package),
@@ -77,7 +77,7 @@ the_package_works_where_nothing_else_is() ->
          ||
             {Name, Bytes} <- Resources
         ],
-        %% It does not need what it was made from.
+        %% The source folder is not needed any more.
         ok = file:del_dir_r(Package),
         Empty = filename:join(Folder, "empty"),
         ok = file:make_dir(Empty),
@@ -105,7 +105,7 @@ the_package_works_where_nothing_else_is() ->
             [
                 ?assertEqual({Module, non_existing}, {Module, Call(code, which, [Module])})
              ||
-                Module <- [hb_websocket_app | device_copy:group()]
+                Module <- device_copy:group()
             ],
             ?assertEqual(filename:join([Unpacked, "ebin", "hb_websocket_nif.beam"]), Call(code, which, [hb_websocket_nif]))
         end)
@@ -144,8 +144,8 @@ a_package_does_not_replace_another_folder() ->
         ?assertEqual({ok, <<"mine">>}, file:read_file(Mine))
     end).
 
-%% A copy beside the original: one engine, one listener, one server of tails, one memory
-%% of what was published.
+%% A copy beside the original shares the engine, the listener, the tails server and the
+%% marks of processes.
 copies_publish_a_result_once() ->
     vm:with_peer(vm:ebin(), [], fun(Call) ->
         ok = stand_in_vm:load(Call),
@@ -192,12 +192,12 @@ copies_publish_a_result_once() ->
         followed:nothing_comes(Follower),
         ?assertEqual(Server, Call(erlang, whereis, [hb_websocket_tails])),
         ?assertEqual(
-            [{hb_websocket_nif, shutdown}, {hb_websocket_nif, supervisor}],
+            [{hb_websocket_nif, supervisor}],
             lists:sort([Name || {Name, _, _, _} <- Call(supervisor, which_children, [kernel_safe_sup]), is_tuple(Name)])
         ),
         %% The server tells the number of tails with its next tick.
         followed:until(fun() -> maps:get(<<"tails">>, Call(Copy, stats, [])) > 0 end),
-        Counts = #{<<"results_published">> => 3, <<"tails">> => 1, <<"connections">> => 2, <<"faults">> => 0},
+        Counts = #{<<"results_published">> => 3, <<"tails">> => 1, <<"connections">> => 2, <<"panics">> => 0},
         ?assertEqual(Counts, maps:with(maps:keys(Counts), Call(Copy, stats, []))),
         ?assertEqual(Counts, maps:with(maps:keys(Counts), Call(dev_websocket, stats, [])))
     end).
@@ -206,7 +206,7 @@ copies_publish_a_result_once() ->
 %% a call, also of one that comes later, or as the caller itself in a call that asks for a
 %% module. As data they would differ between copies. Modules of other devices have other
 %% names there.
-nothing_in_the_device_depends_on_its_names() ->
+device_modules_do_not_depend_on_their_names() ->
     Group = device_copy:group(),
     ?assert(length(Group) > 4),
     [
@@ -214,7 +214,7 @@ nothing_in_the_device_depends_on_its_names() ->
      ||
         Module <- Group, Form <- device_copy:forms(Module)
     ],
-    %% And the search finds what it is for.
+    %% The search finds each forbidden use.
     [
         ?assertEqual({Code, Found}, {Code, device_names(parsed(Code), dev_websocket, Group)})
      ||
@@ -235,6 +235,8 @@ nothing_in_the_device_depends_on_its_names() ->
             {"a() -> {dev_websocket, a, []}.", []},
             {"a() -> {dev_websocket, a, dev_websocket}.", [dev_websocket, dev_websocket]},
             {"a() -> {dev_websocket_node, a, []}.", []},
+            {"a(X) -> {dev_websocket_node, a, [X]}.", []},
+            {"a(X) -> {dev_websocket_node, a, [X, dev_websocket_node]}.", [dev_websocket_node]},
             {"a() -> {dev_websocket_other, a, []}.", [dev_websocket_other]},
             {"a() -> dev_websocket_other:a().", [dev_websocket_other]},
             {"a(X) -> dev_message:id(X).", [dev_message]},
@@ -245,21 +247,23 @@ nothing_in_the_device_depends_on_its_names() ->
 device_names({attribute, _, Name, _}, _Self, _Group) when Name =:= module; Name =:= file ->
     [];
 device_names({attribute, _, Name, Value}, Self, Group) when Name =/= spec, Name =/= type ->
-    %% Attributes hold plain terms, which nobody renames.
+    %% Attributes hold plain terms, which a packager does not rename.
     [Atom || Atom <- atoms(Value), is_device(Atom)] ++ device_names(Value, Self, Group);
 device_names({call, _, {remote, _, {atom, _, Module}, {atom, _, Function}}, [{atom, _, Self} | Rest]}, Self, Group) when
     {Module, Function} =:= {gen_server, start};
     {Module, Function} =:= {gen_server, start_link};
     {Module, Function} =:= {supervisor, start_link};
-    {Module, Function} =:= {proc_lib, start};
+    {Module, Function} =:= {proc_lib, start_link};
     {Module, Function} =:= {proc_lib, hibernate}
 ->
     device_names(Rest, Self, Group);
 %% The module that knows the folder has several names.
 device_names({call, _, {remote, _, Archive, {atom, _, implementation_dir}}, [{atom, _, Self}]}, Self, Group) ->
     device_names(Archive, Self, Group);
-device_names({tuple, _, [{atom, _, Module}, {atom, _, _}, {nil, _}]}, _Self, Group) ->
-    [Module || is_device(Module), not lists:member(Module, Group)];
+device_names({tuple, _, [{atom, _, Module}, {atom, _, _}, Arguments]}, Self, Group) when
+    element(1, Arguments) =:= nil; element(1, Arguments) =:= cons
+->
+    [Module || is_device(Module), not lists:member(Module, Group)] ++ device_names(Arguments, Self, Group);
 device_names({call, _, {atom, _, spawn}, [{atom, _, Self} | Rest]}, Self, Group) ->
     device_names(Rest, Self, Group);
 device_names({Kind, _, {atom, _, Module}, Function}, Self, Group) when Kind =:= remote ->
@@ -324,7 +328,7 @@ is_plain_type({type, _, map, any}) -> true;
 is_plain_type({type, _, term, []}) -> true;
 is_plain_type(_) -> false.
 
-%%% What the tests are made of.
+%%% Helpers.
 
 %% @doc A `hb_device_archive' that knows the folder of these modules' archive.
 archive_module(Modules, Folder) ->
@@ -366,7 +370,7 @@ computed(Call, Id, Slot) ->
     _ = Call(stand_in_vm, ask, [compute, [Id, Slot, #{<<"outbox">> => #{<<"1">> => #{<<"action">> => <<"Ping">>}}}]]),
     ok.
 
-%% @doc What an event of a process is, with its slot; of anything else the message.
+%% @doc The kind and the slot of an event of a process, or the data of another message.
 event(#{<<"slot">> := Slot, <<"data">> := #{<<"type">> := <<"result">>}}) -> {result, Slot};
 event(#{<<"slot">> := Slot, <<"process">> := Process, <<"data">> := #{<<"from">> := Process}}) -> {message, Slot};
 event(#{<<"data">> := Data}) -> Data.

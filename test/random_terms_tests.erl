@@ -12,7 +12,7 @@ random_terms_test_() ->
         fun() ->
             ok = dev_websocket:stop(),
             %% The client reads between the batches, not during one.
-            ok = dev_websocket:start(#{history_bytes => 0, pending_bytes => 256 * 1024 * 1024})
+            ok = dev_websocket:start(#{history_bytes => 0, send_buffer_bytes => 256 * 1024 * 1024})
         end,
         fun(_) -> dev_websocket:stop() end,
         [
@@ -39,14 +39,14 @@ every_random_term_arrives_or_is_counted() ->
     ),
     After = dev_websocket:stats(),
     Gained = fun(Name) -> maps:get(Name, After) - maps:get(Name, Before) end,
-    ?assertEqual(0, Gained(<<"faults">>)),
+    ?assertEqual(0, Gained(<<"panics">>)),
     ?assertEqual(?TERMS, Gained(<<"publications">>) + Gained(<<"dropped_too_large">>)),
     ?assert(Gained(<<"publications">>) > ?TERMS div 2),
     ?assert(ws_client:is_open(Client)),
     gen_tcp:close(Client).
 
-%% The same terms each round, so what is kept of them shows: from the first three
-%% rounds to the last three, the least that is in use must not grow.
+%% The terms are the same in each round, so kept memory shows. The least memory in use must
+%% not grow from the first three rounds to the last three.
 memory_returns_to_where_it_was() ->
     {ok, #{uri := Uri}} = dev_websocket:info(),
     Client = ws_client:connect_raw(Uri, "topic=*"),
@@ -59,7 +59,7 @@ memory_returns_to_where_it_was() ->
     ?assert(Growth(fun({_, Process}) -> Process end) < 4096, Rounds),
     ?assert(ws_client:is_open(Client)).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 %% @doc Cast and read in a process of its own, so that its heap is gone afterwards.
 a_round(Client) ->
@@ -85,7 +85,7 @@ memory() ->
     [erlang:garbage_collect(Pid) || Pid <- processes()],
     {erlang:memory(total) div 1024, resident()}.
 
-%% @doc What the system counts for this VM in KiB, where it tells.
+%% @doc The resident memory of this VM in KiB, where the system has it.
 resident() ->
     case file:read_file("/proc/self/status") of
         {ok, Status} ->

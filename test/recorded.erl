@@ -19,7 +19,7 @@ names() ->
     ].
 
 %% @doc The three arguments of a recorded call of a key. Of a hook's `step' only the
-%% request was recorded: the other two are what the node makes of its options.
+%% request was recorded; the node makes the other two from its options.
 -spec call(string()) -> {map(), map(), map()}.
 call("step_hook" ++ _ = Name) ->
     {step_handler(), term(Name), #{on => #{}}};
@@ -61,7 +61,7 @@ process_ids(Tuple) when is_tuple(Tuple) -> process_ids(tuple_to_list(Tuple));
 process_ids(_) -> [].
 
 is_process(<<"Process">>) -> true;
-%% In the cache the type is a link, and what is asked for is a process.
+%% In the cache the type is a link, and the message is a process.
 is_process({link, _, _}) -> true;
 is_process(_) -> false.
 

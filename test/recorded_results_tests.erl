@@ -6,10 +6,10 @@ recorded_results_test_() ->
     followed:cases(?MODULE, [
         a_ledger_sends_its_messages,
         pushed_messages_have_the_process_that_sent_them,
-        an_error_is_told,
+        an_error_is_published,
         a_node_of_september_is_read_as_well,
-        a_slot_far_ahead_misleads_nobody,
-        large_and_deep_values_are_named_by_their_place
+        a_slot_far_ahead_changes_nothing,
+        large_and_deep_values_are_replaced_by_their_path
     ]).
 
 -compile([export_all, nowarn_export_all]).
@@ -43,7 +43,7 @@ pushed_messages_have_the_process_that_sent_them(_Store) ->
     ?assert(Named =/= [] andalso Senders =/= []),
     [?assertEqual(true, dev_websocket_cache:is_id(Sender)) || Sender <- Senders].
 
-an_error_is_told(_Store) ->
+an_error_is_published(_Store) ->
     {_, Frames} = published("error", june, slots_of("error")),
     ?assert(lists:any(fun(#{<<"data">> := Data}) -> is_map_key(<<"error">>, Data) end, Frames)).
 
@@ -55,11 +55,11 @@ a_node_of_september_is_read_as_well(_Store) ->
     ?assertEqual(Slots, followed:slots(Results)),
     [?assertMatch(#{<<"assignment">> := <<_:43/binary>>}, Frame) || Frame <- Results].
 
-a_slot_far_ahead_misleads_nobody(_Store) ->
+a_slot_far_ahead_changes_nothing(_Store) ->
     {_, Frames} = published("island", june, [0, 1, 2]),
     ?assertEqual([0, 1, 2], lists:usort(followed:slots(Frames))).
 
-large_and_deep_values_are_named_by_their_place(Store) ->
+large_and_deep_values_are_replaced_by_their_path(Store) ->
     Id = stand_in:process(Store, #{}),
     Client = fresh_server:client("process=" ++ binary_to_list(Id)),
     tails_tests:until_followed(Id, 0),
@@ -87,15 +87,15 @@ values_have_at_most_max_data_bytes_test() ->
     Facts = #{process => <<"p">>, slot => 7},
     Value = fun(Bytes) ->
         {#{<<"data">> := Data}, _} =
-            dev_websocket_result:result_event(Facts, #{<<"data">> => binary:copy(<<"x">>, Bytes)}, 0, Max),
+            dev_websocket_process:result_event(Facts, #{<<"data">> => binary:copy(<<"x">>, Bytes)}, 0, Max),
         Data
     end,
     [?assertEqual(binary:copy(<<"x">>, Bytes), Value(Bytes)) || Bytes <- [999, 1000]],
     ?assertEqual(#{<<"$size">> => 1001, <<"$get">> => <<"/p~process@1.0/compute&slot=7/results/data">>}, Value(1001)).
 
-%%% What the tests are made of.
+%%% Helpers.
 
-%% @doc What a subscriber of everything gets when the process is followed from its start.
+%% @doc The frames of a subscriber of everything, with the process followed from its start.
 published(Name, Generation, Slots) ->
     Store = stand_in:recorded(Name),
     #{roots := [<<"computed/", Id:43/binary>> | _]} = recorded:term("slot_store_" ++ Name),
@@ -104,7 +104,7 @@ published(Name, Generation, Slots) ->
     stand_in:beside({Generation, Opts}, fun() ->
         {ok, Cache} = dev_websocket_cache:open(Opts),
         {ok, 0, 0, []} = hb_websocket_nif:set_slot_mark(Id, hd(Slots)),
-        ?assertMatch({caught_up, _}, dev_websocket_reader:turn(Cache, Id, unknown))
+        ?assertMatch({caught_up, _}, dev_websocket_tail:read(Cache, Id, unknown))
     end),
     Last = lists:last(Slots) + 1,
     ?assertMatch({ok, Last, 0, []}, hb_websocket_nif:slot_mark(Id)),

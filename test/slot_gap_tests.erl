@@ -1,24 +1,25 @@
-%%% @doc Slots that are not there, not readable or not what they should be: how long they are
-%%% waited for, how they are told, and that those that come later are published then.
+%%% @doc Slots that are missing, unreadable or refused: the time before a gap reports them, the
+%%% gap itself, and slots that come later.
 -module(slot_gap_tests).
 -include_lib("eunit/include/eunit.hrl").
 
 slot_gap_test_() ->
     followed:cases(?MODULE, [
-        a_hole_is_told_after_5_seconds_and_not_before,
+        a_hole_is_reported_after_5_seconds_and_not_before,
         slots_of_a_hole_that_come_later_are_published,
         a_missing_slot_without_later_ones_is_no_hole,
         a_slot_far_ahead_that_was_never_scheduled_is_no_later_one,
         a_refused_slot_is_read_again_for_2_seconds,
         a_refused_slot_that_becomes_right_is_published,
         a_refused_process_refuses_all_its_slots,
-        an_unreadable_slot_is_told_after_5_seconds,
-        gaps_are_told_to_subscribers_and_counted
+        an_unreadable_slot_is_reported_after_5_seconds,
+        an_unreadable_slot_does_not_stop_later_ones,
+        gaps_are_sent_to_subscribers_and_counted
     ]).
 
 -compile([export_all, nowarn_export_all]).
 
-a_hole_is_told_after_5_seconds_and_not_before(Store) ->
+a_hole_is_reported_after_5_seconds_and_not_before(Store) ->
     {Id, Cache, Tail} = tail(Store, 2),
     [compute(Store, Id, Slot) || Slot <- [4, 5]],
     %% Slots 2 and 3 are missing. It is looked for later ones every 5 seconds.
@@ -66,13 +67,13 @@ a_slot_far_ahead_that_was_never_scheduled_is_no_later_one(Store) ->
 a_refused_slot_is_read_again_for_2_seconds(Store) ->
     {_, Cache, Tail} = tail(Store, 2),
     Refused = {withheld, 2, definition},
-    {none, First} = dev_websocket_tail:turned(Tail, Refused, unknown, Cache, 1_000),
+    {none, First} = dev_websocket_tail:read_done(Tail, Refused, unknown, Cache, 1_000),
     %% Not at once, but soon.
     {none, First} = dev_websocket_tail:probe(First, Cache, 1_399),
-    {none, Second} = dev_websocket_tail:turned(First, Refused, unknown, Cache, 2_999),
-    ?assertMatch({{gap, 2, 2, withheld, definition}, _}, dev_websocket_tail:turned(Second, Refused, unknown, Cache, 3_000)),
+    {none, Second} = dev_websocket_tail:read_done(First, Refused, unknown, Cache, 2_999),
+    ?assertMatch({{gap, 2, 2, withheld, definition}, _}, dev_websocket_tail:read_done(Second, Refused, unknown, Cache, 3_000)),
     %% Another slot has its own two seconds.
-    ?assertMatch({none, _}, dev_websocket_tail:turned(Second, {withheld, 3, definition}, unknown, Cache, 3_000)).
+    ?assertMatch({none, _}, dev_websocket_tail:read_done(Second, {withheld, 3, definition}, unknown, Cache, 3_000)).
 
 a_refused_slot_that_becomes_right_is_published(Store) ->
     Id = stand_in:process(Store, #{}),
@@ -81,7 +82,7 @@ a_refused_slot_that_becomes_right_is_published(Store) ->
     stand_in:overwrite(Store, <<State/binary, "/at-slot">>, {value, <<"9">>}),
     followed:until(fun() ->
         case sys:get_state(followed:tails()) of
-            #{tails := #{Id := #{trouble := {0, _, _}}}} -> true;
+            #{tails := #{Id := #{retry := {0, _, _}}}} -> true;
             _ -> false
         end
     end),
@@ -97,14 +98,38 @@ a_refused_process_refuses_all_its_slots(Store) ->
         followed:frames(Client, 1)
     ).
 
-an_unreadable_slot_is_told_after_5_seconds(Store) ->
+an_unreadable_slot_is_reported_after_5_seconds(Store) ->
     {_, Cache, Tail} = tail(Store, 2),
     Unreadable = {unreadable, 2, not_readable},
-    {none, First} = dev_websocket_tail:turned(Tail, Unreadable, unknown, Cache, 1_000),
-    {none, Second} = dev_websocket_tail:turned(First, Unreadable, unknown, Cache, 5_999),
-    ?assertMatch({{gap, 2, 2, not_cached, not_readable}, _}, dev_websocket_tail:turned(Second, Unreadable, unknown, Cache, 6_000)).
+    {none, First} = dev_websocket_tail:read_done(Tail, Unreadable, unknown, Cache, 1_000),
+    {none, Second} = dev_websocket_tail:read_done(First, Unreadable, unknown, Cache, 5_999),
+    ?assertMatch({{gap, 2, 2, not_cached, not_readable}, _}, dev_websocket_tail:read_done(Second, Unreadable, unknown, Cache, 6_000)).
 
-gaps_are_told_to_subscribers_and_counted(Store) ->
+%% The state passes the checks, and a part of its results cannot be loaded.
+an_unreadable_slot_does_not_stop_later_ones(Store) ->
+    Id = stand_in:process(Store, #{}),
+    Client = follow(Id),
+    Server = followed:tails(),
+    ok = sys:suspend(Server),
+    Output = #{<<"body">> => Id},
+    _ = stand_in:compute(Store, Id, 0, #{<<"output">> => Output}),
+    #{<<"table">> := Table} = Store,
+    ets:delete(Table, stand_in:id_of(Output)),
+    [compute(Store, Id, Slot) || Slot <- [1, 2]],
+    ok = sys:resume(Server),
+    ?assertMatch(
+        [#{<<"type">> := <<"gap">>, <<"reason">> := <<"not_cached">>, <<"from_slot">> := 0, <<"to_slot">> := 0}],
+        followed:frames(Client, 1)
+    ),
+    followed:results(Client, [1, 2]),
+    compute(Store, Id, 3),
+    followed:results(Client, [3]),
+    _ = stand_in:write(Store, Output),
+    dev_websocket:hint(Id),
+    [#{<<"data">> := Data}] = followed:results(Client, [0]),
+    ?assertMatch(#{<<"output">> := Output}, Data).
+
+gaps_are_sent_to_subscribers_and_counted(Store) ->
     Id = stand_in:process(Store, #{}),
     [Json, Other] = [follow(Id), fresh_server:client("topic=*")],
     Before = followed:count(<<"slot_gaps_withheld">>),
@@ -122,7 +147,7 @@ gaps_are_told_to_subscribers_and_counted(Store) ->
     followed:results(Json, [1]),
     ?assertEqual(Before + 1, followed:count(<<"slot_gaps_withheld">>)).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 follow(Id) ->
     Client = fresh_server:client("process=" ++ binary_to_list(Id)),

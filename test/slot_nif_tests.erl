@@ -17,16 +17,16 @@ boundary_test_() ->
         marks_are_set_once_and_outlive_servers,
         events_of_a_slot_come_part_by_part_and_once,
         events_beyond_the_mark_are_refused,
-        events_are_published_when_nobody_is_there,
+        events_without_an_audience_are_published,
         gaps_move_the_mark_and_leave_holes,
-        gaps_are_told_in_every_format,
+        gaps_are_sent_in_every_format,
         gaps_of_a_limit_need_no_mark,
         lists_have_at_most_256_events,
         lists_have_at_most_4_mib,
         the_inline_budget_is_that_of_all_events,
-        an_event_beyond_the_budget_says_where_it_is,
+        an_event_beyond_the_budget_names_its_path,
         bad_arguments_are_named,
-        without_a_server_nothing_is_lost,
+        events_without_a_server_are_published_later,
         counts_are_those_of_their_names
     ]).
 
@@ -68,7 +68,7 @@ interest_is_signalled_once_until_it_is_read() ->
     not_changed(),
     _ = fresh_server:client(["process=", C]),
     changed(),
-    %% What is no change is not told.
+    %% No message comes without a change.
     {ok, _, 3, false} = hb_websocket_nif:interest(9),
     _ = fresh_server:client("topic=prices"),
     changed(),
@@ -126,7 +126,7 @@ interest_goes_to_the_last_watcher() ->
     ok = hb_websocket_nif:watch_interest(),
     _ = fresh_server:client(["process=", process()]),
     changed(),
-    %% One that has died is no reason to fail, and nobody is told.
+    %% A watcher that has died causes no failure.
     {ok, _, _, _} = hb_websocket_nif:interest(9),
     Dying = spawn(fun() -> ok = hb_websocket_nif:watch_interest() end),
     dead(Dying),
@@ -137,7 +137,7 @@ interest_goes_to_the_last_watcher() ->
     changed(),
     Other ! stop,
     receive {'DOWN', Monitor, process, _, normal} -> ok end,
-    ?assertEqual(0, count(<<"faults">>)).
+    ?assertEqual(0, count(<<"panics">>)).
 
 interest_has_a_maximum() ->
     Ids = [process() || _ <- lists:seq(1, 5)],
@@ -177,7 +177,7 @@ events_of_a_slot_come_part_by_part_and_once() ->
     Client = fresh_server:client(["process=", Id]),
     [Published, Repeated] = [count(<<"results_published">>), count(<<"dropped_repeated">>)],
     ?assertEqual(ok, hb_websocket_nif:publish_slot(Id, 3, 0, events([0, 1, 2]), false)),
-    %% As after a crash: what was published is left out.
+    %% As after a crash: published events are left out.
     ?assertEqual(ok, hb_websocket_nif:publish_slot(Id, 3, 0, events([0, 1]), false)),
     ?assertEqual({ok, 3, 3, []}, hb_websocket_nif:slot_mark(Id)),
     ?assertEqual(ok, hb_websocket_nif:publish_slot_large(Id, 3, 1, events([1, 2, 3]), false)),
@@ -208,7 +208,7 @@ events_beyond_the_mark_are_refused() ->
     ?assertEqual({ok, 3, 2, []}, hb_websocket_nif:slot_mark(Id)),
     ?assertEqual(Before, count(<<"publications">>)).
 
-events_are_published_when_nobody_is_there() ->
+events_without_an_audience_are_published() ->
     ok = dev_websocket:start(#{history_bytes => 0}),
     ?assertNot(hb_websocket_nif:has_audience()),
     Id = begun(0),
@@ -234,7 +234,7 @@ gaps_move_the_mark_and_leave_holes() ->
     ?assertEqual(ok, hb_websocket_nif:publish_slot(Id, 9, 0, events([1]), false)),
     ?assertEqual(ok, hb_websocket_nif:publish_slot_gap(Id, 9, 9, withheld)),
     ?assertEqual({ok, 10, 0, [{4, 6}, {9, 9}]}, hb_websocket_nif:slot_mark(Id)),
-    %% What was missing comes, in parts or whole; what was not followed does not.
+    %% Missing slots can come later, in parts or whole. Slots that were not followed cannot.
     ?assertEqual({error, {expected, 5, 0}}, hb_websocket_nif:publish_slot(Id, 5, 1, events([9]), true)),
     ?assertEqual(ok, hb_websocket_nif:publish_slot(Id, 5, 0, events([2]), true)),
     ?assertEqual({ok, 10, 0, [{4, 4}, {6, 6}, {9, 9}]}, hb_websocket_nif:slot_mark(Id)),
@@ -251,7 +251,7 @@ gaps_move_the_mark_and_leave_holes() ->
     ),
     ?assertEqual([3, 1, 2], [count(Name) - Count || {Name, Count} <- lists:zip(Names, Before)]).
 
-gaps_are_told_in_every_format() ->
+gaps_are_sent_in_every_format() ->
     Id = begun(0),
     {ok, #{uri := Uri}} = dev_websocket:info(),
     Query = ["process=", Id],
@@ -271,7 +271,7 @@ gaps_are_told_in_every_format() ->
     ?assertMatch(#{<<"seq">> := Next} when Next =:= Seq + 1, ws_client:recv_json(Json)),
     %% The raw format has data alone.
     ?assertEqual(#{<<"n">> => 1}, ws_client:recv_json(Raw)),
-    %% Who comes later gets it from the history.
+    %% A later client gets it from the history.
     Later = fresh_server:client([Query, "&last=2"]),
     ?assertEqual(Gap, ws_client:recv_json(Later)).
 
@@ -309,7 +309,7 @@ lists_have_at_most_256_events() ->
     ?assertEqual({ok, 0, 511, []}, hb_websocket_nif:slot_mark(Id)).
 
 lists_have_at_most_4_mib() ->
-    ok = dev_websocket:start(#{max_message_bytes => 8 * 1024 * 1024, ingress_bytes => 256 * 1024 * 1024}),
+    ok = dev_websocket:start(#{max_message_bytes => 8 * 1024 * 1024, publish_queue_bytes => 256 * 1024 * 1024}),
     Id = begun(0),
     %% A text takes two bytes more.
     Text = fun(Bytes) -> {binary:copy(<<"a">>, Bytes - 2), #{}} end,
@@ -338,7 +338,7 @@ the_inline_budget_is_that_of_all_events() ->
     ?assertEqual(large, hb_websocket_nif:publish_slot(Id, 3, 0, Wide(1025), true)),
     ?assertEqual(ok, hb_websocket_nif:publish_slot_large(Id, 3, 0, Wide(1025), true)).
 
-an_event_beyond_the_budget_says_where_it_is() ->
+an_event_beyond_the_budget_names_its_path() ->
     ok = dev_websocket:start(#{max_message_bytes => 1000}),
     Id = begun(0),
     Client = fresh_server:client(["process=", Id]),
@@ -399,7 +399,7 @@ bad_arguments_are_named() ->
 
 %%% Without a server, and counts.
 
-without_a_server_nothing_is_lost() ->
+events_without_a_server_are_published_later() ->
     Id = begun(0),
     ok = dev_websocket:stop(),
     Before = count(<<"dropped_not_running">>),
@@ -429,7 +429,7 @@ counts_are_those_of_their_names() ->
     ?assertEqual({1000, 7}, {count(<<"tails">>), count(<<"tails_waiting">>)}),
     ok = hb_websocket_nif:set_tails(0, 0, cache).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 %% @doc The id of a process that no other test knows.
 process() ->
@@ -447,7 +447,7 @@ begun(Slot) ->
 events(Numbers) ->
     [{#{<<"n">> => Number}, #{}} || Number <- Numbers].
 
-%% @doc What tells a frame from others.
+%% @doc The fields that identify a frame.
 told(#{<<"type">> := <<"gap">>, <<"reason">> := Reason, <<"from_slot">> := From, <<"to_slot">> := To, <<"dropped">> := Dropped}) ->
     {gap, Reason, From, To, Dropped};
 told(#{<<"slot">> := Slot, <<"process">> := Id, <<"data">> := #{<<"n">> := N}}) ->
@@ -456,7 +456,7 @@ told(#{<<"slot">> := Slot, <<"process">> := Id, <<"data">> := #{<<"n">> := N}}) 
 changed() ->
     receive {websocket_interest, changed} -> ok after ?DEADLINE -> error(not_told) end.
 
-%% @doc Nothing is on its way: what the tests do is answered after the word is sent.
+%% @doc No message is on its way, because clients are answered after it is sent.
 not_changed() ->
     receive {websocket_interest, changed} -> error(told) after 0 -> ok end.
 

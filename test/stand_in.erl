@@ -1,8 +1,8 @@
 %%% @doc A node's core modules for tests: its store, cache, messages and options, over
-%%% recorded or written stores. What is recorded is in `slot_store_*' of test/fixtures.
+%%% recorded or written stores. The recorded ones are `slot_store_*' in test/fixtures.
 %%%
-%%% Signatures are not computed here. A message is valid when it and the commitment are what
-%%% they were when the test stored them (`sign/2', or a recorded process).
+%%% Signatures are not computed here. A message is valid when it and the commitment are
+%%% unchanged since the test stored them (`sign/2', or a recorded process).
 -module(stand_in).
 -export([with/2, beside/2, recorded/1, empty/0, options/1, fault/2, no_fault/1, calls/1]).
 -export([process/2, compute/4, schedule/4, forget/3, overwrite/3, write/2, id/0, id_of/1]).
@@ -25,7 +25,8 @@ with({Generation, Opts}, Run) ->
     try Run()
     after
         ets:delete(?NODE),
-        [begin code:delete(Name), code:purge(Name) end || {Name, _} <- ?MODULES]
+        %% A node beside this one leaves old code, which must be purged first.
+        [begin code:purge(Name), code:delete(Name), code:purge(Name) end || {Name, _} <- ?MODULES]
     end;
 with(Opts, Run) ->
     with({june, Opts}, Run).
@@ -100,7 +101,7 @@ empty() ->
     Table = ets:new(stand_in_store, [ordered_set, public]),
     #{<<"store-module">> => stand_in_store, <<"table">> => Table}.
 
-%% @doc What the store does before it answers.
+%% @doc A function that the store calls before it answers.
 fault(#{<<"table">> := Table}, Fault) -> ets:insert(Table, {'#fault', Fault}).
 no_fault(#{<<"table">> := Table}) -> ets:delete(Table, '#fault').
 
@@ -132,7 +133,7 @@ compute(Store, Id, Slot, Results) ->
         <<"test">> => <<Id/binary, "/", Number/binary>>, <<"results">> => Results
     }),
     put_entry(Store, <<State/binary, "/process+link">>, {value, Id}),
-    %% The state runs what the process says: by the same content ids.
+    %% The state has the same program as the process, by the same content ids.
     [
         copy(Store, <<Id/binary, "/", Key/binary>>, <<State/binary, "/", Key/binary>>)
      ||
@@ -242,7 +243,7 @@ url_safe($+) -> $-;
 url_safe($/) -> $_;
 url_safe(Character) -> Character.
 
-%%% What a node's modules answer.
+%%% Answers of a node's modules.
 
 %% @doc `hb_message:verify/3': each commitment must be over this content.
 verify(#{<<"commitments">> := Commitments} = Message, all, _Opts) ->

@@ -46,8 +46,7 @@ first(Ask, [#{<<"table">> := Table} | Stores]) ->
         Answer -> Answer
     end.
 
-%% @doc What a test wants to know: how often the store was asked. What it wants to do: let
-%% it fail, or hang until it is told to go on.
+%% @doc Count the calls for the test, and call its function, which may fail or hang.
 count(Table) ->
     _ = ets:update_counter(Table, '#calls', 1, {'#calls', 0}),
     case ets:lookup(Table, '#fault') of

@@ -1,4 +1,4 @@
-%%% @doc What one followed process costs: which ones are looked at in a pass.
+%%% @doc The cost of followed processes: the tails that are probed in a pass.
 -module(tail_tests).
 -include_lib("eunit/include/eunit.hrl").
 

@@ -1,5 +1,5 @@
-%%% @doc Processes that are followed: what subscribers get of the node's cache, once and in
-%%% order, whatever happens.
+%%% @doc Followed processes: subscribers get each slot of the node's cache, once and in order,
+%%% also after crashes.
 -module(tails_tests).
 -include_lib("eunit/include/eunit.hrl").
 
@@ -7,10 +7,10 @@ tails_test_() ->
     followed:cases(?MODULE, [
         slots_come_as_they_are_computed,
         a_subscriber_gets_what_comes_after_the_newest_slot,
-        what_is_scheduled_after_a_client_came_is_news,
+        slots_scheduled_after_the_subscription_are_published,
         a_process_without_slots_begins_with_slot_0,
         slots_that_are_written_in_any_order_come_in_order,
-        hints_make_it_quicker_and_publish_nothing,
+        hints_save_time_and_publish_nothing,
         subscribers_of_tags_get_what_hints_lead_to,
         a_million_hints_are_bounded,
         a_crash_of_the_server_repeats_and_loses_nothing,
@@ -18,11 +18,11 @@ tails_test_() ->
         a_restart_of_the_engine_loses_nothing,
         slots_with_thousands_of_messages_come_whole,
         a_full_queue_holds_the_reader_back,
-        the_operator_can_name_processes,
-        one_process_too_many_is_told,
+        processes_in_the_setting_tail_are_followed,
+        a_process_beyond_max_tails_gets_a_limit_gap,
         a_store_that_fails_is_read_later,
-        a_store_that_hangs_holds_up_nobody,
-        a_process_that_is_let_go_tells_what_was_missed
+        a_store_that_hangs_delays_no_other_process,
+        a_process_followed_again_reports_missed_slots
     ]).
 
 -compile([export_all, nowarn_export_all]).
@@ -82,8 +82,8 @@ a_subscriber_gets_what_comes_after_the_newest_slot(Store) ->
     followed:results(Client, [13]),
     followed:results(Second, [13]).
 
-%% However late the server looks, what was scheduled behind the client's first frame comes.
-what_is_scheduled_after_a_client_came_is_news(Store) ->
+%% Slots that were scheduled after the client's first frame come, however late the probe is.
+slots_scheduled_after_the_subscription_are_published(Store) ->
     Id = stand_in:process(Store, #{}),
     Old = erlang:system_time(millisecond) - 5_000,
     [stand_in:schedule(Store, Id, Slot, #{timestamp => Old}) || Slot <- lists:seq(0, 3)],
@@ -119,7 +119,7 @@ slots_that_are_written_in_any_order_come_in_order(Store) ->
     followed:results(Client, lists:seq(0, 40)),
     ?assertEqual(Before, followed:count(<<"slot_gaps_not_cached">>)).
 
-hints_make_it_quicker_and_publish_nothing(Store) ->
+hints_save_time_and_publish_nothing(Store) ->
     ok = dev_websocket:start(#{tail_interval => 60_000}),
     Id = stand_in:process(Store, #{}),
     Client = follow(Id),
@@ -144,7 +144,7 @@ hints_make_it_quicker_and_publish_nothing(Store) ->
 subscribers_of_tags_get_what_hints_lead_to(Store) ->
     Client = fresh_server:client("topic=action:Credit-Notice"),
     Id = stand_in:process(Store, #{}),
-    followed:until(fun() -> dev_websocket_hint:is_wanted() end),
+    followed:until(fun() -> dev_websocket_request:are_hints_wanted() end),
     %% Scheduled a moment ago, and a long time ago.
     _ = stand_in:schedule(Store, Id, 0, #{timestamp => 1000}),
     Notice = #{<<"outbox">> => #{<<"1">> => #{<<"action">> => <<"Credit-Notice">>}}},
@@ -153,13 +153,13 @@ subscribers_of_tags_get_what_hints_lead_to(Store) ->
     ?assertEqual([1, 2], followed:slots(followed:frames(Client, 2))),
     _ = compute(Store, Id, 3, Notice),
     ?assertEqual([3], followed:slots(followed:frames(Client, 1))),
-    %% Nobody is subscribed any more: hints lead nowhere.
+    %% Without a subscriber hints have no effect.
     ok = ws_client:close(Client),
     followed:until(fun() -> {ok, [], 0, false} =:= hb_websocket_nif:interest(5) end).
 
 a_million_hints_are_bounded(_Store) ->
     Client = fresh_server:client("topic=*"),
-    followed:until(fun() -> dev_websocket_hint:is_wanted() end),
+    followed:until(fun() -> dev_websocket_request:are_hints_wanted() end),
     Server = followed:tails(),
     lists:foreach(
         fun(N) ->
@@ -190,14 +190,14 @@ a_crash_of_the_server_repeats_and_loses_nothing(Store) ->
     followed:results(Client, lists:seq(5, 60)),
     followed:results(Other, [0, 1, 2]),
     followed:nothing_comes(Client),
-    ?assertEqual(0, followed:count(<<"faults">>)).
+    ?assertEqual(0, followed:count(<<"panics">>)).
 
 a_crash_of_a_reader_repeats_and_loses_nothing(Store) ->
     Id = stand_in:process(Store, #{}),
     Client = follow(Id),
     until_followed(Id, 0),
     Test = self(),
-    %% Every hundredth question to the store ends whoever asks, but the server.
+    %% Every hundredth call of the store kills the reader that made it.
     Server = followed:tails(),
     Asked = counters:new(1, []),
     stand_in:fault(Store, fun() ->
@@ -228,7 +228,7 @@ a_restart_of_the_engine_loses_nothing(Store) ->
     ok = dev_websocket:stop(),
     compute_all(Store, Id, 2, 3),
     ok = dev_websocket:start(#{tail_interval => 20}),
-    %% Published while nobody was there, and kept: a client that comes back asks for it.
+    %% Slots without an audience are kept, and a returning client asks for them.
     Again = fresh_server:client("process=" ++ binary_to_list(Id) ++ "&last=10"),
     followed:until(fun() -> {ok, 4, 0, []} =:= hb_websocket_nif:slot_mark(Id) end),
     compute_all(Store, Id, 4, 4),
@@ -247,7 +247,7 @@ slots_with_thousands_of_messages_come_whole(Store) ->
     ?assertEqual(lists:seq(1, Count), [N || #{<<"data">> := #{<<"n">> := N}} <- tl(Frames)]).
 
 a_full_queue_holds_the_reader_back(Store) ->
-    ok = dev_websocket:start(#{ingress_bytes => 65_536, pending_bytes => 64 * 1024 * 1024}),
+    ok = dev_websocket:start(#{publish_queue_bytes => 65_536, send_buffer_bytes => 64 * 1024 * 1024}),
     Id = stand_in:process(Store, #{}),
     Client = follow(Id),
     until_followed(Id, 0),
@@ -256,9 +256,9 @@ a_full_queue_holds_the_reader_back(Store) ->
     [compute(Store, Id, Slot, #{<<"outbox">> => Messages}) || Slot <- lists:seq(0, 3)],
     Frames = followed:frames(Client, 4 * 41),
     ?assertEqual([Slot || Slot <- lists:seq(0, 3), _ <- lists:seq(0, 40)], followed:slots(Frames)),
-    ok = dev_websocket:start(#{ingress_bytes => 64 * 1024 * 1024}).
+    ok = dev_websocket:start(#{publish_queue_bytes => 64 * 1024 * 1024}).
 
-the_operator_can_name_processes(Store) ->
+processes_in_the_setting_tail_are_followed(Store) ->
     Id = stand_in:process(Store, #{}),
     ok = dev_websocket:start(#{tail => [Id]}),
     until_followed(Id, 0),
@@ -267,7 +267,7 @@ the_operator_can_name_processes(Store) ->
     ok = dev_websocket:start(#{tail => []}),
     ?assertMatch({error, _}, dev_websocket:start(#{tail => [<<"nonsense">>]})).
 
-one_process_too_many_is_told(Store) ->
+a_process_beyond_max_tails_gets_a_limit_gap(Store) ->
     ok = dev_websocket:start(#{max_tails => 2}),
     Ids = [stand_in:process(Store, #{}) || _ <- lists:seq(1, 3)],
     [compute_all(Store, Id, 0, 0) || Id <- Ids],
@@ -290,9 +290,9 @@ a_store_that_fails_is_read_later(Store) ->
     followed:until(fun() -> counters:get(Failures, 1) > 5 end),
     stand_in:no_fault(Store),
     followed:results(Client, [0, 1, 2, 3]),
-    ?assertEqual(0, followed:count(<<"faults">>)).
+    ?assertEqual(0, followed:count(<<"panics">>)).
 
-a_store_that_hangs_holds_up_nobody(Store) ->
+a_store_that_hangs_delays_no_other_process(Store) ->
     Ids = [Stuck | Others] = [stand_in:process(Store, #{}) || _ <- lists:seq(1, 4)],
     Clients = [follow(Id) || Id <- Ids],
     [until_followed(Id, 0) || Id <- Ids],
@@ -315,7 +315,7 @@ a_store_that_hangs_holds_up_nobody(Store) ->
     Reader ! go_on,
     followed:results(hd(Clients), [0]).
 
-a_process_that_is_let_go_tells_what_was_missed(Store) ->
+a_process_followed_again_reports_missed_slots(Store) ->
     Id = stand_in:process(Store, #{}),
     Client = follow(Id),
     until_followed(Id, 0),
@@ -337,7 +337,7 @@ a_process_that_is_let_go_tells_what_was_missed(Store) ->
     compute_all(Store, Id, 5, 5),
     followed:results(Again, [5]).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 follow(Id) ->
     fresh_server:client("process=" ++ binary_to_list(Id)).
@@ -363,8 +363,8 @@ until_followed(Id, Next) ->
 settled(Id) ->
     followed:until(fun() ->
         case sys:get_state(followed:tails()) of
-            #{tails := #{Id := #{trouble := none, next := Next}}} -> Next =:= 1;
-            #{tails := #{Id := #{trouble := {no_place, _, _}}}} -> true;
+            #{tails := #{Id := #{retry := none, next := Next}}} -> Next =:= 1;
+            #{tails := #{Id := #{retry := {no_place, _, _}}}} -> true;
             _ -> false
         end
     end).

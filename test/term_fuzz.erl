@@ -1,8 +1,8 @@
-%%% @doc Fuzzes what Erlang hands over: recorded and random terms, changed in their
+%%% @doc Fuzzes the terms that Erlang hands over: recorded and random ones, changed in their
 %%% structure and in the bytes of their external format, are cast, published and
 %%% sent, while a client reads all of it.
 %%%
-%%% What has to hold: no call raises, each message is counted once, as published or
+%%% These properties must hold: no call raises, each message is counted once, as published or
 %%% as dropped, nothing is counted as a fault, and each frame is JSON without a key
 %%% that is the node's own.
 %%%
@@ -14,7 +14,7 @@
 -define(BATCH, 20).
 %% Bytes of external format that are changed; larger terms are changed in a part.
 -define(CHANGED_BYTES, 2000).
-%% What is larger takes so long that little else happens.
+%% Larger messages take too long for a fuzzer.
 -define(MESSAGE_BYTES, 50000).
 -define(DROPPED, [
     <<"dropped_too_large">>, <<"dropped_overload">>, <<"dropped_no_audience">>, <<"dropped_repeated">>, <<"dropped_malformed">>
@@ -77,7 +77,7 @@ replay(File) ->
 
 start() ->
     ok = dev_websocket:stop(),
-    ok = dev_websocket:start(#{pending_bytes => 64 * 1024 * 1024, max_inbound_rate => 0}).
+    ok = dev_websocket:start(#{send_buffer_bytes => 64 * 1024 * 1024, max_inbound_rate => 0}).
 
 %%% Batches.
 
@@ -101,7 +101,7 @@ batch(#{folder := Folder, bases := Bases, connection := Connection} = State) ->
     Gained = fun(Name) -> maps:get(Name, After) - maps:get(Name, Before) end,
     Published = Gained(<<"publications">>),
     Dropped = lists:sum([Gained(Name) || Name <- ?DROPPED]),
-    {Counted, 0, Counted} = {Published + Dropped, Gained(<<"faults">>), Counted},
+    {Counted, 0, Counted} = {Published + Dropped, Gained(<<"panics">>), Counted},
     is_read(State),
     forget(File),
     State#{
@@ -137,7 +137,7 @@ random_call(Bases, Connection) ->
         _ -> {cast, Message}
     end.
 
-%% @doc The events of a part of a slot, or what is none.
+%% @doc Events of a part of a slot, or a term that is none.
 part(Bases) ->
     Message = message(Bases),
     pick([
@@ -156,7 +156,9 @@ call({publish, Message, Origin}) ->
         Answer -> counted(1, Answer)
     end;
 call({publish_part, Process, Begin, Slot, Part, Events, IsLast}) ->
-    Before = hb_websocket_nif:set_slot_mark(Process, Begin),
+    %% A refused mark does not change the one that the process may have.
+    _ = hb_websocket_nif:set_slot_mark(Process, Begin),
+    Before = hb_websocket_nif:slot_mark(Process),
     Publications = publications(),
     %% A random slot is seldom the next one.
     At = case {Slot, Before} of
@@ -208,7 +210,7 @@ gap_counted({error, no_mark}) -> 0;
 gap_counted({error, {expected, _, _}}) -> 0;
 gap_counted({error, {bad_argument, _}}) -> 0.
 
-%% @doc The mark moves by what was published, and only then.
+%% @doc The mark moves by the published events, and only then.
 is_next(ok, {ok, Slot, At, _}, {ok, Now, Next, _}, {Slot, Part, Events, IsLast, Published}) ->
     Published = max(0, Part + length(Events) - At),
     {Now, Next} = case IsLast of
@@ -217,6 +219,7 @@ is_next(ok, {ok, Slot, At, _}, {ok, Now, Next, _}, {Slot, Part, Events, IsLast, 
     end;
 is_next(ok, {ok, Next, At, _}, {ok, Next, At, _}, {Slot, _, _, _, _}) when Slot < Next -> ok;
 is_next(_, {ok, _, _, _} = Mark, Mark, {_, _, _, _, 0}) -> ok;
+is_next(_, none, _, {_, _, _, _, 0}) -> ok;
 is_next(_, {error, _}, _, {_, _, _, _, 0}) -> ok.
 
 publications() -> maps:get(<<"publications">>, dev_websocket:stats()).
@@ -304,7 +307,7 @@ bases() ->
     Parts = lists:append([parts(Term, 3) || Term <- Recorded]),
     [Term || Term <- Parts, erlang:external_size(Term) < ?MESSAGE_BYTES].
 
-%% @doc The term and what is in it, to that depth.
+%% @doc The term and its parts, to that depth.
 parts(Term, Depth) when Depth > 0, is_map(Term) ->
     [Term | lists:append([parts(Value, Depth - 1) || Value <- maps:values(Term)])];
 parts(Term, Depth) when Depth > 0, is_list(Term), length(Term) > 0 ->
@@ -401,7 +404,7 @@ safety() ->
     end.
 
 edited(Bytes, 0) ->
-    %% What is compressed may claim any size.
+    %% A compressed term may claim any size.
     case Bytes of
         <<131, 80, _/binary>> -> <<>>;
         _ -> Bytes
@@ -424,7 +427,7 @@ edited(Bytes, Edits) ->
         _ -> edited(Edited, Edits - 1)
     end.
 
-%% @doc What says the kind of a term in the external format.
+%% @doc The tag of a term in the external format.
 tag() ->
     pick([70, 77, 88, 89, 90, 97, 98, 99, 100, 104, 105, 106, 107, 108, 109, 110, 111, 115, 116, 118, 119, 120]).
 

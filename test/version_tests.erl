@@ -1,5 +1,5 @@
 %%% @doc A device and an engine of another version in one VM: nothing fails but the calls
-%%% that need the engine, and one line says what to do.
+%%% that need the engine, and one line asks for a restart.
 -module(version_tests).
 -include_lib("eunit/include/eunit.hrl").
 -export([run/2, log/2]).
@@ -26,8 +26,8 @@ version_test_() ->
 -compile([export_all, nowarn_export_all]).
 
 the_library_has_the_version_of_the_device(library) ->
-    ?assertEqual(ok, dev_websocket_version:check()),
-    ?assert(dev_websocket_version:fits()),
+    ?assertEqual(ok, dev_websocket_engine:check_version()),
+    ?assert(dev_websocket_engine:is_current()),
     ?assertEqual(current(), hb_websocket_nif:interface()),
     ?assertMatch({ok, _}, dev_websocket:info()),
     nothing_else().
@@ -74,7 +74,7 @@ many_callers_give_one_line(Version) ->
 a_newer_copy_leaves_the_device_that_runs_alone(library) ->
     Client = fresh_server:client("topic=t"),
     Copies = [{Copy, _, _} | _] = device_copy:modules(fun
-        (dev_websocket_version, Forms) -> renumbered(Forms);
+        (dev_websocket_engine, Forms) -> [renumbered(Form) || Form <- Forms];
         (_, Forms) -> Forms
     end),
     [{module, Module} = code:load_binary(Module, File, Beam) || {Module, File, Beam} <- Copies],
@@ -93,7 +93,7 @@ a_newer_copy_leaves_the_device_that_runs_alone(library) ->
     ?assertEqual(ok, dev_websocket:start(#{max_connections => 7})),
     one_line(current(), current() + 1).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 %% @doc Every call of the device, with an engine that it does not work with.
 calls_are_answered(Engine) ->
@@ -110,7 +110,7 @@ calls_are_answered(Engine) ->
     [
         begin
             {error, #{<<"status">> := 503, <<"body">> := Text}} = apply(dev_websocket, Key, [#{}, #{}, #{}]),
-            ?assertMatch({match, _}, re:run(Text, "the node must be restarted"))
+            ?assertMatch({match, _}, re:run(Text, "restart the node"))
         end
      ||
         Key <- [info, stats]
@@ -134,7 +134,8 @@ calls_are_answered(Engine) ->
     ?assertEqual(ok, application:start(dev_websocket)),
     Server = followed:tails(),
     Server ! tick,
-    [Server ! Message || Message <- [hinted, reload, {websocket_interest, changed}]],
+    ok = gen_server:cast(Server, reload),
+    [Server ! Message || Message <- [hinted, {websocket_interest, changed}]],
     ?assertEqual(Server, followed:tails()),
     ?assertEqual(ok, application:stop(dev_websocket)),
     %% The hook that does nothing has a line of its own.
@@ -145,26 +146,18 @@ mismatch(Engine) -> {error, {engine_version, #{device => current(), engine => En
 
 %% @doc The version of the device, as its sources have it.
 current() ->
-    [Version] = lists:usort([Number || {integer, _, Number} <- device_numbers(device_copy:forms(dev_websocket_version)), Number > 0]),
+    [Version] = [
+        Number
+     ||
+        {function, _, interface, 0, [{clause, _, [], [], [{integer, _, Number}]}]} <- device_copy:forms(dev_websocket_engine)
+    ],
     Version.
 
-device_numbers({integer, _, _} = Number) -> [Number];
-device_numbers({attribute, _, _, _}) -> [];
-device_numbers(Tuple) when is_tuple(Tuple) -> device_numbers(tuple_to_list(Tuple));
-device_numbers([Head | Tail]) -> device_numbers(Head) ++ device_numbers(Tail);
-device_numbers(_) -> [].
-
-%% @doc The device's module of the next version.
-renumbered(Forms) ->
-    Current = current(),
-    renumbered(Forms, Current).
-
-renumbered({integer, Anno, Current}, Current) -> {integer, Anno, Current + 1};
-renumbered({attribute, _, _, _} = Attribute, _Current) -> Attribute;
-renumbered({function, Anno, Name, Arity, Clauses}, Current) -> {function, Anno, Name, Arity, renumbered(Clauses, Current)};
-renumbered(Tuple, Current) when is_tuple(Tuple) -> list_to_tuple(renumbered(tuple_to_list(Tuple), Current));
-renumbered([Head | Tail], Current) -> [renumbered(Head, Current) | renumbered(Tail, Current)];
-renumbered(Other, _Current) -> Other.
+%% @doc The function that names the version, with the next one.
+renumbered({function, F, interface, 0, [{clause, C, [], [], [{integer, I, Number}]}]}) ->
+    {function, F, interface, 0, [{clause, C, [], [], [{integer, I, Number + 1}]}]};
+renumbered(Form) ->
+    Form.
 
 %%% A VM of its own, with a log that is seen.
 
@@ -187,8 +180,8 @@ run(Name, Version) ->
     Version =:= library orelse load_engine(Version),
     ?MODULE:Name(Version).
 
-%% @doc An engine in Erlang, which keeps what it is asked. The one without a version has
-%% nothing but the first functions, and all but its name and its loading raise.
+%% @doc An engine in Erlang, which records its calls. The one without a version has only the
+%% first functions, and they raise, except for its loading.
 load_engine(none) ->
     load_module(["-export([load/0, cast/1]).", "load() -> ok.", "cast(_) -> error(old)."]);
 load_engine(Version) ->

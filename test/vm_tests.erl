@@ -10,12 +10,12 @@ vm_test_() ->
         {timeout, 120, {atom_to_list(Name), fun() -> ?MODULE:Name() end}}
      ||
         Name <- [
-            without_the_library_every_call_says_so,
+            calls_without_the_library_return_engine_not_loaded,
             a_library_that_arrives_later_is_found,
             an_archive_folder_is_a_place_for_the_library,
             a_taken_port_fails_neither_the_load_nor_the_vm,
             a_setting_that_protects_keeps_a_new_vm_closed,
-            the_configuration_of_the_system_is_seen_before_the_application_is_loaded,
+            the_system_configuration_is_read_before_the_application_is_loaded,
             an_embedded_system_boots_the_server,
             halt_ends_a_busy_vm_cleanly,
             a_vm_that_stops_tells_its_clients,
@@ -25,7 +25,7 @@ vm_test_() ->
 
 -compile([export_all, nowarn_export_all]).
 
-without_the_library_every_call_says_so() ->
+calls_without_the_library_return_engine_not_loaded() ->
     vm:with_copy(fun(Ebin, _Library) ->
         vm:with_peer(Ebin, [], fun(Call) ->
             {error, {engine_not_loaded, _}} = Error = Call(hb_websocket_nif, info, []),
@@ -45,7 +45,7 @@ without_the_library_every_call_says_so() ->
             [?assertEqual(Error, Call(Module, Name, Arguments)) || {Module, Name, Arguments} <- Calls],
             ?assertEqual({ok, <<"OK">>}, Call(dev_websocket, cast, [#{}, #{}])),
             ?assertMatch(#{exports := _}, Call(dev_websocket, info, [#{}])),
-            %% The node's own work goes on, and whoever asks is told.
+            %% The node's own work goes on, and a caller gets the reason.
             [
                 ?assertMatch({error, #{<<"status">> := 503}}, Call(dev_websocket, Key, [#{}, #{}, #{}]))
              ||
@@ -122,7 +122,7 @@ a_setting_that_protects_keeps_a_new_vm_closed() ->
         ?assert(ws_client:is_open(Client))
     end).
 
-the_configuration_of_the_system_is_seen_before_the_application_is_loaded() ->
+the_system_configuration_is_read_before_the_application_is_loaded() ->
     vm:in_folder(fun(Folder) ->
         {0, Output} = run(
             ["-pa", vm:ebin(), "-config", configuration(Folder)],
@@ -186,7 +186,7 @@ a_vm_that_starts_anew_serves_again() ->
             {Status, string:lexemes(Output, "\n")})
     end).
 
-%%% What the tests are made of.
+%%% Helpers.
 
 %% @doc The exit status and the output of a VM.
 run(Arguments, Code) ->

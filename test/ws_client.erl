@@ -148,7 +148,7 @@ messages(Socket, Count) ->
     #{<<"type">> := <<"message">>} = Message = recv_json(Socket),
     [Message | messages(Socket, Count - 1)].
 
-%% @doc Whether the server answers a ping; what comes before the pong is dropped.
+%% @doc Whether the server answers a ping. Frames before the pong are dropped.
 -spec is_open(client()) -> boolean().
 is_open(Socket) ->
     Payload = integer_to_binary(erlang:unique_integer([positive])),

@@ -11,7 +11,7 @@ main() ->
     each("info/1", fun(_) -> dev_websocket:info(#{}) end),
     hints("nobody is interested"),
     %% As while a client is subscribed to something.
-    ok = dev_websocket_hint:want(true),
+    ok = dev_websocket_request:want_hints(true),
     hints("somebody is"),
     halt().
 

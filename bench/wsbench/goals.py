@@ -64,22 +64,22 @@ class Table:
         for scenario, label, floor, uws in (
                 ("burst-1000", "burst to 1,000", 0.8, 2.5), ("burst-10000", "burst to 10,000", 0.8, 2),
                 ("topics-5000", "5,000 topics", 0.7, 1.2)):
-            yield _at_least(f"{label}: deliveries/s by floor-coalesce", floor, self._ratio(scenario, "floor-coalesce", "rate"))
-            yield _at_least(f"{label}: deliveries/s by uWebSockets", uws, self._ratio(scenario, "uws", "rate"))
+            yield _at_least(f"{label}: deliveries/s vs floor-coalesce", floor, self._ratio(scenario, "floor-coalesce", "rate"))
+            yield _at_least(f"{label}: deliveries/s vs uWebSockets", uws, self._ratio(scenario, "uws", "rate"))
             if scenario == "burst-1000":
-                yield _at_least(f"{label}: deliveries/s by cowboy (the better)", 40, self._cowboy(scenario))
-                yield _at_most(f"{label}: CPU by floor-coalesce", 1.5, self._ratio(scenario, "floor-coalesce", "cpu"))
+                yield _at_least(f"{label}: deliveries/s vs cowboy (the better)", 40, self._cowboy(scenario))
+                yield _at_most(f"{label}: CPU vs floor-coalesce", 1.5, self._ratio(scenario, "floor-coalesce", "cpu"))
 
     def _steady(self):
-        yield _at_most("steady 100/s: CPU by floor-write", 1.1, self._ratio("steady-100", "floor-write", "cpu"))
-        yield _at_most("steady 100/s: p99 by floor-write", 1.5, self._ratio("steady-100", "floor-write", "p99_ms"))
+        yield _at_most("steady 100/s: CPU vs floor-write", 1.1, self._ratio("steady-100", "floor-write", "cpu"))
+        yield _at_most("steady 100/s: p99 vs floor-write", 1.5, self._ratio("steady-100", "floor-write", "p99_ms"))
 
     def _cast(self):
         for conns in (0, 10_000):
-            scenario, label = f"cast-{conns}", f"cast in its caller, 1 KB, {conns:,} subscribers"
+            scenario, label = f"cast-{conns}", f"cost of a cast, 1 KB, {conns:,} subscribers"
             yield _at_most(f"{label}: median", 1.5, self._cast_us(scenario, "p50_ns"), "us")
             yield _at_most(f"{label}: p99", 15, self._cast_us(scenario, "p99_ns"), "us")
-        yield _at_most("cast that nobody hears, no history: median", 0.2, self._cast_us("cast-unheard", "p50_ns"), "us")
+        yield _at_most("cast without receivers or history: median", 0.2, self._cast_us("cast-unheard", "p50_ns"), "us")
 
     def _cast_us(self, scenario, name):
         """Without what reading the clock costs."""
@@ -93,13 +93,13 @@ class Table:
     def _slow(self):
         with_them, without = self._median("slow", "p99_with_ms"), self._median("slow", "p99_without_ms")
         label = "10 of 1,000 never read"
-        yield _at_most(f"{label}: others' p99 by without", 1.3, ratio(with_them, without))
+        yield _at_most(f"{label}: p99 of the others vs without", 1.3, ratio(with_them, without))
         # A quarter more for what the allocator and the kernel's rounding add.
         bound = SLOW_CLIENTS * PENDING_LIMIT_MB * 1.25
-        yield _at_most(f"{label}: memory they cost", bound, self._median("slow", "grown_mb"), "MB")
+        yield _at_most(f"{label}: memory cost", bound, self._median("slow", "grown_mb"), "MB")
         rounds = [figures for figures in self._rounds("slow") if figures]
         faults = sum(figures[f"{fault}_with"] for figures in rounds for fault in FAULTS) if rounds else None
-        yield _at_most(f"{label}: lost, doubled or reordered for the rest", 0, faults, "frames")
+        yield _at_most(f"{label}: lost, duplicated or reordered for the others", 0, faults, "frames")
 
     def _errors(self):
         faults = None
@@ -107,4 +107,4 @@ class Table:
             for figures in servers.get("device", []) + servers.get(RAW, []):
                 if figures and scenario != "slow":
                     faults = (faults or 0) + sum(figures.get(fault) or 0 for fault in FAULTS)
-        return _at_most("everywhere else: lost, doubled, reordered, closed", 0, faults, "frames")
+        return _at_most("all other scenarios: lost, duplicated, reordered, closed", 0, faults, "frames")

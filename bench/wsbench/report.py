@@ -47,7 +47,7 @@ class Report:
             f"- load average {q['load_before']} before, {q['load_after']} after; {q['stolen'] * 100:.1f} % of CPU time stolen",
             "",
             "CPU is seconds of the whole server process per million deliveries. Compare ratios within this run, not figures",
-            "of different machines. How it is measured: [README.md](README.md).",
+            "of different machines. The method is in [README.md](README.md).",
         ])
 
     def goals_text(self):
@@ -61,7 +61,7 @@ class Report:
             return ""
         head = ["server", *(column[0] for column in columns)]
         if baseline:
-            head += ["by floor-coalesce", "rounds differ by"]
+            head += ["vs floor-coalesce", "spread of rounds"]
         rows = []
         for name in servers:
             row = [LABELS[name]]
@@ -78,7 +78,7 @@ class Report:
 
     def _sections(self):
         burst = [("deliveries/s", "rate", 1, 0), ("CPU", "cpu", 1, 2), ("p50 ms", "p50_ms", 1, 1), ("p99 ms", "p99_ms", 1, 1),
-                 ("lost", "lost", 1, 0), ("doubled", "duplicated", 1, 0), ("reordered", "reordered", 1, 0)]
+                 ("lost", "lost", 1, 0), ("duplicated", "duplicated", 1, 0), ("reordered", "reordered", 1, 0)]
         yield self._section("Burst of 500 messages to 1,000 subscribers, 200 B", "burst-1000", burst, "rate")
         yield self._section("Burst of 50 messages to 10,000 subscribers, 200 B", "burst-10000", burst, "rate")
         yield self._section("10 messages to each of 5,000 topics with one subscriber each, 200 B", "topics-5000", burst, "rate")
@@ -89,19 +89,19 @@ class Report:
         yield self._section("Memory of idle connections, 10,000 of them", "memory",
                             [("KB each", "bytes", 1 / 1024, 2), ("all connected after ms", "connect_ms", 1, 0)])
         yield self._section("10 of 1,000 clients never read, 4 KB, 100 messages/s", "slow", [
-            ("others' p99 ms without", "p99_without_ms", 1, 1), ("with", "p99_with_ms", 1, 1), ("memory they cost, MB", "grown_mb", 1, 1),
-            ("lost for the rest", "lost_with", 1, 0), ("reordered", "reordered_with", 1, 0)])
+            ("p99 ms of the others without", "p99_without_ms", 1, 1), ("with", "p99_with_ms", 1, 1), ("memory cost, MB", "grown_mb", 1, 1),
+            ("lost for the others", "lost_with", 1, 0), ("reordered", "reordered_with", 1, 0)])
         for size, label in ((200, "200 B x 500"), (4096, "4 KB x 100"), (65_536, "64 KB x 10")):
             yield self._section(f"Burst to 1,000 subscribers, {label}", f"size-{size}",
                                 [*burst[:2], ("MB/s", "mb_per_second", 1, 0), *burst[2:]], "rate")
         yield self._overlapping(burst)
-        yield self._section("Burst of 500 messages to 1,000 subscribers, 200 B, with measuring by without, in the same server", "measuring", [
+        yield self._section("Burst of 500 messages to 1,000 subscribers, 200 B, with measuring vs without, in the same server", "measuring", [
             ("pairs", "pairs", 1, 0), ("deliveries/s", "rate_ratio", 1, 3), ("from", "rate_ratio_low", 1, 3), ("to (95 %)", "rate_ratio_high", 1, 3),
             ("CPU", "cpu_ratio", 1, 3), ("from", "cpu_ratio_low", 1, 3), ("to (95 %)", "cpu_ratio_high", 1, 3)])
-        yield self._section("Storm: 200 connections/s come and go during 100 messages/s to 1,000", "storm", [
+        yield self._section("Storm: 200 connections/s open and close during 100 messages/s to 1,000", "storm", [
             ("p99 ms calm", "p99_calm_ms", 1, 1), ("p99 ms", "p99_ms", 1, 1), ("CPU calm", "cpu_calm", 1, 2), ("CPU", "cpu", 1, 2),
-            ("came and went", "opened", 1, 0), ("of them failed", "failed", 1, 0), ("lost for the others", "lost", 1, 0),
-            ("lost for them", "storm_lost", 1, 0)])
+            ("storm connections", "opened", 1, 0), ("failed", "failed", 1, 0), ("lost for the others", "lost", 1, 0),
+            ("lost for the storm", "storm_lost", 1, 0)])
         yield self._choices()
         yield self._cast()
         yield self._section("Round trip of two other processes, quiet and during 100 messages/s to 1,000", "ping-pong", [
@@ -129,8 +129,8 @@ class Report:
                 rows.append([kind, _number(rate, 0), _number(cpu, 2), f"{cpu / by_topic:.2f} x", _number(publish, 0)])
         if not rows:
             return ""
-        return "## 10,000 connections that choose among 10,000 topics, 1,000 distinct choices\n\n" + table(
-            ["by", "deliveries/s", "CPU", "by that of topics", "ns per cast"], rows)
+        return "## 10,000 connections with 1,000 distinct subscriptions over 10,000 topics\n\n" + table(
+            ["subscription", "deliveries/s", "CPU", "CPU vs topic", "ns per cast"], rows)
 
     def _cast(self):
         rows = []
@@ -145,8 +145,8 @@ class Report:
                 rows.append([_cast_label(scenario), LABELS[name], *micro, _number(cells[4], 0)])
         if not rows:
             return ""
-        return "## Cost of a cast in its caller, 1 KB, us\n\n" + table(
-            ["casts", "server", "median", "p99", "max", "of it reading the clock", "casts/s"], rows)
+        return "## Cost of a cast for its caller, 1 KB, us\n\n" + table(
+            ["casts", "server", "median", "p99", "max", "clock reading", "casts/s"], rows)
 
     def _growth(self, what, title, prefix):
         points = sorted((int(name.removeprefix(prefix)) for name in self.results.figures
@@ -170,7 +170,7 @@ class Report:
     def _notes(self):
         lines = [f"- skipped {name}: {reason}" for name, reason in self.ready.skipped.items()]
         lines += [f"- failed: {failure}" for failure in self.results.failures]
-        return "## Left out\n\n" + "\n".join(lines) if lines else ""
+        return "## Skipped or failed\n\n" + "\n".join(lines) if lines else ""
 
 
 def _cast_label(scenario):
@@ -181,5 +181,5 @@ def _cast_label(scenario):
         return "a bare `spawn` instead of a cast"
     label = f"{int(parts[0]):,} subscribers"
     if len(parts) > 1:
-        label += f", {parts[1]}, {parts[2]} processes"
+        label += f", {parts[1]}, {parts[2]} process{'' if parts[2] == '1' else 'es'}"
     return label

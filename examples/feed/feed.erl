@@ -54,7 +54,7 @@ serve() ->
 %% @doc The topics that clients find, once the engine has dealt with all that was cast.
 topics(Deadline) ->
     case dev_websocket:stats() of
-        #{<<"ingress_waiting_bytes">> := 0} ->
+        #{<<"publish_queued_bytes">> := 0} ->
             {ok, #{topics := [_ | _] = Topics}} = dev_websocket:info(),
             Topics;
         #{} ->

@@ -1,5 +1,5 @@
-//! Takes the core's code for the models: once as it is, apart from sizes that would make too many states, and once for
-//! each way in which it would be wrong. A model that does not notice the latter shows nothing.
+//! Names the core's files for the models, and makes copies of them that are wrong in one place each. A model that does not
+//! notice a wrong copy shows nothing. The files themselves are compiled where they lie, with `cfg(loom)`.
 
 #![allow(
     clippy::expect_used,
@@ -18,19 +18,16 @@ type Change = (&'static str, &'static str);
 struct Part {
     name: &'static str,
     file: &'static str,
-    /// What a model cannot have as it is.
-    fitted: &'static [Change],
+    /// A module of the core that is compiled against each copy.
+    beside: Option<(&'static str, &'static str)>,
     broken: &'static [(&'static str, &'static [Change])],
 }
 
 const PARTS: [Part; 5] = [
     Part {
         name: "log",
-        file: "log.rs",
-        fitted: &[(
-            "const SEGMENT_SLOTS: usize = 128;",
-            "const SEGMENT_SLOTS: usize = 2;",
-        )],
+        file: "log/publication_log.rs",
+        beside: None,
         broken: &[
             (
                 "the number is told of before the publication is there",
@@ -77,12 +74,12 @@ const PARTS: [Part; 5] = [
                 "the room is looked at before the lock is held",
                 &[
                     (
-                        "self.append_locked(&mut self.head.lock(), draft, ingress_limit)",
-                        "let slowest = self.slowest(); self.append_locked(&mut self.head.lock(), slowest, draft, ingress_limit)",
+                        "self.append_locked(&mut self.head.lock(), draft, queue_limit)",
+                        "let slowest = self.slowest(); self.append_locked(&mut self.head.lock(), slowest, draft, queue_limit)",
                     ),
                     (
-                        "        head: &mut Head,\n        draft: Draft,\n        ingress_limit: u64,",
-                        "        head: &mut Head,\n        slowest: u64,\n        draft: Draft,\n        ingress_limit: u64,",
+                        "        head: &mut Head,\n        draft: Draft,\n        queue_limit: u64,",
+                        "        head: &mut Head,\n        slowest: u64,\n        draft: Draft,\n        queue_limit: u64,",
                     ),
                     (
                         "saturating_sub(self.slowest());\n        if",
@@ -102,10 +99,7 @@ const PARTS: [Part; 5] = [
     Part {
         name: "mailbox",
         file: "shard/mailbox.rs",
-        fitted: &[
-            ("const NAPS: u32 = 4;", "const NAPS: u32 = 1;"),
-            ("const DOZES: u32 = 4;", "const DOZES: u32 = 1;"),
-        ],
+        beside: None,
         broken: &[
             (
                 "no fence between the work and the look whether the shard sleeps",
@@ -150,18 +144,9 @@ const PARTS: [Part; 5] = [
         ],
     },
     Part {
-        name: "link",
-        file: "connection/link.rs",
-        fitted: &[
-            (
-                "use tokio::net::TcpStream;",
-                "use crate::socket::TcpStream;",
-            ),
-            (
-                "const MAX_CONTROL_BYTES: usize = 64 * 1024;",
-                "const MAX_CONTROL_BYTES: usize = 64;",
-            ),
-        ],
+        name: "connection_state",
+        file: "shard/connection_state.rs",
+        beside: Some(("connection_handle", "shard/connection_handle.rs")),
         broken: &[
             (
                 "who waits for room is woken before there is some",
@@ -237,8 +222,8 @@ const PARTS: [Part; 5] = [
     },
     Part {
         name: "inbound",
-        file: "inbound.rs",
-        fitted: &[],
+        file: "shared/inbound.rs",
+        beside: None,
         broken: &[
             (
                 "the end of a listener does not reach who waits for it",
@@ -269,8 +254,8 @@ const PARTS: [Part; 5] = [
     },
     Part {
         name: "interest",
-        file: "interest/signal.rs",
-        fitted: &[],
+        file: "shard/interest/signal.rs",
+        beside: None,
         broken: &[
             (
                 "no fence between the wish to hear and the look",
@@ -305,32 +290,30 @@ const PARTS: [Part; 5] = [
 ];
 
 fn main() {
+    println!("cargo::rustc-check-cfg=cfg(loom)");
+    println!("cargo::rustc-cfg=loom");
     let models = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo says where we are"));
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo says where to"));
-    let core = models.join("../dev_websocket_core/src");
+    let core_source = models.join("../dev_websocket_core/src");
     let mut modules = String::new();
     let mut table = String::new();
     for part in &PARTS {
-        // Without its unit tests, which are at the end.
-        let core = read(&core.join(part.file));
-        let core = core
-            .split("\n#[cfg(test)]")
+        let file = core_source.join(part.file);
+        // Wrong copies do not take its unit tests, which are at the end.
+        let right = read(&file);
+        let right = right
+            .split("\n#[cfg(all(test, not(loom)))]")
             .next()
-            .unwrap_or_default()
-            .to_owned();
+            .unwrap_or_default();
         let model = read(
             &models
                 .join("src/models")
                 .join(part.name)
                 .with_extension("rs"),
         );
-        let fitted = part
-            .fitted
-            .iter()
-            .fold(core, |text, change| changed(&text, change, part.file));
         let none: (&str, &[Change]) = ("", &[]);
         for (number, (what, changes)) in std::iter::once(&none).chain(part.broken).enumerate() {
-            let (mut core, mut model) = (fitted.clone(), model.clone());
+            let (mut core, mut model) = (right.to_owned(), model.clone());
             for (from, to) in *changes {
                 match from.strip_prefix("model: ") {
                     Some(from) => model = changed(&model, &(from, to), "the model"),
@@ -343,12 +326,21 @@ fn main() {
                 fs::write(&file, text).expect("cargo's folder can be written to");
                 file.display().to_string()
             };
-            let (core, model) = (module("core", &core), module("model", &model));
+            let core = match *what {
+                "" => file.display().to_string(),
+                _ => module("core", &core),
+            };
+            let model = module("model", &model);
+            let beside = part.beside.map_or_else(String::new, |(name, file)| {
+                let file = core_source.join(file).display().to_string();
+                format!("#[path = {file:?}] pub(crate) mod {name}; pub(crate) use crate::shard::{{ids, mailbox}};")
+            });
             let Part { name: part, .. } = part;
             writeln!(
                 modules,
                 "#[allow(clippy::all, reason = \"it is linted where it comes from\")] pub(crate) mod {name} {{
-                    #[allow(unused_imports)] pub(crate) use crate::{{peer, shard::command}};
+                    #[allow(unused_imports)] pub(crate) use crate::shard::{{command, peer}};
+                    {beside}
                     #[path = {core:?}] pub(crate) mod {part};
                     #[path = {model:?}] pub(crate) mod models;
                 }}"

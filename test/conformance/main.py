@@ -19,8 +19,8 @@ MIB = 1024 * 1024
 SETTINGS = {
     "max_inbound_bytes": 16 * MIB,
     "max_message_bytes": 16 * MIB,
-    "listener_bytes": 64 * MIB,
-    "pending_bytes": 64 * MIB,
+    "inbound_queue_bytes": 64 * MIB,
+    "send_buffer_bytes": 64 * MIB,
     "max_inbound_rate": 0,
 }
 COMPRESSION = ("12.*", "13.*")
@@ -73,7 +73,7 @@ def main(kosoku, names):
         assert vm.eval("e2e_vm:echo()") == "ok"
         cases = run_cases(kosoku, vm.uri() + "?format=raw", names)
         vm.await_connections(0)
-        faults = vm.stats()["faults"]
+        faults = vm.stats()["panics"]
     finally:
         status = vm.close()
 

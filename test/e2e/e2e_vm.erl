@@ -204,7 +204,7 @@ flood_on(_Message, 0, _AtATime) ->
 flood_on(Message, Count, AtATime) ->
     Now = min(Count, AtATime),
     [{ok, <<"OK">>} = dev_websocket:cast(Message, #{}) || _ <- lists:seq(1, Now)],
-    _ = settle(fun(#{<<"ingress_waiting_bytes">> := Waiting}) -> Waiting =:= 0 end),
+    _ = settle(fun(#{<<"publish_queued_bytes">> := Waiting}) -> Waiting =:= 0 end),
     flood_on(Message, Count - Now, AtATime).
 
 settle(Fits, Deadline) ->

@@ -8,13 +8,13 @@ from support.raw import PING, PONG, TEXT, RawClient
 
 LIMITS = {
     "max_topics_per_connection",
-    "max_matches_per_connection",
+    "max_regexes_per_connection",
     "max_templates_per_connection",
     "max_last",
     "max_inbound_bytes",
     "max_inbound_rate",
     "max_message_bytes",
-    "pending_bytes",
+    "send_buffer_bytes",
     "ping_interval",
 }
 

@@ -284,7 +284,7 @@ class Storms(Attackers):
                             client.send_json({"type": "subscribe"} | request)
                     for client in hostile:
                         codes |= {client.json().get("code") for _ in range(6)}
-                    self.assertGreater(self.vm.stats()["expressions"], 0)
+                    self.assertGreater(self.vm.stats()["regexes"], 0)
                     for place, client in enumerate(hostile):
                         name = f"{round_}-{place}"
                         client.send_json({"type": "unsubscribe", "topics": [f"{name}-{n}" for n in range(128)]})
@@ -310,9 +310,9 @@ class Storms(Attackers):
                     client.send_json({"type": "subscribe", "match": [f"{place}-{n}" for n in range(8)]})
                 answers = [client.json() for client in hostile]
                 self.assertEqual({answer.get("code") for answer in answers}, {None, "too_many_expressions"})
-                self.assertLessEqual(self.vm.stats()["expressions"], 20)
+                self.assertLessEqual(self.vm.stats()["regexes"], 20)
 
-        with self.vm.settings(max_expressions=20):
+        with self.vm.settings(max_regexes=20):
             async with self.siege(slow=SLOW):
                 await self.attack(act)
 

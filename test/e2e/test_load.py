@@ -45,7 +45,7 @@ class Completeness(EngineTest):
     async def test_100000_casts_of_4_processes_arrive_complete_and_in_order_at_50_subscribers(self):
         # Erlang casts in a moment what clients in Python and JavaScript take seconds to read. What waits for them
         # meanwhile must be allowed to wait: by default it would become gap frames after a mebibyte.
-        with self.vm.settings(pending_bytes=256 * 1024 * 1024):
+        with self.vm.settings(send_buffer_bytes=256 * 1024 * 1024):
             loads = [
                 await Load().start("node", "load.cjs", self.uri, 24),
                 await Load().start("node", "load.cjs", self.uri, 24),
@@ -75,7 +75,7 @@ class Completeness(EngineTest):
         )
 
     async def test_responses_say_exactly_which_messages_a_changing_subscription_gets(self):
-        with self.vm.settings(max_inbound_rate=0, pending_bytes=16 * 1024 * 1024):
+        with self.vm.settings(max_inbound_rate=0, send_buffer_bytes=16 * 1024 * 1024):
             client = await self.subscriber()
             # Others hold the topic all the time, and more than are served at once: requests come in between.
             for _ in range(300):

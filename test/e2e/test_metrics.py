@@ -31,14 +31,14 @@ class Metrics(EngineTest):
             for _ in range(100):
                 await client.message()
                 received += 1
-        stats = self.vm.settle('maps:get(<<"ingress_waiting_bytes">>, S) =:= 0')
+        stats = self.vm.settle('maps:get(<<"publish_queued_bytes">>, S) =:= 0')
         after = self.numbers()
         self.assertEqual(after["deliveries_total"] - before["deliveries_total"], received)
         self.assertEqual(after["publications_total"] - before["publications_total"], 100)
         self.assertEqual(after['connections{format="json"}'], 5)
         for metric, stat in {
             "publications_total": "publications",
-            "matched_total": "matched",
+            "deliveries_expected_total": "deliveries_expected",
             "deliveries_total": "deliveries",
             "sent_bytes_total": "bytes_sent",
             "topics": "topics",
@@ -46,7 +46,7 @@ class Metrics(EngineTest):
             'connections_closed_total{reason="client"}': "closed_by_client",
         }.items():
             self.assertEqual(after[metric], stats[stat], metric)
-        self.assertEqual(stats["matched"], stats["deliveries"] + stats["dropped_slow"] + stats["dropped_disconnected"])
+        self.assertEqual(stats["deliveries_expected"], stats["deliveries"] + stats["dropped_slow"] + stats["dropped_disconnected"])
 
     @unittest.skipIf(PROMTOOL is None, "no promtool on PATH")
     async def test_promtool_accepts_them(self):

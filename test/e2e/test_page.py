@@ -327,10 +327,10 @@ class LivePage(EngineTest):
         self.cast("a", "shown all the same")
         await self.open("?topic=a&match=(&template={x&last=5000")
         fault = await self.tab.eval(text("#fault"))
-        self.assertIn("( – match: no regular expression", fault)
-        self.assertIn("{x – template: a template is no JSON", fault)
+        self.assertIn("( – match: invalid regular expression", fault)
+        self.assertIn("{x – template: a template must be JSON", fault)
         self.assertEqual(await self.tab.eval("[document.querySelector('#kind').value, document.querySelector('#item').value]"), ["match", "("])
-        self.assertIn("last: a number from 0 to 1000", await self.tab.eval(text("#notice")))
+        self.assertIn("last: must be a number from 0 to 1000", await self.tab.eval(text("#notice")))
         await self.until_shown("shown all the same")
         self.assertEqual(await self.query(), "?topic=a&last=1000")
         self.assertEqual(await self.tab.eval("document.querySelector('#item').getAttribute('aria-invalid')"), "true")
@@ -387,7 +387,7 @@ class LivePage(EngineTest):
         self.assertEqual(
             await self.tab.eval(rows),
             [
-                " | Not followed: the node follows as many processes as it may | pppppp…pppQ | limit",
+                " | Not followed: limit of followed processes reached | pppppp…pppQ | limit",
                 " | 3 slots missing: withheld, as they did not pass the node's checks | pppppp…pppQ 5–7 | withheld",
                 " | 1 slot missing: not in the node's cache | pppppp…pppQ 4 | not_cached",
             ],

@@ -76,7 +76,7 @@ class Log(unittest.TestCase):
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, before[1]))
         with socket.create_connection((address.hostname, address.port), timeout=DEADLINE) as client:
             client.sendall(b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            vm.await_line("The WebSocket server cannot accept connections: Too many open files")
+            vm.await_line("The WebSocket server failed to accept a connection: Too many open files")
             self.assertGreater(vm.stats()["accept_failures"], 0)
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
             self.assertEqual(client.recv(12), b"HTTP/1.1 404")

@@ -51,11 +51,11 @@ ATTACKS = {
     },
     "globs": Plan(background=FRESH),
     "templates": Plan(background=FRESH),
-    "latest_of_many_topics": Plan({"pending_bytes": 256 * 1024}, LARGE),
+    "latest_of_many_topics": Plan({"send_buffer_bytes": 256 * 1024}, LARGE),
     "infos": Plan(background=FRESH),
     "replays_with_expressions": Plan(kept=20_000),
     "requests_put_off": Plan(kept=20_000),
-    "slow_readers": Plan({"pending_bytes": 4 << 20, "ping_interval": 1000}, LARGE),
+    "slow_readers": Plan({"send_buffer_bytes": 4 << 20, "ping_interval": 1000}, LARGE),
 }
 
 

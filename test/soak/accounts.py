@@ -36,7 +36,7 @@ class Accounts:
     def deliveries(self, stats):
         """Each pair of a publication and a connection that was to get it has one end."""
         ends = stats["deliveries"] + stats["dropped_slow"] + stats["dropped_disconnected"]
-        self.expect("deliveries, dropped_slow and dropped_disconnected together, by matched", ends, stats["matched"])
+        self.expect("deliveries, dropped_slow and dropped_disconnected together, by matched", ends, stats["deliveries_expected"])
 
     def received(self, received, echoes, stats, is_whole):
         """`received`, `echoes` and `stats` are what a cycle added. If all clients read to the end, they got all that was handed to
@@ -58,12 +58,12 @@ class Accounts:
         """Nothing is on the way, and nothing went wrong."""
         self.expect("connections", stats["connections"], connections)
         self.expect("connections_opened less connections_closed", stats["connections_opened"] - stats["connections_closed"], connections)
-        for name in ("ingress_waiting_bytes", "handshakes", "faults", "accept_failures", "error_frames"):
+        for name in ("publish_queued_bytes", "handshakes", "panics", "accept_failures", "error_frames"):
             self.expect(name, stats[name], 0)
 
     def nothing_left(self, stats, process):
         """After the last client has gone. `process` is what the VM had before the first came, and what it has now."""
-        for name in ("connections", "ingress_waiting_bytes", "handshakes", "expressions", "faults"):
+        for name in ("connections", "publish_queued_bytes", "handshakes", "regexes", "panics"):
             self.expect(f"{name} at the end", stats[name], 0)
         for name, (before, after) in process.items():
             self.expect(f"{name} of the VM at the end", after, before)

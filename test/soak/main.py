@@ -33,11 +33,11 @@ os.environ["GLIBC_TUNABLES"] = "glibc.malloc.tcache_count=0"
 # What the clients count a connection under that ended without a close frame.
 BROKEN = "1006"
 
-INGRESS_BYTES, LITTLE_INGRESS_BYTES = 16 * MIB, 2 * MIB
-SETTINGS = {"max_inbound_rate": 0, "handshake_timeout": 5000, "ingress_bytes": INGRESS_BYTES}
+PUBLISH_QUEUE_BYTES, LITTLE_PUBLISH_QUEUE_BYTES = 16 * MIB, 2 * MIB
+SETTINGS = {"max_inbound_rate": 0, "handshake_timeout": 5000, "publish_queue_bytes": PUBLISH_QUEUE_BYTES}
 # One of them changes between two paces.
 CHANGING = {
-    "pending_bytes": (MIB // 4, MIB, 4 * MIB),
+    "send_buffer_bytes": (MIB // 4, MIB, 4 * MIB),
     "history_bytes": (MIB, 16 * MIB),
     "max_known_topics": (100, 10_000),
     "ping_interval": (10_000, 25_000),
@@ -123,7 +123,7 @@ class Soak:
         self.start(**AT_REST)
         self.pace("steady", 0.2)
         self.pace("rest")
-        self.vm.settle('maps:get(<<"ingress_waiting_bytes">>, S) =:= 0')
+        self.vm.settle('maps:get(<<"publish_queued_bytes">>, S) =:= 0')
         answer = self.clients.order("settle")
         if answer["tally"]["failures"]:
             self.accounts.failures += answer["tally"]["failed"]
@@ -141,9 +141,9 @@ class Soak:
         self.start(**{name: self.random.choice(CHANGING[name])})
         self.pace("steady", 0.5 + chance())
         if chance() < 0.5:
-            self.start(ingress_bytes=LITTLE_INGRESS_BYTES)
+            self.start(publish_queue_bytes=LITTLE_PUBLISH_QUEUE_BYTES)
             self.pace(self.random.choice(("heavy", "full")), 0.2 + chance() / 2)
-            self.start(ingress_bytes=INGRESS_BYTES)
+            self.start(publish_queue_bytes=PUBLISH_QUEUE_BYTES)
 
     def pace(self, pace, seconds=0.0):
         assert self.vm.eval(f"soak_sources:pace({pace})") == "ok"
@@ -167,7 +167,7 @@ class Soak:
 
     def measure_empty(self):
         """What is in use now that nobody is connected is what was in use before, or was left behind."""
-        self.vm.settle('maps:get(<<"expressions">>, S) =:= 0')
+        self.vm.settle('maps:get(<<"regexes">>, S) =:= 0')
         in_use, _ = self.vm.eval("soak_heap:bytes()")
         assert self.vm.eval("soak_heap:trim()") == "ok"
         self.empty.append(Empty(self.memory.now(), in_use, process.resident_bytes(self.pid), self.shards))
@@ -200,7 +200,7 @@ class Soak:
         self.rests.append(Rest(self.memory.now(), resident, self.vm.eval("erlang:memory(total)")))
         print(
             f"cycle {self.cycles + 1}, minute {self.memory.now() / 60:.1f}: {added['publications']:,} publications,"
-            f" {added['matched']:,} to deliver, {added['deliveries']:,} delivered, {added['dropped_overload']:,} lost in overload,"
+            f" {added['deliveries_expected']:,} to deliver, {added['deliveries']:,} delivered, {added['dropped_overload']:,} lost in overload,"
             f" {added['connections_opened']:,} connections, {resident / MIB:.0f} MiB resident, {len(accounts.failures)} failures",
             flush=True,
         )

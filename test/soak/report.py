@@ -71,24 +71,24 @@ class Report:
         casts, stats = self.soak.casts, self.soak.stats
         rows = [
             ("published", casts["ok"], "publications"),
-            ("no room, which is told", casts["overload"], "dropped_overload"),
+            ("publish queue full, reported by a gap", casts["overload"], "dropped_overload"),
             ("too large", casts["too_large"], "dropped_too_large"),
             ("no audience", casts["no_audience"], "dropped_no_audience"),
-            ("while the server restarted", casts["not_running"], "dropped_not_running"),
+            ("during a restart of the server", casts["not_running"], "dropped_not_running"),
         ]
         rows = [(what, number(count), f"`{counter}`", number(stats[counter])) for what, count, counter in rows]
-        return table(("casts, by what the caller was told", "", "counter", ""), [*rows, ("together", number(sum(casts.values())), "", "")])
+        return table(("casts, by result of the call", "", "counter", ""), [*rows, ("total", number(sum(casts.values())), "", "")])
 
     def _deliveries(self):
         stats = self.soak.stats
         ends = ("deliveries", "dropped_slow", "dropped_disconnected")
         rows = [(f"`{name}`", number(stats[name])) for name in ends]
-        rows += [("together", number(sum(stats[name] for name in ends))), ("`matched`", number(stats["matched"]))]
+        rows += [("total", number(sum(stats[name] for name in ends))), ("`deliveries_expected`", number(stats["deliveries_expected"]))]
         exact = self.soak.accounts.cycles_exact
         return (
-            table(("publications, by connection that was to get them", ""), rows)
+            table(("matched publications, counted per connection", ""), rows)
             + f"\n\n{number(stats['bytes_sent'])} bytes in {number(stats['writes'])} writes."
-            + f"\nIn {exact} of {self.soak.cycles} cycles every client read to its end; in these the clients received exactly as many as `deliveries` counts."
+            + f"\nIn {exact} of {self.soak.cycles} cycles every client read to its end. In these the clients received exactly as many messages as `deliveries` counts."
         )
 
     def _clients(self):
@@ -98,16 +98,16 @@ class Report:
             ("connections upgraded", number(self.soak.stats["connections_opened"])),
             ("clients that died on purpose", number(tally["died"])),
             ("publications received by observers", number(self.soak.observed)),
-            ("publications received by others", number(tally["received"])),
-            ("of these compared with what the observers saw under the same number", number(tally["compared"])),
-            ("gaps with exactly as much missing as told", number(tally["gaps_exact"])),
-            ("gaps of which the observers missed a part, or with lost messages of other topics", number(tally["gaps_within_bounds"])),
-            ("messages told missing: slow", number(tally["told_slow"])),
-            ("messages told missing: overload", number(tally["told_overload"])),
-            ("replays to their end", number(tally["replays"])),
-            ("gaps of what was forgotten", number(tally["forgotten"])),
+            ("publications received by other clients", number(tally["received"])),
+            ("of these compared with the observers' by number", number(tally["compared"])),
+            ("gaps with an exact count", number(tally["gaps_exact"])),
+            ("gaps with a count within bounds (observers missed a part, or other topics were lost)", number(tally["gaps_within_bounds"])),
+            ("messages reported missing: slow", number(tally["told_slow"])),
+            ("messages reported missing: overload", number(tally["told_overload"])),
+            ("completed replays", number(tally["replays"])),
+            ("gaps of expired publications", number(tally["forgotten"])),
             ("requests answered", number(tally["answers"])),
-            ("messages through the listener and back", number(tally["echoes"])),
+            ("messages echoed by the listener process", number(tally["echoes"])),
             ("connections closed by the server", closed),
         ]
         return table(("clients", ""), rows)
@@ -120,12 +120,12 @@ class Report:
         samples = [resident for _, resident in soak.samples]
         return "\n".join(
             [
-                table(("minute, at rest", "resident, MiB", "of that Erlang's, MiB"), rows),
+                table(("minute, at rest", "resident, MiB", "of that Erlang, MiB"), rows),
                 "",
-                table(("minute, nobody connected", "shards", "in use by the engine and others outside of Erlang, MiB", "resident, MiB"), empty),
+                table(("minute, without connections", "shards", "in use outside of Erlang, MiB", "resident, MiB"), empty),
                 "",
-                f"- In use with nobody connected, from minute {WARM_UP} on: {self._slope(self.in_use)}.",
-                f"- Resident with nobody connected, from minute {WARM_UP} on: {self._slope(self.resident)}.",
+                f"- In use without connections, from minute {WARM_UP} on: {self._slope(self.in_use)}.",
+                f"- Resident without connections, from minute {WARM_UP} on: {self._slope(self.resident)}.",
                 f"- Resident every two seconds, mostly under load: {mib(min(samples))} to {mib(max(samples))} MiB.",
             ]
         )
@@ -160,7 +160,7 @@ class Report:
         worst = sorted((entry for entry in soak.schedules if any("websocket" in place for place in entry[:2])), key=lambda entry: -entry[3])
         if worst:
             text += "\n\n" + table(("scheduled in at", "out at", "", "longest, ms"), [(f"`{i}`", f"`{o}`", c, ms) for i, o, c, ms in worst[:8]])
-        return text + "\n\nA thread that loses its core meanwhile counts as well, so only more than in the control means something."
+        return text + "\n\nA thread that loses its core meanwhile counts as well, so compare with the control."
 
     def record(self, known, quietness):
         """Writes docs/SOAK.md and its plot; `known` is what the machine said of itself and the code."""
@@ -175,7 +175,7 @@ class Report:
             file.write(svg)
         head = f"""# Soak
 
-The record of a run of `make soak`; what that does is in [test/soak/README.md](../test/soak/README.md).
+The record of a run of `make soak`. [test/soak/README.md](../test/soak/README.md) describes the test.
 
 - {time.strftime("%Y-%m-%d %H:%M", time.gmtime())} UTC, {self.soak.seconds / 60:.1f} minutes, {self.soak.cycles} cycles, seed {self.soak.seed}
 - commit {known["commit"]}, {known["rust"]}, OTP {known["otp"]}

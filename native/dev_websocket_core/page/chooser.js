@@ -5,7 +5,7 @@ const MAX_PROPOSALS = 8
 const EXAMPLES = {
   topic: 'Add a topic, or several with action:*',
   process: 'Add a process by its id',
-  match: 'Add an expression over topics: ^room:[0-9]+$',
+  match: 'Add a regular expression over topics: ^room:[0-9]+$',
   template: 'Add a template: {"action":"Mint"}'
 }
 

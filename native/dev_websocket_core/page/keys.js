@@ -1,6 +1,6 @@
 import { $ } from './dom.js'
 
-/** Keys of a single character can be switched off: speech and stray keys would hit them. */
+/** Single-key shortcuts can be switched off: speech and stray keys would hit them. */
 const SETTING = 'keys'
 
 /** Listens for keys outside of fields: `actions` has a function for each key that does something here. */

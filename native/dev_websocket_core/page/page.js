@@ -69,7 +69,7 @@ const session = new Session({
     say($('state-name'), STATES[state])
     until = state === 'waiting' ? performance.now() + delay : null
     $('retry').hidden = state !== 'waiting' && state !== 'closed'
-    if (state === 'closed') notice(`The connection has ended: ${reason || code}`)
+    if (state === 'closed') notice(`Connection closed: ${reason || code}`)
     tick()
     draw()
   },
@@ -124,7 +124,7 @@ function correct (faults) {
   const items = []
   for (const fault of faults) {
     const { kind, message } = fault
-    if (kind === 'page') return notice(`The server refuses this: ${message}`, true)
+    if (kind === 'page') return notice(`The server refused the subscription: ${message}`, true)
     if (kind === 'last') choice.last = Number(/\d*$/.exec(message)[0])
     else if (kind === 'since') [choice.since, choice.last] = [null, FIRST]
     else items.push(fault)
@@ -188,7 +188,7 @@ function render () {
   $('export').disabled = matching.length === 0
   $('empty').hidden = matching.length > 0
   say($('empty'), entries.length > 0
-    ? 'Nothing that is shown has these words in it.'
+    ? 'No matches'
     : $('state').dataset.state === 'open' ? 'Connected. The next message appears here the moment it is published.' : '')
 }
 

@@ -9,8 +9,8 @@ const GAPS = {
   slow: (count) => `${count} missing: this page read too slowly`,
   overload: (count) => `${count} missing: the server had no room for them`,
   expired: (count) => `${count} missing: forgotten before they could be replayed`,
-  epoch: (count) => `The server has restarted, its numbers begin anew${count === '0 messages' ? '' : `; ${count} missing`}`,
-  cursor: () => 'The server could not go on where this page was; messages may be missing'
+  epoch: (count) => `The server restarted and its sequence numbers start again${count === '0 messages' ? '' : `; ${count} missing`}`,
+  cursor: () => 'The server could not resume from the cursor; messages may be missing'
 }
 
 /** What is missing of a process, instead of messages. */
@@ -18,7 +18,7 @@ const SLOT_GAPS = {
   not_cached: (count) => `${count} missing: not in the node's cache`,
   withheld: (count) => `${count} missing: withheld, as they did not pass the node's checks`,
   not_followed: (count) => `${count} missing: computed while nobody was subscribed`,
-  limit: () => 'Not followed: the node follows as many processes as it may'
+  limit: () => 'Not followed: limit of followed processes reached'
 }
 
 /** The list of rows: draws entries, opens and closes them, and moves between them. */
@@ -148,7 +148,7 @@ export class Rows {
     const { seq, timestamp, topics = [], process, slot, data } = frame
     const shown = topics.filter((topic) => topic !== `process:${process}`)
     const chips = shown.slice(0, FEW).map((topic) => chip(topic, this.#isChosen(topic)))
-    if (seq === undefined) chips.push(h('span', { class: 'more' }, 'for this connection alone'))
+    if (seq === undefined) chips.push(h('span', { class: 'more' }, 'only for this connection'))
     const name = `${seq === undefined ? 'Direct message' : `Message ${seq}`}, ${topics.slice(0, FEW).join(', ') || 'no topic'}`
     return h('li', { class: isLive ? 'message live' : 'message' },
       h('button', { class: 'line', tabindex: -1, 'aria-expanded': 'false', 'aria-label': visible(name) }),

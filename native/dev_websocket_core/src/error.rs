@@ -1,5 +1,5 @@
 //! What can go wrong at the engine's own boundary. Faults of one client are answered to that client instead: see
-//! [`crate::http::refusal`] and [`crate::protocol`].
+//! [`crate::http::refusal`] and [`crate::wire::control`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,11 +28,11 @@ pub enum Rejected {
     /// As JSON it is larger than `max_message_bytes`.
     #[error("the message is too large")]
     TooLarge,
-    /// `ingress_bytes` of publications already wait for the writer shards.
-    #[error("too many publications wait to be sent")]
+    /// `publish_queue_bytes` of publications already wait for the writer shards.
+    #[error("the publish queue is full")]
     Overload,
     /// Nobody is connected and no history is kept.
-    #[error("nobody would receive it")]
+    #[error("the message has no audience")]
     NoAudience,
 }
 

@@ -5,29 +5,29 @@ pub mod reading;
 
 use std::sync::Arc;
 
-use crate::directory::Directory;
 use crate::error::Rejected;
-use crate::filters::Filters;
+use crate::log::buffer_pool::BufferPool;
+use crate::log::publication::Publication;
+use crate::log::publication::draft::Draft;
 use crate::message::Value;
-use crate::message::origin::{Origin, UNKNOWN};
-use crate::message::template::Template;
-use crate::protocol::regex;
-use crate::publication::Publication;
-use crate::publication::draft::Draft;
+use crate::message::provenance::{Provenance, UNKNOWN};
+use crate::message::topic::Topics;
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::shard::command::{Answer, Command};
-use crate::shard::place::ConnectionIndex;
+use crate::shard::ids::ConnectionIndex;
 use crate::shard::registry::Registry;
-use crate::spares::Spares;
+use crate::shard::topic_registry::TopicRegistry;
 use crate::subscription::Subscription;
-use crate::topic::Topics;
+use crate::subscription::filters::Filters;
+use crate::subscription::template::Template;
+use crate::wire::control::regex;
 
 /// Runs something on the shard's thread of a connection, if that lives.
 pub fn on_shard(server: &Server, connection: u64, act: impl FnOnce() + Send + 'static) {
-    if let Some(link) = server.shared.connections.find(connection) {
+    if let Some(handle) = server.shared.connections.find(connection) {
         let answer = Answer::new(move |_| act());
-        link.tell(Command::Topics { connection, answer });
+        handle.tell(Command::Topics { connection, answer });
     }
 }
 
@@ -44,7 +44,7 @@ impl Frame {
     pub fn assemble(topics: Topics, message: &Value<'_>, seq: u64) -> Self {
         #[allow(clippy::expect_used, reason = "a benchmark's own messages are small")]
         let draft = Draft::encode(
-            &Spares::default(),
+            &BufferPool::default(),
             topics,
             message,
             &UNKNOWN,
@@ -62,13 +62,13 @@ impl Frame {
     pub fn encode(
         topics: Topics,
         message: &Value<'_>,
-        origin: &Origin<'_>,
+        origin: &Provenance<'_>,
         limit: usize,
         commitments: bool,
         seq: u64,
     ) -> Result<Self, Rejected> {
         let draft = Draft::encode(
-            &Spares::default(),
+            &BufferPool::default(),
             topics,
             message,
             origin,
@@ -123,11 +123,15 @@ impl Choice<'_> {
 
 /// The subscriptions of one shard.
 #[derive(Debug)]
-pub struct Matcher(Registry, Directory, Filters);
+pub struct Matcher(Registry, TopicRegistry, Filters);
 
 impl Default for Matcher {
     fn default() -> Self {
-        Self(Registry::new(), Directory::default(), Filters::default())
+        Self(
+            Registry::new(),
+            TopicRegistry::default(),
+            Filters::default(),
+        )
     }
 }
 
@@ -138,13 +142,13 @@ impl Matcher {
     /// When the choice is none, or beyond the limits for all.
     pub fn subscribe(&mut self, connection: usize, choice: Choice<'_>) {
         let mut subscription = [choice.read()];
-        let Self(registry, directory, filters) = self;
+        let Self(registry, topics, filters) = self;
         #[allow(clippy::expect_used, reason = "a benchmark keeps within the limits")]
         filters
             .hold(&mut subscription, &Settings::default())
             .expect("room");
         let [subscription] = subscription;
-        registry.subscribe(subscription, connection as ConnectionIndex, directory);
+        registry.subscribe(subscription, connection as ConnectionIndex, topics);
     }
 
     /// Ends a subscription of a connection.
@@ -152,9 +156,9 @@ impl Matcher {
     /// # Panics
     /// When the choice is none.
     pub fn unsubscribe(&mut self, connection: usize, choice: Choice<'_>) {
-        let Self(registry, directory, _) = self;
+        let Self(registry, topics, _) = self;
         if let Some(entry) = registry.find(&choice.read()) {
-            registry.unsubscribe(entry, connection as ConnectionIndex, directory);
+            registry.unsubscribe(entry, connection as ConnectionIndex, topics);
         }
     }
 

@@ -11,74 +11,61 @@
 //!
 //! The other direction is `connection` → `inbound` (to the program's [`Listener`], within a bound), and
 //! [`Server::send`] (in `direct`) → `shard` → the socket.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use dev_websocket_core::message::Value;
+//! use dev_websocket_core::{Disconnect, Server, Settings};
+//!
+//! let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! let server = Server::builder(Settings::default()).listener(listener).start()?;
+//! // Clients of this URI with `?topic=prices` get the message.
+//! assert!(server.info().uri.starts_with("ws://"));
+//! let message = Value::Map(vec![("topic".into(), Value::Text("prices".into()))]);
+//! assert_eq!(server.publish(&message)?, 1);
+//! server.shutdown(Disconnect::Stopping, Duration::from_secs(1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 #![allow(
     clippy::mutable_key_type,
     reason = "patterns are compared by their text; only the memory of their searches changes inside"
 )]
 
-mod admission;
-mod automaton;
 mod connection;
-mod counters;
-mod cursor;
-mod delivery;
-mod descriptors;
-pub mod diagnostics;
-mod direct;
-mod directory;
-mod disconnect;
 mod error;
-mod event;
-mod fault;
-mod fault_code;
-mod filters;
-mod frame;
-mod handshakes;
-mod histogram;
+mod error_code;
 mod http;
-mod inbound;
-mod info;
-mod inspection;
-mod interest;
 #[cfg(feature = "internals")]
 pub mod internals;
-mod listener;
+mod limits;
 mod log;
-mod measures;
 pub mod message;
-mod metrics;
-mod pattern;
-mod pattern_cache;
-mod pattern_index;
-mod protocol;
-mod publication;
-mod publishing;
-mod results;
 mod server;
 mod settings;
 mod shard;
 mod shared;
-mod slots;
-mod spares;
 mod subscription;
 mod sync;
-mod template_index;
-pub mod topic;
+mod telemetry;
+mod wire;
 
-pub use counters::{Counter, Counters, ResultsSource};
-pub use direct::{Direct, SendError};
-pub use disconnect::Disconnect;
 pub use error::{BadJson, Rejected, StartError};
-pub use fault::panic_text;
-pub use inbound::{Inbound, Listener, Listening, Payload};
-pub use info::{Description, Info};
-pub use inspection::ConnectionInfo;
-pub use interest::{Interest, InterestSignal, InterestWatcher, ProcessId, Wanted};
-pub use metrics::{Family, Sample, Samples};
-pub use publication::slot_gap::{SlotGap, SlotRange};
-pub use publishing::Event;
-pub use results::{MAX_PART_BYTES, MAX_PART_EVENTS, SlotRejected};
-pub use server::{Reconfigured, Server};
+pub use log::publication::slot_gap::{SlotGap, SlotRange};
+pub use log::slot_marks::{MAX_HOLES, MAX_SLOT, Mark, Position, SlotMarks};
+pub use message::process_id::ProcessId;
+pub use server::admin::ConnectionInfo;
+pub use server::publish::Event;
+pub use server::results::{MAX_PART_BYTES, MAX_PART_EVENTS, SlotRejected};
+pub use server::send::{Direct, SendError};
+pub use server::{Builder, Reconfigured, Server};
 pub use settings::{ProcessIds, SettingError, SettingRow, SettingValue, Settings};
-pub use slots::{MAX_HOLES, MAX_SLOT, Mark, Position, Slots};
+pub use shard::interest::{Interest, InterestSignal, InterestWatcher, Wanted};
+pub use shared::exposition::{Family, Sample, Samples};
+pub use shared::inbound::{Inbound, Listener, Listening, Payload};
+pub use shared::info::{Description, Info};
+pub use telemetry::counters::{Counter, Counters, ResultsSource};
+pub use telemetry::diagnostics;
+pub use telemetry::panics::panic_text;
+pub use wire::close::Disconnect;

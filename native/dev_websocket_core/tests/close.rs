@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -133,7 +135,7 @@ fn a_ping_is_answered_with_its_payload_in_both_formats() {
 
 #[test]
 fn a_client_that_answers_pings_stays() {
-    let server = TestServer::with(|settings| settings.ping_interval = 300);
+    let server = TestServer::with(|settings| settings.ping_interval = Duration::from_millis(300));
     let mut raw = Raw::upgraded(&server, "?format=raw");
     for _ in 0..4 {
         let (first, payload) = raw.frame();
@@ -145,7 +147,7 @@ fn a_client_that_answers_pings_stays() {
 
 #[test]
 fn any_message_is_a_sign_of_life() {
-    let server = TestServer::with(|settings| settings.ping_interval = 300);
+    let server = TestServer::with(|settings| settings.ping_interval = Duration::from_millis(300));
     let mut raw = Raw::upgraded(&server, "");
     raw.json();
     for _ in 0..4 {
@@ -157,7 +159,7 @@ fn any_message_is_a_sign_of_life() {
 
 #[test]
 fn a_client_that_misses_two_pings_is_closed() {
-    let server = TestServer::with(|settings| settings.ping_interval = 50);
+    let server = TestServer::with(|settings| settings.ping_interval = Duration::from_millis(50));
     for query in ["?topic=a", "?topic=a&format=raw"] {
         let mut raw = Raw::upgraded(&server, query);
         if !query.contains("raw") {
@@ -177,7 +179,7 @@ fn a_client_that_misses_two_pings_is_closed() {
 #[test]
 fn a_client_that_neither_reads_nor_answers_is_forgotten() {
     let server = TestServer::with(|settings| {
-        settings.ping_interval = 500;
+        settings.ping_interval = Duration::from_millis(500);
         settings.max_topics_per_connection = 500;
     });
     let mut raw = Raw::small(&server, "?topic=a");
@@ -206,7 +208,8 @@ fn a_client_that_reads_slowly_behind_many_bytes_stays_and_gets_its_gaps() {
         ("?topic=a", "\"}}"),
         ("?topic=a&format=raw&slow=latest", "\"}"),
     ] {
-        let server = TestServer::with(|settings| settings.ping_interval = 500);
+        let server =
+            TestServer::with(|settings| settings.ping_interval = Duration::from_millis(500));
         let mut clock = Raw::upgraded(&server, "?format=raw");
         let mut slow = Raw::small(&server, query);
         until("the socket to take no more", || {

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
@@ -147,7 +149,7 @@ fn a_bad_query_is_refused_as_ever() {
 #[test]
 fn a_slow_client_is_told_what_it_missed_or_sent_away() {
     let server = TestServer::with(|settings| {
-        settings.pending_bytes = 64 * 1024;
+        settings.send_buffer_bytes = 64 * 1024;
         settings.history_bytes = 0;
     });
     let data = "x".repeat(16 * 1024);
@@ -206,7 +208,7 @@ fn a_server_that_stops_says_so() {
 
 #[test]
 fn a_silent_stream_has_comments_and_one_that_talks_is_read_to_its_end() {
-    let server = TestServer::with(|settings| settings.ping_interval = 50);
+    let server = TestServer::with(|settings| settings.ping_interval = Duration::from_millis(50));
     let mut events = Raw::events(&server, "/events?topic=a", "");
     events.event();
     events.write("what is this?");

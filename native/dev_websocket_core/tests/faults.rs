@@ -44,7 +44,7 @@ fn is_well(server: &TestServer) {
     let sum = server.stat("deliveries")
         + server.stat("dropped_slow")
         + server.stat("dropped_disconnected");
-    assert_eq!(server.stat("matched"), sum);
+    assert_eq!(server.stat("deliveries_expected"), sum);
 }
 
 /// The data of the next frame, or the code with which the connection is closed.
@@ -83,7 +83,7 @@ fn a_fault_of_matching_closes_the_connections_of_its_shard_with_1011_and_no_othe
             assert_eq!(data_or_code(client), Ok("y".into()));
         }
     }
-    assert_eq!(server.counters.faults.get(), 1);
+    assert_eq!(server.counters.panics.get(), 1);
     drop(clients);
     is_well(&server);
 }
@@ -118,7 +118,7 @@ fn a_publication_that_matching_failed_at_is_a_gap_for_those_who_come_back() {
         assert!(raw.text().contains("before") && raw.text().contains("after"));
     }
     assert_eq!(server.counters.replays_skipped.get(), 3);
-    assert_eq!(server.counters.faults.get(), 1);
+    assert_eq!(server.counters.panics.get(), 1);
 }
 
 /// One that fails for a client's own subscriptions alone is a gap for that client alone.
@@ -141,7 +141,7 @@ fn a_replay_that_panics_goes_on_behind_the_publication_and_harms_no_other() {
     assert_eq!(next.message()["seq"], 1);
     server.send("a", "4");
     assert_eq!(told_and_served(&mut clients, "4"), (0, 4));
-    assert_eq!(server.counters.faults.get(), 1);
+    assert_eq!(server.counters.panics.get(), 1);
     drop((client, next, clients));
     is_well(&server);
 }
@@ -155,7 +155,7 @@ fn a_fault_in_the_turn_of_a_client_closes_it_with_1011_and_no_other() {
         server.send("a", "x");
         assert_eq!(told_and_served(&mut clients, "x"), (1, 3), "{place}");
         server.until_stat("connections", 3);
-        assert_eq!(server.counters.faults.get(), 1);
+        assert_eq!(server.counters.panics.get(), 1);
         // Each of the others, one after the other, on both shards.
         drop(clients);
         server.until_stat("connections", 0);
@@ -164,7 +164,7 @@ fn a_fault_in_the_turn_of_a_client_closes_it_with_1011_and_no_other() {
         server.send("a", "y");
         assert_eq!(told_and_served(&mut clients, "y"), (6, 0), "{place}");
         server.until_stat("connections", 0);
-        assert_eq!(server.counters.faults.get(), 7);
+        assert_eq!(server.counters.panics.get(), 7);
         is_well(&server);
     }
 }
@@ -179,7 +179,7 @@ fn a_request_that_a_shard_panics_at_ends_its_connection_alone() {
     server.until_stat("connections", 3);
     server.send("a", "x");
     assert_eq!(told_and_served(&mut clients, "x"), (0, 3));
-    assert_eq!(server.counters.faults.get(), 1);
+    assert_eq!(server.counters.panics.get(), 1);
     drop(clients);
     is_well(&server);
 }
@@ -200,7 +200,7 @@ fn a_fault_while_a_connection_is_opened_ends_it_alone_in_every_format() {
         server.until_stat("connections", 4);
         server.send("a", "x");
         assert_eq!(told_and_served(&mut clients, "x"), (0, 4), "{format}");
-        assert_eq!(server.counters.faults.get(), 1);
+        assert_eq!(server.counters.panics.get(), 1);
         drop(clients);
         is_well(&server);
     }
@@ -224,7 +224,7 @@ fn a_shard_that_panics_again_and_again_cuts_its_connections_off() {
 }
 
 fn until_faults(server: &TestServer, count: u64) {
-    support::until("faults", || server.counters.faults.get() >= count);
+    support::until("panics", || server.counters.panics.get() >= count);
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn a_fault_of_a_connection_closes_it_with_1011_and_no_other() {
     for client in &mut clients {
         assert_eq!(data_or_code(client), Ok("x".into()));
     }
-    assert_eq!(server.counters.faults.get(), 1);
+    assert_eq!(server.counters.panics.get(), 1);
     drop(clients);
     is_well(&server);
 }

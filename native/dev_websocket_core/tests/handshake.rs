@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use std::io::Write as _;
 
 use serde_json::json;
@@ -357,7 +359,8 @@ fn what_is_no_http_is_refused_and_the_server_lives_on() {
 
 #[test]
 fn a_client_that_sends_no_whole_request_in_time_is_closed() {
-    let server = TestServer::with(|settings| settings.handshake_timeout = 100);
+    let server =
+        TestServer::with(|settings| settings.handshake_timeout = Duration::from_millis(100));
     for start in ["", "GET /ws HTTP/1.1\r\nHost: te"] {
         let mut raw = Raw::connect(server.address());
         raw.write(start);
@@ -398,8 +401,8 @@ fn a_client_that_closes_its_side_right_behind_its_request_is_answered_in_every_f
 #[test]
 fn an_upgraded_connection_outlives_the_handshake_timeout() {
     let server = TestServer::with(|settings| {
-        settings.handshake_timeout = 100;
-        settings.ping_interval = 150;
+        settings.handshake_timeout = Duration::from_millis(100);
+        settings.ping_interval = Duration::from_millis(150);
     });
     let mut raw = Raw::upgraded(&server, "?format=raw");
     // The server's own ping tells that the timeout has passed.

@@ -60,7 +60,7 @@ fn pages_can_read_why_they_were_refused() {
 fn refusals_that_pass_say_when_to_come_again() {
     let server = TestServer::with(|settings| {
         settings.max_connections_per_ip = 1;
-        settings.max_expressions = 0;
+        settings.max_regexes = 0;
     });
     let after = |request: &str| {
         let response = Raw::ask(&server, request);
@@ -268,7 +268,7 @@ fn a_server_that_cannot_take_casts_says_when_to_ask_for_its_health_again() {
     });
     server.send("a", "x");
     let mut settings = support::settings();
-    settings.ingress_bytes = server.stat("ingress_waiting_bytes");
+    settings.publish_queue_bytes = server.stat("publish_queued_bytes");
     server.reconfigure(settings).unwrap();
     let response = ask(&server, "GET /health", ORIGIN);
     assert_eq!(response.status, 503);

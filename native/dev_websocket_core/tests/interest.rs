@@ -6,7 +6,7 @@ mod support;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 
-use dev_websocket_core::{Disconnect, Interest, InterestWatcher};
+use dev_websocket_core::{Disconnect, Interest, InterestWatcher, Wanted};
 use serde_json::{Value as Json, json};
 
 use support::{Client, FORMATS, PATIENCE, TestServer, connect};
@@ -17,8 +17,8 @@ fn id(letter: char) -> String {
 }
 
 fn ids(interest: &Interest) -> Vec<String> {
-    let text = |id: &[u8; 43]| String::from_utf8(id.to_vec()).unwrap();
-    interest.ids.iter().map(text).collect()
+    let text = |wanted: &Wanted| String::from_utf8(wanted.id.to_vec()).unwrap();
+    interest.processes.iter().map(text).collect()
 }
 
 /// Hears of changes, and looks after each.

@@ -140,7 +140,7 @@ impl Listener for Heard {
 }
 
 #[test]
-fn at_the_limit_of_listener_bytes() {
+fn at_the_limit_of_inbound_queue_bytes() {
     // A message costs its bytes and 256.
     for (bytes, fits) in [(767, true), (768, true), (769, false)] {
         let server = TestServer::start();
@@ -180,22 +180,22 @@ fn at_the_limit_of_max_message_bytes() {
 
 #[cfg(feature = "internals")]
 #[test]
-fn at_the_limit_of_ingress_bytes() {
+fn at_the_limit_of_publish_queue_bytes() {
     let server = TestServer::start();
     let mut client = Client::connect(&server, "?topic=a");
     let shard = hold_up_the_shard(&server, &mut client);
     server.send("a", "x");
-    let size = server.stat("ingress_waiting_bytes");
+    let size = server.stat("publish_queued_bytes");
     // An eighth more may be taken by what tells of lost messages.
     let settings = Settings {
-        ingress_bytes: size * 200,
+        publish_queue_bytes: size * 200,
         ..(*server.settings()).clone()
     };
     server.reconfigure(settings).unwrap();
     for n in 2..=200 {
         assert_eq!(server.send("a", "x"), n);
     }
-    assert_eq!(server.stat("ingress_waiting_bytes"), size * 200);
+    assert_eq!(server.stat("publish_queued_bytes"), size * 200);
     assert!(server.publish(&message("a", "x")).is_err());
     assert_eq!(server.counters.dropped_overload.get(), 1);
     drop(shard);
@@ -225,10 +225,10 @@ fn hold_up_the_shard(server: &TestServer, client: &mut Client) -> std::sync::mps
 }
 
 #[test]
-fn at_the_limit_of_pending_bytes() {
+fn at_the_limit_of_send_buffer_bytes() {
     // A client that reads nothing; what its socket takes is not known, what waits beyond that is counted.
     let pending = 64 * 1024;
-    let server = TestServer::with(|settings| settings.pending_bytes = pending);
+    let server = TestServer::with(|settings| settings.send_buffer_bytes = pending);
     let mut raw = Raw::small(&server, "?topic=a");
     raw.json();
     let data = "x".repeat(1000);
@@ -299,7 +299,8 @@ fn at_the_limit_of_max_known_topics() {
 #[test]
 fn at_the_limit_of_handshake_timeout() {
     let timeout = Duration::from_millis(300);
-    let server = TestServer::with(|settings| settings.handshake_timeout = 300);
+    let server =
+        TestServer::with(|settings| settings.handshake_timeout = Duration::from_millis(300));
     let start = Instant::now();
     let mut raw = Raw::connect(server.address());
     raw.write("GET /ws HTTP/1.1\r\nHost: te");
@@ -311,7 +312,7 @@ fn at_the_limit_of_handshake_timeout() {
 #[test]
 fn at_the_limit_of_ping_interval() {
     let interval = Duration::from_millis(200);
-    let server = TestServer::with(|settings| settings.ping_interval = 200);
+    let server = TestServer::with(|settings| settings.ping_interval = Duration::from_millis(200));
     let start = Instant::now();
     let mut raw = Raw::upgraded(&server, "?format=raw");
     for n in 1..=2 {

@@ -73,8 +73,8 @@ fn at_the_limit_of_max_topics_per_connection() {
 }
 
 #[test]
-fn at_the_limit_of_max_matches_per_connection() {
-    let server = three(|settings, n| settings.max_matches_per_connection = n);
+fn at_the_limit_of_max_regexes_per_connection() {
+    let server = three(|settings, n| settings.max_regexes_per_connection = n);
     let expressions = ["a", "b", "c", "d"].map(Json::from);
     subscriptions_are_refused(
         &server,
@@ -87,8 +87,8 @@ fn at_the_limit_of_max_matches_per_connection() {
 }
 
 #[test]
-fn at_the_limit_of_max_expressions() {
-    let server = three(|settings, n| settings.max_expressions = n);
+fn at_the_limit_of_max_regexes() {
+    let server = three(|settings, n| settings.max_regexes = n);
     let expressions = ["a", "b", "c", "d"].map(Json::from);
     subscriptions_are_refused(
         &server,
@@ -99,16 +99,16 @@ fn at_the_limit_of_max_expressions() {
         expressions,
     );
     // They are counted over all connections, and the same ones once.
-    server.until_stat("expressions", 0);
+    server.until_stat("regexes", 0);
     let _first = Client::connect(&server, "?match=a&match=b");
     let second = Client::connect(&server, "?match=b&template=/c");
-    assert_eq!(server.stat("expressions"), 3);
+    assert_eq!(server.stat("regexes"), 3);
     assert_eq!(
         asked(&server, "?match=d"),
         (503, "too_many_expressions".into())
     );
     drop(second);
-    server.until_stat("expressions", 2);
+    server.until_stat("regexes", 2);
     Client::connect(&server, "?match=d");
 }
 
@@ -203,7 +203,7 @@ fn is_counted_over_all(server: &TestServer, stat: &str, queries: [&str; 4], code
     server.until_stat(stat, 0);
 }
 
-const STATS: [&str; 4] = ["globs", "expressions", "templates", "unindexed_patterns"];
+const STATS: [&str; 4] = ["globs", "regexes", "templates", "unindexed_patterns"];
 
 /// Something of each kind, as a query.
 const QUERY: &str = "?topic=a,b*,*c*&match=d&match=^e&template={%22f%22:1}&template=/g";
@@ -212,7 +212,7 @@ const QUERY: &str = "?topic=a,b*,*c*&match=d&match=^e&template={%22f%22:1}&templ
 fn what_is_held_is_given_back_however_a_connection_ends() {
     let server = TestServer::with(|settings| {
         settings.max_inbound_rate = 3;
-        settings.pending_bytes = 1024;
+        settings.send_buffer_bytes = 1024;
     });
     let held = [2, 3, 2, 3];
     let counts = || STATS.map(|stat| server.stat(stat));
@@ -312,6 +312,6 @@ fn an_expression_whose_automaton_does_not_fit_is_refused_when_it_is_asked_for() 
         let path = json!({"type": "subscribe", "id": 2, "template": [format!("/{text}")]});
         assert_eq!(told(&mut client, &path), "bad_template");
     }
-    assert_eq!(server.stat("expressions"), 0);
+    assert_eq!(server.stat("regexes"), 0);
     server.publish(&message("0101", "x")).unwrap();
 }

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -181,7 +183,7 @@ fn without_a_listener_it_is_said_or_ignored() {
 fn a_client_that_is_not_heard_waits_and_loses_nothing() {
     const MESSAGES: u64 = 500;
     let server = TestServer::with(|settings| {
-        settings.ping_interval = 500;
+        settings.ping_interval = Duration::from_millis(500);
         settings.max_inbound_rate = 2;
     });
     let ear = Ear::open(&server, 4 * (PLACE + 3));
@@ -272,7 +274,7 @@ fn who_waits_for_a_listener_that_is_replaced_waits_for_the_next() {
 
 #[test]
 fn a_client_that_leaves_while_it_waits_is_forgotten() {
-    let server = TestServer::with(|settings| settings.ping_interval = 300);
+    let server = TestServer::with(|settings| settings.ping_interval = Duration::from_millis(300));
     let ear = Ear::open(&server, 1024);
     let mut raw = Raw::upgraded(&server, "?format=raw");
     for _ in 0..3 {
@@ -306,7 +308,7 @@ fn what_is_sent_to_one_stands_between_publications_in_its_place() {
     const ROUNDS: u64 = 2000;
     let server = TestServer::with(|settings| {
         settings.shards = 2;
-        settings.pending_bytes = 1 << 26;
+        settings.send_buffer_bytes = 1 << 26;
     });
     let ear = Ear::open(&server, 1 << 20);
     // Others take the shards' time, so that publications and commands meet in every way.
@@ -346,7 +348,7 @@ fn what_is_sent_to_one_stands_between_publications_in_its_place() {
 
 #[test]
 fn a_connection_that_takes_nothing_is_busy_and_loses_nothing() {
-    let server = TestServer::with(|settings| settings.pending_bytes = 256 * 1024);
+    let server = TestServer::with(|settings| settings.send_buffer_bytes = 256 * 1024);
     let ear = Ear::open(&server, 1 << 20);
     let mut slow = Raw::small(&server, "");
     slow.json();

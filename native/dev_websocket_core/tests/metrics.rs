@@ -59,16 +59,16 @@ fn metrics_are_the_numbers_of_stats() {
     for (name, expected) in [
         ("publications_total", 101.0),
         ("deliveries_total", 300.0),
-        ("matched_total", 300.0),
+        ("deliveries_expected_total", 300.0),
         ("connections{format=\"json\"}", 1.0),
         ("connections{format=\"raw\"}", 1.0),
         ("connections{format=\"events\"}", 1.0),
         ("subscriptions", 5.0),
-        ("expressions", 1.0),
+        ("regexes", 1.0),
         ("topics", 3.0),
         ("last_sequence", 101.0),
         ("requests_refused_total", 1.0),
-        ("ingress_waiting_bytes", 0.0),
+        ("publish_queued_bytes", 0.0),
         ("messages_dropped_total{reason=\"overload\"}", 0.0),
     ] {
         assert_eq!(value(name), expected, "{name}");
@@ -103,7 +103,7 @@ fn who_does_not_ask_for_open_metrics_gets_the_older_text() {
     let text = response.text();
     // There the family has the name of its samples.
     for part in [
-        "# HELP dev_websocket_publications_total Messages that became publications\n",
+        "# HELP dev_websocket_publications_total Messages published\n",
         "# TYPE dev_websocket_publications_total counter\ndev_websocket_publications_total 0\n",
         "# TYPE dev_websocket_subscriptions gauge\ndev_websocket_subscriptions 0\n",
         "# TYPE dev_websocket_encode_seconds histogram\n",
@@ -116,7 +116,7 @@ fn who_does_not_ask_for_open_metrics_gets_the_older_text() {
 #[test]
 fn each_count_of_stats_is_a_metric() {
     let server = TestServer::start();
-    let source = include_str!("../src/metrics/table.rs");
+    let source = include_str!("../src/shared/exposition/table.rs");
     // Sums of others, and what is a histogram.
     let others = [
         "connections",
@@ -281,7 +281,7 @@ fn a_server_that_stops_still_answers_who_asks_for_connections() {
 
 #[test]
 fn a_slow_connection_is_seen_as_one() {
-    let server = TestServer::with(|settings| settings.pending_bytes = 64 * 1024);
+    let server = TestServer::with(|settings| settings.send_buffer_bytes = 64 * 1024);
     let mut slow = Raw::small(&server, "?topic=a");
     slow.json();
     while server.counters.dropped_slow.get() < 50 {
@@ -291,19 +291,19 @@ fn a_slow_connection_is_seen_as_one() {
     let known = page(&server, 0, 1).unwrap().remove(0);
     assert_eq!(known.dropped, server.counters.dropped_slow.get());
     assert!(
-        (1..=64 * 1024).contains(&known.pending_bytes),
+        (1..=64 * 1024).contains(&known.send_buffer_bytes),
         "{}",
-        known.pending_bytes
+        known.send_buffer_bytes
     );
     assert!(
-        (2..=10).contains(&known.pending_frames),
+        (2..=10).contains(&known.send_buffer_frames),
         "{}",
-        known.pending_frames
+        known.send_buffer_frames
     );
-    assert_eq!(server.stat("pending_bytes"), known.pending_bytes);
+    assert_eq!(server.stat("send_buffer_bytes"), known.send_buffer_bytes);
     while slow.json()["seq"] != server.stat("seq") {}
-    server.until_stat("pending_bytes", 0);
-    assert_eq!(page(&server, 0, 1).unwrap().remove(0).pending_frames, 0);
+    server.until_stat("send_buffer_bytes", 0);
+    assert_eq!(page(&server, 0, 1).unwrap().remove(0).send_buffer_frames, 0);
 }
 
 #[test]

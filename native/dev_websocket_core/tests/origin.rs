@@ -4,7 +4,7 @@
 mod support;
 
 use dev_websocket_core::message::Value;
-use dev_websocket_core::message::origin::Origin;
+use dev_websocket_core::message::provenance::Provenance;
 use dev_websocket_core::{BadJson, Rejected};
 use serde_json::json;
 
@@ -15,8 +15,8 @@ fn encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-fn origin() -> Origin<'static> {
-    Origin {
+fn origin() -> Provenance<'static> {
+    Provenance {
         process: Some("proc".into()),
         slot: Some(7),
         hashpath: Some("hash/compute".into()),
@@ -33,9 +33,9 @@ fn the_frame_has_the_fields_that_are_known() {
     let server = TestServer::start();
     let mut client = Client::connect(&server, "?topic=*");
     server.publish_with(&message("t", "x"), &origin()).unwrap();
-    let partly = Origin {
+    let partly = Provenance {
         source: Some("a \"quoted\" source".into()),
-        ..Origin::default()
+        ..Provenance::default()
     };
     server.publish_with(&message("t", "x"), &partly).unwrap();
     server.send("t", "x");
@@ -94,12 +94,12 @@ fn subscribers_choose_by_what_the_node_knows() {
         .each_ref()
         .map(|choice| (choice, Client::connect(&server, choice)));
     server.publish_with(&message("t", "x"), &origin()).unwrap();
-    let other = Origin {
+    let other = Provenance {
         process: Some("other".into()),
         slot: Some(8),
         path: Some("/other".into()),
         from: vec!["carol".into()],
-        ..Origin::default()
+        ..Provenance::default()
     };
     server.publish_with(&message("t", "x"), &other).unwrap();
     let last = server.send("t", "x");
@@ -114,9 +114,9 @@ fn the_path_that_the_node_knows_wins_over_a_written_one() {
     let mut real = Client::connect(&server, &format!("?template={}", encoded("/real")));
     let mut posed = Client::connect(&server, &format!("?template={}", encoded("/posed")));
     let message = Value::Map(vec![("Path".into(), Value::Text("/posed".into()))]);
-    let known = Origin {
+    let known = Provenance {
         path: Some("/real".into()),
-        ..Origin::default()
+        ..Provenance::default()
     };
     server.publish_with(&message, &known).unwrap();
     let last = server.publish(&message).unwrap();
@@ -128,14 +128,14 @@ fn the_path_that_the_node_knows_wins_over_a_written_one() {
 fn a_topic_that_a_stranger_names_is_dropped_when_it_is_the_nodes() {
     let server = TestServer::start();
     let mut victim = Client::connect(&server, "?process=x&topic=from:y,room");
-    let named = Origin {
+    let named = Provenance {
         topics: Some(Value::Text("process:x,/x~process@1.0,from:y".into())),
-        ..Origin::default()
+        ..Provenance::default()
     };
     server.publish_with(&message("", "posed"), &named).unwrap();
-    let room = Origin {
+    let room = Provenance {
         topics: Some(Value::List(vec![Value::Text("room".into())])),
-        ..Origin::default()
+        ..Provenance::default()
     };
     let last = server.publish_with(&message("", "x"), &room).unwrap();
     let frames = victim.up_to(last);
@@ -170,7 +170,7 @@ fn json_text_is_a_message() {
     }
     assert_eq!(server.stat("dropped_malformed"), 5);
     let json_of = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
-    let publish = |text: String| server.publish_json(text.as_bytes(), &Origin::default());
+    let publish = |text: String| server.publish_json(text.as_bytes(), &Provenance::default());
     assert_eq!(publish(json_of(200)), Ok(2));
     assert_eq!(
         publish(json_of(201)),

@@ -95,7 +95,7 @@ fn a_fault_of_a_running_server_is_told_once(events: &mut Events) {
     client.write(frame(TEXT, MARKER.as_bytes()));
     assert_eq!(client.closed().1.0, 1011);
     server.until_stat("connections", 0);
-    assert_eq!(server.counters.faults.get(), 1);
+    assert_eq!(server.counters.panics.get(), 1);
     drop(server);
     let mut told: Vec<Event> = Vec::new();
     while told.last().is_none_or(|event| event.kind != "stopped") {

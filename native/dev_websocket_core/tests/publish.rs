@@ -25,8 +25,8 @@ fn everything_arrives_once_and_in_order_from_many_publishers() {
         settings.shards = 2;
         settings.history_bytes = 1 << 20;
         // No limit may decide what arrives here.
-        settings.ingress_bytes = 1 << 30;
-        settings.pending_bytes = 1 << 30;
+        settings.publish_queue_bytes = 1 << 30;
+        settings.send_buffer_bytes = 1 << 30;
     });
     // Each subscriber, and the publishers that it hears.
     let subscribers = [
@@ -233,8 +233,8 @@ fn frames_are_whole_around_the_boundaries_of_the_length_field() {
 #[test]
 fn more_than_may_wait_is_refused_and_counted() {
     let server = TestServer::with(|settings| {
-        settings.ingress_bytes = 65_536;
-        settings.pending_bytes = 1 << 30;
+        settings.publish_queue_bytes = 65_536;
+        settings.send_buffer_bytes = 1 << 30;
     });
     let mut client = Client::connect(&server, "?topic=*");
     let mut text = String::new();
@@ -304,7 +304,7 @@ fn history_is_bounded_in_bytes() {
     let server = TestServer::with(|settings| {
         settings.history_bytes = 1 << 20;
         // Nothing waits on the shard, so nothing is refused.
-        settings.ingress_bytes = 1 << 30;
+        settings.publish_queue_bytes = 1 << 30;
     });
     let mut text = String::new();
     let message = message_of(10_000, &mut text);
@@ -314,7 +314,7 @@ fn history_is_bounded_in_bytes() {
     // What has been sent becomes history, and the shard forgets what of it is too much.
     until("history is short", || {
         let kept = server.stat("history_kept_bytes");
-        server.stat("ingress_waiting_bytes") == 0 && (1 << 19..=1 << 20).contains(&kept)
+        server.stat("publish_queued_bytes") == 0 && (1 << 19..=1 << 20).contains(&kept)
     });
 }
 

@@ -291,7 +291,7 @@ fn resuming_at_random_loses_and_repeats_nothing() {
     let server = TestServer::with(|settings| {
         settings.shards = 2;
         settings.history_bytes = 256 * 1024 * 1024;
-        settings.pending_bytes = 256 * 1024 * 1024;
+        settings.send_buffer_bytes = 256 * 1024 * 1024;
     });
     let is_done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -340,7 +340,7 @@ fn resuming_at_random_loses_and_repeats_nothing() {
 fn nothing_is_missing_without_a_word_after_the_newest() {
     let server = TestServer::with(|settings| {
         settings.history_bytes = 64 * 1024;
-        settings.pending_bytes = 256 * 1024 * 1024;
+        settings.send_buffer_bytes = 256 * 1024 * 1024;
     });
     let casts = 5_000;
     let is_done = AtomicBool::new(false);

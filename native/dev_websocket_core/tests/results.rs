@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::thread;
 
 use dev_websocket_core::message::Value;
-use dev_websocket_core::message::origin::Origin;
+use dev_websocket_core::message::provenance::Provenance;
 use dev_websocket_core::{Disconnect, Event, Position, SlotGap, SlotRange, SlotRejected};
 use serde_json::{Value as Json, json};
 
@@ -27,10 +27,10 @@ fn range(from: u64, to: u64) -> SlotRange {
 }
 
 fn event(data: &str) -> Event<'_> {
-    with_origin("t", data, Origin::default())
+    with_origin("t", data, Provenance::default())
 }
 
-fn with_origin<'a>(topics: &'a str, data: &'a str, origin: Origin<'a>) -> Event<'a> {
+fn with_origin<'a>(topics: &'a str, data: &'a str, origin: Provenance<'a>) -> Event<'a> {
     Event {
         message: Some(message(topics, data)),
         origin,
@@ -157,7 +157,7 @@ fn gaps_alone_are_nothing_on_a_raw_connection() {
         .unwrap();
     assert_eq!(raw.json()["data"], "x");
     // Gaps are no messages.
-    assert_eq!(server.stat("matched"), 1);
+    assert_eq!(server.stat("deliveries_expected"), 1);
     assert_eq!(server.stat("publications"), 1);
     let mut replayed = Raw::upgraded(&server, &format!("?process={a}&format=raw&last=100"));
     assert_eq!(replayed.json()["data"], "x");
@@ -242,8 +242,8 @@ fn events_of_a_part_stand_together_in_the_order_of_their_slots() {
     const SLOTS: u64 = 500;
     const EVENTS: [&str; 3] = ["0", "1", "2"];
     let server = TestServer::with(|settings| {
-        settings.ingress_bytes = 1 << 30;
-        settings.pending_bytes = 1 << 30;
+        settings.publish_queue_bytes = 1 << 30;
+        settings.send_buffer_bytes = 1 << 30;
     });
     let mut raw = Raw::upgraded(&server, "?topic=*");
     raw.json();
@@ -290,11 +290,11 @@ fn an_event_keeps_an_origin_of_its_own() {
     let server = TestServer::start();
     let mut client = Client::connect(&server, "?topic=*");
     server.slots.set_mark("p", 1);
-    let own = Origin {
+    let own = Provenance {
         process: Some("inner".into()),
         slot: Some(9),
         from: vec!["p".into()],
-        ..Origin::default()
+        ..Provenance::default()
     };
     server
         .publish_part("p", at(1, 0), vec![with_origin("", "x", own)], true)
@@ -315,9 +315,9 @@ fn an_event_that_is_too_large_says_where_it_is() {
     let mut client = Client::connect(&server, "?topic=t");
     server.slots.set_mark("p", 1);
     let large = "x".repeat(100);
-    let with_path = Origin {
+    let with_path = Provenance {
         path: Some("/p/compute&slot=1/outbox/2".into()),
-        ..Origin::default()
+        ..Provenance::default()
     };
     let all = vec![
         event("small"),
@@ -325,7 +325,7 @@ fn an_event_that_is_too_large_says_where_it_is() {
         event(&large),
         Event {
             message: None,
-            origin: Origin {
+            origin: Provenance {
                 topics: Some(Value::Text("t".into())),
                 ..with_path
             },
@@ -358,8 +358,8 @@ fn concurrent_publishers_of_the_same_parts_publish_each_event_once_and_in_order(
     const PARTS: u64 = 7;
     const CHUNK: u64 = 3;
     let server = TestServer::with(|settings| {
-        settings.ingress_bytes = 1 << 30;
-        settings.pending_bytes = 1 << 30;
+        settings.publish_queue_bytes = 1 << 30;
+        settings.send_buffer_bytes = 1 << 30;
     });
     let (a, b) = (id('a'), id('b'));
     server.slots.set_mark(&a, 0);
@@ -369,7 +369,7 @@ fn concurrent_publishers_of_the_same_parts_publish_each_event_once_and_in_order(
     let numbered = |from: u64, to: u64| -> Vec<Event<'static>> {
         let event = |part: u64| Event {
             message: Some(Value::Map(vec![("n".into(), Value::Integer(part as i64))])),
-            origin: Origin::default(),
+            origin: Provenance::default(),
         };
         (from..to).map(event).collect()
     };

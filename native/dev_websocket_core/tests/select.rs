@@ -142,7 +142,7 @@ fn a_request_names_as_many_different_topics_as_a_connection_may_have_and_no_more
 #[test]
 fn limits_of_each_kind_hold_at_n_and_refuse_one_more() {
     let server = TestServer::with(|settings| {
-        settings.max_matches_per_connection = 2;
+        settings.max_regexes_per_connection = 2;
         settings.max_templates_per_connection = 1;
     });
     let mut client = Client::connect(&server, "?match=a&match=b");
@@ -173,7 +173,7 @@ fn a_reference_model_agrees_on_who_gets_what() {
     let server = TestServer::with(|settings| {
         settings.history_bytes = 0;
         settings.max_globs = 2;
-        settings.max_expressions = 3;
+        settings.max_regexes = 3;
         settings.max_templates = 2;
         settings.max_unindexed_patterns = 1;
     });

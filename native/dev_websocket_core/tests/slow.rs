@@ -16,7 +16,7 @@ const DATA: usize = 16 * 1024;
 
 fn server() -> TestServer {
     TestServer::with(|settings| {
-        settings.pending_bytes = PENDING;
+        settings.send_buffer_bytes = PENDING;
         settings.history_bytes = 0;
     })
 }
@@ -285,8 +285,8 @@ fn clients_that_vanish_in_the_middle_cost_nobody_else_a_frame() {
     const TOTAL: u64 = 10_000;
     let server = TestServer::with(|settings| {
         settings.history_bytes = 0;
-        settings.ingress_bytes = 1 << 30;
-        settings.pending_bytes = 1 << 30;
+        settings.publish_queue_bytes = 1 << 30;
+        settings.send_buffer_bytes = 1 << 30;
         settings.shards = 2;
     });
     let connect = |query| {
@@ -369,7 +369,7 @@ fn every_publication_of_every_subscriber_is_counted_once() {
 #[test]
 fn a_slow_client_keeps_no_other_of_its_shard_waiting() {
     let server = TestServer::with(|settings| {
-        settings.pending_bytes = PENDING;
+        settings.send_buffer_bytes = PENDING;
         settings.history_bytes = 0;
         settings.shards = 1;
     });

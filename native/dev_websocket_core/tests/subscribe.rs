@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -29,8 +31,8 @@ fn the_first_frame_tells_what_holds_for_the_connection() {
         settings.max_inbound_bytes = 1000;
         settings.max_inbound_rate = 20;
         settings.max_message_bytes = 5000;
-        settings.pending_bytes = 6000;
-        settings.ping_interval = 9000;
+        settings.send_buffer_bytes = 6000;
+        settings.ping_interval = Duration::from_millis(9000);
     });
     let first = Client::connect(&server, "").established;
     let epoch = first["epoch"].as_str().unwrap();
@@ -49,13 +51,13 @@ fn the_first_frame_tells_what_holds_for_the_connection() {
             "seq": seq,
             "limits": {
                 "max_topics_per_connection": 7,
-                "max_matches_per_connection": 8,
+                "max_regexes_per_connection": 8,
                 "max_templates_per_connection": 16,
                 "max_last": 1000,
                 "max_inbound_bytes": 1000,
                 "max_inbound_rate": 20,
                 "max_message_bytes": 5000,
-                "pending_bytes": 6000,
+                "send_buffer_bytes": 6000,
                 "ping_interval": 9000,
             },
             "ignored": ["x"],
@@ -148,7 +150,7 @@ fn what_was_unsubscribed_no_longer_arrives() {
 fn a_subscription_holds_from_the_number_in_its_reply_on() {
     let server = TestServer::with(|settings| {
         settings.history_bytes = 0;
-        settings.pending_bytes = 1 << 30;
+        settings.send_buffer_bytes = 1 << 30;
         settings.shards = 1;
     });
     // So many that they are served in turns: requests come in between two of them.
@@ -190,7 +192,7 @@ fn a_subscription_holds_from_the_number_in_its_reply_on() {
 fn a_client_that_changes_its_mind_while_others_publish_misses_nothing() {
     const TOTAL: u64 = 5000;
     let server = TestServer::with(|settings| {
-        settings.pending_bytes = 1 << 30;
+        settings.send_buffer_bytes = 1 << 30;
         settings.shards = 2;
     });
     let mut clients: Vec<_> = (0..2)

@@ -83,8 +83,8 @@ rustler::atoms! {
     infinity,
     connection,
     age,
-    pending_bytes,
-    pending_frames,
+    send_buffer_bytes,
+    send_buffer_frames,
     topics,
     headers,
     // What the engine tells its operator.

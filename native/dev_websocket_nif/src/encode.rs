@@ -6,9 +6,9 @@ use dev_websocket_core::{
 use rustler::{Atom, Encoder, Env, NewBinary, Term};
 
 use crate::atoms;
-use crate::direct::Sent;
 use crate::engine::{self, Outcome, Reason};
 use crate::publishing::Answer;
+use crate::send::SendCounts;
 use crate::settings::BadSettings;
 use crate::terms::{map, text};
 
@@ -16,7 +16,7 @@ impl Encoder for Answer<'_> {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         match self {
             Self::Outcome(outcome) => outcome.encode(env),
-            Self::BadOrigin(key) => (atoms::error(), (atoms::bad_origin(), key)).encode(env),
+            Self::BadProvenance(key) => (atoms::error(), (atoms::bad_origin(), key)).encode(env),
             Self::BadJson(reason) => {
                 (atoms::error(), (atoms::bad_json(), text(env, reason))).encode(env)
             }
@@ -35,7 +35,7 @@ impl Encoder for Outcome {
             Self::NoAudience => atoms::no_audience(),
             Self::NotStarted => atoms::not_started(),
             Self::NotRunning => atoms::not_running(),
-            Self::Fault => atoms::fault(),
+            Self::RequestError => atoms::fault(),
         };
         (atoms::dropped(), reason).encode(env)
     }
@@ -64,7 +64,7 @@ pub(crate) fn error<'a>(env: Env<'a>, reason: &Reason) -> Term<'a> {
         }
         Reason::Start(error) => start_error(env, error),
         Reason::ControlThread(error) => (atoms::threads(), system_error(env, error)).encode(env),
-        Reason::Fault(fault) => (atoms::fault(), text(env, fault)).encode(env),
+        Reason::RequestError(fault) => (atoms::fault(), text(env, fault)).encode(env),
     };
     (atoms::error(), reason).encode(env)
 }
@@ -116,16 +116,16 @@ pub(crate) fn bad_settings<'a>(env: Env<'a>, error: &BadSettings<'a>) -> Term<'a
 }
 
 /// `ok`, `large`, or `{error, Reason}`.
-pub(crate) fn sent<'a>(env: Env<'a>, sent: &Sent) -> Term<'a> {
+pub(crate) fn sent<'a>(env: Env<'a>, sent: &SendCounts) -> Term<'a> {
     let reason = match sent {
-        Sent::Done => return atoms::ok().encode(env),
-        Sent::Large => return atoms::large().encode(env),
-        Sent::Down(reason) => return error(env, reason),
-        Sent::BadArgument(expected) => return bad_argument(env, expected),
-        Sent::NoConnection => atoms::no_connection(),
-        Sent::Busy => atoms::busy(),
-        Sent::TooLarge => atoms::too_large(),
-        Sent::Fault => atoms::fault(),
+        SendCounts::Done => return atoms::ok().encode(env),
+        SendCounts::Large => return atoms::large().encode(env),
+        SendCounts::Down(reason) => return error(env, reason),
+        SendCounts::BadArgument(expected) => return bad_argument(env, expected),
+        SendCounts::NoConnection => atoms::no_connection(),
+        SendCounts::Busy => atoms::busy(),
+        SendCounts::TooLarge => atoms::too_large(),
+        SendCounts::RequestError => atoms::fault(),
     };
     (atoms::error(), reason).encode(env)
 }
@@ -143,7 +143,7 @@ pub(crate) fn bytes<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
 /// `{ok, Map}`, or `{error, no_connection}`.
 pub(crate) fn connection(env: Env<'_>, known: Option<ConnectionInfo>) -> Term<'_> {
     let Some(known) = known else {
-        return sent(env, &Sent::NoConnection);
+        return sent(env, &SendCounts::NoConnection);
     };
     let headers = known
         .headers
@@ -176,8 +176,14 @@ fn summary<'a>(env: Env<'a>, known: &ConnectionInfo) -> [(Atom, Term<'a>); 8] {
         (atoms::peer(), text(env, &known.peer.to_string())),
         (atoms::format(), format.encode(env)),
         (atoms::age(), known.age.encode(env)),
-        (atoms::pending_bytes(), known.pending_bytes.encode(env)),
-        (atoms::pending_frames(), known.pending_frames.encode(env)),
+        (
+            atoms::send_buffer_bytes(),
+            known.send_buffer_bytes.encode(env),
+        ),
+        (
+            atoms::send_buffer_frames(),
+            known.send_buffer_frames.encode(env),
+        ),
         (atoms::dropped(), known.dropped.encode(env)),
         (atoms::topics(), topics.encode(env)),
     ]
@@ -209,7 +215,7 @@ pub(crate) fn metrics(env: Env<'_>, families: Vec<Family>) -> Term<'_> {
 
 /// `{[{Label, Of}], Value}` for each.
 fn samples(env: Env<'_>, samples: Vec<Sample>) -> Vec<Term<'_>> {
-    let sample = |Sample { label, value }| {
+    let sample = |Sample { label, value, .. }| {
         let labels: Vec<_> = label.into_iter().collect();
         (labels, value).encode(env)
     };

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dev_websocket_core::{
-    Counters, Disconnect, Inbound, InterestSignal, Reconfigured, Rejected, Server, Settings, Slots,
-    StartError, panic_text,
+    Counters, Disconnect, Inbound, InterestSignal, Reconfigured, Rejected, Server, Settings,
+    SlotMarks, StartError, panic_text,
 };
 use parking_lot::Mutex;
 
@@ -51,7 +51,7 @@ pub(crate) enum Reason {
     /// The system gave no control thread.
     ControlThread(Arc<io::Error>),
     /// A fault of the engine, contained on the control thread.
-    Fault(String),
+    RequestError(String),
 }
 
 /// What became of a message.
@@ -67,7 +67,7 @@ pub(crate) enum Outcome {
     NoAudience,
     NotStarted,
     NotRunning,
-    Fault,
+    RequestError,
 }
 
 impl From<Rejected> for Outcome {
@@ -129,7 +129,7 @@ pub(crate) struct Engine {
     /// Likewise, so that a listener stays over a restart.
     pub(crate) inbound: Arc<Inbound>,
     /// Likewise, so that a restart publishes no result again.
-    pub(crate) slots: Arc<Slots>,
+    pub(crate) slots: Arc<SlotMarks>,
     /// Likewise, so that its watcher stays over a restart.
     pub(crate) interest: Arc<InterestSignal>,
     /// Held only to hand over a job.
@@ -214,13 +214,12 @@ impl Engine {
     }
 
     fn start(&self, settings: Settings) -> Result<()> {
-        let started = Server::start_with(
-            settings.clone(),
-            self.counters.clone(),
-            self.inbound.clone(),
-            self.slots.clone(),
-            self.interest.clone(),
-        );
+        let started = Server::builder(settings.clone())
+            .counters(self.counters.clone())
+            .inbound(self.inbound.clone())
+            .slot_marks(self.slots.clone())
+            .interest(self.interest.clone())
+            .start();
         match started {
             Ok(server) => {
                 self.enter(Phase::Running(Running::new(Arc::new(server), &settings)));
@@ -273,18 +272,18 @@ impl Engine {
 
     /// Tells of a fault on a scheduler thread, whose place only the program's own hook knows.
     pub(crate) fn contained(&self, panic: &(dyn Any + Send)) {
-        self.counters.faults.add(1);
+        self.counters.panics.add(1);
         let text = panic_text(panic);
         tracing::error!(
             name: "fault", panic = text,
-            "The WebSocket server has a fault: {text}."
+            "The WebSocket server panicked: {text}."
         );
     }
 
     /// After a fault there may be no server any more, and no command may believe that one is on its way.
     fn recover(&self, fault: String) -> Reason {
-        self.counters.faults.add(1);
-        let reason = Reason::Fault(fault);
+        self.counters.panics.add(1);
+        let reason = Reason::RequestError(fault);
         if let Err(Reason::NotStarted | Reason::Restarting) = self.server() {
             self.enter(Phase::Down(reason.clone()));
         }
@@ -298,7 +297,7 @@ fn control_loop(jobs: Receiver<Job>) {
         let result =
             result.unwrap_or_else(|panic| Err(ENGINE.recover(panic_text(&*panic).to_owned())));
         if catch_unwind(AssertUnwindSafe(|| reply(result))).is_err() {
-            ENGINE.counters.faults.add(1);
+            ENGINE.counters.panics.add(1);
         }
     }
 }

@@ -29,8 +29,8 @@ pub(crate) fn listen(
     listener: LocalPid,
 ) -> std::result::Result<(), (LocalPid, LocalPid)> {
     let bytes = ENGINE.server().map_or_else(
-        |_| Settings::default().listener_bytes,
-        |server| server.settings().listener_bytes,
+        |_| Settings::default().inbound_queue_bytes,
+        |server| server.settings().inbound_queue_bytes,
     );
     let mut registered = REGISTERED.lock();
     if let Some(other) = &*registered
@@ -92,7 +92,7 @@ impl Listener for Proxy {
             if end(|registered| registered.proxy == self.0).is_some() {
                 tracing::warn!(
                     name: "lost_listener",
-                    "The WebSocket server has lost who hears its clients: the proxy was killed."
+                    "The WebSocket server lost its listener: the proxy process was killed. Client messages are refused."
                 );
             }
         }

@@ -19,13 +19,14 @@ pub(crate) fn watch(env: Env<'_>) {
 pub(crate) fn read<'a>(env: Env<'a>, max: Term<'a>) -> Term<'a> {
     let max: Result<usize, _> = max.decode();
     let Some(max) = max.ok().filter(|max| *max <= MAX_IDS) else {
-        return encode::bad_argument(env, "a number of ids is an integer from 0 to 65536");
+        return encode::bad_argument(env, "max must be an integer from 0 to 65536");
     };
     ENGINE.interest.arm();
     let Interest {
         processes,
         total,
         others,
+        ..
     } = ENGINE
         .server()
         .map_or_else(|_| Interest::default(), |server| server.interest(max));

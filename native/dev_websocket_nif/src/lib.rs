@@ -4,19 +4,19 @@
 //! result is sent to the caller as `{Ref, Result}`, and so is that of `connection`. Loading the library starts nothing,
 //! so that a reload after a purge finds the same engine over the same statics.
 
+mod admin;
 mod atoms;
 mod decode;
-mod direct;
 mod encode;
 mod engine;
 mod inbound;
-mod inspection;
 mod integers;
 mod interest;
 mod logging;
-mod origin;
+mod provenance;
 mod publishing;
 mod results;
+mod send;
 mod settings;
 mod terms;
 
@@ -26,9 +26,9 @@ use dev_websocket_core::Settings;
 use rustler::{Atom, Encoder, Env, OwnedEnv, Term};
 
 use crate::decode::Budget;
-use crate::direct::Sent;
 use crate::engine::{Command, ENGINE, Outcome, Reason};
 use crate::publishing::Answer;
+use crate::send::SendCounts;
 
 rustler::init!("hb_websocket_nif", load = load);
 
@@ -70,7 +70,7 @@ fn stop<'a>(env: Env<'a>, reference: Term<'a>) -> Term<'a> {
 fn shut<'a>(env: Env<'a>, reference: Term<'a>, settings: Term<'a>) -> Term<'a> {
     let misfits = settings::read(settings).map_or_else(|error| error.misfits(), |_| Vec::new());
     if misfits.is_empty() {
-        return encode::bad_argument(env, "a map with a setting whose value does not fit");
+        return encode::bad_argument(env, "settings must be a map with an invalid value");
     }
     let reason = Reason::Settings(misfits.into());
     lifecycle(env, reference, Command::Shut(reason))
@@ -204,7 +204,7 @@ fn count_dropped<'a>(env: Env<'a>, reason: Term<'a>) -> Term<'a> {
     } else if atoms::repeated() == reason {
         &counters.dropped_repeated
     } else {
-        return encode::bad_argument(env, "a reason is refused, malformed or repeated");
+        return encode::bad_argument(env, "reason must be refused, malformed or repeated");
     };
     counter.add(1);
     atoms::ok().encode(env)
@@ -264,7 +264,7 @@ fn metrics(env: Env<'_>) -> Term<'_> {
 #[rustler::nif(schedule = "DirtyCpu")]
 fn listen<'a>(env: Env<'a>, listener: Term<'a>) -> Term<'a> {
     let Ok(listener) = listener.decode() else {
-        return encode::bad_argument(env, "a listener is a process of this node");
+        return encode::bad_argument(env, "listener must be a local process");
     };
     match inbound::listen(env, listener) {
         Ok(()) => atoms::ok().encode(env),
@@ -280,7 +280,7 @@ fn unlisten<'a>(env: Env<'a>, listener: Term<'a>) -> Term<'a> {
     match listener.decode().map(inbound::unlisten) {
         Ok(Some(proxy)) => (atoms::ok(), proxy).encode(env),
         Ok(None) => (atoms::error(), atoms::not_listening()).encode(env),
-        Err(_) => encode::bad_argument(env, "a listener is a process of this node"),
+        Err(_) => encode::bad_argument(env, "listener must be a local process"),
     }
 }
 
@@ -292,14 +292,14 @@ fn acknowledge<'a>(env: Env<'a>, cost: Term<'a>) -> Term<'a> {
             inbound::acknowledge(env.pid(), cost);
             atoms::ok().encode(env)
         }
-        Err(_) => encode::bad_argument(env, "a cost is a number of 32 bits"),
+        Err(_) => encode::bad_argument(env, "cost must be an integer of 32 bits"),
     }
 }
 
 /// Sends to one connection, or gives up early with `large`: then `send_large` is the one to call.
 #[rustler::nif]
 fn send<'a>(env: Env<'a>, connection: Term<'a>, payload: Term<'a>) -> Term<'a> {
-    let (sent, percent) = direct::send(connection, payload, |_| Budget::inline(), Sent::Large);
+    let (sent, percent) = send::send(connection, payload, |_| Budget::inline(), SendCounts::Large);
     consume(env, percent);
     encode::sent(env, &sent)
 }
@@ -307,7 +307,12 @@ fn send<'a>(env: Env<'a>, connection: Term<'a>, payload: Term<'a>) -> Term<'a> {
 /// Sends what may be of any size that the settings allow.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn send_large<'a>(env: Env<'a>, connection: Term<'a>, payload: Term<'a>) -> Term<'a> {
-    let (sent, _) = direct::send(connection, payload, Budget::of_message, Sent::TooLarge);
+    let (sent, _) = send::send(
+        connection,
+        payload,
+        Budget::of_message,
+        SendCounts::TooLarge,
+    );
     encode::sent(env, &sent)
 }
 
@@ -317,7 +322,7 @@ fn connection<'a>(env: Env<'a>, reference: Term<'a>, number: Term<'a>) -> Term<'
     let caller = env.pid();
     let mut mail = OwnedEnv::new();
     let reference = mail.save(reference);
-    let asked = inspection::connection(number, move |known| {
+    let asked = admin::connection(number, move |known| {
         // A caller that is gone by now has nobody to tell.
         let _ = mail.send_and_clear(&caller, |env| {
             (reference.load(env), encode::connection(env, known)).encode(env)
@@ -359,7 +364,7 @@ fn connections<'a>(
     let caller = env.pid();
     let mut mail = OwnedEnv::new();
     let reference = mail.save(reference);
-    let asked = inspection::connections(after, limit, move |found| {
+    let asked = admin::connections(after, limit, move |found| {
         // A caller that is gone by now has nobody to tell.
         let _ = mail.send_and_clear(&caller, |env| {
             (reference.load(env), encode::connections(env, found)).encode(env)
@@ -371,7 +376,7 @@ fn connections<'a>(
 /// Ends a connection.
 #[rustler::nif]
 fn disconnect<'a>(env: Env<'a>, connection: Term<'a>) -> Term<'a> {
-    encode::sent(env, &inspection::disconnect(connection))
+    encode::sent(env, &admin::disconnect(connection))
 }
 
 /// The names of the settings whose default may let in what nobody wanted: without a right value the server stays closed.

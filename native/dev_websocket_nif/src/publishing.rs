@@ -7,14 +7,14 @@ use rustler::{Binary, Term};
 
 use crate::decode::{self, BeyondBudget, Budget};
 use crate::engine::{ENGINE, Outcome, Running};
-use crate::origin::{self, NoOrigin};
+use crate::provenance::{self, BadProvenance};
 
 /// What a caller is told.
 pub(crate) enum Answer<'a> {
     /// `ok`, `large` or `{dropped, Reason}`.
     Outcome(Outcome),
     /// `{error, {bad_origin, Key}}`.
-    BadOrigin(Term<'a>),
+    BadProvenance(Term<'a>),
     /// `{error, {bad_json, Text}}`.
     BadJson(String),
     /// `{error, {bad_argument, Text}}`.
@@ -39,11 +39,11 @@ impl From<BeyondBudget> for Stop<'_> {
     }
 }
 
-impl<'a> From<NoOrigin<'a>> for Stop<'a> {
-    fn from(error: NoOrigin<'a>) -> Self {
+impl<'a> From<BadProvenance<'a>> for Stop<'a> {
+    fn from(error: BadProvenance<'a>) -> Self {
         match error {
-            NoOrigin::BeyondBudget => Self::BeyondBudget,
-            NoOrigin::Bad(key) => Self::Answer(Answer::BadOrigin(key)),
+            BadProvenance::BeyondBudget => Self::BeyondBudget,
+            BadProvenance::Bad(key) => Self::Answer(Answer::BadProvenance(key)),
         }
     }
 }
@@ -84,7 +84,7 @@ pub(crate) fn publish<'a>(
         running.server.has_audience()?;
         let whole = budget(running.max_message_bytes);
         let mut left = whole;
-        let origin = origin::read(origin, &mut left)?;
+        let origin = provenance::read(origin, &mut left)?;
         let value = decode::value(message, &mut left, running.commitments)?;
         running.server.publish_with(&value, &origin)?;
         Ok(whole.percent_spent(left))
@@ -94,11 +94,11 @@ pub(crate) fn publish<'a>(
 /// Publishes the message that a JSON text is.
 pub(crate) fn publish_json<'a>(body: Term<'a>, origin: Term<'a>) -> Answer<'a> {
     let Ok(body) = Binary::from_term(body) else {
-        return Answer::BadArgument("a body is a binary");
+        return Answer::BadArgument("body must be a binary");
     };
     let (answer, _) = guarded(Outcome::TooLarge, |running| {
         let mut left = Budget::of_message(running.max_message_bytes);
-        let origin = origin::read(origin, &mut left)?;
+        let origin = provenance::read(origin, &mut left)?;
         match running.server.publish_json(body.as_slice(), &origin) {
             Ok(_) => Ok(0),
             Err(BadJson::Malformed(text)) => Err(Stop::Answer(Answer::BadJson(text))),
@@ -125,7 +125,7 @@ fn guarded<'a>(
         }
         Ok(Err(panic)) => {
             ENGINE.contained(&*panic);
-            (Outcome::Fault.into(), 1)
+            (Outcome::RequestError.into(), 1)
         }
         Err(down) => (down.into(), 0),
     }

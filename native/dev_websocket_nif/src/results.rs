@@ -13,12 +13,12 @@ use crate::atoms;
 use crate::decode::{self, BeyondBudget, Budget};
 use crate::encode;
 use crate::engine::{ENGINE, Reason, Running};
-use crate::origin::{self, NoOrigin};
+use crate::provenance::{self, BadProvenance};
 
 /// The longest id of a process, in bytes.
 const MAX_PROCESS_BYTES: usize = 255;
 
-const NO_SLOT: &str = "a slot is an integer from 0 to 2^64 - 2";
+const NO_SLOT: &str = "slot must be an integer from 0 to 2^64 - 2";
 
 /// What a caller is told, unless it is `ok`.
 enum Refusal<'a> {
@@ -27,11 +27,11 @@ enum Refusal<'a> {
     /// Nothing was published.
     Rejected(SlotRejected),
     /// `{dropped, fault}`.
-    Fault,
+    RequestError,
     /// There is no server.
     Down(Reason),
     /// `{error, {bad_origin, Key}}`.
-    BadOrigin(Term<'a>),
+    BadProvenance(Term<'a>),
     /// `{error, {bad_argument, Text}}`.
     BadArgument(&'static str),
 }
@@ -44,11 +44,11 @@ impl From<BeyondBudget> for Refusal<'_> {
     }
 }
 
-impl<'a> From<NoOrigin<'a>> for Refusal<'a> {
-    fn from(error: NoOrigin<'a>) -> Self {
+impl<'a> From<BadProvenance<'a>> for Refusal<'a> {
+    fn from(error: BadProvenance<'a>) -> Self {
         match error {
-            NoOrigin::BeyondBudget => Self::Large,
-            NoOrigin::Bad(key) => Self::BadOrigin(key),
+            BadProvenance::BeyondBudget => Self::Large,
+            BadProvenance::Bad(key) => Self::BadProvenance(key),
         }
     }
 }
@@ -97,7 +97,7 @@ pub(crate) fn publish_slot<'a>(
     let mut left = whole;
     let answer = publish_events(arguments, is_last, |running, (message, origin)| {
         left.spend_nodes(1)?;
-        let origin = origin::read(origin, &mut left)?;
+        let origin = provenance::read(origin, &mut left)?;
         let message = decode::value(message, &mut left, running.commitments)?;
         Ok(Event {
             message: Some(message),
@@ -120,8 +120,8 @@ pub(crate) fn publish_slot_large<'a>(
     let mut bytes = 0;
     let answer = publish_events(arguments, is_last, |running, (message, origin)| {
         let whole = Budget::of_message(running.max_message_bytes);
-        let origin = match origin::read(origin, &mut { whole }) {
-            Err(NoOrigin::BeyondBudget) => return Err(too_much()),
+        let origin = match provenance::read(origin, &mut { whole }) {
+            Err(BadProvenance::BeyondBudget) => return Err(too_much()),
             origin => origin?,
         };
         let mut left = whole;
@@ -149,11 +149,11 @@ fn publish_events<'a>(
         slot: read_slot(slot)?,
         part: part
             .decode()
-            .map_err(|_| Refusal::BadArgument("a part is an integer from 0, of 64 bits"))?,
+            .map_err(|_| Refusal::BadArgument("part must be an unsigned integer of 64 bits"))?,
     };
     let is_last: bool = is_last
         .decode()
-        .map_err(|_| Refusal::BadArgument("the last argument is true or false"))?;
+        .map_err(|_| Refusal::BadArgument("is_last must be true or false"))?;
     guarded(|running| {
         let events = read_events(running, events, read)?;
         Ok(running
@@ -168,7 +168,7 @@ fn read_events<'a>(
     events: Term<'a>,
     mut read: impl FnMut(&Running, (Term<'a>, Term<'a>)) -> Answer<'a, Event<'a>>,
 ) -> Answer<'a, Vec<Event<'a>>> {
-    let no_events = || Refusal::BadArgument("events are a list of {Message, Origin}");
+    let no_events = || Refusal::BadArgument("events must be a list of {Message, Origin}");
     let mut gathered = Vec::new();
     let mut rest = events;
     while let Ok((event, tail)) = rest.list_get_cell() {
@@ -206,7 +206,7 @@ pub(crate) fn publish_slot_gap<'a>(
 fn read_gap<'a>((from, to): (Term<'a>, Term<'a>), reason: Term<'a>) -> Answer<'a, SlotGap> {
     let slots = || {
         SlotRange::new(read_slot(from)?, read_slot(to)?)
-            .ok_or(Refusal::BadArgument("a gap does not end before it begins"))
+            .ok_or(Refusal::BadArgument("to must not be less than from"))
     };
     if atoms::not_cached() == reason {
         Ok(SlotGap::NotCached(slots()?))
@@ -216,13 +216,13 @@ fn read_gap<'a>((from, to): (Term<'a>, Term<'a>), reason: Term<'a>) -> Answer<'a
         Ok(SlotGap::NotFollowed(slots()?))
     } else if atoms::limit() != reason {
         Err(Refusal::BadArgument(
-            "a reason is not_cached, withheld, not_followed or limit",
+            "reason must be not_cached, withheld, not_followed or limit",
         ))
     } else if atoms::undefined() == from && atoms::undefined() == to {
         Ok(SlotGap::Limit)
     } else {
         Err(Refusal::BadArgument(
-            "the slots of a gap of reason limit are undefined",
+            "the slots of a gap with reason limit must be undefined",
         ))
     }
 }
@@ -242,7 +242,7 @@ pub(crate) fn count<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
         &counters.withheld
     } else {
         let expected =
-            "a name is hints, hints_dropped, tail_probes, tail_read_failures or withheld";
+            "name must be hints, hints_dropped, tail_probes, tail_read_failures or withheld";
         return encode::bad_argument(env, expected);
     };
     counter.add(1);
@@ -263,14 +263,17 @@ pub(crate) fn set_tails<'a>(
     } else if atoms::no_node() == source {
         ResultsSource::NoNode
     } else {
-        return encode::bad_argument(env, "a source is cache, no_local_store or no_node");
+        return encode::bad_argument(env, "source must be cache, no_local_store or no_node");
     };
     match (tails.decode(), waiting.decode()) {
         (Ok(tails), Ok(waiting)) => {
             ENGINE.counters.set_tails(tails, waiting, source);
             atoms::ok().encode(env)
         }
-        _ => encode::bad_argument(env, "a number of tails is an integer from 0, of 64 bits"),
+        _ => encode::bad_argument(
+            env,
+            "tails and waiting must be unsigned integers of 64 bits",
+        ),
     }
 }
 
@@ -278,9 +281,9 @@ fn read_process<'a>(process: Term<'a>) -> Answer<'a, Cow<'a, str>> {
     Binary::from_term(process)
         .ok()
         .filter(|process| (1..=MAX_PROCESS_BYTES).contains(&process.len()))
-        .map(|process| origin::text_of(process.as_slice()))
+        .map(|process| provenance::text_of(process.as_slice()))
         .ok_or(Refusal::BadArgument(
-            "a process is a binary of 1 to 255 bytes",
+            "process must be a binary of 1 to 255 bytes",
         ))
 }
 
@@ -296,7 +299,7 @@ fn guarded<'a>(run: impl FnOnce(&Running) -> Answer<'a>) -> Answer<'a> {
     let ran = ENGINE.with_server(|running| catch_unwind(AssertUnwindSafe(|| run(running))))?;
     ran.unwrap_or_else(|panic| {
         ENGINE.contained(&*panic);
-        Err(Refusal::Fault)
+        Err(Refusal::RequestError)
     })
 }
 
@@ -324,9 +327,9 @@ fn encode_refusal<'a>(env: Env<'a>, refusal: Refusal<'a>) -> Term<'a> {
         Refusal::Rejected(SlotRejected::Expected(Position { slot, part })) => {
             (atoms::error(), (atoms::expected(), slot, part)).encode(env)
         }
-        Refusal::Fault => dropped(atoms::fault()),
+        Refusal::RequestError => dropped(atoms::fault()),
         Refusal::Down(reason) => encode::error(env, &reason),
-        Refusal::BadOrigin(key) => (atoms::error(), (atoms::bad_origin(), key)).encode(env),
+        Refusal::BadProvenance(key) => (atoms::error(), (atoms::bad_origin(), key)).encode(env),
         Refusal::BadArgument(expected) => encode::bad_argument(env, expected),
     }
 }

@@ -2,7 +2,7 @@
 
 use dev_websocket_core::internals::Frame;
 use dev_websocket_core::message::Value;
-use dev_websocket_core::message::origin::Origin;
+use dev_websocket_core::message::provenance::Provenance;
 use dev_websocket_core::{Rejected, Settings};
 use serde_json::{Value as Json, json};
 
@@ -21,7 +21,7 @@ pub fn check(input: &[u8]) {
             Frame::encode(
                 set.topics.clone(),
                 &message,
-                &Origin::default(),
+                &Provenance::default(),
                 limit,
                 commitments,
                 7,

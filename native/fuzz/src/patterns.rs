@@ -1,7 +1,7 @@
 //! Globs and regular expressions. Input: the pattern, a line break, the topic.
 
 use dev_websocket_core::internals::reading;
-use dev_websocket_core::topic::Topic;
+use dev_websocket_core::message::topic::Topic;
 
 /// See the module's text.
 pub fn check(input: &[u8]) {

@@ -32,7 +32,7 @@ pub fn check(input: &[u8]) {
     // Small limits, so that they are reached.
     let settings = Settings {
         max_topics_per_connection: 4,
-        max_matches_per_connection: 2,
+        max_regexes_per_connection: 2,
         max_templates_per_connection: 2,
         max_last: 100,
         ..Settings::default()
@@ -55,7 +55,7 @@ pub fn check(input: &[u8]) {
 fn is_in_order(text: &str, query: &Query, settings: &Settings) {
     for (kind, limit) in [
         ("topics", settings.max_topics_per_connection),
-        ("match", settings.max_matches_per_connection),
+        ("match", settings.max_regexes_per_connection),
         ("template", settings.max_templates_per_connection),
     ] {
         let held = query

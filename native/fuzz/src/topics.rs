@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dev_websocket_core::internals::Frame;
 use dev_websocket_core::message::Value;
-use dev_websocket_core::message::origin::Origin;
+use dev_websocket_core::message::provenance::Provenance;
+use dev_websocket_core::message::topic::Topic;
 use dev_websocket_core::message::topics::TopicSet;
-use dev_websocket_core::topic::Topic;
 use serde_json::{Map, Value as Json, json};
 
 use super::frame;
@@ -40,7 +40,7 @@ fn rules_hold(case: &Case<'_>, set: &TopicSet) {
         is_a_topic(name);
         assert!(
             !set.topics[..place].contains(topic),
-            "{name} stands there twice"
+            "{name}: header must not be repeated"
         );
         if is_reserved(name) {
             assert!(
@@ -98,9 +98,9 @@ fn is_encoded(case: &Case<'_>, set: &TopicSet) {
 }
 
 /// What the node knows, as the frame has it.
-fn known(origin: &Origin<'_>) -> Map<String, Json> {
+fn known(origin: &Provenance<'_>) -> Map<String, Json> {
     let mut known = Map::new();
-    let Origin {
+    let Provenance {
         process,
         slot,
         hashpath,
@@ -235,7 +235,7 @@ fn expected(case: &Case<'_>) -> Expected {
             )
             || key.to_ascii_lowercase().starts_with("priv")
             || rules
-                .topicless_keys
+                .excluded_topic_keys
                 .iter()
                 .any(|pattern| match pattern.strip_prefix('*') {
                     Some(end) => key
@@ -278,7 +278,7 @@ fn is_process_path(name: &str) -> bool {
     id.is_some_and(|id| !id.is_empty() && !id.contains('/'))
 }
 
-fn own_names(origin: &Origin<'_>) -> Vec<String> {
+fn own_names(origin: &Provenance<'_>) -> Vec<String> {
     let process = origin.process.iter().map(|id| ("process", id));
     let from = origin.from.iter().map(|from| ("from", from));
     let mut names = Vec::new();

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dev_websocket_core::Settings;
 use dev_websocket_core::message::Value;
-use dev_websocket_core::message::origin::Origin;
+use dev_websocket_core::message::provenance::Provenance;
 use dev_websocket_core::message::topics::TopicRules;
 use serde_json::{Map, Value as Json, json};
 
@@ -21,7 +21,7 @@ const MAX_DEPTH: usize = 64;
 /// A message, what the node knows of it, and the settings in force.
 pub struct Case<'a> {
     pub message: Value<'a>,
-    pub origin: Origin<'a>,
+    pub origin: Provenance<'a>,
     pub rules: TopicRules,
     pub commitments: bool,
 }
@@ -34,7 +34,7 @@ pub fn read(input: &[u8]) -> Case<'_> {
     let lines = || input.split(|byte| *byte == b'\n');
     let mut case = Case {
         message: Value::Null,
-        origin: Origin::default(),
+        origin: Provenance::default(),
         rules: Settings::default().topic_rules(),
         commitments: false,
     };
@@ -44,7 +44,7 @@ pub fn read(input: &[u8]) -> Case<'_> {
         let text = || String::from_utf8_lossy(value);
         match key {
             b"max" => case.rules.max_topics = text().parse().unwrap_or(64),
-            b"topicless" => case.rules.topicless_keys.push(text().to_lowercase()),
+            b"excluded" => case.rules.excluded_topic_keys.push(text().to_lowercase()),
             b"commitments" => case.commitments = true,
             b"process" => case.origin.process = Some(text()),
             b"slot" => case.origin.slot = text().parse().ok(),

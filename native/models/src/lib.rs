@@ -1,8 +1,8 @@
 //! The engine's concurrent parts under every order of events that their atomics and locks allow, by loom.
 //!
-//! What runs here is the core's own code, which takes its locks and atomics from `sync`; another `sync` stands here. What
-//! it shares between threads beside those, like messages and sockets, is a stand-in. `build.rs` takes the code, and
-//! also makes copies that are wrong in one place each.
+//! The core's own files run here, with `cfg(loom)`: its module `sync` then has loom's locks and atomics. Messages and
+//! commands, which one thread at a time has, are stand-ins. `build.rs` names the files, and makes copies of them that are
+//! wrong in one place each.
 #![forbid(unsafe_code)]
 #![allow(missing_docs, dead_code, unreachable_pub, reason = "parts of the core")]
 #![allow(
@@ -12,30 +12,36 @@
     reason = "a model is a test, and loom's types stay on one thread"
 )]
 
-mod publication;
-mod socket;
+#[path = "../../dev_websocket_core/src/sync/mod.rs"]
 mod sync;
+
+#[path = "../../dev_websocket_core/src/shard/ids.rs"]
+mod ids;
 
 #[path = "../../dev_websocket_core/src/error.rs"]
 mod error;
 
-mod disconnect {
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(crate) enum Disconnect {
-        Slow,
+mod wire {
+    pub(crate) mod close {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Disconnect {
+            Slow,
+        }
     }
 }
 
-mod peer {
-    #[derive(Debug)]
-    pub(crate) struct Peer;
-}
-
 mod shard {
+    pub(crate) use crate::ids;
+
+    pub(crate) mod peer {
+        #[derive(Debug)]
+        pub(crate) struct Peer;
+    }
+
     pub(crate) mod command {
         use bytes::Bytes;
 
-        pub(crate) type ConnectionId = u64;
+        use super::ids::ConnectionId;
 
         #[derive(Debug)]
         pub(crate) enum Command {
@@ -57,7 +63,11 @@ mod shard {
     pub(crate) use crate::variants::mailbox_0::mailbox;
 }
 
-pub(crate) use variants::log_0::log;
+mod log {
+    pub(crate) mod publication;
+
+    pub(crate) use crate::variants::log_0::log as publication_log;
+}
 
 type Variant = (&'static str, &'static str, &'static [(&'static str, fn())]);
 

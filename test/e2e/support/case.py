@@ -50,7 +50,7 @@ class EngineTest(unittest.IsolatedAsyncioTestCase):
             "begin [M | Rest] = [maps:get(N, S) || N <- [<<\"matched\">>, <<\"deliveries\">>, <<\"dropped_slow\">>, "
             "<<\"dropped_disconnected\">>]], M =:= lists:sum(Rest) end"
         )
-        self.assertEqual(self.vm.stats()["faults"], 0)
+        self.assertEqual(self.vm.stats()["panics"], 0)
 
     async def subscriber(self, topics="", client=PythonClient, **options):
         """A client that has its first frame, and is closed with the test."""

@@ -27,10 +27,10 @@ def memory_bound(settings, idle=0, slow=0, handshakes=0):
     """By how many bytes the VM may grow at the most: with connections that take what they are sent, with those that do not
     or send as much as they may, and with those whose requests come slowly."""
     connections = (idle + slow) * (CONNECTION_BYTES + REQUEST_BYTES)
-    connections += slow * (settings["pending_bytes"] + CONTROL_BYTES + settings["max_inbound_bytes"])
+    connections += slow * (settings["send_buffer_bytes"] + CONTROL_BYTES + settings["max_inbound_bytes"])
     handshakes *= HEAD_BYTES + CONNECTION_BYTES
     # An eighth more waits for those who are told of losses.
-    publications = settings["ingress_bytes"] * 9 // 8 + settings["history_bytes"]
+    publications = settings["publish_queue_bytes"] * 9 // 8 + settings["history_bytes"]
     return int(ALLOCATOR * (connections + handshakes + publications)) + VM_BYTES
 
 
@@ -64,9 +64,9 @@ class Healthy:
 class HostileTest(EngineTest):
     # Small where that makes a test quick or a bound sharp.
     settings = {
-        "ingress_bytes": 8 * MIB,
+        "publish_queue_bytes": 8 * MIB,
         "history_bytes": MIB,
-        "pending_bytes": 256 * KIB,
+        "send_buffer_bytes": 256 * KIB,
         "handshake_timeout": 2000,
     }
 
@@ -83,7 +83,7 @@ class HostileTest(EngineTest):
             "topics": set(self.vm.topics()) - PUBLISHED,
             "threads": self.process.threads(),
             "descriptors": self.process.descriptors(),
-            **{name: stats[name] for name in ("connections", "handshakes", "expressions")},
+            **{name: stats[name] for name in ("connections", "handshakes", "regexes")},
         }
 
     @contextlib.asynccontextmanager

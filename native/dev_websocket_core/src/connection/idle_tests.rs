@@ -17,15 +17,16 @@ use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 
-use super::peer::Peer;
 use super::serve;
-use crate::delivery::Format;
-use crate::fault::contain_task;
-use crate::log::Log;
+use crate::log::publication_log::Log;
 use crate::settings::Settings;
 use crate::shard::Shard;
 use crate::shard::command::{Command, Opening};
-use crate::shared::{Lasting, Shared};
+use crate::shard::connection_handle::ConnectionHandle;
+use crate::shard::peer::Peer;
+use crate::shared::{Persistent, Shared};
+use crate::telemetry::panics::contain_task;
+use crate::wire::format::Format;
 
 const HOURS: u64 = 10;
 const EACH: usize = 10;
@@ -46,16 +47,16 @@ impl Connections {
     async fn start() -> Self {
         let (log, mut cursors) = Log::new(1);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let lasting = Lasting {
-            counters: Arc::default(),
-            inbound: Arc::default(),
-            slots: Arc::default(),
-            interest: Arc::default(),
-        };
+        let lasting = Persistent::default();
         let address = listener.local_addr().unwrap();
         let shared = Shared::new(Settings::default(), address, 1, log, lasting);
         let cursor = cursors.pop().unwrap();
-        let shard = Shard::new(shared.clone(), shared.mailboxes[0].clone(), cursor, 0);
+        let shard = Shard::new(
+            shared.context.clone(),
+            shared.context.mailboxes[0].clone(),
+            cursor,
+            0,
+        );
         let shard = std::thread::spawn(|| shard.run());
         Self {
             shared,
@@ -64,10 +65,11 @@ impl Connections {
         }
     }
 
-    fn opening(&self, stream: TcpStream, address: SocketAddr) -> Opening {
+    fn opening(&self, stream: TcpStream, address: SocketAddr) -> (ConnectionHandle, Opening) {
         let peer = Peer::new(address, Format::Json, &hyper::HeaderMap::new());
-        Opening {
-            link: self.shared.link(stream, peer),
+        let handle = self.shared.handle(stream, peer);
+        let opening = Opening {
+            state: handle.state().clone(),
             head: Bytes::new(),
             format: Format::Json,
             slow: Default::default(),
@@ -76,7 +78,8 @@ impl Connections {
             subscriptions: Vec::new(),
             ignored: Vec::new(),
             settings: self.shared.settings(),
-        }
+        };
+        (handle, opening)
     }
 
     /// A client past its handshake, and the task that serves it, which is small: every idle connection has one.
@@ -86,12 +89,13 @@ impl Connections {
         let (stream, (accepted, address)) = (stream.unwrap(), accepted.unwrap());
         stream.set_nodelay(true).unwrap();
         accepted.set_nodelay(true).unwrap();
-        let serving = serve(
-            self.shared.clone(),
-            self.opening(accepted, address),
-            Vec::new(),
+        let (handle, opening) = self.opening(accepted, address);
+        let serving = serve(self.shared.clone(), handle, opening, Vec::new());
+        let contained = contain_task(
+            "a connection",
+            self.shared.context.counters.clone(),
+            serving,
         );
-        let contained = contain_task("a connection", self.shared.counters.clone(), serving);
         assert!(
             size_of_val(&contained) <= MOST_TASK_BYTES,
             "{}",
@@ -106,7 +110,7 @@ impl Connections {
 
 impl Drop for Connections {
     fn drop(&mut self) {
-        self.shared.mailboxes[0].send(Command::Stop);
+        self.shared.context.mailboxes[0].send(Command::Stop);
         if let Some(shard) = self.shard.take() {
             shard.join().unwrap();
         }
@@ -149,7 +153,7 @@ async fn ten_idle_hours_cut_the_dead_and_keep_the_living() {
     let connect = || join_all((0..EACH).map(|_| server.connect()));
     let (mut living, mut speaking) = (connect().await, connect().await);
     let (dead, mut dying) = (connect().await, connect().await);
-    let interval = Duration::from_millis(server.shared.settings().ping_interval);
+    let interval = server.shared.settings().ping_interval;
     let turns = Duration::from_secs(HOURS * 3600).as_millis() / interval.as_millis();
     assert_eq!(turns, 1440);
     for turn in 1..=turns {
@@ -183,8 +187,8 @@ async fn ten_idle_hours_cut_the_dead_and_keep_the_living() {
     }
     // Those who lived are still served.
     join_all(living.iter_mut().map(|(client, _)| wait_for_server(client))).await;
-    let counters = &server.shared.counters;
-    assert_eq!((counters.faults.get(), counters.error_frames.get()), (0, 0));
+    let counters = &server.shared.context.counters;
+    assert_eq!((counters.panics.get(), counters.error_frames.get()), (0, 0));
     drop((living, speaking, _held));
     assert!(blocking.await.unwrap().is_err());
 }

@@ -3,13 +3,10 @@
 //! The task never writes to the socket: its shard does ([`crate::shard`]). It passes what a client asks for on as
 //! commands, and tells the shard when a blocked socket takes bytes again.
 
-mod events;
 #[cfg(test)]
 mod idle_tests;
-pub(crate) mod link;
-pub(crate) mod peer;
+mod sse;
 mod stream;
-pub(crate) mod table;
 mod websocket;
 mod written;
 
@@ -21,14 +18,14 @@ use futures::FutureExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
-use self::link::Link;
 use self::websocket::WebSocket;
-use crate::delivery::Format;
-use crate::disconnect::Disconnect;
-use crate::fault::contain_task;
 use crate::settings::Settings;
 use crate::shard::command::{Command, Opening};
+use crate::shard::connection_handle::ConnectionHandle;
 use crate::shared::Shared;
+use crate::telemetry::panics::contain_task;
+use crate::wire::close::Disconnect;
+use crate::wire::format::Format;
 
 /// How long a client has to take its close frame and close its side.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,27 +42,27 @@ enum Ending {
 /// Serves a connection until its end. `early` is what the client sent together with its request.
 pub(crate) fn serve(
     shared: Arc<Shared>,
+    handle: ConnectionHandle,
     opening: Opening,
     early: Vec<u8>,
 ) -> impl Future<Output = ()> {
     // Not within the future, which would keep room for it as long as the connection lives.
-    let link = opening.link.clone();
     let format = opening.format;
     let settings = opening.settings.clone();
     let open = Command::Open(Box::new(opening));
     async move {
-        link.tell(open);
-        let _leaving = Leaving(&link);
+        handle.tell(open);
+        let _leaving = RemoveOnDrop(&handle);
         // From here on it can be sent to; its welcome goes first.
-        let entry = shared.connections.enter(&link);
+        let entry = shared.connections.enter(&handle);
         if format == Format::Events {
-            let watched = events::watch(&link, &settings, heartbeat(&settings));
-            let ending = watch(&shared, &link, watched).await;
+            let watched = sse::watch(&handle, &settings, heartbeat(&settings));
+            let ending = watch(&shared, &handle, watched).await;
             drop(entry);
-            events::end(&link, ending).await;
+            sse::end(&handle, ending).await;
         } else {
-            let mut websocket = WebSocket::new(&shared, &link, format, &settings, early).await;
-            let ending = watch(&shared, &link, websocket.read(heartbeat(&settings))).await;
+            let mut websocket = WebSocket::new(&shared, &handle, format, &settings, early).await;
+            let ending = watch(&shared, &handle, websocket.read(heartbeat(&settings))).await;
             drop(entry);
             websocket.end(ending).await;
         }
@@ -75,17 +72,17 @@ pub(crate) fn serve(
 /// Waits until a connection ends, and says why.
 fn watch(
     shared: &Shared,
-    link: &Link,
+    handle: &ConnectionHandle,
     reading: impl Future<Output = Ending>,
 ) -> impl Future<Output = Ending> {
-    let counters = &*shared.counters;
+    let counters = &*shared.context.counters;
     contain_task("a connection", counters, reading).map(move |ending| {
-        let ending = ending.unwrap_or(Ending::Close(Disconnect::Fault));
+        let ending = ending.unwrap_or(Ending::Close(Disconnect::RequestError));
         let count = match ending {
             Ending::Closed => &counters.closed_by_client,
             Ending::Gone => &counters.closed_gone,
             Ending::Close(reason) => {
-                tell_closed(link, reason);
+                tell_closed(handle, reason);
                 counters.closed(reason)
             }
         };
@@ -95,9 +92,9 @@ fn watch(
 }
 
 /// Tells the operator of a connection that is closed for what its client does.
-fn tell_closed(link: &Link, reason: Disconnect) {
+fn tell_closed(handle: &ConnectionHandle, reason: Disconnect) {
     if reason.is_of_client() {
-        let (connection, peer) = (link.id, link.peer.address);
+        let (connection, peer) = (handle.id, handle.peer.address);
         tracing::info!(
             name: "closed_connection", connection, %peer, reason = reason.name(), code = reason.code(),
             "The WebSocket server has closed connection {connection} of {peer}: {}.", reason.reason()
@@ -106,16 +103,16 @@ fn tell_closed(link: &Link, reason: Disconnect) {
 }
 
 /// Nothing follows a close frame: publications end before it, and a pong that is due goes first.
-fn mute(link: &Link) {
-    link.tell(Command::Mute {
-        connection: link.id,
+fn mute(handle: &ConnectionHandle) {
+    handle.tell(Command::Mute {
+        connection: handle.id,
     });
 }
 
 /// Tells the shard that the connection is gone, however its task ends.
-struct Leaving<'l>(&'l Link);
+struct RemoveOnDrop<'l>(&'l ConnectionHandle);
 
-impl Drop for Leaving<'_> {
+impl Drop for RemoveOnDrop<'_> {
     fn drop(&mut self) {
         self.0.tell(Command::Remove {
             connection: self.0.id,
@@ -127,25 +124,25 @@ impl Drop for Leaving<'_> {
 ///
 /// What the client still sends is read and dropped: closing a socket with unread bytes would reset it, and the client
 /// would lose its close frame.
-async fn finish(link: &Link, mut blocked: bool) {
-    link.tell(Command::Finish {
-        connection: link.id,
+async fn finish(handle: &ConnectionHandle, mut blocked: bool) {
+    handle.tell(Command::Finish {
+        connection: handle.id,
     });
     let deadline = sleep(CLOSE_TIMEOUT);
     tokio::pin!(deadline);
     loop {
         tokio::select! {
             () = &mut deadline => return,
-            () = link.changed() => blocked |= link.take_blocked(),
-            result = link.stream.writable(), if blocked => {
+            () = handle.changed() => blocked |= handle.take_blocked(),
+            result = handle.stream.writable(), if blocked => {
                 if result.is_err() {
                     return;
                 }
                 blocked = false;
-                link.tell(Command::Writable { connection: link.id });
+                handle.tell(Command::Writable { connection: handle.id });
             }
-            result = link.stream.readable() => {
-                if result.is_err() || is_at_end(&link.stream) {
+            result = handle.stream.readable() => {
+                if result.is_err() || is_at_end(&handle.stream) {
                     return;
                 }
             }
@@ -164,7 +161,7 @@ fn is_at_end(stream: &TcpStream) -> bool {
 }
 
 fn heartbeat(settings: &Settings) -> Interval {
-    let period = Duration::from_millis(settings.ping_interval);
+    let period = settings.ping_interval;
     let mut heartbeat = interval_at(Instant::now() + period, period);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeat

@@ -4,12 +4,11 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::link::Link;
+use crate::shard::connection_handle::ConnectionHandle;
 
 /// What the bytes of a message may take with the headers of its frames, as a multiple of its limit: a frame for each
 /// byte has one of seven bytes. Frames without any bytes never make a message, and would be read for ever.
@@ -21,7 +20,7 @@ pub(crate) const TOO_MANY_FRAMES: io::ErrorKind = io::ErrorKind::InvalidData;
 /// See the module's text.
 #[derive(Debug)]
 pub(crate) struct ClientStream {
-    link: Arc<Link>,
+    handle: ConnectionHandle,
     /// Bytes read since the last message.
     read: usize,
     /// How many these may be.
@@ -30,9 +29,9 @@ pub(crate) struct ClientStream {
 
 impl ClientStream {
     /// For messages of at most so many bytes.
-    pub(crate) fn new(link: Arc<Link>, max_message: usize) -> Self {
+    pub(crate) fn new(handle: ConnectionHandle, max_message: usize) -> Self {
         Self {
-            link,
+            handle,
             read: 0,
             limit: max_message.saturating_mul(FRAMING),
         }
@@ -54,7 +53,7 @@ impl AsyncRead for ClientStream {
         if this.read > this.limit {
             return Poll::Ready(Err(TOO_MANY_FRAMES.into()));
         }
-        let stream = &this.link.stream;
+        let stream = &this.handle.stream;
         loop {
             ready!(stream.poll_read_ready(context))?;
             match stream.try_read_buf(buffer) {
@@ -75,7 +74,7 @@ impl AsyncWrite for ClientStream {
         context: &mut Context<'_>,
         frames: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.link.poll_send_control(context, frames)
+        self.handle.poll_send_control(context, frames)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -4,7 +4,6 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,20 +13,20 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
-use super::link::Link;
 use super::stream::{ClientStream, TOO_MANY_FRAMES};
 use super::written::written;
 use super::{CLOSE_TIMEOUT, Ending, finish, mute};
-use crate::delivery::Format;
-use crate::disconnect::Disconnect;
-use crate::fault::fault_point;
-use crate::fault_code::FaultCode;
-use crate::inbound::Payload;
-use crate::protocol::{Fault, Request, RequestId};
+use crate::error_code::ErrorCode;
 use crate::settings::{Settings, size};
 use crate::shard::command::Command;
+use crate::shard::connection_handle::ConnectionHandle;
 use crate::shared::Shared;
+use crate::shared::inbound::Payload;
 use crate::subscription::{Quota, TooMany};
+use crate::telemetry::panics::panic_point;
+use crate::wire::close::Disconnect;
+use crate::wire::control::{Request, RequestError, RequestId};
+use crate::wire::format::Format;
 
 /// tungstenite fills this with zeros at each read, and keeps it for the life of a connection.
 const READ_BUFFER: usize = 512;
@@ -38,7 +37,7 @@ const MAX_SILENT_PINGS: u32 = 2;
 
 type Socket = WebSocketStream<ClientStream>;
 
-/// A message on its way to the listener. An error when nobody listens, with what the client called its request.
+/// A message on its way to the listener. An error when no listener: the node does not accept messages of clients, with what the client called its request.
 type Delivery<'s> = Pin<Box<dyn Future<Output = Result<(), RequestId>> + Send + 's>>;
 
 /// See the module's text.
@@ -49,7 +48,7 @@ pub(super) struct WebSocket<'s> {
 
 /// What is known of the client.
 struct Session<'s> {
-    link: &'s Link,
+    handle: &'s ConnectionHandle,
     shared: &'s Shared,
     format: Format,
     max_rate: u64,
@@ -69,17 +68,17 @@ impl<'s> WebSocket<'s> {
     /// Takes the connection over after its request; `early` is what the client sent behind that.
     pub(super) async fn new(
         shared: &'s Shared,
-        link: &'s Arc<Link>,
+        handle: &'s ConnectionHandle,
         format: Format,
         settings: &Settings,
         early: Vec<u8>,
     ) -> Self {
-        let stream = ClientStream::new(link.clone(), size(settings.max_inbound_bytes));
+        let stream = ClientStream::new(handle.clone(), size(settings.max_inbound_bytes));
         let config = Some(websocket_config(settings));
         Self {
             socket: WebSocketStream::from_partially_read(stream, early, Role::Server, config).await,
             session: Session {
-                link,
+                handle,
                 shared,
                 format,
                 max_rate: settings.max_inbound_rate,
@@ -101,22 +100,22 @@ impl<'s> WebSocket<'s> {
 
     /// Says goodbye where there is somebody to say it to.
     pub(super) async fn end(&mut self, ending: Ending) {
-        let link = self.session.link;
+        let handle = self.session.handle;
         let blocked = self.session.blocked;
         // It has a place in the line for the listener, before others.
         self.session.waiting = None;
         match ending {
             Ending::Gone => {}
-            Ending::Closed => finish(link, blocked).await,
+            Ending::Closed => finish(handle, blocked).await,
             Ending::Close(reason) => {
-                mute(link);
+                mute(handle);
                 let goodbye = async {
                     let _ = self.socket.flush().await;
                     self.socket.close(Some(reason.frame())).await
                 };
                 // A client that takes nothing cannot be told; do not wait for it.
                 let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
-                finish(link, blocked).await;
+                finish(handle, blocked).await;
             }
         }
     }
@@ -126,7 +125,7 @@ impl<'s> Session<'s> {
     async fn read(&mut self, socket: &mut Socket, mut heartbeat: Interval) -> Ending {
         loop {
             // A client that does not take its replies is not asked for more requests.
-            let has_room = self.link.has_request_room();
+            let has_room = self.handle.has_request_room();
             tokio::select! {
                 message = socket.next(), if has_room && self.waiting.is_none() => match message {
                     Some(Ok(message)) => {
@@ -139,23 +138,23 @@ impl<'s> Session<'s> {
                     Some(Err(error)) => return ending_of(&error),
                     None => return Ending::Closed,
                 },
-                _ = poll_fn(|context| self.link.poll_request_room(context)), if !has_room => {}
+                _ = poll_fn(|context| self.handle.poll_request_room(context)), if !has_room => {}
                 heard = poll_fn(|context| poll(&mut self.waiting, context)) => {
                     self.waiting = None;
                     if let Err(reason) = self.heard(heard) {
                         return Ending::Close(reason);
                     }
                 }
-                () = self.link.changed() => {
-                    self.blocked |= self.link.take_blocked();
-                    if let Some(reason) = self.link.close_reason() {
+                () = self.handle.changed() => {
+                    self.blocked |= self.handle.take_blocked();
+                    if let Some(reason) = self.handle.close_reason() {
                         return Ending::Close(reason);
                     }
-                    if self.link.has_ended() {
+                    if self.handle.has_ended() {
                         return Ending::Gone;
                     }
                 }
-                result = self.link.stream.writable(), if self.blocked => {
+                result = self.handle.stream.writable(), if self.blocked => {
                     if result.is_err() {
                         return Ending::Gone;
                     }
@@ -166,7 +165,7 @@ impl<'s> Session<'s> {
                         return Ending::Close(Disconnect::NoPong);
                     }
                     // Waiting here for room would keep the loop from everything else, the end of the client included.
-                    if self.link.has_control_room()
+                    if self.handle.has_control_room()
                         && let Some(Err(_)) = socket.send(Message::Ping(Vec::new().into())).now_or_never()
                     {
                         return Ending::Gone;
@@ -178,7 +177,7 @@ impl<'s> Session<'s> {
 
     /// Counts a ping that is about to be sent, and says whether the ones before it should have been answered.
     fn is_silent(&mut self) -> bool {
-        if self.waiting.is_some() || !self.link.has_request_room() {
+        if self.waiting.is_some() || !self.handle.has_request_room() {
             self.excused_pongs += 1;
         }
         if self.waiting.is_some() {
@@ -197,27 +196,27 @@ impl<'s> Session<'s> {
     /// Whether the client does its part since the last look. The pings stand behind bytes that it still takes, or it has
     /// taken everything, and its answers stand behind requests that we do not read.
     fn cannot_answer(&mut self) -> bool {
-        let Some(written) = written(&self.link.stream) else {
+        let Some(written) = written(&self.handle.stream) else {
             return false;
         };
         let before = std::mem::replace(&mut self.acknowledged, written.acknowledged);
         if written.on_the_way > 0 {
             written.acknowledged > before
         } else {
-            !self.link.has_request_room()
+            !self.handle.has_request_room()
         }
     }
 
     fn unblock(&mut self) {
         self.blocked = false;
-        self.link.tell(Command::Writable {
-            connection: self.link.id,
+        self.handle.tell(Command::Writable {
+            connection: self.handle.id,
         });
     }
 
     /// Deals with one message of the client.
     fn receive(&mut self, message: Message) -> Result<(), Disconnect> {
-        fault_point!("connection::receive");
+        panic_point!("connection::receive");
         let bytes = message.len();
         let request = match message {
             Message::Text(text) if self.format == Format::Raw => {
@@ -227,10 +226,10 @@ impl<'s> Session<'s> {
                 return self.hand_over(None, Payload::Binary(bytes));
             }
             Message::Text(text) => self.read_request(&text),
-            Message::Binary(_) => Err(Fault {
+            Message::Binary(_) => Err(RequestError {
                 id: None,
-                code: FaultCode::BadFrame,
-                message: "control messages are text frames".into(),
+                code: ErrorCode::BadFrame,
+                message: "control messages must be text frames".into(),
             }),
             Message::Pong(_) if self.excused_pongs > 0 => {
                 self.excused_pongs -= 1;
@@ -240,7 +239,7 @@ impl<'s> Session<'s> {
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return self.count(),
             Message::Close(_) => {
                 // No publication may follow the answer.
-                mute(self.link);
+                mute(self.handle);
                 return Ok(());
             }
         };
@@ -248,22 +247,22 @@ impl<'s> Session<'s> {
             return self.hand_over(id, Payload::Text(data.into()));
         }
         self.count()?;
-        self.shared.counters.inbound_messages.add(1);
+        self.shared.context.counters.inbound_messages.add(1);
         self.ask(bytes, request);
         Ok(())
     }
 
     /// Gives the shard a request of so many bytes.
-    fn ask(&self, bytes: usize, request: Result<Request, Fault>) {
-        self.link.request_made(bytes);
-        self.link.tell(Command::Request {
-            connection: self.link.id,
+    fn ask(&self, bytes: usize, request: Result<Request, RequestError>) {
+        self.handle.request_made(bytes);
+        self.handle.tell(Command::Request {
+            connection: self.handle.id,
             bytes,
             request,
         });
     }
 
-    fn read_request(&self, text: &str) -> Result<Request, Fault> {
+    fn read_request(&self, text: &str) -> Result<Request, RequestError> {
         let settings = self.shared.settings();
         let mut request = Request::parse(text, Quota::of(&settings))?;
         if let Request::Subscribe {
@@ -271,7 +270,7 @@ impl<'s> Session<'s> {
         } = &mut request
         {
             self.shared.filters.hold(subscriptions, &settings).map_err(
-                |TooMany { code, message }| Fault {
+                |TooMany { code, message }| RequestError {
                     id: id.clone(),
                     code,
                     message,
@@ -283,7 +282,7 @@ impl<'s> Session<'s> {
 
     /// Gives a message to the listener, now or when there is room for it.
     fn hand_over(&mut self, id: RequestId, payload: Payload) -> Result<(), Disconnect> {
-        let (shared, connection) = (self.shared, self.link.id);
+        let (shared, connection) = (self.shared, self.handle.id);
         let mut delivery: Delivery<'s> = Box::pin(async move {
             if shared.inbound.deliver(connection, payload).await {
                 Ok(())
@@ -307,13 +306,16 @@ impl<'s> Session<'s> {
         if let Err(id) = heard {
             self.count()?;
             if self.format != Format::Raw {
-                let (code, message) = (FaultCode::NoListener, "nobody listens".into());
-                self.ask(0, Err(Fault { id, code, message }));
+                let (code, message) = (
+                    ErrorCode::NoListener,
+                    "no listener: the node does not accept messages of clients".into(),
+                );
+                self.ask(0, Err(RequestError { id, code, message }));
             }
         } else {
-            shared.counters.inbound_delivered.add(1);
+            shared.context.counters.inbound_delivered.add(1);
         }
-        shared.counters.inbound_messages.add(1);
+        shared.context.counters.inbound_messages.add(1);
         Ok(())
     }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response};
 
-use super::accepted::{Accepted, read_query};
-use super::origin;
+use super::connect::{AcceptedRequest, read_query};
+use super::cors;
 use super::query::{LAST_EVENT_PARAMETER, Query};
 use super::refusal::Refusal;
-use crate::cursor::{From, Since};
-use crate::fault_code::FaultCode;
+use crate::error_code::ErrorCode;
 use crate::shared::Shared;
+use crate::wire::cursor::{From, Since};
 
 /// Where a browser says how far it has come when it connects again.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -25,7 +25,7 @@ pub(super) fn accept<B>(
     shared: &Arc<Shared>,
     request: &Request<B>,
     peer: SocketAddr,
-) -> Result<Accepted, Refusal> {
+) -> Result<AcceptedRequest, Refusal> {
     let settings = shared.settings();
     let headers = request.headers();
     let text = request.uri().query().unwrap_or_default();
@@ -36,7 +36,7 @@ pub(super) fn accept<B>(
     }
     let query = read_query(shared, &settings, query)?;
     let mut response = Response::new(());
-    origin::allow(&mut response, headers, &settings);
+    cors::allow(&mut response, headers, &settings);
     for (name, value) in [
         (CONTENT_TYPE, CONTENT),
         (CACHE_CONTROL, "no-store"),
@@ -48,7 +48,7 @@ pub(super) fn accept<B>(
             .headers_mut()
             .insert(name, HeaderValue::from_static(value));
     }
-    Accepted::new(shared, settings, peer, headers, query, &response)
+    AcceptedRequest::new(shared, settings, peer, headers, query, &response)
 }
 
 /// How far the client has come: by the header, else by the parameter that stands for it where a library cannot set
@@ -63,5 +63,5 @@ fn last_event(headers: &HeaderMap, parameter: Option<&str>) -> Result<Option<Sin
     };
     Since::parse(id)
         .map(Some)
-        .map_err(|error| Refusal::of(FaultCode::BadSince, format!("{name}: {error}")))
+        .map_err(|error| Refusal::of(ErrorCode::BadSince, format!("{name}: {error}")))
 }

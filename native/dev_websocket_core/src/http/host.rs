@@ -11,8 +11,8 @@ use hyper::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 use hyper::{Request, Uri, Version};
 
 use super::refusal::Refusal;
-use crate::pattern::glob_matches;
 use crate::settings::Settings;
+use crate::subscription::pattern::glob_matches;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");

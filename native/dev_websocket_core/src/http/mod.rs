@@ -1,11 +1,12 @@
 //! The HTTP side of the listener: one connection is accepted, its request is answered, or it becomes a subscriber's.
 
-mod accepted;
 mod client;
-mod documents;
+mod connect;
+mod cors;
+mod endpoints;
 mod events;
 mod host;
-mod origin;
+pub(crate) mod listener;
 mod page;
 pub(crate) mod query;
 mod refusal;
@@ -15,7 +16,6 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -34,11 +34,11 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use self::accepted::Accepted;
+use self::connect::AcceptedRequest;
 use self::refusal::Refusal;
-use crate::fault::fault_point;
-use crate::handshakes::Place;
+use crate::limits::handshakes::Place;
 use crate::shared::{Shared, WEBSOCKET_PATH};
+use crate::telemetry::panics::panic_point;
 
 /// A request's head is read into a buffer of at most this size; a larger one is refused with 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -52,12 +52,12 @@ type Answer = Response<Full<Bytes>>;
 enum Outcome {
     Answered(Answer),
     /// It is answered by its connection, to which the socket belongs from here on.
-    Accepted(Box<Accepted>),
+    Accepted(Box<AcceptedRequest>),
 }
 
 /// Serves one connection until it is answered, handed on or out of time.
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, place: Place) {
-    let timeout = Duration::from_millis(shared.settings().handshake_timeout);
+    let timeout = shared.settings().handshake_timeout;
     let (hand_over, handed_over) = oneshot::channel();
     let hand_over = Mutex::new(Some(hand_over));
     let service = service_fn(|request: Request<Incoming>| {
@@ -118,16 +118,16 @@ async fn refuse_http2(mut stream: TcpStream) {
 }
 
 fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, peer: SocketAddr) -> Outcome {
-    fault_point!("http::answer");
+    panic_point!("http::answer");
     route(shared, request, peer).unwrap_or_else(|refusal| {
-        shared.counters.requests_refused.add(1);
+        shared.context.counters.requests_refused.add(1);
         let reason = refusal.reason();
         tracing::info!(
             name: "refused_upgrade", %reason, %peer,
-            "The WebSocket server has refused {peer}: {reason}."
+            "The WebSocket server refused a request of {peer}: {reason}."
         );
         let mut answer = refusal.into_response();
-        origin::allow(&mut answer, request.headers(), &shared.settings());
+        cors::allow(&mut answer, request.headers(), &shared.settings());
         Outcome::Answered(answer)
     })
 }
@@ -163,7 +163,7 @@ fn route<B>(
     if !has(endpoint) {
         return Err(Refusal::not_found());
     }
-    origin::check(headers, &settings)?;
+    cors::check(headers, &settings)?;
     let mut answer = match (request.method(), endpoint) {
         (&Method::OPTIONS, _) => preflight(),
         (&Method::GET, "events") => {
@@ -173,12 +173,12 @@ fn route<B>(
         (&Method::HEAD, "events") => answer_with(StatusCode::OK, events::CONTENT, ""),
         (&Method::GET | &Method::HEAD, "page") => page::answer(),
         (&Method::GET | &Method::HEAD, "client") => client::answer(),
-        (&Method::GET | &Method::HEAD, "info") => documents::info(shared),
-        (&Method::GET | &Method::HEAD, "metrics") => documents::metrics(shared, headers),
-        (&Method::GET | &Method::HEAD, _) => documents::health(shared),
+        (&Method::GET | &Method::HEAD, "info") => endpoints::info(shared),
+        (&Method::GET | &Method::HEAD, "metrics") => endpoints::metrics(shared, headers),
+        (&Method::GET | &Method::HEAD, _) => endpoints::health(shared),
         _ => return Err(Refusal::method(METHODS)),
     };
-    origin::allow(&mut answer, headers, &settings);
+    cors::allow(&mut answer, headers, &settings);
     Ok(Outcome::Answered(answer))
 }
 

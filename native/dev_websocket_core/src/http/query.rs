@@ -8,14 +8,14 @@ use std::collections::HashSet;
 use percent_encoding::percent_decode;
 
 use super::refusal::Refusal;
-use crate::cursor::{From, Since};
-use crate::delivery::{Format, SlowPolicy};
-use crate::fault_code::FaultCode;
-use crate::message::template::Template;
-use crate::protocol::regex;
+use crate::error_code::ErrorCode;
+use crate::message::topic::TopicError;
 use crate::settings::Settings;
+use crate::subscription::template::Template;
 use crate::subscription::{Quota, Subscription, Tally};
-use crate::topic::TopicError;
+use crate::wire::control::regex;
+use crate::wire::cursor::{From, Since};
+use crate::wire::format::{Format, SlowPolicy};
 
 /// What a URL asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -58,18 +58,18 @@ impl Query {
                         .filter(|name| !name.is_empty())
                     {
                         let subscription = Subscription::parse(name)
-                            .map_err(|error| bad(FaultCode::BadTopic, "topic", &error))?;
+                            .map_err(|error| bad(ErrorCode::BadTopic, "topic", &error))?;
                         asked.add(subscription)?;
                     }
                 }
                 "process" => {
                     let id = value.trim();
                     if id.is_empty() {
-                        return Err(bad(FaultCode::BadTopic, "process", &TopicError::Empty));
+                        return Err(bad(ErrorCode::BadTopic, "process", &TopicError::Empty));
                     }
                     // Short for a topic, and so for a glob as well.
                     let subscription = Subscription::parse(&format!("process:{id}"))
-                        .map_err(|error| bad(FaultCode::BadTopic, "process", &error))?;
+                        .map_err(|error| bad(ErrorCode::BadTopic, "process", &error))?;
                     asked.add(subscription)?;
                 }
                 "match" => {
@@ -79,13 +79,13 @@ impl Query {
                 }
                 "template" => {
                     let template = Template::parse(&value)
-                        .map_err(|error| bad(FaultCode::BadTemplate, "template", &error))?;
+                        .map_err(|error| bad(ErrorCode::BadTemplate, "template", &error))?;
                     asked.add(Subscription::Template(template))?;
                 }
                 "since" => {
                     since =
                         Some(Since::parse(&value).map_err(|error| {
-                            Refusal::of(FaultCode::BadSince, error.to_string())
+                            Refusal::of(ErrorCode::BadSince, error.to_string())
                         })?);
                 }
                 "last" => last = Some(read_last(&value, settings.max_last)?),
@@ -110,19 +110,19 @@ impl Query {
         parsed.subscriptions = asked.subscriptions;
         parsed.from = match (since, last) {
             (Some(_), Some(_)) => {
-                let message = "last: it cannot be combined with since";
-                return Err(Refusal::of(FaultCode::BadLast, message));
+                let message = "last: cannot be combined with since";
+                return Err(Refusal::of(ErrorCode::BadLast, message));
             }
             (Some(_), None) if parsed.format == Format::Raw => {
-                let message = "since: a raw connection has no frames to tell of gaps";
-                return Err(Refusal::of(FaultCode::BadSince, message));
+                let message = "since: not available with format=raw, which has no gap frames";
+                return Err(Refusal::of(ErrorCode::BadSince, message));
             }
             (since, last) => since.map(From::Since).or(last.map(From::Last)),
         };
         parsed.slow = match (slow, parsed.format) {
             (Some(SlowPolicy::Gap), Format::Raw) => {
-                let message = "slow: a raw connection has no gap frames";
-                return Err(Refusal::of(FaultCode::BadSlow, message));
+                let message = "slow: gap is not available with format=raw, which has no gap frames";
+                return Err(Refusal::of(ErrorCode::BadSlow, message));
             }
             (None, Format::Raw) => SlowPolicy::Close,
             (slow, _) => slow.unwrap_or_default(),
@@ -141,7 +141,7 @@ impl Query {
     /// What the same query asks for when it is answered with events.
     pub(super) fn into_events(mut self) -> Result<Self, Refusal> {
         if self.format == Format::Raw {
-            let message = "format: events are JSON; raw is for WebSockets";
+            let message = "format: server-sent events are always json; raw needs a WebSocket";
             return Err(Refusal::bad_request("bad_format", message));
         }
         self.format = Format::Events;
@@ -176,7 +176,7 @@ impl Asked {
     }
 }
 
-fn bad(code: FaultCode, parameter: &str, error: &dyn std::fmt::Display) -> Refusal {
+fn bad(code: ErrorCode, parameter: &str, error: &dyn std::fmt::Display) -> Refusal {
     Refusal::of(code, format!("{parameter}: {error}"))
 }
 
@@ -184,8 +184,8 @@ fn read_last(value: &str, limit: u64) -> Result<usize, Refusal> {
     match value.parse::<usize>() {
         Ok(count) if count as u64 <= limit => Ok(count),
         _ => {
-            let message = format!("last: a number from 0 to {limit}");
-            Err(Refusal::of(FaultCode::BadLast, message))
+            let message = format!("last: must be a number from 0 to {limit}");
+            Err(Refusal::of(ErrorCode::BadLast, message))
         }
     }
 }
@@ -196,8 +196,8 @@ fn read_slow(value: &str) -> Result<SlowPolicy, Refusal> {
         "latest" => Ok(SlowPolicy::Latest),
         "close" => Ok(SlowPolicy::Close),
         _ => {
-            let message = "slow: gap, latest or close";
-            Err(Refusal::of(FaultCode::BadSlow, message))
+            let message = "slow: must be gap, latest or close";
+            Err(Refusal::of(ErrorCode::BadSlow, message))
         }
     }
 }
@@ -209,9 +209,9 @@ fn decode(text: &str, what: &str) -> Result<String, Refusal> {
     for (place, _) in text.match_indices('%') {
         let digits = bytes
             .get(place + 1..place + 3)
-            .ok_or_else(|| bad("a % needs two hexadecimal digits"))?;
+            .ok_or_else(|| bad("% must be followed by two hexadecimal digits"))?;
         if !digits.iter().all(u8::is_ascii_hexdigit) {
-            return Err(bad("a % needs two hexadecimal digits"));
+            return Err(bad("% must be followed by two hexadecimal digits"));
         }
     }
     let spaced = text.replace('+', " ");
@@ -238,7 +238,7 @@ mod tests {
     fn refusal(query: &str) -> String {
         let settings = Settings {
             max_topics_per_connection: 3,
-            max_matches_per_connection: 1,
+            max_regexes_per_connection: 1,
             max_templates_per_connection: 1,
             max_last: 10,
             ..Settings::default()

@@ -7,7 +7,7 @@ use hyper::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_V
 use serde::Serialize;
 
 use super::{Answer, answer_with};
-use crate::fault_code::FaultCode;
+use crate::error_code::ErrorCode;
 
 /// When it is worth trying again what the server has no room for now.
 pub(super) const RETRY_SECONDS: &str = "5";
@@ -27,7 +27,7 @@ pub(crate) struct Refusal {
 enum Code {
     Request(&'static str),
     /// The same as in an error frame.
-    Fault(FaultCode),
+    RequestError(ErrorCode),
 }
 
 impl fmt::Display for Code {
@@ -54,10 +54,10 @@ impl Refusal {
     }
 
     /// 400: what a control message would be refused for as well.
-    pub(crate) fn of(code: FaultCode, message: impl Into<String>) -> Self {
+    pub(crate) fn of(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
-            code: Code::Fault(code),
+            code: Code::RequestError(code),
             message: message.into(),
             header: None,
         }
@@ -65,12 +65,15 @@ impl Refusal {
 
     /// 400: RFC 9112 section 3.2.
     pub(crate) fn host() -> Self {
-        Self::bad_request("bad_host", "a request of HTTP/1.1 has one Host")
+        Self::bad_request(
+            "bad_host",
+            "Host: a request must have exactly one Host header",
+        )
     }
 
     /// 403: RFC 6455 section 10.2.
     pub(crate) fn origin() -> Self {
-        Self::forbidden("bad_origin", "Origin: pages of this origin may not connect")
+        Self::forbidden("bad_origin", "Origin: this origin is not allowed")
     }
 
     /// 403: a name that is not this server's.
@@ -82,7 +85,7 @@ impl Refusal {
 
     /// 403: a page of another site asks without saying which.
     pub(crate) fn cross_site() -> Self {
-        let message = "Sec-Fetch-Site: a page of another site may ask with an allowed Origin only";
+        let message = "Sec-Fetch-Site: cross-site requests need an allowed Origin";
         Self::forbidden("cross_site", message)
     }
 
@@ -94,7 +97,7 @@ impl Refusal {
     }
 
     /// 503: what the server has not room for as a whole, though the request is right.
-    pub(crate) fn unavailable(code: FaultCode, message: impl Into<String>) -> Self {
+    pub(crate) fn unavailable(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
             header: Some((RETRY_AFTER, RETRY_SECONDS)),
@@ -106,7 +109,7 @@ impl Refusal {
         Self {
             status: StatusCode::NOT_FOUND,
             code: Code::Request("not_found"),
-            message: "there is nothing here; the WebSocket endpoint is /ws".into(),
+            message: "not found; the WebSocket endpoint is /ws".into(),
             header: None,
         }
     }
@@ -116,14 +119,14 @@ impl Refusal {
         Self {
             status: StatusCode::METHOD_NOT_ALLOWED,
             code: Code::Request("bad_method"),
-            message: format!("this path takes {allowed}"),
+            message: format!("method not allowed; use {allowed}"),
             header: Some((ALLOW, allowed)),
         }
     }
 
     /// 426: RFC 9110 section 15.5.22.
     pub(crate) fn not_an_upgrade() -> Self {
-        let message = "this is a WebSocket endpoint: connect with ws://".into();
+        let message = "upgrade required; this is a WebSocket endpoint, connect with ws://".into();
         Self {
             status: StatusCode::UPGRADE_REQUIRED,
             code: Code::Request("not_an_upgrade"),
@@ -134,7 +137,7 @@ impl Refusal {
 
     /// 426: RFC 6455 section 4.4.
     pub(crate) fn version() -> Self {
-        let message = "the WebSocket version is 13".into();
+        let message = "Sec-WebSocket-Version: must be 13".into();
         Self {
             status: StatusCode::UPGRADE_REQUIRED,
             code: Code::Request("bad_version"),
@@ -147,13 +150,13 @@ impl Refusal {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
             code: Code::Request("full"),
-            message: "the server has as many connections as it may have".into(),
+            message: "connection limit of the server reached (max_connections)".into(),
             header: Some((RETRY_AFTER, RETRY_SECONDS)),
         }
     }
 
     pub(crate) fn too_many_connections() -> Self {
-        let message = "your address has as many connections as it may have".into();
+        let message = "connection limit per IP address reached (max_connections_per_ip)".into();
         Self {
             status: StatusCode::TOO_MANY_REQUESTS,
             code: Code::Request("too_many_connections"),

@@ -10,8 +10,8 @@ use hyper::header::{
 use hyper::{Method, Request, Response};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
-use super::accepted::{Accepted, read_query};
-use super::origin;
+use super::connect::{AcceptedRequest, read_query};
+use super::cors;
 use super::query::Query;
 use super::refusal::Refusal;
 use crate::shared::Shared;
@@ -21,7 +21,7 @@ pub(super) fn accept<B>(
     shared: &Arc<Shared>,
     request: &Request<B>,
     peer: SocketAddr,
-) -> Result<Accepted, Refusal> {
+) -> Result<AcceptedRequest, Refusal> {
     let settings = shared.settings();
     if request.method() != Method::GET {
         // The rest is what [`super::events`] takes here.
@@ -40,11 +40,11 @@ pub(super) fn accept<B>(
         return Err(Refusal::version());
     }
     check_unambiguous(headers)?;
-    origin::check(headers, &settings)?;
+    cors::check(headers, &settings)?;
     let query = Query::parse(request.uri().query().unwrap_or_default(), &settings)?.into_frames();
     let query = read_query(shared, &settings, query)?;
     let response = switching_protocols(request)?;
-    Accepted::new(shared, settings, peer, headers, query, &response)
+    AcceptedRequest::new(shared, settings, peer, headers, query, &response)
 }
 
 /// Whether the client wants a WebSocket, and not another protocol such as `h2c`.
@@ -83,12 +83,12 @@ fn check_unambiguous(headers: &HeaderMap) -> Result<(), Refusal> {
             .get(CONTENT_LENGTH)
             .is_some_and(|length| length != "0");
     if has_body {
-        let message = "a WebSocket starts with a request without a body";
+        let message = "a WebSocket handshake must not have a body";
         return Err(Refusal::bad_request("bad_handshake", message));
     }
     for name in [SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION] {
         if headers.get_all(&name).iter().count() > 1 {
-            let message = format!("{name} stands there twice");
+            let message = format!("{name}: header must not be repeated");
             return Err(Refusal::bad_request("bad_handshake", message));
         }
     }

@@ -4,15 +4,15 @@ use futures::FutureExt;
 use http_body_util::BodyExt;
 use serde_json::Value as Json;
 
-use crate::cursor::From as Start;
-use crate::delivery::{Format, SlowPolicy};
 use crate::http::query;
-use crate::message::template::Template;
-use crate::pattern::Pattern;
-use crate::protocol::{self, Reply};
 use crate::settings::Settings;
+use crate::subscription::pattern::Pattern;
+use crate::subscription::template::Template;
+use crate::subscription::template_index::TemplateIndex;
 use crate::subscription::{Kind, Quota, Subscription};
-use crate::template_index::TemplateIndex;
+use crate::wire::control::{self, Reply};
+use crate::wire::cursor::From as Start;
+use crate::wire::format::{Format, SlowPolicy};
 
 /// A subscription, and as what it is counted.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,7 +106,7 @@ pub struct Request {
 /// The frame that is the answer.
 pub fn request(text: &str) -> Result<Request, Vec<u8>> {
     let request =
-        protocol::Request::parse(text, Quota::of(&Settings::default())).map_err(|fault| {
+        control::Request::parse(text, Quota::of(&Settings::default())).map_err(|fault| {
             let reply = Reply::Error {
                 id: &fault.id,
                 code: fault.code,
@@ -123,7 +123,7 @@ pub fn request(text: &str) -> Result<Request, Vec<u8>> {
         data: None,
     };
     let subscriptions = match request {
-        protocol::Request::Subscribe {
+        control::Request::Subscribe {
             id,
             subscriptions,
             since,
@@ -133,16 +133,16 @@ pub fn request(text: &str) -> Result<Request, Vec<u8>> {
             read.since = since.map(|since| (since.epoch, since.seq));
             subscriptions
         }
-        protocol::Request::Unsubscribe { id, subscriptions } => {
+        control::Request::Unsubscribe { id, subscriptions } => {
             read.kind = "unsubscribe";
             read.id = id;
             subscriptions
         }
-        protocol::Request::Ping { id } => {
+        control::Request::Ping { id } => {
             read.id = id;
             Vec::new()
         }
-        protocol::Request::Send { id, data } => {
+        control::Request::Send { id, data } => {
             read.kind = "send";
             read.id = id;
             read.data = Some(data);

@@ -10,6 +10,8 @@ use std::ptr;
 use serde_json::{Map, Value as Json};
 use smallvec::SmallVec;
 
+use super::tags::{entries_of, tags_of};
+
 /// Values of keys that differ in letter case only.
 pub(crate) type Values<'m> = SmallVec<[&'m Json; 1]>;
 
@@ -43,7 +45,7 @@ impl<'m> Fields<'m> {
 
     /// Those among the tags.
     pub(crate) fn among_tags(&self, key: &str) -> Values<'m> {
-        let index = || index(tags_of(self.message));
+        let index = || index(tags_of(entries_of(self.message)));
         let found = self.tags.get_or_init(index).get(key);
         found.cloned().unwrap_or_default()
     }
@@ -66,7 +68,7 @@ impl<'m> Fields<'m> {
 
     /// Calls `visit` with the key in lower case and the text of each scalar at the top level and among the tags.
     pub(crate) fn each_scalar(&self, visit: &mut dyn FnMut(&str, &str)) {
-        for (key, value) in entries_of(self.message).chain(tags_of(self.message)) {
+        for (key, value) in entries_of(self.message).chain(tags_of(entries_of(self.message))) {
             if let Some(text) = scalar_text(value) {
                 visit(&lower_case(key), &text);
             }
@@ -80,45 +82,6 @@ fn index<'m>(entries: impl Iterator<Item = (&'m str, &'m Json)>) -> Index<'m> {
         index.entry(lower_case(key)).or_default().push(value);
     }
     index
-}
-
-fn entries_of(object: &Map<String, Json>) -> impl Iterator<Item = (&str, &Json)> {
-    object.iter().map(|(key, value)| (key.as_str(), value))
-}
-
-/// The entries of a `tags` object and the pairs of a `tags` list.
-pub(crate) fn tags_of(message: &Map<String, Json>) -> impl Iterator<Item = (&str, &Json)> {
-    message
-        .iter()
-        .filter(|(key, _)| key.eq_ignore_ascii_case("tags"))
-        .flat_map(|(_, tags)| {
-            let entries = tags.as_object().into_iter().flatten();
-            let pairs = tags.as_array().into_iter().flatten();
-            entries
-                .map(|(name, value)| (name.as_str(), value))
-                .chain(pairs.filter_map(name_and_value))
-        })
-}
-
-/// A tag as `{"name":..,"value":..}`, in any letter case, or as a pair.
-fn name_and_value(item: &Json) -> Option<(&str, &Json)> {
-    let (name, value) = match item {
-        Json::Array(pair) => match pair.as_slice() {
-            [name, value] => (name, value),
-            _ => return None,
-        },
-        Json::Object(object) => {
-            let entry = |wanted: &str| {
-                object
-                    .iter()
-                    .find(|(key, _)| key.eq_ignore_ascii_case(wanted))
-                    .map(|(_, value)| value)
-            };
-            (entry("name")?, entry("value")?)
-        }
-        _ => return None,
-    };
-    Some((name.as_str()?, value))
 }
 
 /// The text by which scalars are compared; none for null, lists and objects.

@@ -7,8 +7,10 @@ pub(crate) mod fields;
 mod from_json;
 pub mod json;
 pub(crate) mod numbers;
-pub mod origin;
-pub(crate) mod template;
+pub(crate) mod process_id;
+pub mod provenance;
+pub(crate) mod tags;
+pub mod topic;
 pub mod topics;
 
 use std::borrow::Cow;

@@ -3,7 +3,7 @@
 //! Every value of a `topic` or `topics` tag is a topic as it is (text is split on commas), and each other scalar tag
 //! makes `key:value` with the key in lower case. Tags stand at the top level, in a `tags` map or in a `Tags` list of
 //! name and value pairs, in any letter case. Keys that are big, secret or different in each message make no topic
-//! (`topicless_keys` in the settings), nor do [reserved keys](crate::topic::RESERVED_KEYS): those come from what the
+//! (`excluded_topic_keys` in the settings), nor do [reserved keys](crate::message::topic::RESERVED_KEYS): those come from what the
 //! node itself knows. Blanks around keys, values and names do not count, as no subscription could name them. A scalar that is not UTF-8, like a raw 32-byte address, counts as its base64url text, which is
 //! how the network writes it.
 
@@ -14,14 +14,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Value;
 use super::json::is_private;
-use super::origin::{self, Origin};
-use crate::topic::{MAX_TOPIC_BYTES, Topic, Topics, is_reserved_key, trimmed};
+use super::tags::{Tagged, is_tags_key, tags_of};
+use crate::message::provenance;
+use crate::message::provenance::Provenance;
+use crate::message::topic::{MAX_TOPIC_BYTES, Topic, Topics, is_reserved_key, trimmed};
 
 /// The rules that settings can change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicRules {
     /// Keys that make no topic, in lower case; a leading `*` matches any start.
-    pub topicless_keys: Vec<String>,
+    pub excluded_topic_keys: Vec<String>,
     /// How many topics one message may have.
     pub max_topics: usize,
 }
@@ -43,21 +45,21 @@ impl TopicRules {
     /// The topics of a message. A message that is no map has none.
     #[must_use]
     pub fn topics_of(&self, message: &Value<'_>) -> TopicSet {
-        self.topics_with(message, &origin::UNKNOWN)
+        self.topics_with(message, &provenance::UNKNOWN)
     }
 
     /// The topics of a message of which the node knows something. Those that only the node may publish under are
     /// `process:` and each `from:` of the origin, and no limit takes them away.
     #[must_use]
-    pub fn topics_with(&self, message: &Value<'_>, origin: &Origin<'_>) -> TopicSet {
+    pub fn topics_with(&self, message: &Value<'_>, origin: &Provenance<'_>) -> TopicSet {
         let mut set = TopicSet::default();
         let own = own_topics(origin, &mut set.invalid);
         let room = self.max_topics.saturating_sub(own.len());
-        each_tag(message, &mut |key, value| {
+        for (key, value) in each_tag(message) {
             if is_topic_key(key) {
                 add_explicit(value, room, &mut set);
             }
-        });
+        }
         if let Some(named) = &origin.topics {
             add_explicit(named, room, &mut set);
         }
@@ -65,11 +67,11 @@ impl TopicRules {
         if !own.is_empty() {
             set.topics.extend(own);
         }
-        each_tag(message, &mut |key, value| {
+        for (key, value) in each_tag(message) {
             if !is_topic_key(key) && self.makes_topic(key) {
                 self.add_tag(key, value, &mut set);
             }
-        });
+        }
         set
     }
 
@@ -103,13 +105,13 @@ impl TopicRules {
             && !is_tags_key(key)
             && !is_reserved_key(key)
             && !is_private(key)
-            && !self.topicless_keys.iter().any(denied)
+            && !self.excluded_topic_keys.iter().any(denied)
     }
 }
 
 /// The topics that only the node may publish under, no two the same.
 #[inline]
-fn own_topics(origin: &Origin<'_>, invalid: &mut u64) -> Topics {
+fn own_topics(origin: &Provenance<'_>, invalid: &mut u64) -> Topics {
     let process = origin.process.iter().map(|process| ("process", process));
     let from = origin.from.iter().map(|from| ("from", from));
     let mut own = Topics::new();
@@ -172,48 +174,11 @@ fn is_topic_key(key: &str) -> bool {
     key.eq_ignore_ascii_case("topic") || key.eq_ignore_ascii_case("topics")
 }
 
-fn is_tags_key(key: &str) -> bool {
-    key.eq_ignore_ascii_case("tags")
-}
-
-/// Calls `visit` with each tag: top-level keys, then those of a `tags` map or list.
-fn each_tag<'v, 'a>(message: &'v Value<'a>, visit: &mut dyn FnMut(&'v str, &'v Value<'a>)) {
-    for (key, value) in message.entries() {
-        visit(trimmed(key), value);
-    }
-    for (_, tags) in message.entries().iter().filter(|(key, _)| is_tags_key(key)) {
-        for (key, value) in tags.entries() {
-            visit(trimmed(key), value);
-        }
-        if let Value::List(items) = tags {
-            for (key, value) in items.iter().filter_map(name_and_value) {
-                visit(trimmed(key), value);
-            }
-        }
-    }
-}
-
-/// A tag as `#{name, value}`, in any letter case, or as a pair.
-fn name_and_value<'v, 'a>(item: &'v Value<'a>) -> Option<(&'v str, &'v Value<'a>)> {
-    let (name, value) = match item {
-        Value::List(pair) => match pair.as_slice() {
-            [name, value] => (name, value),
-            _ => return None,
-        },
-        map => {
-            let entry = |wanted: &str| {
-                map.entries()
-                    .iter()
-                    .find(|(key, _)| key.eq_ignore_ascii_case(wanted))
-                    .map(|(_, value)| value)
-            };
-            (entry("name")?, entry("value")?)
-        }
-    };
-    match name {
-        Value::Text(name) => Some((name, value)),
-        _ => None,
-    }
+/// Each tag: top-level keys, then those of a `tags` map or list.
+fn each_tag<'v, 'a>(message: &'v Value<'a>) -> impl Iterator<Item = (&'v str, &'v Value<'a>)> {
+    Tagged::entries(message)
+        .chain(tags_of(Tagged::entries(message)))
+        .map(|(key, value)| (trimmed(key), value))
 }
 
 /// An Erlang string is a list of characters. Nobody has such numbers for topics, so here it counts as text.

@@ -166,7 +166,7 @@ fn a_message_has_at_most_64_topics() {
     }
 }
 
-fn names_with(max_topics: usize, message: &Value<'_>, origin: &Origin<'_>) -> Vec<String> {
+fn names_with(max_topics: usize, message: &Value<'_>, origin: &Provenance<'_>) -> Vec<String> {
     let mut rules = Settings::default().topic_rules();
     rules.max_topics = max_topics;
     let set = rules.topics_with(message, origin);
@@ -179,11 +179,11 @@ fn names_with(max_topics: usize, message: &Value<'_>, origin: &Origin<'_>) -> Ve
 #[test]
 fn what_the_node_knows_stands_between_explicit_topics_and_tags() {
     let message = map(vec![("action", text("Mint")), ("topic", text("t"))]);
-    let origin = Origin {
+    let origin = Provenance {
         process: Some("p".into()),
         from: vec!["a".into(), "b".into(), "a".into()],
         topics: Some(Value::List(vec![text("named,t"), text("also")])),
-        ..Origin::default()
+        ..Provenance::default()
     };
     let expected = [
         "t",
@@ -204,10 +204,10 @@ fn what_the_node_knows_stands_between_explicit_topics_and_tags() {
 #[test]
 fn no_limit_pushes_out_what_the_node_knows() {
     let message = map(vec![("topic", text("t,u,v")), ("action", text("Mint"))]);
-    let origin = Origin {
+    let origin = Provenance {
         process: Some("p".into()),
         from: vec!["a".into()],
-        ..Origin::default()
+        ..Provenance::default()
     };
     let own = ["process:p", "from:a"];
     assert_eq!(names_with(1, &message, &origin), own);
@@ -225,11 +225,11 @@ fn no_limit_pushes_out_what_the_node_knows() {
 
 #[test]
 fn what_the_caller_names_is_no_more_trusted_than_a_tag() {
-    let origin = Origin {
+    let origin = Provenance {
         process: Some("a,b".into()),
         from: vec!["".into()],
         topics: Some(text("process:x,/x~process@1.0,ok,FROM:y")),
-        ..Origin::default()
+        ..Provenance::default()
     };
     let set = Settings::default()
         .topic_rules()
@@ -285,10 +285,10 @@ fn blanks_make_no_reserved_key_another_one() {
     let named = map(vec![("topic", text(" process:x , ok"))]);
     let set = set_of(&named);
     assert_eq!((set.topics.len(), set.reserved), (1, 1));
-    let origin = Origin {
+    let origin = Provenance {
         process: Some(" p ".into()),
         from: vec![" ".into()],
-        ..Origin::default()
+        ..Provenance::default()
     };
     assert_eq!(names_with(64, &map(vec![]), &origin), ["process:p"]);
 }

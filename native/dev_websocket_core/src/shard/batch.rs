@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::place::Seq;
-use crate::publication::Publication;
+use super::ids::Seq;
+use crate::log::publication::Publication;
 
 /// Publications of one batch at the most; what comes later waits in the log.
 const MAX_PUBLICATIONS: usize = 64 * 1024;

@@ -11,16 +11,16 @@ use tokio::net::TcpStream;
 
 use super::batch::Batch;
 use super::frames::Frames;
-use super::outbox::{Outbox, Sent};
-use super::place::{EntryIndex, Seq};
+use super::ids::{EntryIndex, Seq};
+use super::outbox::{Outbox, SendCounts};
 use super::replay::Replay;
 use super::selection::Selection;
-use crate::connection::link::Link;
-use crate::delivery::{Format, SlowPolicy};
-use crate::disconnect::Disconnect;
-use crate::fault::fault_point;
-use crate::publication::Publication;
-use crate::shared::Shared;
+use crate::log::publication::Publication;
+use crate::shard::connection_state::ConnectionState;
+use crate::shard::context::Context;
+use crate::telemetry::panics::panic_point;
+use crate::wire::close::Disconnect;
+use crate::wire::format::{Format, SlowPolicy};
 
 /// A broken pipe is an error for us, not a signal for the whole program.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
@@ -31,7 +31,7 @@ const SEND_FLAGS: i32 = 0;
 /// See the module's text.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) link: Arc<Link>,
+    pub(crate) state: Arc<ConnectionState>,
     pub(crate) format: Format,
     slow: SlowPolicy,
     pub(crate) selection: Selection,
@@ -55,9 +55,14 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(link: Arc<Link>, format: Format, slow: SlowPolicy, served: Seq) -> Self {
+    pub(crate) fn new(
+        state: Arc<ConnectionState>,
+        format: Format,
+        slow: SlowPolicy,
+        served: Seq,
+    ) -> Self {
         Self {
-            link,
+            state,
             format,
             slow,
             selection: Selection::default(),
@@ -100,30 +105,30 @@ impl Client {
         batch: &Batch,
         frames: Frames<'_>,
         limit: usize,
-        sent: &mut Sent,
-        shared: &Shared,
+        sent: &mut SendCounts,
+        context: &Context,
     ) -> io::Result<()> {
         let seqs = frames.seqs;
         let matched = batch.messages(seqs);
         sent.matched += matched;
-        fault_point!("client::deliver");
+        panic_point!("client::deliver");
         if self.is_muted {
             sent.dropped_disconnected += matched;
             return Ok(());
         }
         if self.format == Format::Raw && matched < seqs.len() as u64 {
-            return self.deliver_raw_messages(batch, seqs, limit, sent, shared);
+            return self.deliver_raw_messages(batch, seqs, limit, sent, context);
         }
         if self.format == Format::Events {
             seqs.iter()
-                .for_each(|seq| batch.get(*seq).prepare_event(&shared.epoch));
+                .for_each(|seq| batch.get(*seq).prepare_event(&context.epoch));
         }
         if self.outbox.is_empty() {
-            let stream = &self.link.stream;
+            let stream = &self.state.stream;
             self.outbox
                 .send(batch, frames, sent, |slices| write(stream, slices))?;
             if self.outbox.is_blocked() {
-                self.link.block();
+                self.state.block();
             }
         } else {
             seqs.iter()
@@ -153,8 +158,8 @@ impl Client {
         batch: &Batch,
         seqs: &[Seq],
         limit: usize,
-        sent: &mut Sent,
-        shared: &Shared,
+        sent: &mut SendCounts,
+        context: &Context,
     ) -> io::Result<()> {
         let messages: Vec<Seq> = seqs
             .iter()
@@ -171,22 +176,25 @@ impl Client {
         }
         // They are counted already.
         let matched = sent.matched;
-        let result = self.deliver(batch, Frames::scattered(&messages), limit, sent, shared);
+        let result = self.deliver(batch, Frames::scattered(&messages), limit, sent, context);
         sent.matched = matched;
         result
     }
 
     /// Closes a connection that misses publications and cannot be told, or does not want to go on then.
-    pub(crate) fn disconnect_slow(&mut self, sent: &mut Sent) {
+    pub(crate) fn disconnect_slow(&mut self, sent: &mut SendCounts) {
         self.mute();
-        self.link.close(Disconnect::Slow);
+        self.state.close(Disconnect::Slow);
         let dropped = self.drop_all();
         self.count_dropped(dropped, sent);
     }
 
-    fn count_dropped(&self, dropped: u64, sent: &mut Sent) {
+    fn count_dropped(&self, dropped: u64, sent: &mut SendCounts) {
         sent.dropped_slow += dropped;
-        self.link.load.dropped.fetch_add(dropped, Ordering::Relaxed);
+        self.state
+            .load
+            .dropped
+            .fetch_add(dropped, Ordering::Relaxed);
     }
 
     /// Shows what waits, when that has changed.
@@ -194,31 +202,31 @@ impl Client {
         let shown = (self.outbox.waiting(), self.outbox.len());
         if shown != self.shown {
             self.shown = shown;
-            self.link.load.show(shown.0 as u64, shown.1 as u64);
+            self.state.load.show(shown.0 as u64, shown.1 as u64);
         }
     }
 
     /// Takes no more publications, and forgets those that wait.
-    pub(crate) fn give_up(&mut self, sent: &mut Sent) {
+    pub(crate) fn give_up(&mut self, sent: &mut SendCounts) {
         self.mute();
         sent.dropped_disconnected += self.drop_all();
     }
 
     /// Has the connection closed because of a panic. False when it was asked for before: the panic may be in the closing
     /// itself, so there is no second try.
-    pub(crate) fn close_after_fault(&mut self, sent: &mut Sent) -> bool {
-        let is_first = self.link.close_reason() != Some(Disconnect::Fault);
+    pub(crate) fn close_after_fault(&mut self, sent: &mut SendCounts) -> bool {
+        let is_first = self.state.close_reason() != Some(Disconnect::RequestError);
         if is_first {
             self.give_up(sent);
-            self.link.close(Disconnect::Fault);
+            self.state.close(Disconnect::RequestError);
         }
         is_first
     }
 
     fn drop_all(&mut self) -> u64 {
         let dropped = self.outbox.drop_all();
-        self.link.control_sent(dropped.control_bytes);
-        self.link.direct_sent(dropped.direct_bytes);
+        self.state.control_sent(dropped.control_bytes);
+        self.state.direct_sent(dropped.direct_bytes);
         dropped.publications
     }
 
@@ -229,8 +237,8 @@ impl Client {
     pub(crate) fn deliver_past(
         &mut self,
         mut publications: Vec<Arc<Publication>>,
-        sent: &mut Sent,
-        shared: &Shared,
+        sent: &mut SendCounts,
+        context: &Context,
     ) -> io::Result<()> {
         let is_message = |publication: &&Arc<Publication>| publication.is_message();
         let matched = publications.iter().filter(is_message).count() as u64;
@@ -249,7 +257,7 @@ impl Client {
         }
         for publication in publications {
             if self.format == Format::Events {
-                publication.prepare_event(&shared.epoch);
+                publication.prepare_event(&context.epoch);
             }
             self.outbox.push(publication);
         }
@@ -270,7 +278,7 @@ impl Client {
     ///
     /// # Errors
     /// When the socket is broken.
-    pub(crate) fn send_control(&mut self, frames: Bytes, sent: &mut Sent) -> io::Result<()> {
+    pub(crate) fn send_control(&mut self, frames: Bytes, sent: &mut SendCounts) -> io::Result<()> {
         self.outbox.push_control(frames);
         if self.outbox.is_blocked() {
             Ok(())
@@ -283,7 +291,7 @@ impl Client {
     ///
     /// # Errors
     /// When the socket is broken.
-    pub(crate) fn send_direct(&mut self, frame: Bytes, sent: &mut Sent) -> io::Result<()> {
+    pub(crate) fn send_direct(&mut self, frame: Bytes, sent: &mut SendCounts) -> io::Result<()> {
         if self.is_muted {
             return Ok(());
         }
@@ -299,20 +307,20 @@ impl Client {
     ///
     /// # Errors
     /// When the socket is broken.
-    pub(crate) fn flush(&mut self, sent: &mut Sent) -> io::Result<()> {
-        let stream = &self.link.stream;
+    pub(crate) fn flush(&mut self, sent: &mut SendCounts) -> io::Result<()> {
+        let stream = &self.state.stream;
         let (control_bytes, direct_bytes) = (sent.control_bytes, sent.direct_bytes);
         self.outbox.flush(sent, |slices| write(stream, slices))?;
         self.show_load();
-        let stream = &self.link.stream;
-        self.link.control_sent(sent.control_bytes - control_bytes);
-        self.link.direct_sent(sent.direct_bytes - direct_bytes);
+        let stream = &self.state.stream;
+        self.state.control_sent(sent.control_bytes - control_bytes);
+        self.state.direct_sent(sent.direct_bytes - direct_bytes);
         if self.outbox.is_blocked() {
-            self.link.block();
+            self.state.block();
         } else if self.is_finishing {
             // The client reads to the end of the stream; its task reads on until it closes its side.
             let _ = SockRef::from(stream).shutdown(Shutdown::Write);
-            self.link.end();
+            self.state.end();
         }
         Ok(())
     }
@@ -332,7 +340,7 @@ impl Client {
     ///
     /// # Errors
     /// When the socket is broken.
-    pub(crate) fn finish(&mut self, sent: &mut Sent) -> io::Result<()> {
+    pub(crate) fn finish(&mut self, sent: &mut SendCounts) -> io::Result<()> {
         self.mute();
         self.is_finishing = true;
         self.flush(sent)

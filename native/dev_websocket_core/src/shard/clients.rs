@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use slab::Slab;
 
 use super::client::Client;
-use super::command::ConnectionId;
-use super::place::ConnectionIndex;
-use crate::topic::PrecomputedHash;
+use super::ids::ConnectionId;
+use super::ids::ConnectionIndex;
+use crate::message::topic::PrecomputedHash;
 
 /// Owns the clients.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ impl Clients {
     }
 
     pub(crate) fn insert(&mut self, client: Client) -> ConnectionIndex {
-        let id = client.link.id;
+        let id = client.state.id;
         let index = self.slab.insert(client) as ConnectionIndex;
         self.by_id.insert(id, index);
         index
@@ -84,7 +84,7 @@ impl Clients {
     /// Removes the client that [`Self::first_marked`] gave.
     pub(crate) fn remove_marked(&mut self) -> Option<Client> {
         let client = self.slab.try_remove(self.broken.pop()? as usize)?;
-        self.by_id.remove(&client.link.id);
+        self.by_id.remove(&client.state.id);
         Some(client)
     }
 

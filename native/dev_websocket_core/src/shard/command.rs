@@ -5,16 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::connection::link::Link;
-use crate::cursor::From;
-use crate::delivery::{Format, SlowPolicy};
-use crate::disconnect::Disconnect;
-use crate::protocol::{Fault, Request};
 use crate::settings::Settings;
+use crate::shard::connection_state::ConnectionState;
+use crate::shard::ids::ConnectionId;
 use crate::subscription::Subscription;
-
-/// A connection's number, unique within the program.
-pub(crate) type ConnectionId = u64;
+use crate::wire::close::Disconnect;
+use crate::wire::control::{Request, RequestError};
+use crate::wire::cursor::From;
+use crate::wire::format::{Format, SlowPolicy};
 
 /// A request to the shard that owns the connection. One for an unknown connection is ignored: it has just ended.
 #[derive(Debug)]
@@ -26,7 +24,7 @@ pub(crate) enum Command {
         connection: ConnectionId,
         /// Bytes that it was written in, to be given back when it is carried out.
         bytes: usize,
-        request: Result<Request, Fault>,
+        request: Result<Request, RequestError>,
     },
     /// A frame for this connection alone, behind the publications up to the number `after`.
     Direct {
@@ -112,7 +110,7 @@ impl fmt::Debug for Answer {
 /// A connection as it starts.
 #[derive(Debug)]
 pub(crate) struct Opening {
-    pub(crate) link: Arc<Link>,
+    pub(crate) state: Arc<ConnectionState>,
     /// The answer to its request, which goes first.
     pub(crate) head: Bytes,
     pub(crate) format: Format,

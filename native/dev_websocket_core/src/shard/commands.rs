@@ -5,18 +5,19 @@ use std::io;
 use bytes::Bytes;
 
 use super::client::Client;
-use super::command::{Command, ConnectionId, Opening};
-use super::outbox::Sent;
-use super::place::{ConnectionIndex, Seq};
+use super::command::{Command, Opening};
+use super::ids::{ConnectionIndex, Seq};
+use super::outbox::SendCounts;
 use super::replay::Replay;
 use super::{Shard, Turn};
-use crate::cursor::From;
-use crate::delivery::Format;
-use crate::event;
-use crate::fault::fault_point;
-use crate::protocol::{Fault, Limits, Reply};
-use crate::publication::now;
+use crate::log::publication::now;
 use crate::settings::size;
+use crate::shard::ids::ConnectionId;
+use crate::telemetry::panics::panic_point;
+use crate::wire::control::{Limits, Reply, RequestError};
+use crate::wire::cursor::From;
+use crate::wire::format::Format;
+use crate::wire::sse;
 
 impl Shard {
     /// Carries out a command. A panic is the fault of the client that the command concerns.
@@ -27,7 +28,7 @@ impl Shard {
         };
         let turn = self.turn;
         self.turn = index.map_or(Turn::Shard, Turn::Client);
-        fault_point!("shard::command");
+        panic_point!("shard::command");
         self.act(command);
         self.turn = turn;
     }
@@ -76,7 +77,7 @@ impl Shard {
                 self.closing = Some(reason);
                 self.clients
                     .iter()
-                    .for_each(|client| client.link.close(reason));
+                    .for_each(|client| client.state.close(reason));
             }
             Command::Reconfigure => self.reconfigure(),
             Command::Stop => self.is_stopping = true,
@@ -103,19 +104,19 @@ impl Shard {
 
     /// Takes a connection on, with the answer to its request as the first bytes to be sent.
     fn enter(&mut self, opening: &Opening) -> ConnectionIndex {
-        let link = opening.link.clone();
-        link.control_made(opening.head.len());
-        let mut client = Client::new(link, opening.format, opening.slow, self.seq);
+        let state = opening.state.clone();
+        state.control_made(opening.head.len());
+        let mut client = Client::new(state, opening.format, opening.slow, self.seq);
         client.push_control(opening.head.clone());
         self.clients.insert(client)
     }
 
     fn open(&mut self, opening: Opening) {
-        let Some(index) = self.clients.find(opening.link.id) else {
+        let Some(index) = self.clients.find(opening.state.id) else {
             return;
         };
         if let Some(reason) = self.closing {
-            opening.link.close(reason);
+            opening.state.close(reason);
         }
         // What was published before its request is not for it, and the newest are those of the log: not what this shard has
         // come to.
@@ -128,10 +129,10 @@ impl Shard {
             // No first frame follows.
             self.on_client(index, Client::flush);
         }
-        let shared = self.shared.clone();
+        let context = self.context.clone();
         let reply = Reply::established(
             self.subscribed(index),
-            &shared.epoch,
+            &context.epoch,
             self.seq,
             Limits::of(&opening.settings),
             &opening.ignored,
@@ -141,15 +142,16 @@ impl Shard {
         let cursor = reply.cursor().filter(|_| opening.from.is_none());
         self.reply_at(index, &reply, cursor);
         if let Some(from) = opening.from {
-            let is_other_epoch = matches!(&from, From::Since(since) if !since.is_of(&shared.epoch));
+            let is_other_epoch =
+                matches!(&from, From::Since(since) if !since.is_of(&context.epoch));
             let replay = Replay::new(from, self.seq, self.choice(index));
             self.begin_replay(index, replay, is_other_epoch);
         }
     }
 
-    pub(super) fn fault(&mut self, index: ConnectionIndex, fault: &Fault) {
-        self.shared.counters.error_frames.add(1);
-        let Fault { id, code, message } = fault;
+    pub(super) fn fault(&mut self, index: ConnectionIndex, fault: &RequestError) {
+        self.context.counters.error_frames.add(1);
+        let RequestError { id, code, message } = fault;
         self.reply(
             index,
             &Reply::Error {
@@ -178,12 +180,12 @@ impl Shard {
         let frame = match (client.format, cursor) {
             (Format::Json, _) => frame,
             (Format::Raw, _) => return,
-            (Format::Events, None) => event::of(&frame, event::END),
+            (Format::Events, None) => sse::of(&frame, sse::END),
             (Format::Events, Some(seq)) => {
-                event::of(&frame, event::end_at(&self.shared.epoch, seq).as_bytes())
+                sse::of(&frame, sse::end_at(&self.context.epoch, seq).as_bytes())
             }
         };
-        client.link.control_made(frame.len());
+        client.state.control_made(frame.len());
         self.send_control(index, frame);
     }
 
@@ -194,7 +196,7 @@ impl Shard {
     pub(super) fn on_client(
         &mut self,
         index: ConnectionIndex,
-        act: impl FnOnce(&mut Client, &mut Sent) -> io::Result<()>,
+        act: impl FnOnce(&mut Client, &mut SendCounts) -> io::Result<()>,
     ) {
         let Some(client) = self.clients.get_mut(index) else {
             return;
@@ -206,10 +208,10 @@ impl Shard {
 
     /// Takes over new settings, at once.
     fn reconfigure(&mut self) {
-        let known_topics = size(self.shared.settings().max_known_topics);
+        let known_topics = size(self.context.settings().max_known_topics);
         if let Some(recent) = &mut self.recent {
-            recent.resize(known_topics, &self.shared.directory);
-            self.shared.spares.put(self.shared.log.trim());
+            recent.resize(known_topics, &self.context.topics);
+            self.context.buffers.put(self.context.log.trim());
         }
     }
 }

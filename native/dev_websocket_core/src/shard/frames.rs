@@ -2,9 +2,9 @@
 
 use arrayvec::ArrayVec;
 
-use super::place::Seq;
-use crate::delivery::Format;
-use crate::publication::Publication;
+use super::ids::Seq;
+use crate::log::publication::Publication;
+use crate::wire::format::Format;
 
 /// The most that a frame is made of.
 const MOST_PARTS: usize = 3;

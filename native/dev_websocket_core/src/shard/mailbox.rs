@@ -9,7 +9,6 @@
 
 use std::time::Duration;
 
-use super::command::Command;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Mutex, OnceLock};
@@ -17,12 +16,12 @@ use crate::sync::{Mutex, OnceLock};
 /// How often a shard looks for work before it sleeps, and the pause between two looks, which is the longest that a
 /// message waits for a shard that could have been woken. Together less than half a millisecond: who casts more often than
 /// that wakes nobody.
-const NAPS: u32 = 4;
-const NAP: Duration = Duration::from_micros(50);
+const SPINS: u32 = if cfg!(loom) { 1 } else { 4 };
+const SPIN: Duration = Duration::from_micros(50);
 
 /// How often a shard without connections dozes before it sleeps, and how long. Each look costs what a wake does.
-const DOZES: u32 = 4;
-const DOZE: Duration = Duration::from_millis(5);
+const PARKS: u32 = if cfg!(loom) { 1 } else { 4 };
+const PARK: Duration = Duration::from_millis(5);
 
 /// The shard does not sleep.
 const AWAKE: u64 = u64::MAX;
@@ -31,23 +30,23 @@ const ASLEEP: u64 = 0;
 
 /// How a shard waits for work.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Rest {
+pub(crate) enum Idle {
     /// Somebody may wait for the next publication.
     Light,
     /// Nobody does, until so many bytes have been appended to the log.
-    Doze(u64),
+    Parked(u64),
 }
 
 /// A shard's commands and its sleep.
 #[derive(Debug)]
-pub(crate) struct Mailbox {
-    commands: Mutex<Vec<Command>>,
+pub(crate) struct Mailbox<C> {
+    commands: Mutex<Vec<C>>,
     /// Bytes appended to the log from which on publications wake the shard, or [`AWAKE`].
     sleeps_until: AtomicU64,
     thread: OnceLock<Thread>,
 }
 
-impl Default for Mailbox {
+impl<C> Default for Mailbox<C> {
     fn default() -> Self {
         Self {
             commands: Mutex::default(),
@@ -57,9 +56,9 @@ impl Default for Mailbox {
     }
 }
 
-impl Mailbox {
+impl<C> Mailbox<C> {
     /// Gives the shard a command and wakes it. Commands are carried out in order.
-    pub(crate) fn send(&self, command: Command) {
+    pub(crate) fn send(&self, command: C) {
         self.commands.lock().push(command);
         self.wake(u64::MAX);
     }
@@ -81,7 +80,7 @@ impl Mailbox {
     }
 
     /// Takes all commands; `into` must be empty and gives its memory to the next ones.
-    pub(crate) fn take(&self, into: &mut Vec<Command>) {
+    pub(crate) fn take(&self, into: &mut Vec<C>) {
         std::mem::swap(&mut *self.commands.lock(), into);
     }
 
@@ -91,12 +90,12 @@ impl Mailbox {
     }
 
     /// Sleeps until woken, unless there are commands or `work` says that there is something to do.
-    pub(crate) fn sleep_unless(&self, rest: Rest, work: impl Fn() -> bool) {
+    pub(crate) fn sleep_unless(&self, rest: Idle, work: impl Fn() -> bool) {
         let is_due = || work() || !self.commands.lock().is_empty();
         let is_found = match rest {
-            Rest::Light => (0..NAPS).any(|_| nap(&is_due)),
+            Idle::Light => (0..SPINS).any(|_| spin(&is_due)),
             // Who casts as fast as possible is found by a nap.
-            Rest::Doze(until) => nap(&is_due) || (0..DOZES).any(|_| self.doze(until, &is_due)),
+            Idle::Parked(until) => spin(&is_due) || (0..PARKS).any(|_| self.park(until, &is_due)),
         };
         if !is_found {
             self.sleep(&is_due);
@@ -114,10 +113,10 @@ impl Mailbox {
     }
 
     /// Dozes for a while, unless there is something to do, which it says.
-    fn doze(&self, until: u64, is_due: &impl Fn() -> bool) -> bool {
+    fn park(&self, until: u64, is_due: &impl Fn() -> bool) -> bool {
         let falls_asleep = self.falls_asleep(until, is_due);
         if falls_asleep {
-            thread::park_timeout(DOZE);
+            thread::park_timeout(PARK);
             self.sleeps_until.store(AWAKE, Ordering::Relaxed);
         }
         !falls_asleep
@@ -136,10 +135,10 @@ impl Mailbox {
 }
 
 /// Looks, and then pauses unless there is something to do, which it says.
-fn nap(is_due: &impl Fn() -> bool) -> bool {
+fn spin(is_due: &impl Fn() -> bool) -> bool {
     let is_due = is_due();
     if !is_due {
-        thread::sleep(NAP);
+        thread::sleep(SPIN);
     }
     is_due
 }

@@ -12,18 +12,24 @@ mod client;
 mod clients;
 pub(crate) mod command;
 mod commands;
+pub(crate) mod connection_handle;
+pub(crate) mod connection_state;
+pub(crate) mod context;
+mod frame_runs;
 mod frames;
+pub(crate) mod ids;
+pub(crate) mod interest;
 pub(crate) mod mailbox;
 mod outbox;
-pub(crate) mod place;
+pub(crate) mod peer;
 mod recovery;
 pub(crate) mod registry;
 mod replay;
 mod replaying;
 mod requests;
-mod runs;
 mod selection;
 mod subscribers;
+pub(crate) mod topic_registry;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,24 +37,25 @@ use std::sync::atomic::Ordering;
 
 use self::batch::Batch;
 use self::clients::Clients;
-use self::command::{Command, ConnectionId};
+use self::command::Command;
 use self::frames::Frames;
-use self::mailbox::{Mailbox, Rest};
-use self::outbox::Sent;
-use self::place::{ConnectionIndex, Seq};
+use self::ids::{ConnectionIndex, Seq};
+use self::mailbox::{Idle, Mailbox};
+use self::outbox::SendCounts;
 use self::registry::Registry;
-use crate::directory::RecentTopics;
-use crate::disconnect::Disconnect;
-use crate::fault::{contain, fault_point};
-use crate::log::Cursor;
-use crate::publication::now_nanos;
+use crate::log::publication::now_nanos;
+use crate::log::publication_log::Cursor;
 use crate::settings::size;
-use crate::shared::Shared;
+use crate::shard::context::Context;
+use crate::shard::ids::ConnectionId;
+use crate::shard::topic_registry::RecentTopics;
+use crate::telemetry::panics::{contain, panic_point};
+use crate::wire::close::Disconnect;
 
 /// Connections served in one round: about a millisecond of writing.
 const ROUND: usize = 256;
 
-/// What part of `ingress_bytes` may wait while a shard without connections dozes.
+/// What part of `publish_queue_bytes` may wait while a shard without connections dozes.
 const UNNOTED_SHARE: u64 = 8;
 
 /// The part of the work that a panic ends.
@@ -64,8 +71,8 @@ enum Turn {
 
 /// The state of a shard's thread.
 pub(crate) struct Shard {
-    shared: Arc<Shared>,
-    mailbox: Arc<Mailbox>,
+    context: Arc<Context>,
+    mailbox: Arc<Mailbox<Command>>,
     cursor: Cursor,
     /// The last publication that has been taken from the log.
     seq: Seq,
@@ -80,15 +87,15 @@ pub(crate) struct Shard {
     replaying: VecDeque<ConnectionId>,
     /// Only one shard keeps the table of recent topics, the history short, and memory in store.
     recent: Option<RecentTopics>,
-    /// `pending_bytes` as it was when the batch last grew: reading the settings for each connection would cost more than
+    /// `send_buffer_bytes` as it was when the batch last grew: reading the settings for each connection would cost more than
     /// serving it.
-    pending_limit: usize,
+    send_buffer_limit: usize,
     /// Its place among the shards.
     number: usize,
     /// Subscriptions of its connections.
     subscriptions: u64,
     /// Not counted yet.
-    sent: Sent,
+    sent: SendCounts,
     /// Matched publications that are neither sent nor dropped: those that wait for clients.
     owed: u64,
     /// Whose fault a panic is.
@@ -107,14 +114,14 @@ pub(crate) struct Shard {
 
 impl Shard {
     pub(crate) fn new(
-        shared: Arc<Shared>,
-        mailbox: Arc<Mailbox>,
+        context: Arc<Context>,
+        mailbox: Arc<Mailbox<Command>>,
         cursor: Cursor,
         number: usize,
     ) -> Self {
-        let known_topics = size(shared.settings().max_known_topics);
+        let known_topics = size(context.settings().max_known_topics);
         Self {
-            shared,
+            context,
             mailbox,
             cursor,
             seq: 0,
@@ -125,10 +132,10 @@ impl Shard {
             merged: Vec::new(),
             replaying: VecDeque::new(),
             recent: (number == 0).then(|| RecentTopics::new(known_topics)),
-            pending_limit: 0,
+            send_buffer_limit: 0,
             number,
             subscriptions: 0,
-            sent: Sent::default(),
+            sent: SendCounts::default(),
             owed: 0,
             turn: Turn::Shard,
             delivered: 0,
@@ -143,7 +150,7 @@ impl Shard {
     /// Runs until told to stop. A panic ends a client, or all clients of the shard where it is not a client's.
     pub(crate) fn run(mut self) {
         self.mailbox.attach();
-        let counters = self.shared.counters.clone();
+        let counters = self.context.counters.clone();
         while contain("a writer shard", &counters, || self.work()).is_none() {
             self.recover();
         }
@@ -166,7 +173,7 @@ impl Shard {
     /// One round of everything.
     fn round(&mut self) {
         // What is published after a command was given must not be sent before it is carried out.
-        let published = self.shared.log.last_seq();
+        let published = self.context.log.last_seq();
         self.carry_out_all();
         self.take_publications(published);
         self.serve_round();
@@ -176,12 +183,12 @@ impl Shard {
     }
 
     /// Whether somebody waits for the next publication.
-    fn rest(&self) -> Rest {
+    fn rest(&self) -> Idle {
         if self.clients.is_empty() {
-            let room = self.shared.settings().ingress_bytes / UNNOTED_SHARE;
-            Rest::Doze(self.cursor.taken_bytes() + room)
+            let room = self.context.settings().publish_queue_bytes / UNNOTED_SHARE;
+            Idle::Parked(self.cursor.taken_bytes() + room)
         } else {
-            Rest::Light
+            Idle::Light
         }
     }
 
@@ -205,16 +212,16 @@ impl Shard {
             && let Some(publication) = self.cursor.next()
         {
             self.seq = publication.seq();
-            fault_point!("shard::take");
+            panic_point!("shard::take");
             self.registry.list(&publication);
             if let Some(recent) = &mut self.recent {
                 for topic in publication.topics() {
-                    recent.published(topic, &self.shared.directory);
+                    recent.published(topic, &self.context.topics);
                 }
             }
             self.batch.push(publication);
         }
-        self.pending_limit = size(self.shared.settings().pending_bytes);
+        self.send_buffer_limit = size(self.context.settings().send_buffer_bytes);
         self.turn = Turn::Shard;
         self.registry.tell_touched(|index, entry| {
             // One in a replay reads the log.
@@ -269,7 +276,7 @@ impl Shard {
             return;
         };
         client.is_queued = false;
-        fault_point!("shard::serve");
+        panic_point!("shard::serve");
         let frames = match client.active.as_slice() {
             [entry] if client.selection.is_plain() => {
                 self.registry
@@ -297,9 +304,9 @@ impl Shard {
         let result = client.deliver(
             &self.batch,
             frames,
-            self.pending_limit,
+            self.send_buffer_limit,
             &mut self.sent,
-            &self.shared,
+            &self.context,
         );
         client.active.clear();
         client.served = self.seq;
@@ -316,12 +323,12 @@ impl Shard {
             self.batch.end();
             self.cursor.finish();
             // The slowest shard is the one that made room.
-            if self.shared.log.settle() {
-                self.shared.wake_shards();
+            if self.context.log.settle() {
+                self.context.wake_shards();
             }
             if self.recent.is_some() {
-                self.shared.spares.put(self.shared.log.trim());
-                self.shared.spares.restock();
+                self.context.buffers.put(self.context.log.trim());
+                self.context.buffers.restock();
             }
         }
     }
@@ -329,20 +336,22 @@ impl Shard {
     /// Measures a batch that somebody got something of.
     fn measure(&mut self) {
         let delivered = std::mem::take(&mut self.delivered);
-        if delivered > 0 && self.shared.active.load().is_measured {
-            let measures = &self.shared.counters.measures;
-            measures.batch.record(self.batch.len() as u64);
+        if delivered > 0 && self.context.active.load().is_measured {
+            let histograms = &self.context.counters.histograms;
+            histograms.batch.record(self.batch.len() as u64);
             let now = now_nanos();
             for cast_at in self.batch.cast_times() {
                 // A clock may have been set back.
-                measures.cast_to_socket.record(now.saturating_sub(cast_at));
+                histograms
+                    .cast_to_socket
+                    .record(now.saturating_sub(cast_at));
             }
         }
     }
 
     fn count(&mut self) {
         self.delivered += self.sent.publications;
-        self.shared.gauges[self.number]
+        self.context.gauges[self.number]
             .subscriptions
             .store(self.subscriptions, Ordering::Relaxed);
         let sent = std::mem::take(&mut self.sent);
@@ -350,8 +359,8 @@ impl Shard {
             .owed
             .wrapping_add(sent.matched)
             .wrapping_sub(sent.settled());
-        let counters = &self.shared.counters;
-        counters.matched.add(sent.matched);
+        let counters = &self.context.counters;
+        counters.deliveries_expected.add(sent.matched);
         counters.deliveries.add(sent.publications);
         counters.dropped_slow.add(sent.dropped_slow);
         counters.dropped_disconnected.add(sent.dropped_disconnected);
@@ -366,13 +375,13 @@ impl Shard {
             for entry in selection.entries() {
                 self.subscriptions -= 1;
                 self.registry
-                    .unsubscribe(entry, index, &self.shared.directory);
+                    .unsubscribe(entry, index, &self.context.topics);
             }
             if let Some(client) = self.clients.remove_marked() {
                 self.sent.dropped_disconnected += client.waiting_publications();
                 // The counts are complete before the connection ends.
                 self.count();
-                client.link.end();
+                client.state.end();
             }
         }
     }

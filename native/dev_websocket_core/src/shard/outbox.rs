@@ -4,7 +4,7 @@
 //! What the socket does not take waits, up to a number of bytes; beyond that the slow policy decides. Only whole frames
 //! are ever dropped, and only publications: all other frames are bounded where they are made.
 
-mod sent;
+mod send_counts;
 
 use std::collections::{HashSet, VecDeque};
 use std::io::{self, IoSlice};
@@ -13,14 +13,14 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use bytes::Bytes;
 
-pub(crate) use self::sent::{Dropped, Sent};
+pub(crate) use self::send_counts::{Dropped, SendCounts};
 use super::batch::Batch;
 use super::frames::{Frames, length, parts, parts_per_frame};
-use crate::delivery::Format;
-use crate::event;
-use crate::protocol::{GapReason, Reply};
-use crate::publication::Publication;
-use crate::topic::{PrecomputedHash, Topic};
+use crate::log::publication::Publication;
+use crate::message::topic::{PrecomputedHash, Topic};
+use crate::wire::control::{GapReason, Reply};
+use crate::wire::format::Format;
+use crate::wire::sse;
 
 /// Buffers of one vectored write; the system takes no more (`IOV_MAX`).
 const MAX_SLICES: usize = 1024;
@@ -28,7 +28,7 @@ const MAX_SLICES: usize = 1024;
 /// Entries whose memory is kept when nothing waits any more.
 const KEPT_ENTRIES: usize = 32;
 
-/// What a waiting publication costs beside its bytes, which are shared: with many slow clients this is the larger part.
+/// What a waiting publication costs beside its bytes, which are context: with many slow clients this is the larger part.
 const PLACE: usize = size_of::<Entry>();
 
 type Slices<'s> = ArrayVec<IoSlice<'s>, MAX_SLICES>;
@@ -158,7 +158,7 @@ impl Outbox {
         &mut self,
         batch: &Batch,
         frames: Frames<'_>,
-        sent: &mut Sent,
+        sent: &mut SendCounts,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<()> {
         debug_assert!(self.entries.is_empty());
@@ -206,7 +206,7 @@ impl Outbox {
     /// When the socket is broken.
     pub(crate) fn flush(
         &mut self,
-        sent: &mut Sent,
+        sent: &mut SendCounts,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<()> {
         self.blocked = false;
@@ -228,7 +228,7 @@ impl Outbox {
     /// One write of what is first in line, and how many bytes of it were taken.
     fn write_front(
         &self,
-        sent: &mut Sent,
+        sent: &mut SendCounts,
         write: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let mut slices = Slices::new();
@@ -249,7 +249,7 @@ impl Outbox {
     }
 
     /// Removes what the socket took.
-    fn forget(&mut self, taken: usize, sent: &mut Sent) {
+    fn forget(&mut self, taken: usize, sent: &mut SendCounts) {
         self.written += taken;
         while let Some(entry) = self.entries.front() {
             let length = match entry {
@@ -420,7 +420,7 @@ impl Outbox {
                 };
                 let frame = reply.encode();
                 self.entries[place] = Entry::GapFrame(match self.format {
-                    Format::Events => event::of(&frame, event::END),
+                    Format::Events => sse::of(&frame, sse::END),
                     Format::Json | Format::Raw => frame,
                 });
             }
@@ -446,7 +446,7 @@ fn push_slices<'s>(slices: &mut Slices<'s>, publication: &'s Publication, format
 /// One write; 0 when the socket takes nothing now.
 fn write_slices(
     slices: &[IoSlice<'_>],
-    sent: &mut Sent,
+    sent: &mut SendCounts,
     write: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
 ) -> io::Result<usize> {
     loop {

@@ -6,11 +6,11 @@
 //! both cases. The command, turn or publication that it happened with is not tried again.
 
 use super::batch::Batch;
-use super::place::{ConnectionIndex, Seq};
+use super::ids::{ConnectionIndex, Seq};
 use super::registry::Registry;
 use super::selection::Selection;
 use super::{Shard, Turn};
-use crate::fault::{contain, fault_point};
+use crate::telemetry::panics::{contain, panic_point};
 
 impl Shard {
     pub(super) fn recover(&mut self) {
@@ -27,7 +27,7 @@ impl Shard {
 
     /// Nobody searches for the subscribers of this publication again.
     fn skip_in_replays(&self, seq: Seq) {
-        let past = self.shared.log.read(seq, 1);
+        let past = self.context.log.read(seq, 1);
         if let Some(publication) = past.publications.first().filter(|past| past.seq() == seq) {
             publication.poison();
         }
@@ -35,11 +35,11 @@ impl Shard {
 
     /// Closes one client. Its subscriptions stay until it is gone.
     fn close_after_fault(&mut self, index: ConnectionIndex) {
-        let counters = self.shared.counters.clone();
+        let counters = self.context.counters.clone();
         self.registry.forget_runs();
         self.merged.clear();
         let close = || {
-            fault_point!("shard::recovery");
+            panic_point!("shard::recovery");
             let client = self.clients.get_mut(index);
             client.is_some_and(|client| client.close_after_fault(&mut self.sent))
         };
@@ -50,8 +50,8 @@ impl Shard {
     }
 
     fn start_over(&mut self) {
-        let counters = self.shared.counters.clone();
-        std::mem::replace(&mut self.registry, Registry::new()).leave(&self.shared.directory);
+        let counters = self.context.counters.clone();
+        std::mem::replace(&mut self.registry, Registry::new()).leave(&self.context.topics);
         self.batch = Batch::default();
         self.subscriptions = 0;
         self.queue.clear();
@@ -70,7 +70,7 @@ impl Shard {
     }
 
     fn close_all(&mut self) {
-        fault_point!("shard::recovery");
+        panic_point!("shard::recovery");
         for index in self.clients.indices() {
             if let Some(client) = self.clients.get_mut(index)
                 && !client.close_after_fault(&mut self.sent)

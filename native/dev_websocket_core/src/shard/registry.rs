@@ -9,17 +9,17 @@ use std::collections::HashMap;
 use slab::Slab;
 
 use super::batch::Batch;
+use super::frame_runs::FrameRuns;
 use super::frames::Frames;
-use super::place::{ConnectionIndex, EntryIndex, Seq};
-use super::runs::Runs;
+use super::ids::{ConnectionIndex, EntryIndex, Seq};
 use super::subscribers::Subscribers;
-use crate::delivery::Format;
-use crate::directory::Directory;
-use crate::pattern_cache::PatternCache;
-use crate::publication::Publication;
+use crate::log::publication::Publication;
+use crate::message::topic::{PrecomputedHash, Topic};
+use crate::shard::topic_registry::TopicRegistry;
+use crate::subscription::pattern_cache::PatternCache;
+use crate::subscription::template_index::TemplateIndex;
 use crate::subscription::{Kind, Subscription};
-use crate::template_index::TemplateIndex;
-use crate::topic::{PrecomputedHash, Topic};
+use crate::wire::format::Format;
 
 /// The subscriptions to everything stand at this place from the start.
 const EVERYTHING: EntryIndex = 0;
@@ -40,7 +40,7 @@ pub(crate) struct Registry {
     patterns: PatternCache<EntryIndex>,
     templates: TemplateIndex<EntryIndex>,
     entries: Slab<Entry>,
-    runs: Runs,
+    runs: FrameRuns,
     /// Entries with publications of the batch.
     listed: Vec<EntryIndex>,
     /// Those that got one since the subscribers were last told.
@@ -86,7 +86,7 @@ impl Registry {
             patterns: PatternCache::new(CACHED_TOPICS),
             templates: TemplateIndex::new(),
             entries,
-            runs: Runs::default(),
+            runs: FrameRuns::default(),
             listed: Vec::new(),
             touched: Vec::new(),
             found: Vec::new(),
@@ -98,34 +98,34 @@ impl Registry {
         &mut self,
         subscription: Subscription,
         connection: ConnectionIndex,
-        directory: &Directory,
+        topics: &TopicRegistry,
     ) -> EntryIndex {
         let index = match self.find(&subscription) {
             Some(index) => index,
-            None => self.add_entry(subscription, directory),
+            None => self.add_entry(subscription, topics),
         };
         let subscribers = &mut self.entries[index as usize].subscribers;
         if index == EVERYTHING && subscribers.is_empty() {
-            directory.subscribed_other();
+            topics.subscribed_other();
         }
         subscribers.add(connection);
         index
     }
 
-    fn add_entry(&mut self, subscription: Subscription, directory: &Directory) -> EntryIndex {
+    fn add_entry(&mut self, subscription: Subscription, topics: &TopicRegistry) -> EntryIndex {
         let index = self.entries.insert(Entry::new(subscription.clone())) as EntryIndex;
         match subscription {
             Subscription::Everything => {}
             Subscription::Topic(topic) => {
-                directory.subscribed(&topic);
+                topics.subscribed(&topic);
                 self.by_topic.insert(topic, index);
             }
             Subscription::Pattern(pattern) => {
-                directory.subscribed_other();
+                topics.subscribed_other();
                 self.patterns.add(pattern, index);
             }
             Subscription::Template(template) => {
-                directory.subscribed_other();
+                topics.subscribed_other();
                 self.templates.add(template, index);
             }
         }
@@ -137,40 +137,40 @@ impl Registry {
         &mut self,
         index: EntryIndex,
         connection: ConnectionIndex,
-        directory: &Directory,
+        topics: &TopicRegistry,
     ) {
         let subscribers = &mut self.entries[index as usize].subscribers;
         if !subscribers.remove(connection) || !subscribers.is_empty() {
             return;
         }
         if index == EVERYTHING {
-            return directory.unsubscribed_other();
+            return topics.unsubscribed_other();
         }
         self.runs.forget(index);
         match self.entries.remove(index as usize).subscription {
             Subscription::Everything => {}
             Subscription::Topic(topic) => {
                 self.by_topic.remove(&topic);
-                directory.unsubscribed(&topic);
+                topics.unsubscribed(&topic);
             }
             Subscription::Pattern(pattern) => {
-                directory.unsubscribed_other();
+                topics.unsubscribed_other();
                 self.patterns.remove(&pattern);
             }
             Subscription::Template(template) => {
-                directory.unsubscribed_other();
+                topics.unsubscribed_other();
                 self.templates.remove(&template);
             }
         }
     }
 
-    /// Tells the directory that nobody is subscribed here any more.
-    pub(crate) fn leave(self, directory: &Directory) {
+    /// Tells the topic registry that nobody is subscribed here any more.
+    pub(crate) fn leave(self, topics: &TopicRegistry) {
         for (_, entry) in &self.entries {
             match &entry.subscription {
                 Subscription::Everything if entry.subscribers.is_empty() => {}
-                Subscription::Topic(topic) => directory.unsubscribed(topic),
-                _ => directory.unsubscribed_other(),
+                Subscription::Topic(topic) => topics.unsubscribed(topic),
+                _ => topics.unsubscribed_other(),
             }
         }
     }

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::filters::{Counts, Filters};
-use crate::message::template::Template;
-use crate::publication::tests::{message, publication};
+use crate::log::publication::tests::{message, publication};
 use crate::settings::Settings;
+use crate::subscription::filters::{Counts, Filters};
+use crate::subscription::template::Template;
 
 fn topic(name: &str) -> Subscription {
     Subscription::parse(name).unwrap()
@@ -23,11 +23,11 @@ fn told(registry: &mut Registry) -> Vec<(ConnectionIndex, EntryIndex)> {
 
 #[test]
 fn publications_are_listed_once_at_each_topic_with_subscribers() {
-    let directory = Directory::default();
+    let topics = TopicRegistry::default();
     let mut registry = Registry::new();
-    let a = registry.subscribe(topic("a"), 7, &directory);
-    assert_eq!(registry.subscribe(topic("a"), 8, &directory), a);
-    let everything = registry.subscribe(topic("*"), 9, &directory);
+    let a = registry.subscribe(topic("a"), 7, &topics);
+    assert_eq!(registry.subscribe(topic("a"), 8, &topics), a);
+    let everything = registry.subscribe(topic("*"), 9, &topics);
     for (seq, topics) in [(1, &["a", "b"][..]), (2, &["b"]), (3, &["a"]), (4, &[])] {
         registry.list(&publication(seq, topics, ""));
     }
@@ -45,20 +45,20 @@ fn publications_are_listed_once_at_each_topic_with_subscribers() {
 
 #[test]
 fn a_topic_goes_with_its_last_subscriber_even_within_a_batch() {
-    let directory = Directory::default();
+    let topics = TopicRegistry::default();
     let mut registry = Registry::new();
-    let a = registry.subscribe(topic("a"), 1, &directory);
-    registry.subscribe(topic("a"), 2, &directory);
+    let a = registry.subscribe(topic("a"), 1, &topics);
+    registry.subscribe(topic("a"), 2, &topics);
     registry.list(&publication(1, &["a"], ""));
-    assert_eq!(directory.names(9), ["a"]);
-    registry.unsubscribe(a, 1, &directory);
+    assert_eq!(topics.names(9), ["a"]);
+    registry.unsubscribe(a, 1, &topics);
     assert_eq!(registry.topics(), 1);
-    registry.unsubscribe(a, 2, &directory);
+    registry.unsubscribe(a, 2, &topics);
     assert_eq!(registry.topics(), 0);
     assert_eq!(registry.find(&topic("a")), None);
-    assert!(directory.names(9).is_empty());
+    assert!(topics.names(9).is_empty());
     // Another topic takes the place, and has nothing of the batch.
-    let b = registry.subscribe(topic("b"), 3, &directory);
+    let b = registry.subscribe(topic("b"), 3, &topics);
     assert_eq!(b, a);
     registry.tell_touched(|_, _| {});
     assert!(registry.after(b, 0).is_empty());
@@ -73,7 +73,7 @@ fn crowded(filters: &Filters) -> Registry {
         2 => format!("id:*{n}"),
         _ => format!("id:{n}*x*y"),
     };
-    let directory = Directory::default();
+    let topics = TopicRegistry::default();
     let mut registry = Registry::new();
     for connection in 0..400 {
         let globs = (0..128).map(|n| topic(&glob(connection * 128 + n)));
@@ -84,7 +84,7 @@ fn crowded(filters: &Filters) -> Registry {
         let mut wanted: Vec<_> = globs.chain(templates).collect();
         filters.hold(&mut wanted, &Settings::default()).unwrap();
         for subscription in wanted {
-            registry.subscribe(subscription, connection as ConnectionIndex, &directory);
+            registry.subscribe(subscription, connection as ConnectionIndex, &topics);
         }
     }
     registry
@@ -111,7 +111,7 @@ fn a_message_meets_only_the_patterns_and_templates_that_may_match_it() {
 #[test]
 fn joining_and_leaving_compare_nothing() {
     let filters = Filters::default();
-    let directory = Directory::default();
+    let topics = TopicRegistry::default();
     let mut registry = crowded(&filters);
     let entries: Vec<EntryIndex> = registry
         .entries
@@ -120,7 +120,7 @@ fn joining_and_leaving_compare_nothing() {
         .collect();
     for entry in entries.into_iter().filter(|entry| *entry != EVERYTHING) {
         let connection = registry.entries[entry as usize].subscribers.as_slice()[0];
-        registry.unsubscribe(entry, connection, &directory);
+        registry.unsubscribe(entry, connection, &topics);
     }
     assert_eq!(registry.compared(), (0, 0));
     assert!(registry.patterns.is_empty() && registry.templates.is_empty());
@@ -133,10 +133,10 @@ proptest! {
         listed in prop::collection::vec(prop::collection::btree_set(1_u64..3000, 0..80), 1..5),
         after in 0_u64..200,
     ) {
-        let directory = Directory::default();
+        let topics = TopicRegistry::default();
         let mut registry = Registry::new();
         let entries: Vec<EntryIndex> = (0..listed.len())
-            .map(|n| registry.subscribe(topic(&format!("t{n}")), 1, &directory))
+            .map(|n| registry.subscribe(topic(&format!("t{n}")), 1, &topics))
             .collect();
         for (entry, seqs) in entries.iter().zip(&listed) {
             registry.entries[*entry as usize].seqs = seqs.iter().copied().collect();

@@ -4,11 +4,11 @@
 //! in a replay takes no part in the batches of its shard until it has come to where the shard is.
 
 use super::client::Client;
-use super::place::ConnectionIndex;
+use super::ids::ConnectionIndex;
 use super::replay::{Budget, Missing, Replay};
 use super::{Shard, Turn};
-use crate::delivery::Format;
-use crate::protocol::Reply;
+use crate::wire::control::Reply;
+use crate::wire::format::Format;
 
 /// Steps of all replays between two rounds of live work, about half a millisecond; fewer while live work waits.
 const ROUND_STEPS: usize = 4096;
@@ -25,7 +25,7 @@ impl Shard {
         is_other_epoch: bool,
     ) {
         if is_other_epoch {
-            let missing = replay.begin_anew(&self.shared.log);
+            let missing = replay.begin_anew(&self.context.log);
             self.reply(index, &missing.reply());
         }
         // The reply may have shown that the connection is gone.
@@ -50,7 +50,7 @@ impl Shard {
         {
             replay.is_queued = true;
             // By number: another connection may take the place of this one.
-            self.replaying.push_back(client.link.id);
+            self.replaying.push_back(client.state.id);
         }
     }
 
@@ -89,8 +89,8 @@ impl Shard {
                 // The socket says when it takes more.
                 return;
             };
-            let shared = &self.shared;
-            let block = replay.step(&shared.log, self.seq, budget, &shared.counters);
+            let context = &self.context;
+            let block = replay.step(&context.log, self.seq, budget, &context.counters);
             if block.is_live {
                 return self.go_live(index);
             }
@@ -100,11 +100,11 @@ impl Shard {
             if let Some(missing) = block.missing {
                 self.tell_missing(index, missing);
             }
-            let shared = &self.shared;
+            let context = &self.context;
             let client = self.clients.get_mut(index);
             if let Some(client) = client.filter(|_| !block.publications.is_empty())
                 && client
-                    .deliver_past(block.publications, &mut self.sent, shared)
+                    .deliver_past(block.publications, &mut self.sent, context)
                     .is_err()
             {
                 self.clients.mark(index);
@@ -131,7 +131,7 @@ impl Shard {
         };
         client.served = self.seq;
         client.active.clear();
-        let id = client.link.id;
+        let id = client.state.id;
         let Some(replay) = client.replay.take() else {
             return;
         };

@@ -3,18 +3,18 @@
 //! The reading side has checked them: a request names at most as many subscriptions as a connection may have, each once.
 //! So a request takes at most that many look-ups. Only removing one looks through those that the connection holds.
 
-use super::command::ConnectionId;
-use super::place::{ConnectionIndex, EntryIndex, Seq};
+use super::ids::ConnectionId;
+use super::ids::{ConnectionIndex, EntryIndex, Seq};
 use super::registry::Registry;
 use super::replay::{Choice, Replay};
 use super::selection::Selection;
 use super::{Shard, Turn};
-use crate::cursor::Since;
-use crate::directory::Directory;
-use crate::fault_code::FaultCode;
-use crate::protocol::{Fault, Reply, Request, RequestId, Subscribed};
-use crate::publication::now;
+use crate::error_code::ErrorCode;
+use crate::log::publication::now;
+use crate::shard::topic_registry::TopicRegistry;
 use crate::subscription::{Quota, Subscription, TooMany};
+use crate::wire::control::{Reply, Request, RequestError, RequestId, Subscribed};
+use crate::wire::cursor::Since;
 
 impl Shard {
     /// Carries out a request. One that changes the subscriptions waits until the connection is live: they must not change
@@ -23,7 +23,7 @@ impl Shard {
         &mut self,
         connection: ConnectionId,
         bytes: usize,
-        request: Result<Request, Fault>,
+        request: Result<Request, RequestError>,
     ) {
         self.with(connection, |shard, index| {
             let changes = matches!(
@@ -37,12 +37,12 @@ impl Shard {
             }
             shard.answer(index, request);
             if let Some(client) = shard.clients.get(index) {
-                client.link.request_done(bytes);
+                client.state.request_done(bytes);
             }
         });
     }
 
-    fn answer(&mut self, index: ConnectionIndex, request: Result<Request, Fault>) {
+    fn answer(&mut self, index: ConnectionIndex, request: Result<Request, RequestError>) {
         match request {
             Ok(Request::Subscribe {
                 id,
@@ -79,9 +79,8 @@ impl Shard {
             }
             added.add(&subscription);
             let kind = subscription.kind();
-            let entry = self.on_registry(|registry, directory| {
-                registry.subscribe(subscription, index, directory)
-            });
+            let entry = self
+                .on_registry(|registry, topics| registry.subscribe(subscription, index, topics));
             if let Some(client) = self.clients.get_mut(index) {
                 self.subscriptions += 1;
                 client.selection.of_kind(kind).push(entry);
@@ -91,9 +90,9 @@ impl Shard {
     }
 
     /// Changes the subscriptions of the shard. A panic in between leaves none that can be relied on.
-    fn on_registry<T>(&mut self, change: impl FnOnce(&mut Registry, &Directory) -> T) -> T {
+    fn on_registry<T>(&mut self, change: impl FnOnce(&mut Registry, &TopicRegistry) -> T) -> T {
         let turn = std::mem::replace(&mut self.turn, Turn::Shard);
-        let result = change(&mut self.registry, &self.shared.directory);
+        let result = change(&mut self.registry, &self.context.topics);
         self.turn = turn;
         result
     }
@@ -116,18 +115,18 @@ impl Shard {
         mut subscriptions: Vec<Subscription>,
         since: Option<Since>,
     ) {
-        let shared = self.shared.clone();
+        let context = self.context.clone();
         subscriptions.retain(|subscription| self.held(index, subscription).is_none());
         let held = self.selection(index);
         let held = held.entries().map(|entry| self.registry.kind(entry));
         let kinds = held.chain(subscriptions.iter().map(Subscription::kind));
-        if let Err(TooMany { code, message }) = Quota::of(&shared.settings()).check(kinds) {
+        if let Err(TooMany { code, message }) = Quota::of(&context.settings()).check(kinds) {
             return self.refuse(index, id, code, message);
         }
         if let Some(since) = &since
-            && let Err(error) = since.check(&shared.epoch, shared.log.last_seq())
+            && let Err(error) = since.check(&context.epoch, context.log.last_seq())
         {
-            return self.refuse(index, id, FaultCode::BadSince, error.to_string());
+            return self.refuse(index, id, ErrorCode::BadSince, error.to_string());
         }
         let had = since.as_ref().map(|_| self.choice(index));
         let added = self.add_subscriptions(index, subscriptions);
@@ -144,7 +143,7 @@ impl Shard {
         };
         self.reply(index, &reply);
         if let (Some(since), Some(had)) = (since, had) {
-            let is_other_epoch = !since.is_of(&shared.epoch);
+            let is_other_epoch = !since.is_of(&context.epoch);
             let choice = (self.choice(index), had);
             let replay = Replay::of_subscribe(since.seq, self.seq, choice, id.clone());
             self.begin_replay(index, replay, is_other_epoch);
@@ -170,8 +169,8 @@ impl Shard {
                 }
                 held.retain(|held| *held != entry);
                 self.subscriptions -= 1;
-                self.on_registry(|registry, directory| {
-                    registry.unsubscribe(entry, index, directory);
+                self.on_registry(|registry, topics| {
+                    registry.unsubscribe(entry, index, topics);
                 });
                 removed.add(subscription);
             }
@@ -224,9 +223,9 @@ impl Shard {
         client.map_or_else(Selection::default, |client| client.selection.clone())
     }
 
-    fn refuse(&mut self, index: ConnectionIndex, id: &RequestId, code: FaultCode, message: String) {
+    fn refuse(&mut self, index: ConnectionIndex, id: &RequestId, code: ErrorCode, message: String) {
         let id = id.clone();
-        self.fault(index, &Fault { id, code, message });
+        self.fault(index, &RequestError { id, code, message });
     }
 
     /// Up to where a connection has had everything.

@@ -5,17 +5,16 @@
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::net::TcpStream;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::command::Command;
-use super::place::Seq;
+use super::ids::Seq;
 use super::tests::Bench;
-use crate::connection::link::Link;
-use crate::cursor::{From, Since};
-use crate::delivery::Format;
-use crate::publication::tests::draft;
+use crate::log::publication::tests::draft;
+use crate::shard::connection_handle::ConnectionHandle;
+use crate::wire::cursor::{From, Since};
+use crate::wire::format::Format;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 /// So many that frames are joined for them.
@@ -58,7 +57,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// A client, what it holds, and what it is to get.
 struct Client {
     socket: TcpStream,
-    link: Arc<Link>,
+    handle: ConnectionHandle,
     format: Format,
     held: BTreeSet<usize>,
     expected: Vec<Seq>,
@@ -121,7 +120,7 @@ struct World {
 impl World {
     async fn connect(&mut self, topics: u8, is_raw: bool, back: Option<u64>) {
         let format = if is_raw { Format::Raw } else { Format::Json };
-        let last = self.bench.shared.log.last_seq();
+        let last = self.bench.context.log.last_seq();
         let seq = back.map(|back| last.saturating_sub(back));
         // A raw client has no way to ask for numbers.
         let from = seq.map(|seq| match format {
@@ -131,11 +130,11 @@ impl World {
         let names = (0..NAMES.len()).filter(|topic| topics & (1 << topic) != 0);
         let held: BTreeSet<usize> = names.collect();
         let wanted: Vec<&str> = held.iter().map(|topic| NAMES[*topic]).collect();
-        let (socket, link) = self.bench.connect(format, from, &wanted).await;
+        let (socket, handle) = self.bench.connect(format, from, &wanted).await;
         self.clients.push(Client {
             // It reads as the system has it, without asking the runtime.
             socket: socket.into_std().unwrap(),
-            link,
+            handle,
             format,
             held,
             expected: Vec::new(),
@@ -149,7 +148,7 @@ impl World {
         let Some(client) = self.clients.get_mut(client % count.max(1)) else {
             return;
         };
-        let index = self.bench.shard.clients.find(client.link.id);
+        let index = self.bench.shard.clients.find(client.handle.id);
         let is_replaying = index
             .and_then(|index| self.bench.shard.clients.get(index))
             .is_none_or(|client| client.replay.is_some());
@@ -163,7 +162,7 @@ impl World {
             "unsubscribe"
         };
         let request = serde_json::json!({"type": kind, "topics": [NAMES[topic]]});
-        self.bench.ask(&client.link, &request.to_string());
+        self.bench.ask(&client.handle, &request.to_string());
         client.account(&self.published, self.bench.shard.seq);
         if is_subscribe {
             client.held.insert(topic);
@@ -182,7 +181,7 @@ impl World {
                     self.published.push(topics);
                     let data = self.published.len().to_string();
                     self.bench
-                        .shared
+                        .context
                         .log
                         .append(draft(&names, &data), u64::MAX)
                         .unwrap();
@@ -193,12 +192,12 @@ impl World {
             Step::Leave(client) if !self.clients.is_empty() => {
                 let client = self.clients.remove(client % self.clients.len());
                 shard.carry_out(Command::Remove {
-                    connection: client.link.id,
+                    connection: client.handle.id,
                 });
                 shard.remove_marked();
-                assert!(client.link.has_ended());
+                assert!(client.handle.has_ended());
             }
-            Step::Take => shard.take_publications(self.bench.shared.log.last_seq()),
+            Step::Take => shard.take_publications(self.bench.context.log.last_seq()),
             Step::Serve(count) => {
                 for _ in 0..count {
                     let next = shard.queue.pop_front();
@@ -231,7 +230,7 @@ proptest! {
                     world.step(step);
                 }
             }
-            let last = world.bench.shared.log.last_seq();
+            let last = world.bench.context.log.last_seq();
             let is_done = |world: &World| {
                 let shard = &world.bench.shard;
                 shard.queue.is_empty() && shard.replaying.is_empty() && shard.seq == last
@@ -243,7 +242,7 @@ proptest! {
                 client.account(&world.published, last);
                 prop_assert_eq!(client.got(), &*client.expected);
             }
-            prop_assert_eq!(world.bench.shared.counters.faults.get(), 0);
+            prop_assert_eq!(world.bench.context.counters.panics.get(), 0);
             Ok(())
         })?;
     }

@@ -1,6 +1,6 @@
 //! The subscriptions of one client, as places in the registry of its shard.
 
-use super::place::EntryIndex;
+use super::ids::EntryIndex;
 use crate::subscription::Kind;
 
 /// A connection's subscriptions.

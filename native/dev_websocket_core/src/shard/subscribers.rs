@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use super::place::ConnectionIndex;
-use crate::topic::PrecomputedHash;
+use super::ids::ConnectionIndex;
+use crate::message::topic::PrecomputedHash;
 
 /// So few are looked through.
 const FEW: usize = 32;

@@ -5,42 +5,43 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::command::Opening;
 use super::*;
-use crate::connection::link::Link;
-use crate::connection::peer::Peer;
-use crate::delivery::{Format, SlowPolicy};
 use crate::error::Rejected;
-use crate::log::Log;
-use crate::protocol::Request;
-use crate::publication::tests::draft;
+use crate::log::publication::tests::draft;
+use crate::log::publication_log::Log;
 use crate::settings::Settings;
-use crate::shared::Lasting;
+use crate::shard::connection_handle::ConnectionHandle;
+use crate::shard::connection_state::ConnectionState;
+use crate::shard::peer::Peer;
 use crate::subscription::{Quota, Subscription};
+use crate::wire::control::Request;
+use crate::wire::format::{Format, SlowPolicy};
+
+/// The parts of a server that its shards use.
+fn context(shards: usize, log: Log) -> Arc<Context> {
+    let settings = Settings::default();
+    Context::new(settings, shards, log, Arc::default(), Arc::default())
+}
 
 /// A shard that a test carries out commands with, and where its clients connect.
 pub(super) struct Bench {
-    pub(super) shared: Arc<Shared>,
+    pub(super) context: Arc<Context>,
     pub(super) shard: Shard,
     listener: TcpListener,
+    connections: u64,
 }
 
 impl Bench {
     pub(super) async fn new() -> Self {
         let (log, mut cursors) = Log::new(1);
-        let lasting = Lasting {
-            counters: Arc::default(),
-            inbound: Arc::default(),
-            slots: Arc::default(),
-            interest: Arc::default(),
-        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let shared = Shared::new(Settings::default(), address, 1, log, lasting);
-        let mailbox = shared.mailboxes[0].clone();
-        let shard = Shard::new(shared.clone(), mailbox, cursors.pop().unwrap(), 0);
+        let context = context(1, log);
+        let mailbox = context.mailboxes[0].clone();
+        let shard = Shard::new(context.clone(), mailbox, cursors.pop().unwrap(), 0);
         Self {
-            shared,
+            context,
             shard,
             listener,
+            connections: 0,
         }
     }
 
@@ -48,37 +49,39 @@ impl Bench {
     pub(super) async fn connect(
         &mut self,
         format: Format,
-        from: Option<crate::cursor::From>,
+        from: Option<crate::wire::cursor::From>,
         topics: &[&str],
-    ) -> (TcpStream, Arc<Link>) {
+    ) -> (TcpStream, ConnectionHandle) {
         let address = self.listener.local_addr().unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(address), self.listener.accept());
         let (accepted, address) = accepted.unwrap();
         let peer = Peer::new(address, format, &hyper::HeaderMap::new());
-        let link = self.shared.link(accepted, peer);
+        self.connections += 1;
+        let state = ConnectionState::new(self.connections, accepted, peer, Arc::default());
+        let handle = ConnectionHandle::new(state.clone(), self.context.mailboxes[0].clone());
         self.shard.carry_out(Command::Open(Box::new(Opening {
-            link: link.clone(),
+            state,
             head: Bytes::from_static(b"head"),
             format,
             slow: SlowPolicy::default(),
             from,
-            published: self.shared.log.last_seq(),
+            published: self.context.log.last_seq(),
             subscriptions: topics
                 .iter()
                 .map(|name| Subscription::parse(name).unwrap())
                 .collect(),
             ignored: Vec::new(),
-            settings: self.shared.settings(),
+            settings: self.context.settings(),
         })));
-        (client.unwrap(), link)
+        (client.unwrap(), handle)
     }
 
     /// What a client asks for, as its task hands it over: refused there, or carried out. Says how many steps that took.
-    pub(super) fn ask(&mut self, link: &Link, text: &str) -> usize {
+    pub(super) fn ask(&mut self, handle: &ConnectionHandle, text: &str) -> usize {
         let before = self.shard.steps;
-        let request = Request::parse(text, Quota::of(&self.shared.settings()));
+        let request = Request::parse(text, Quota::of(&self.context.settings()));
         self.shard.carry_out(Command::Request {
-            connection: link.id,
+            connection: handle.id,
             bytes: 0,
             request,
         });
@@ -95,12 +98,12 @@ fn request(kind: &str, topics: impl Iterator<Item = String>) -> String {
 #[tokio::test]
 async fn no_request_takes_more_than_a_stated_number_of_steps() {
     let mut bench = Bench::new().await;
-    let (_client, link) = bench.connect(Format::Json, None, &[]).await;
-    let settings = bench.shared.settings();
+    let (_client, handle) = bench.connect(Format::Json, None, &[]).await;
+    let settings = bench.context.settings();
     let topics = settings.max_topics_per_connection as usize;
     let names = |from: usize, count: usize| (from..from + count).map(|n| format!("g{n}*"));
     // As much as a connection may have.
-    let matches: Vec<_> = (0..settings.max_matches_per_connection)
+    let matches: Vec<_> = (0..settings.max_regexes_per_connection)
         .map(|n| format!("[01]*1{n}x"))
         .collect();
     let templates: Vec<_> = (0..settings.max_templates_per_connection)
@@ -109,23 +112,32 @@ async fn no_request_takes_more_than_a_stated_number_of_steps() {
     let held = topics + matches.len() + templates.len();
     let all = serde_json::json!({"type": "subscribe", "topics": names(0, topics).collect::<Vec<_>>(),
         "match": matches, "template": templates});
-    let steps = bench.ask(&link, &all.to_string());
+    let steps = bench.ask(&handle, &all.to_string());
     // A look-up of each: first whether it is held, then again before it is added.
     assert_eq!(steps, 2 * held);
     assert_eq!(bench.shard.subscriptions as usize, held);
     // As many as fit into a message are refused before they are here.
     for kind in ["subscribe", "unsubscribe"] {
-        assert_eq!(bench.ask(&link, &request(kind, names(1000, topics + 1))), 0);
         assert_eq!(
-            bench.ask(&link, &request(kind, (0..12_000).map(|n| format!("{n:x}")))),
+            bench.ask(&handle, &request(kind, names(1000, topics + 1))),
+            0
+        );
+        assert_eq!(
+            bench.ask(
+                &handle,
+                &request(kind, (0..12_000).map(|n| format!("{n:x}")))
+            ),
             0
         );
         let repeated = (0..12_000).map(|_| "aa".to_owned());
-        assert!(bench.ask(&link, &request(kind, repeated)) <= 2);
-        let steps = bench.ask(&link, &request(kind, names(1000, topics)));
+        assert!(bench.ask(&handle, &request(kind, repeated)) <= 2);
+        let steps = bench.ask(&handle, &request(kind, names(1000, topics)));
         assert_eq!(steps, topics, "{kind}");
     }
-    let steps = bench.ask(&link, &all.to_string().replace("subscribe", "unsubscribe"));
+    let steps = bench.ask(
+        &handle,
+        &all.to_string().replace("subscribe", "unsubscribe"),
+    );
     // A look-up of each, and a search among those of its kind.
     assert!(steps <= held * (1 + topics), "{steps}");
     assert_eq!(bench.shard.subscriptions, 0);
@@ -135,33 +147,33 @@ async fn no_request_takes_more_than_a_stated_number_of_steps() {
 #[tokio::test]
 async fn a_turn_never_removes_the_client_that_it_acts_on_in_any_format() {
     for format in Format::ALL {
-        for from in [None, Some(crate::cursor::From::Last(3))] {
+        for from in [None, Some(crate::wire::cursor::From::Last(3))] {
             let mut bench = Bench::new().await;
             bench
-                .shared
+                .context
                 .log
                 .append(draft(&["a"], "x"), u64::MAX)
                 .unwrap();
-            let (client, link) = bench.connect(format, from, &[]).await;
+            let (client, handle) = bench.connect(format, from, &[]).await;
             bench.shard.remove_marked();
-            assert!(bench.shard.clients.find(link.id).is_some());
+            assert!(bench.shard.clients.find(handle.id).is_some());
             // A reset, which the next write finds out about.
             socket2::SockRef::from(&client)
                 .set_linger(Some(std::time::Duration::ZERO))
                 .unwrap();
             drop(client);
-            link.stream.readable().await.unwrap();
+            handle.stream.readable().await.unwrap();
             let control = Bytes::from_static(b"control");
-            while bench.shard.clients.find(link.id).is_some() {
+            while bench.shard.clients.find(handle.id).is_some() {
                 bench.shard.carry_out(Command::Control {
-                    connection: link.id,
+                    connection: handle.id,
                     bytes: control.clone(),
                 });
             }
             // Marked, but there; and nothing happens to it any more.
             assert!(!bench.shard.clients.is_empty());
-            bench.ask(&link, r#"{"type":"subscribe","topics":["a"],"since":0}"#);
-            assert!(bench.shard.clients.is_empty() && link.has_ended());
+            bench.ask(&handle, r#"{"type":"subscribe","topics":["a"],"since":0}"#);
+            assert!(bench.shard.clients.is_empty() && handle.has_ended());
             assert_eq!(bench.shard.subscriptions, 0);
         }
     }
@@ -173,21 +185,21 @@ async fn a_connection_waits_once_for_its_turn_to_replay() {
     let mut bench = Bench::new().await;
     for _ in 0..2000 {
         bench
-            .shared
+            .context
             .log
             .append(draft(&["b"], "x"), u64::MAX)
             .unwrap();
     }
-    let from = crate::cursor::From::Since(crate::cursor::Since {
+    let from = crate::wire::cursor::From::Since(crate::wire::cursor::Since {
         epoch: None,
         seq: 0,
     });
-    let (_client, link) = bench.connect(Format::Json, Some(from), &[]).await;
+    let (_client, handle) = bench.connect(Format::Json, Some(from), &[]).await;
     for _ in 0..100 {
         bench.shard.carry_out(Command::Writable {
-            connection: link.id,
+            connection: handle.id,
         });
-        assert_eq!(bench.shard.replaying, [link.id]);
+        assert_eq!(bench.shard.replaying, [handle.id]);
     }
     while !bench.shard.replaying.is_empty() {
         bench.shard.replay_round();
@@ -198,21 +210,14 @@ async fn a_connection_waits_once_for_its_turn_to_replay() {
 #[test]
 fn whichever_shard_makes_room_tells_of_losses() {
     let (log, mut cursors) = Log::new(2);
-    let lasting = Lasting {
-        counters: Arc::default(),
-        inbound: Arc::default(),
-        slots: Arc::default(),
-        interest: Arc::default(),
-    };
-    let address = ([127, 0, 0, 1], 0).into();
-    let shared = Shared::new(Settings::default(), address, 2, log, lasting);
+    let context = context(2, log);
     let message = || draft(&["t"], &"x".repeat(1000));
     let limit = message().footprint() as u64;
-    assert_eq!(shared.log.append(message(), limit), Ok(1));
-    let lost = shared.log.append(message(), limit);
+    assert_eq!(context.log.append(message(), limit), Ok(1));
+    let lost = context.log.append(message(), limit);
     assert_eq!(lost, Err(Rejected::Overload));
-    let mailbox = shared.mailboxes[1].clone();
-    let mut slow = Shard::new(shared.clone(), mailbox, cursors.pop().unwrap(), 1);
+    let mailbox = context.mailboxes[1].clone();
+    let mut slow = Shard::new(context.clone(), mailbox, cursors.pop().unwrap(), 1);
     let mut fast = cursors.pop().unwrap();
     while fast.next().is_some() {}
     fast.finish();

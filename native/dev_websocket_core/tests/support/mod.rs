@@ -19,7 +19,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dev_websocket_core::message::Value;
-use dev_websocket_core::{Counters, Disconnect, Inbound, InterestSignal, Server, Settings, Slots};
+use dev_websocket_core::{
+    Counters, Disconnect, Inbound, InterestSignal, Server, Settings, SlotMarks,
+};
 
 pub(crate) use self::client::{Client, seqs};
 pub(crate) use self::connection::{Connection, FORMATS, connect};
@@ -35,7 +37,7 @@ pub(crate) struct TestServer {
     server: Server,
     pub(crate) counters: Arc<Counters>,
     pub(crate) inbound: Arc<Inbound>,
-    pub(crate) slots: Arc<Slots>,
+    pub(crate) slots: Arc<SlotMarks>,
     pub(crate) interest: Arc<InterestSignal>,
 }
 
@@ -80,16 +82,15 @@ impl TestServer {
         settings: Settings,
         counters: Arc<Counters>,
         inbound: Arc<Inbound>,
-        slots: Arc<Slots>,
+        slots: Arc<SlotMarks>,
         interest: Arc<InterestSignal>,
     ) -> Self {
-        let server = Server::start_with(
-            settings,
-            counters.clone(),
-            inbound.clone(),
-            slots.clone(),
-            interest.clone(),
-        );
+        let server = Server::builder(settings)
+            .counters(counters.clone())
+            .inbound(inbound.clone())
+            .slot_marks(slots.clone())
+            .interest(interest.clone())
+            .start();
         Self {
             server: server.unwrap(),
             counters,
@@ -134,7 +135,7 @@ impl TestServer {
 
     /// Waits until the shards have dealt with everything that was published.
     pub(crate) fn until_delivered(&self) {
-        self.until_stat("ingress_waiting_bytes", 0);
+        self.until_stat("publish_queued_bytes", 0);
     }
 
     /// Says goodbye to the clients, who have to be served by other threads, and stops.
@@ -156,7 +157,7 @@ impl Drop for TestServer {
     fn drop(&mut self) {
         self.shutdown(Disconnect::Stopping, Duration::ZERO);
         let Counters {
-            matched,
+            deliveries_expected,
             deliveries,
             dropped_slow,
             dropped_disconnected,
@@ -165,7 +166,7 @@ impl Drop for TestServer {
         let accounted = deliveries.get() + dropped_slow.get() + dropped_disconnected.get();
         if !thread::panicking() {
             assert_eq!(
-                matched.get(),
+                deliveries_expected.get(),
                 accounted,
                 "publications are not accounted for"
             );

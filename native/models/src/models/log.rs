@@ -6,8 +6,8 @@ use loom::thread;
 
 use super::log::{Cursor, Log};
 use crate::error::Rejected;
-use crate::publication::LOSS;
-use crate::publication::draft::Draft;
+use crate::log::publication::LOSS;
+use crate::log::publication::draft::Draft;
 
 pub(crate) const ALL: &[(&str, fn())] = &[
     ("what is told of can be read, in order, by who takes no lock", order),

@@ -4,23 +4,22 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::mailbox::{Mailbox, Rest};
-use crate::log::Log;
-use crate::publication::draft::Draft;
-use crate::shard::command::Command;
+use super::mailbox::{Mailbox, Idle};
+use crate::log::publication::draft::Draft;
+use crate::log::publication_log::Log;
 
 pub(crate) const ALL: &[(&str, fn())] = &[
-    ("a publication never finds a shard asleep for good", || publications(1, Rest::Light)),
-    ("nor do two at once", || publications(2, Rest::Light)),
-    ("nor does a command", || commands(Rest::Light)),
-    ("a dozing shard is woken by enough publications", || publications(2, Rest::Doze(2))),
-    ("a dozing shard is woken by a command", || commands(Rest::Doze(u64::MAX - 1))),
+    ("a publication never finds a shard asleep for good", || publications(1, Idle::Light)),
+    ("nor do two at once", || publications(2, Idle::Light)),
+    ("nor does a command", || commands(Idle::Light)),
+    ("a dozing shard is woken by enough publications", || publications(2, Idle::Parked(2))),
+    ("a dozing shard is woken by a command", || commands(Idle::Parked(u64::MAX - 1))),
 ];
 
 /// A shard as it runs, until it has all there is.
-fn publications(casters: u64, rest: Rest) {
+fn publications(casters: u64, rest: Idle) {
     let (log, mut cursors) = Log::new(1);
-    let (log, mailbox) = (Arc::new(log), Arc::new(Mailbox::default()));
+    let (log, mailbox) = (Arc::new(log), Arc::new(Mailbox::<u64>::default()));
     for name in 0..casters {
         let (log, mailbox) = (log.clone(), mailbox.clone());
         thread::spawn(move || {
@@ -44,11 +43,11 @@ fn publications(casters: u64, rest: Rest) {
     }
 }
 
-fn commands(rest: Rest) {
-    let mailbox = Arc::new(Mailbox::default());
+fn commands(rest: Idle) {
+    let mailbox = Arc::new(Mailbox::<u64>::default());
     for connection in 0..2 {
         let mailbox = mailbox.clone();
-        thread::spawn(move || mailbox.send(Command::Writable { connection }));
+        thread::spawn(move || mailbox.send(connection));
     }
     mailbox.attach();
     let mut commands = Vec::new();

@@ -19,7 +19,7 @@ pub(crate) struct Outbox {
     pending: VecDeque<Arc<[u8]>>,
     /// Bytes of the first pending frame that have been written.
     written: usize,
-    pending_bytes: usize,
+    send_buffer_bytes: usize,
 }
 
 impl Outbox {
@@ -28,7 +28,7 @@ impl Outbox {
             stream,
             pending: VecDeque::new(),
             written: 0,
-            pending_bytes: 0,
+            send_buffer_bytes: 0,
         }
     }
 
@@ -96,7 +96,7 @@ impl Outbox {
             match self.stream.write(&frame[self.written..]) {
                 Ok(n) => {
                     self.written += n;
-                    self.pending_bytes -= n;
+                    self.send_buffer_bytes -= n;
                     if self.written == frame.len() {
                         self.written = 0;
                         self.pending.pop_front();
@@ -119,11 +119,11 @@ impl Outbox {
             self.written = written;
         }
         for frame in frames {
-            self.pending_bytes += frame.len();
+            self.send_buffer_bytes += frame.len();
             self.pending.push_back(Arc::clone(frame));
         }
-        self.pending_bytes -= written;
-        if self.pending_bytes > MAX_PENDING {
+        self.send_buffer_bytes -= written;
+        if self.send_buffer_bytes > MAX_PENDING {
             Err(Gone)
         } else {
             Ok(())

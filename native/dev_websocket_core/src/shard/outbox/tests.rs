@@ -1,6 +1,6 @@
 use super::*;
-use crate::publication::tests::{publication, slot_gap};
-use crate::shard::place::Seq;
+use crate::log::publication::tests::{publication, slot_gap};
+use crate::shard::ids::Seq;
 use proptest::prelude::*;
 
 /// A socket that takes a given number of bytes, then blocks until it is given more room.
@@ -64,7 +64,7 @@ fn batch(seqs: impl Iterator<Item = Seq>) -> Batch {
     batch
 }
 
-fn send(outbox: &mut Outbox, batch: &Batch, seqs: &[Seq], socket: &mut Socket) -> Sent {
+fn send(outbox: &mut Outbox, batch: &Batch, seqs: &[Seq], socket: &mut Socket) -> SendCounts {
     send_frames(outbox, batch, Frames::scattered(seqs), socket)
 }
 
@@ -75,7 +75,7 @@ fn send_joined(
     seqs: &[Seq],
     joined_count: usize,
     socket: &mut Socket,
-) -> Sent {
+) -> SendCounts {
     let joined: Vec<u8> = seqs[..joined_count]
         .iter()
         .flat_map(|seq| batch.get(*seq).json_frame().to_vec())
@@ -93,16 +93,16 @@ fn send_frames(
     batch: &Batch,
     frames: Frames<'_>,
     socket: &mut Socket,
-) -> Sent {
-    let mut sent = Sent::default();
+) -> SendCounts {
+    let mut sent = SendCounts::default();
     outbox
         .send(batch, frames, &mut sent, |slices| socket.write(slices))
         .unwrap();
     sent
 }
 
-fn flush(outbox: &mut Outbox, socket: &mut Socket) -> Sent {
-    let mut sent = Sent::default();
+fn flush(outbox: &mut Outbox, socket: &mut Socket) -> SendCounts {
+    let mut sent = SendCounts::default();
     outbox
         .flush(&mut sent, |slices| socket.write(slices))
         .unwrap();
@@ -333,7 +333,7 @@ fn a_broken_socket_is_an_error() {
             .send(
                 &batch,
                 Frames::scattered(&[1, 2]),
-                &mut Sent::default(),
+                &mut SendCounts::default(),
                 broken
             )
             .is_err()

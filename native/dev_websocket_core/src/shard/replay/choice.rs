@@ -6,12 +6,12 @@
 
 use std::collections::HashSet;
 
+use crate::log::publication::Publication;
 use crate::message::fields::Fields;
-use crate::message::template::Template;
-use crate::pattern::Pattern;
-use crate::publication::Publication;
+use crate::message::topic::{PrecomputedHash, Topic};
 use crate::subscription::Subscription;
-use crate::topic::{PrecomputedHash, Topic};
+use crate::subscription::pattern::Pattern;
+use crate::subscription::template::Template;
 
 /// Bytes of a message that are read in one step.
 const BYTES_PER_STEP: usize = 64;

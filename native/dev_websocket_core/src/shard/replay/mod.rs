@@ -13,13 +13,13 @@ use std::sync::Arc;
 
 use self::choice::Scan;
 pub(crate) use self::choice::{Budget, Choice};
-use super::place::Seq;
-use crate::counters::Counters;
-use crate::cursor::{From, Since};
-use crate::fault::{contain, fault_point};
-use crate::log::Log;
-use crate::protocol::{Fault, GapReason, Reply, Request, RequestId};
-use crate::publication::Publication;
+use super::ids::Seq;
+use crate::log::publication::Publication;
+use crate::log::publication_log::Log;
+use crate::telemetry::counters::Counters;
+use crate::telemetry::panics::{contain, panic_point};
+use crate::wire::control::{GapReason, Reply, Request, RequestError, RequestId};
+use crate::wire::cursor::{From, Since};
 
 /// Publications that are taken from the log in one go.
 const BLOCK: usize = 128;
@@ -54,7 +54,7 @@ pub(crate) struct Replay {
 }
 
 /// A request that waits until its connection is live, and the bytes that it was written in.
-pub(crate) type Deferred = (usize, Result<Request, Fault>);
+pub(crate) type Deferred = (usize, Result<Request, RequestError>);
 
 /// How a publication matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -267,7 +267,7 @@ impl Replay {
                 {
                     counters.replays_skipped.add(1);
                     block.missing = Some(Missing {
-                        reason: GapReason::Fault,
+                        reason: GapReason::RequestError,
                         first: seq,
                         next: seq + 1,
                     });
@@ -311,7 +311,7 @@ impl Replay {
     }
 
     fn verdict(&mut self, publication: &Publication, budget: &mut Budget) -> Option<Verdict> {
-        fault_point!("replay::match");
+        panic_point!("replay::match");
         if !self.is_chosen {
             if !self.choice.chooses(publication, &mut self.scan, budget)? {
                 return Some(Verdict::NotChosen);

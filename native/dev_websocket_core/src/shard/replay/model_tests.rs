@@ -4,14 +4,14 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::log::buffer_pool::BufferPool;
+use crate::log::publication::draft::Draft;
 use crate::message::Value;
-use crate::message::origin::UNKNOWN;
-use crate::message::template::Template;
-use crate::pattern::Pattern;
-use crate::publication::draft::Draft;
-use crate::spares::Spares;
+use crate::message::provenance::UNKNOWN;
+use crate::message::topic::Topic;
 use crate::subscription::Subscription;
-use crate::topic::Topic;
+use crate::subscription::pattern::Pattern;
+use crate::subscription::template::Template;
 
 const NAMES: [&str; 5] = ["a", "b", "ab", "ba", "rare"];
 const KINDS: usize = 3;
@@ -42,8 +42,8 @@ impl Model {
             ("kind".into(), Value::Integer(kind as i64)),
             ("data".into(), Value::Text("x".repeat(size).into())),
         ]);
-        let spares = Spares::default();
-        let draft = Draft::encode(&spares, topics, &value, &UNKNOWN, 1 << 20, false).unwrap();
+        let buffers = BufferPool::default();
+        let draft = Draft::encode(&buffers, topics, &value, &UNKNOWN, 1 << 20, false).unwrap();
         self.sizes.push(draft.footprint() as u64);
         self.kept += draft.footprint() as u64;
         self.messages.push(message);
@@ -173,7 +173,7 @@ fn run(
         let mut budget = Budget::new(budget);
         let block = replay.step(log, present, &mut budget, &counters);
         if block.is_live {
-            assert_eq!(counters.faults.get(), 0);
+            assert_eq!(counters.panics.get(), 0);
             return got;
         }
         got.take(block);
@@ -307,8 +307,11 @@ fn a_step_does_no_more_work_than_its_budget_and_one_evaluation() {
     let (log, cursors) = Log::new(1);
     drop(cursors);
     for _ in 0..2 {
-        log.append(crate::publication::tests::draft(&topics, "x"), u64::MAX)
-            .unwrap();
+        log.append(
+            crate::log::publication::tests::draft(&topics, "x"),
+            u64::MAX,
+        )
+        .unwrap();
     }
     let counters = Counters::default();
     for from in [
@@ -347,7 +350,7 @@ fn a_step_does_no_more_work_than_its_budget_and_one_evaluation() {
 fn a_match_that_is_interrupted_begins_anew_with_another_publication() {
     let (log, cursors) = Log::new(1);
     drop(cursors);
-    let draft = |topic: &str| crate::publication::tests::draft(&[topic], "x");
+    let draft = |topic: &str| crate::log::publication::tests::draft(&[topic], "x");
     let kept = draft("a1").footprint() as u64;
     log.append(draft("q1"), u64::MAX).unwrap();
     log.append(draft("a1"), u64::MAX).unwrap();
@@ -386,7 +389,7 @@ fn a_publication_that_failed_to_match_is_told_of_where_it_stood() {
     let (log, cursors) = Log::new(1);
     drop(cursors);
     for _ in 0..5 {
-        log.append(crate::publication::tests::draft(&["a"], "x"), u64::MAX)
+        log.append(crate::log::publication::tests::draft(&["a"], "x"), u64::MAX)
             .unwrap();
     }
     for seq in [2, 4, 5] {
@@ -409,7 +412,7 @@ fn a_publication_that_failed_to_match_is_told_of_where_it_stood() {
             break;
         }
         if let Some(missing) = block.missing {
-            assert_eq!(missing.reason, GapReason::Fault);
+            assert_eq!(missing.reason, GapReason::RequestError);
             frames.push((missing.first, "gap"));
         }
         frames.extend(

@@ -1,0 +1,47 @@
+//! What the listener tells about itself: `/info`, `/health` and `/metrics`.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use serde_json::json;
+
+use super::refusal::RETRY_SECONDS;
+use super::{Answer, accepts, answer_with};
+use crate::shared::Shared;
+use crate::shared::exposition;
+
+const JSON: &str = "application/json";
+
+/// What a client needs to know before it connects, the same as the device's key `info`.
+pub(super) fn info(shared: &Shared) -> Answer {
+    answer_with(StatusCode::OK, JSON, shared.describe().document.clone())
+}
+
+/// What Prometheus reads.
+pub(super) fn metrics(shared: &Arc<Shared>, headers: &HeaderMap) -> Answer {
+    let is_open_metrics = accepts(headers, exposition::OPEN_METRICS);
+    let (content, document) = exposition::document(shared, is_open_metrics);
+    answer_with(StatusCode::OK, content, document)
+}
+
+/// 200 while publications come through, else 503 and the reason.
+pub(super) fn health(shared: &Shared) -> Answer {
+    let reason = if shared.stopping.is_cancelled() {
+        Some("stopping")
+    } else if shared.context.log.waiting_bytes() >= shared.settings().publish_queue_bytes {
+        Some("overload")
+    } else {
+        None
+    };
+    match reason {
+        None => answer_with(StatusCode::OK, JSON, json!({"status": "ok"}).to_string()),
+        Some(reason) => {
+            let document = json!({"status": "unavailable", "reason": reason}).to_string();
+            let mut answer = answer_with(StatusCode::SERVICE_UNAVAILABLE, JSON, document);
+            let seconds = HeaderValue::from_static(RETRY_SECONDS);
+            answer.headers_mut().insert(RETRY_AFTER, seconds);
+            answer
+        }
+    }
+}

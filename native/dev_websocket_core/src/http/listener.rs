@@ -1,0 +1,109 @@
+//! Binds the port and accepts connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::sync::CancellationToken;
+
+use crate::http;
+use crate::limits::descriptors::Descriptors;
+use crate::settings::size;
+use crate::shared::Shared;
+use crate::telemetry::panics::{contain_task, panic_point};
+
+/// Connections that the system keeps ready for us.
+const BACKLOG: u32 = 4096;
+/// The first pause after a failed accept, doubled up to the second: out of file descriptors, trying harder is no help.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Binds an address. Must run within the runtime.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // A port that we have just left is free at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Takes over a bound listener. Must run within the runtime.
+pub(crate) fn from_std(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+/// Accepts connections until told to stop.
+pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: CancellationToken) {
+    let forever = async {
+        // What a fault of it costs is the connection that was being accepted.
+        while contain_task(
+            "the listener",
+            &*shared.context.counters,
+            accept_all(&shared, &listener),
+        )
+        .await
+        .is_none()
+        {
+            tokio::time::sleep(FIRST_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = forever => {}
+    }
+}
+
+async fn accept_all(shared: &Arc<Shared>, listener: &TcpListener) {
+    let descriptors = Descriptors::new();
+    let mut are_short = true;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let accepted = match are_short.then(|| descriptors.check(listener)) {
+            Some(Err(error)) => Err(error),
+            _ => listener.accept().await,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                panic_point!("listener::accept");
+                pause = FIRST_PAUSE;
+                are_short = descriptors.end_with(&stream);
+                // Frames are small and complete; waiting for more would only delay them.
+                let _ = stream.set_nodelay(true);
+                let limit = size(shared.settings().max_handshakes);
+                if shared.handshakes.room(limit).await {
+                    shared.context.counters.handshakes_dropped.add(1);
+                }
+                let place = shared.handshakes.enter();
+                shared.spawn("a request", |shared| {
+                    http::serve(shared, stream, peer, place)
+                });
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                shared.context.counters.accept_failures.add(1);
+                tracing::warn!(
+                    name: "failed_accept", %error,
+                    "The WebSocket server failed to accept a connection: {error}."
+                );
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+    )
+}

@@ -1,0 +1,477 @@
+//! The log of publications: where casts are put in order, and what every reader reads from.
+//!
+//! One lock gives each publication its number and its place; readers take no lock. The log is a chain of segments, and
+//! a writer shard is a [`Cursor`] that walks it. The newest publications are the history, as many as fit into its bytes.
+//! So the ingress queue, the fan-out to shards and the history are one structure and one copy.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use crate::error::Rejected;
+use crate::log::publication::Publication;
+use crate::log::publication::draft::Draft;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, OnceLock};
+
+/// Publications of one segment at the most; small enough that an almost idle log holds little.
+const SEGMENT_SLOTS: usize = if cfg!(loom) { 2 } else { 128 };
+
+/// Bytes after which a segment takes no more, so that history is cut finely.
+const SEGMENT_BYTES: u64 = 128 * 1024;
+
+/// Segments that are read at once. The oldest may hold nothing that is kept, and the next one does.
+const READ_SEGMENTS: usize = 4;
+
+/// What part of the ingress limit may be taken on top of it by what tells of lost messages.
+const LOSS_SHARE: u64 = 8;
+
+/// The log. One per server; numbers start at 1.
+#[derive(Debug)]
+pub(crate) struct Log {
+    head: Mutex<Head>,
+    /// What each reader has finished, in bytes since the start, for the bound on what waits.
+    finished: Box<[Arc<AtomicU64>]>,
+    /// Bytes of all publications since the start, and the number of the last one; written under the lock, read without.
+    appended_bytes: AtomicU64,
+    last_seq: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Head {
+    next_seq: u64,
+    /// The segment that is written to, and how many of its slots are used.
+    segment: Arc<Segment>,
+    used: usize,
+    /// Bytes of all publications before the segment.
+    segment_start: u64,
+    /// The next segment, made ahead by a reader.
+    next_segment: Option<Arc<Segment>>,
+    history: VecDeque<Sealed>,
+    /// Bytes that the history may take.
+    history_limit: u64,
+    /// Publications that begin before so many bytes since the start are forgotten for good.
+    cut: u64,
+    /// Messages that found no room, and for which there was no room to say so either.
+    untold_losses: u64,
+}
+
+/// A full segment. A search by number or by bytes touches nothing else.
+#[derive(Debug)]
+struct Sealed {
+    first_seq: u64,
+    /// Bytes of all publications before it.
+    start: u64,
+    segment: Arc<Segment>,
+}
+
+/// Past publications, in the order in which they were asked for.
+#[derive(Debug, Default)]
+pub(crate) struct PastPublications {
+    pub(crate) publications: Vec<Arc<Publication>>,
+    /// The number that was asked for, or that of the oldest publication when that is greater: those between are forgotten.
+    pub(crate) first: u64,
+}
+
+/// The part of the log that is read at once.
+struct Window {
+    segments: ArrayVec<Arc<Segment>, READ_SEGMENTS>,
+    cut: u64,
+    next_seq: u64,
+}
+
+#[derive(Debug)]
+struct Segment {
+    slots: Box<[OnceLock<Slot>]>,
+    next: OnceLock<Arc<Segment>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// Bytes of all publications before it.
+    start: u64,
+    publication: Arc<Publication>,
+}
+
+/// A reader's place in the log.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    segment: Arc<Segment>,
+    index: usize,
+    taken_bytes: u64,
+    finished: Arc<AtomicU64>,
+}
+
+impl Log {
+    /// An empty log and its readers.
+    pub(crate) fn new(readers: usize) -> (Self, Vec<Cursor>) {
+        let segment = Segment::new();
+        let finished: Box<[_]> = (0..readers).map(|_| Arc::new(AtomicU64::new(0))).collect();
+        let cursors = finished
+            .iter()
+            .map(|finished| Cursor {
+                segment: segment.clone(),
+                index: 0,
+                taken_bytes: 0,
+                finished: finished.clone(),
+            })
+            .collect();
+        let head = Head {
+            next_seq: 1,
+            segment,
+            used: 0,
+            segment_start: 0,
+            next_segment: None,
+            history: VecDeque::new(),
+            history_limit: u64::MAX,
+            cut: 0,
+            untold_losses: 0,
+        };
+        (
+            Self {
+                head: Mutex::new(head),
+                finished,
+                appended_bytes: AtomicU64::new(0),
+                last_seq: AtomicU64::new(0),
+            },
+            cursors,
+        )
+    }
+
+    /// Puts a message behind all others. It never waits: the lock is held for a number and a pointer.
+    ///
+    /// # Errors
+    /// [`Rejected::Overload`] when more than `queue_limit` bytes would wait for the slowest reader. Then a loss stands
+    /// in the message's place, for which a little more may wait.
+    pub(crate) fn append(&self, draft: Draft, queue_limit: u64) -> Result<u64, Rejected> {
+        self.append_locked(&mut self.head.lock(), draft, queue_limit)
+    }
+
+    /// Puts messages behind all others, with nothing between them, or none of them.
+    ///
+    /// # Errors
+    /// [`Rejected::Overload`] when something waits and more than `queue_limit` bytes would. Nothing is lost then.
+    pub(crate) fn append_or_none(
+        &self,
+        drafts: Vec<Draft>,
+        queue_limit: u64,
+    ) -> Result<(), Rejected> {
+        let bytes: u64 = drafts.iter().map(|draft| draft.footprint() as u64).sum();
+        let mut head = self.head.lock();
+        let waiting = self.waiting_bytes();
+        if waiting > 0 && waiting + bytes > queue_limit {
+            return Err(Rejected::Overload);
+        }
+        self.flush_gaps(&mut head);
+        for draft in drafts {
+            self.put(&mut head, draft);
+        }
+        Ok(())
+    }
+
+    fn append_locked(
+        &self,
+        head: &mut Head,
+        draft: Draft,
+        queue_limit: u64,
+    ) -> Result<u64, Rejected> {
+        let waiting = self.appended_bytes().saturating_sub(self.slowest());
+        if waiting + draft.footprint() as u64 <= queue_limit {
+            self.flush_gaps(head);
+            return Ok(self.put(head, draft));
+        }
+        let loss = draft.into_loss();
+        if waiting + loss.footprint() as u64 <= queue_limit + queue_limit / LOSS_SHARE {
+            self.flush_gaps(head);
+            self.put(head, loss);
+        } else {
+            head.untold_losses += 1;
+        }
+        Err(Rejected::Overload)
+    }
+
+    /// Puts in what tells of messages that were lost without a word, if there are any. To be called by a reader that has
+    /// made room, because nobody may publish any more.
+    pub(crate) fn settle(&self) -> bool {
+        self.flush_gaps(&mut self.head.lock())
+    }
+
+    fn flush_gaps(&self, head: &mut Head) -> bool {
+        let losses = std::mem::take(&mut head.untold_losses);
+        if losses > 0 {
+            self.put(head, Draft::of_lost_messages(losses));
+        }
+        losses > 0
+    }
+
+    fn put(&self, head: &mut Head, draft: Draft) -> u64 {
+        let size = draft.footprint();
+        let seq = head.next_seq;
+        head.next_seq += 1;
+        let start = self.appended_bytes();
+        let publication = draft.number(seq);
+        // Only this place sets slots, under the lock, so the slot is free.
+        let _ = head.segment.slots[head.used].set(Slot { start, publication });
+        head.used += 1;
+        let appended = start + size as u64;
+        self.appended_bytes.store(appended, Ordering::Relaxed);
+        self.last_seq.store(seq, Ordering::Release);
+        if head.used == SEGMENT_SLOTS || appended - head.segment_start >= SEGMENT_BYTES {
+            head.seal(appended);
+        }
+        seq
+    }
+
+    /// Reads up to `count` publications from number `from` on, or from the oldest on if that one is forgotten.
+    ///
+    /// The reader comes again for more, rather than hold on to its place: a segment keeps all later ones alive.
+    pub(crate) fn read(&self, from: u64, count: usize) -> PastPublications {
+        let window = self.head.lock().window_from(from, self.appended_bytes());
+        let mut kept = window
+            .slots()
+            .skip_while(|slot| slot.publication.seq() < from)
+            .peekable();
+        let oldest = kept
+            .peek()
+            .map_or(window.next_seq, |slot| slot.publication.seq());
+        PastPublications {
+            first: from.max(oldest),
+            publications: kept
+                .take(count)
+                .map(|slot| slot.publication.clone())
+                .collect(),
+        }
+    }
+
+    /// Reads up to `count` publications before number `before`, the newest first. None when all of those are forgotten.
+    pub(crate) fn read_back(&self, before: u64, count: usize) -> Vec<Arc<Publication>> {
+        let window = self
+            .head
+            .lock()
+            .window_before(before, self.appended_bytes());
+        let kept: Vec<_> = window
+            .slots()
+            .map(|slot| &slot.publication)
+            .take_while(|publication| publication.seq() < before)
+            .collect();
+        kept.into_iter().rev().take(count).cloned().collect()
+    }
+
+    /// Sets how many bytes the history may take. What does not fit is forgotten at once and for good.
+    pub(crate) fn keep(&self, history_limit: u64) {
+        let appended = self.appended_bytes();
+        let mut head = self.head.lock();
+        head.update_cut(appended);
+        head.history_limit = history_limit;
+        head.update_cut(appended);
+    }
+
+    /// Gives up the memory of forgotten publications, and gives those that no reader is at. A segment goes as a whole, so
+    /// the memory of one may stay.
+    ///
+    /// This is for a reader to do, not for those who publish: giving up a segment takes as long as many casts.
+    pub(crate) fn trim(&self) -> Vec<Arc<Publication>> {
+        let mut forgotten = Vec::new();
+        let mut head = self.head.lock();
+        let appended = self.appended_bytes();
+        let cut = head.update_cut(appended);
+        if head.used > 0 && appended <= cut {
+            head.seal_early(appended);
+        }
+        let end = |head: &Head| {
+            head.history
+                .get(1)
+                .map_or(head.segment_start, |next| next.start)
+        };
+        while !head.history.is_empty() && end(&head) <= cut {
+            forgotten.extend(head.history.pop_front());
+        }
+        let is_wanted = head.next_segment.is_none();
+        drop(head);
+        if is_wanted {
+            let next = Segment::new();
+            self.head.lock().next_segment = Some(next);
+        }
+        forgotten
+            .into_iter()
+            .filter_map(|sealed| Arc::into_inner(sealed.segment))
+            .flat_map(|mut segment| std::mem::take(&mut segment.slots))
+            .filter_map(|mut slot| slot.take())
+            .map(|slot| slot.publication)
+            .collect()
+    }
+
+    /// The number of the newest publication, 0 before the first.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.last_seq.load(Ordering::Acquire)
+    }
+
+    /// Bytes of all publications since the start.
+    pub(crate) fn appended_bytes(&self) -> u64 {
+        self.appended_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that wait for the slowest reader.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.appended_bytes().saturating_sub(self.slowest())
+    }
+
+    /// Bytes that the slowest reader has finished.
+    fn slowest(&self) -> u64 {
+        let finished = self.finished.iter();
+        let bytes = finished.map(|bytes| bytes.load(Ordering::Relaxed));
+        bytes.min().unwrap_or(0)
+    }
+
+    /// Bytes of the publications that are kept.
+    pub(crate) fn history_bytes(&self) -> u64 {
+        let mut head = self.head.lock();
+        let appended = self.appended_bytes();
+        let window = head.window_from(0, appended);
+        drop(head);
+        window
+            .slots()
+            .next()
+            .map_or(0, |oldest| appended - oldest.start)
+    }
+}
+
+impl Head {
+    /// Up to where publications are forgotten, in bytes since the start.
+    fn update_cut(&mut self, appended: u64) -> u64 {
+        self.cut = self.cut.max(appended.saturating_sub(self.history_limit));
+        self.cut
+    }
+
+    /// The segments from that of a publication on, or from the first one that may hold any that are kept.
+    fn window_from(&mut self, from: u64, appended: u64) -> Window {
+        let cut = self.update_cut(appended);
+        let oldest = self.place(|sealed| sealed.start <= cut);
+        let first = oldest.max(self.place(|sealed| sealed.first_seq <= from));
+        self.window(first, cut)
+    }
+
+    /// The segments up to that of the publication before a number, without those that hold none that are kept.
+    fn window_before(&mut self, before: u64, appended: u64) -> Window {
+        let cut = self.update_cut(appended);
+        let oldest = self.place(|sealed| sealed.start <= cut);
+        let is_open = before > self.next_seq - self.used as u64;
+        let last = if is_open {
+            self.history.len()
+        } else {
+            self.place(|sealed| sealed.first_seq < before)
+        };
+        self.window(oldest.max((last + 1).saturating_sub(READ_SEGMENTS)), cut)
+    }
+
+    /// The last sealed segment for which something holds that holds up to some segment; 0 if for none.
+    fn place(&self, holds: impl FnMut(&Sealed) -> bool) -> usize {
+        self.history.partition_point(holds).saturating_sub(1)
+    }
+
+    fn window(&self, first: usize, cut: u64) -> Window {
+        let sealed = self.history.iter().skip(first);
+        let segments = sealed.map(|sealed| &sealed.segment).chain([&self.segment]);
+        Window {
+            segments: segments.take(READ_SEGMENTS).cloned().collect(),
+            cut,
+            next_seq: self.next_seq,
+        }
+    }
+
+    /// Ends the segment and opens the next one.
+    fn seal(&mut self, appended: u64) {
+        let next = self.next_segment.take().unwrap_or_else(Segment::new);
+        let _ = self.segment.next.set(next.clone());
+        let segment = std::mem::replace(&mut self.segment, next);
+        self.history.push_back(Sealed {
+            first_seq: self.next_seq - self.used as u64,
+            start: self.segment_start,
+            segment,
+        });
+        self.used = 0;
+        self.segment_start = appended;
+    }
+
+    /// The same for a segment that is not full, but holds nothing that is kept.
+    fn seal_early(&mut self, appended: u64) {
+        self.seal(appended);
+    }
+}
+
+impl Window {
+    /// The slots that are kept.
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.segments
+            .iter()
+            .flat_map(|segment| segment.slots.iter().map_while(OnceLock::get))
+            .skip_while(|slot| slot.start < self.cut)
+    }
+}
+
+impl Segment {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            slots: (0..SEGMENT_SLOTS).map(|_| OnceLock::new()).collect(),
+            next: OnceLock::new(),
+        })
+    }
+}
+
+impl Drop for Segment {
+    /// Unlinks the chain in a loop: dropping it link by link would need a stack as deep as the chain is long.
+    fn drop(&mut self) {
+        let mut next = self.next.take();
+        while let Some(mut segment) = next.and_then(Arc::into_inner) {
+            next = segment.next.take();
+        }
+    }
+}
+
+impl Cursor {
+    /// The next publication, if there is one yet. Never waits.
+    pub(crate) fn next(&mut self) -> Option<Arc<Publication>> {
+        loop {
+            if let Some(slot) = self.segment.slots.get(self.index).and_then(OnceLock::get) {
+                self.index += 1;
+                self.taken_bytes += slot.publication.footprint() as u64;
+                return Some(slot.publication.clone());
+            }
+            let next = self.segment.next.get()?;
+            // The segment was ended early, or between the two looks: slots are set before the link is.
+            if self
+                .segment
+                .slots
+                .get(self.index)
+                .is_some_and(|slot| slot.get().is_some())
+            {
+                continue;
+            }
+            self.segment = next.clone();
+            self.index = 0;
+        }
+    }
+
+    /// Whether [`Self::next`] would give something.
+    pub(crate) fn has_next(&self) -> bool {
+        self.segment
+            .slots
+            .get(self.index)
+            .is_some_and(|slot| slot.get().is_some())
+            || self.segment.next.get().is_some()
+    }
+
+    /// Bytes of all publications that were taken, or stood before its place, since the start.
+    pub(crate) fn taken_bytes(&self) -> u64 {
+        self.taken_bytes
+    }
+
+    /// Says that everything taken so far is dealt with, which makes room for new publications.
+    pub(crate) fn finish(&self) {
+        self.finished.store(self.taken_bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

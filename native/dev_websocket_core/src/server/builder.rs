@@ -1,0 +1,185 @@
+//! Starts a server: parts that it shares with others, a listener, and a signal to shut down may be the caller's own.
+
+use std::future::Future;
+use std::net::TcpListener as StdTcpListener;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::{Running, Server, bind, local_address, stop_shards};
+use crate::error::StartError;
+use crate::http::listener;
+use crate::log::publication_log::Log;
+use crate::log::slot_marks::SlotMarks;
+use crate::settings::Settings;
+use crate::shard::Shard;
+use crate::shard::interest::InterestSignal;
+use crate::shared::inbound::Inbound;
+use crate::shared::{Persistent, Shared};
+use crate::telemetry::counters::Counters;
+use crate::wire::close::Disconnect;
+
+/// How long clients have to close after the caller's signal.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+
+type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A server that is not started yet. Each part but the settings has a default.
+#[must_use = "a builder does nothing before it is started"]
+pub struct Builder {
+    settings: Settings,
+    persistent: Persistent,
+    listener: Option<StdTcpListener>,
+    signal: Option<Signal>,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Builder")
+            .field("settings", &self.settings)
+            .field("listener", &self.listener)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            persistent: Persistent::default(),
+            listener: None,
+            signal: None,
+        }
+    }
+
+    /// Counters that outlive the server.
+    pub fn counters(mut self, counters: Arc<Counters>) -> Self {
+        self.persistent.counters = counters;
+        self
+    }
+
+    /// The queue of messages that clients send, for a listener of the program.
+    pub fn inbound(mut self, inbound: Arc<Inbound>) -> Self {
+        self.persistent.inbound = inbound;
+        self
+    }
+
+    /// How far each process is published. A slot that it has is not published again.
+    pub fn slot_marks(mut self, marks: Arc<SlotMarks>) -> Self {
+        self.persistent.slots = marks;
+        self
+    }
+
+    /// The signal of a change in the processes that subscriptions name.
+    pub fn interest(mut self, interest: Arc<InterestSignal>) -> Self {
+        self.persistent.interest = interest;
+        self
+    }
+
+    /// A bound listener, in place of the settings' `host` and `port`.
+    pub fn listener(mut self, listener: StdTcpListener) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+
+    /// Shuts the server down, with close code 1001, when the future completes. It is polled on a thread of its own within a
+    /// tokio runtime, so signals and timers of tokio work.
+    pub fn shutdown_on(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.signal = Some(Box::pin(signal));
+        self
+    }
+
+    /// Starts the threads, and binds the listener unless there is one.
+    ///
+    /// # Errors
+    /// [`StartError`] when the address cannot be bound or the system gives no threads; nothing is left running.
+    pub fn start(self) -> Result<Server, StartError> {
+        let Self {
+            settings,
+            persistent,
+            listener,
+            signal,
+        } = self;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(settings.worker_count())
+            .thread_name("ws-io")
+            .enable_all()
+            .build()
+            .map_err(StartError::Threads)?;
+        let listener = match listener {
+            None => bind(&runtime, &settings)?,
+            Some(bound) => {
+                let _entered = runtime.enter();
+                let address = bound.local_addr().map_err(StartError::Threads)?;
+                listener::from_std(bound)
+                    .map_err(|source| StartError::Listen { address, source })?
+            }
+        };
+        let address = local_address(&listener, &settings)?;
+        let (shard_count, workers) = (settings.shard_count(), settings.worker_count());
+        let (log, cursors) = Log::new(shard_count);
+        let shared = Shared::new(settings, address, shard_count, log, persistent);
+        let mut running = Running {
+            runtime,
+            shards: Vec::new(),
+            listening: CancellationToken::new(),
+            accepting: None,
+        };
+        for (index, cursor) in cursors.into_iter().enumerate() {
+            let mailbox = shared.context.mailboxes[index].clone();
+            let shard = Shard::new(shared.context.clone(), mailbox, cursor, index);
+            let thread = thread::Builder::new().name(format!("ws-shard-{index}"));
+            match thread.spawn(|| shard.run()) {
+                Ok(thread) => running.shards.push(thread),
+                Err(error) => {
+                    stop_shards(&shared, running.shards);
+                    return Err(StartError::Threads(error));
+                }
+            }
+        }
+        running.listen(&shared, listener);
+        tracing::info!(
+            name: "started", %address, shards = shard_count, workers,
+            "The WebSocket server listens on {address} (shards: {shard_count}, workers: {workers})."
+        );
+        let server = Server {
+            runtime: running.runtime.handle().clone(),
+            running: Arc::new(Mutex::new(Some(running))),
+            shared,
+        };
+        if let Some(signal) = signal {
+            server.shut_down_on(signal)?;
+        }
+        Ok(server)
+    }
+}
+
+impl Server {
+    fn shut_down_on(&self, signal: Signal) -> Result<(), StartError> {
+        let (shared, running) = (self.shared.clone(), self.running.clone());
+        let waiting = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(StartError::Threads)?;
+        thread::Builder::new()
+            .name("ws-stop".into())
+            .spawn(move || {
+                let is_told = waiting.block_on(async {
+                    tokio::select! {
+                        () = signal => true,
+                        () = shared.stopping.cancelled() => false,
+                    }
+                });
+                if is_told && let Some(running) = running.lock().take() {
+                    running.shutdown(&shared, Disconnect::Stopping, SHUTDOWN_DEADLINE);
+                }
+            })
+            .map_err(StartError::Threads)?;
+        Ok(())
+    }
+}

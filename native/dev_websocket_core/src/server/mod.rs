@@ -1,0 +1,295 @@
+//! The server that an embedding program starts, publishes through, inspects and stops.
+
+pub(crate) mod admin;
+pub(crate) mod builder;
+pub(crate) mod publish;
+pub(crate) mod results;
+pub(crate) mod send;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::runtime::{Handle, Runtime};
+use tokio_util::sync::CancellationToken;
+
+pub use self::builder::Builder;
+use crate::error::StartError;
+use crate::http::listener;
+use crate::settings::Settings;
+use crate::settings::active::ActiveSettings;
+use crate::shard::command::Command;
+use crate::shared::Shared;
+use crate::shared::exposition::{self, Family};
+use crate::shared::info::{Description, Info};
+use crate::telemetry::counters::Counters;
+use crate::wire::close::Disconnect;
+
+/// A running server: a listener, a runtime that reads, and shards that write.
+///
+/// [`Server::shutdown`] says goodbye to the clients. Dropping a running server ends its threads at once.
+#[derive(Debug)]
+pub struct Server {
+    pub(crate) shared: Arc<Shared>,
+    /// For work that must keep neither a caller nor a shard. It takes nothing more once the server is shut down.
+    pub(crate) runtime: Handle,
+    running: Arc<Mutex<Option<Running>>>,
+}
+
+/// The outcome of new settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reconfigured {
+    /// They hold from now on; connections stay.
+    Applied,
+    /// Nothing changed: these need a new server.
+    NeedsRestart,
+}
+
+/// The threads and the listener.
+#[derive(Debug)]
+struct Running {
+    runtime: Runtime,
+    shards: Vec<JoinHandle<()>>,
+    /// Ends the present listener.
+    listening: CancellationToken,
+    /// Accepts from it.
+    accepting: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Server {
+    /// A server with these settings, to be started.
+    #[must_use]
+    pub fn builder(settings: Settings) -> Builder {
+        Builder::new(settings)
+    }
+
+    /// Starts a server with these settings, whose counts go to `counters`.
+    ///
+    /// # Errors
+    /// See [`Builder::start`].
+    pub fn start(settings: Settings, counters: Arc<Counters>) -> Result<Self, StartError> {
+        Self::builder(settings).counters(counters).start()
+    }
+
+    /// Where clients connect, and what they can subscribe to.
+    #[must_use]
+    pub fn info(&self) -> Info {
+        self.shared.describe().info.clone()
+    }
+
+    /// What a client needs to know before it connects. Who asks in a row gets the same: up to 100 topics are listed as they
+    /// are, a longer list is made anew after 100 microseconds for each of its topics.
+    #[must_use]
+    pub fn describe(&self) -> Arc<Description> {
+        self.shared.describe()
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        self.shared.settings()
+    }
+
+    /// Gauges and counts by name.
+    #[must_use]
+    pub fn stats(&self) -> Vec<(&'static str, u64)> {
+        self.shared.stats()
+    }
+
+    /// Everything that is counted and measured, as Prometheus names it.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<Family> {
+        exposition::families(&self.shared)
+    }
+
+    /// Takes new settings while running. A new address is bound before the old one is left, where both can be.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`] when the new address cannot be bound; the old settings stay in force then.
+    pub fn reconfigure(&self, settings: Settings) -> Result<Reconfigured, StartError> {
+        let mut running = self.running.lock();
+        let old = self.shared.settings();
+        let Some(running) = running.as_mut() else {
+            return Ok(Reconfigured::NeedsRestart);
+        };
+        if (settings.shards, settings.workers) != (old.shards, old.workers) {
+            return Ok(Reconfigured::NeedsRestart);
+        }
+        if (settings.host, settings.port) != (old.host, old.port) {
+            self.move_listener(running, &settings)?;
+        }
+        let changed = old.differences(&settings).join(", ");
+        self.shared.context.log.keep(settings.history_bytes);
+        self.shared
+            .context
+            .active
+            .store(ActiveSettings::new(settings));
+        tell_shards(&self.shared, || Command::Reconfigure);
+        if !changed.is_empty() {
+            tracing::info!(
+                name: "changed_settings", settings = changed,
+                "The WebSocket server has new settings: {changed}."
+            );
+        }
+        Ok(Reconfigured::Applied)
+    }
+
+    /// Binds the new address, then leaves the old one. Of one port, the two may be in each other's way, as all interfaces
+    /// and one of them are: then the old one is left first, and taken back when the new one cannot be had.
+    fn move_listener(&self, running: &mut Running, settings: &Settings) -> Result<(), StartError> {
+        let old = **self.shared.address.load();
+        let listener = match bind(&running.runtime, settings) {
+            Err(_) if wanted_address(settings).port() == old.port() => {
+                running.leave();
+                bind(&running.runtime, settings).inspect_err(|_| {
+                    match bind_address(&running.runtime, old) {
+                        Ok(listener) => running.listen(&self.shared, listener),
+                        Err(error) => tracing::error!(
+                            name: "lost_address", address = %old, %error,
+                            "The WebSocket server could not return to its old address {old}: {error}."
+                        ),
+                    }
+                })?
+            }
+            bound => bound?,
+        };
+        let address = local_address(&listener, settings)?;
+        running.leave();
+        self.shared.address.store(Arc::new(address));
+        running.listen(&self.shared, listener);
+        tracing::info!(
+            name: "moved", %address, from = %old,
+            "The WebSocket server has moved from {old} to {address}."
+        );
+        Ok(())
+    }
+
+    /// Closes the listener, tells the clients why, and ends all threads. Waits for the clients up to the deadline, so
+    /// it must not be called on a thread that has other work. A second call does nothing.
+    pub fn shutdown(&self, reason: Disconnect, deadline: Duration) {
+        if let Some(running) = self.running.lock().take() {
+            running.shutdown(&self.shared, reason, deadline);
+        }
+    }
+}
+
+impl Drop for Server {
+    /// Waits for nobody: a server may be dropped on any thread, also on one of another runtime.
+    fn drop(&mut self) {
+        if let Some(running) = self.running.lock().take() {
+            running.abandon(&self.shared);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Server {
+    /// A server without threads, whose log the test reads.
+    pub(crate) fn without_threads(
+        settings: Settings,
+    ) -> (Self, crate::log::publication_log::Cursor) {
+        let (log, mut cursors) = crate::log::publication_log::Log::new(1);
+        let lasting = crate::shared::Persistent::default();
+        let address = ([127, 0, 0, 1], 0).into();
+        #[allow(clippy::unwrap_used, reason = "a test's own runtime")]
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let server = Self {
+            shared: Shared::new(settings, address, 1, log, lasting),
+            runtime: runtime.handle().clone(),
+            running: Arc::default(),
+        };
+        (server, cursors.remove(0))
+    }
+}
+
+impl Running {
+    fn listen(&mut self, shared: &Arc<Shared>, listener: TcpListener) {
+        self.listening = CancellationToken::new();
+        self.accepting = Some(self.runtime.spawn(listener::accept(
+            shared.clone(),
+            listener,
+            self.listening.clone(),
+        )));
+    }
+
+    /// Ends the listener. When this returns, its address is free.
+    fn leave(&mut self) {
+        self.listening.cancel();
+        if let Some(accepting) = self.accepting.take() {
+            // It ends at once; if it panicked, its listener is gone all the same.
+            let _ = self.runtime.block_on(accepting);
+        }
+    }
+}
+
+impl Running {
+    /// Ends everything: the clients are told, and have until the deadline.
+    fn shutdown(mut self, shared: &Shared, reason: Disconnect, deadline: Duration) {
+        self.leave();
+        shared.close_all(reason);
+        // At the deadline the rest is cut off.
+        let _ = self
+            .runtime
+            .block_on(async { tokio::time::timeout(deadline, shared.tasks.wait()).await });
+        self.runtime.shutdown_background();
+        stop_shards(shared, self.shards);
+        let address = **shared.address.load();
+        tracing::info!(
+            name: "stopped", %address, reason = reason.name(),
+            "The WebSocket server on {address} has stopped."
+        );
+    }
+
+    /// Ends everything without waiting.
+    fn abandon(self, shared: &Shared) {
+        self.listening.cancel();
+        shared.close_all(Disconnect::Stopping);
+        self.runtime.shutdown_background();
+        tell_shards(shared, || Command::Stop);
+    }
+}
+
+fn tell_shards(shared: &Shared, command: impl Fn() -> Command) {
+    shared
+        .context
+        .mailboxes
+        .iter()
+        .for_each(|mailbox| mailbox.send(command()));
+}
+
+fn stop_shards(shared: &Shared, shards: Vec<JoinHandle<()>>) {
+    tell_shards(shared, || Command::Stop);
+    for shard in shards {
+        // A shard that panicked has said so; the others still end.
+        let _ = shard.join();
+    }
+}
+
+fn bind(runtime: &Runtime, settings: &Settings) -> Result<TcpListener, StartError> {
+    bind_address(runtime, wanted_address(settings))
+}
+
+fn bind_address(runtime: &Runtime, address: SocketAddr) -> Result<TcpListener, StartError> {
+    let _entered = runtime.enter();
+    listener::bind(address).map_err(|source| StartError::Listen { address, source })
+}
+
+fn local_address(listener: &TcpListener, settings: &Settings) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|source| StartError::Listen {
+        address: wanted_address(settings),
+        source,
+    })
+}
+
+fn wanted_address(settings: &Settings) -> SocketAddr {
+    // The table keeps the port within 16 bits.
+    SocketAddr::new(
+        settings.host,
+        u16::try_from(settings.port).unwrap_or_default(),
+    )
+}

@@ -1,0 +1,201 @@
+//! The results of processes: the events of a slot, part by part, and word of slots that are missing.
+//!
+//! Whoever publishes reads the slots of a process one after the other. The marks say which event comes next, so that a
+//! reader that begins anew neither repeats nor leaves out any.
+
+use std::borrow::Cow;
+
+use thiserror::Error;
+
+use crate::error::Rejected;
+use crate::log::publication::draft::Draft;
+use crate::log::publication::slot_gap::{SlotGap, SlotGapNotice};
+use crate::log::slot_marks::{Mark, OutOfOrder, Position, Turn};
+use crate::message::topic::{Topic, Topics};
+use crate::server::Server;
+use crate::server::publish::Event;
+use crate::shard::interest::Interest;
+
+/// Events of one part of a slot at the most.
+pub const MAX_PART_EVENTS: usize = 256;
+
+/// Bytes of their JSON at the most, unless it is a single event.
+pub const MAX_PART_BYTES: usize = 4 * 1024 * 1024;
+
+/// Why events of a slot, or word of missing ones, were not published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SlotRejected {
+    /// The whole slot is published.
+    #[error("the slot is already published")]
+    Repeated,
+    /// Something would be left out: this event comes next.
+    #[error("expected slot {}, event {}", .0.slot, .0.part)]
+    Expected(Position),
+    /// Nobody has said yet where the process begins.
+    #[error("the process has no slot mark")]
+    NoMark,
+    /// There is no room now, and nothing is lost.
+    #[error("the publish queue is full")]
+    Overload,
+    /// More than [`MAX_PART_EVENTS`] or [`MAX_PART_BYTES`].
+    #[error("too many events in one call")]
+    TooMuch,
+}
+
+impl Server {
+    /// Which processes have subscribers, with at most so many ids.
+    #[must_use]
+    pub fn interest(&self, max: usize) -> Interest {
+        self.shared.context.topics.interest(max)
+    }
+
+    /// Publishes events of one slot of a process, one behind the other, all of them or none. `start` is the first of them;
+    /// those that are published already are left out.
+    ///
+    /// An event whose data is too large is published all the same, with word of where to GET it.
+    ///
+    /// # Errors
+    /// [`SlotRejected`], and then nothing was published.
+    pub fn publish_part<'a>(
+        &self,
+        process: &'a str,
+        start: Position,
+        events: Vec<Event<'a>>,
+        is_last: bool,
+    ) -> Result<(), SlotRejected> {
+        let shared = &*self.shared;
+        let published = self.published_from(process, start)?;
+        if events.len() > MAX_PART_EVENTS {
+            return Err(self.too_much());
+        }
+        let end = Position {
+            part: start.part.saturating_add(events.len() as u64),
+            ..start
+        };
+        let active = shared.context.active.load();
+        let mut bytes = 0;
+        let mut drafts = Vec::with_capacity(events.len());
+        for mut event in events
+            .into_iter()
+            .skip(usize::try_from(published).unwrap_or(usize::MAX))
+        {
+            let origin = &mut event.origin;
+            origin.process.get_or_insert(Cow::Borrowed(process));
+            origin.slot.get_or_insert(start.slot);
+            let draft = self.draft_event(&active, &event)?;
+            bytes += draft.data_bytes();
+            if bytes > MAX_PART_BYTES && !drafts.is_empty() {
+                return Err(self.too_much());
+            }
+            drafts.push(draft);
+        }
+        let mut turn = shared.slots.take_turn();
+        let mark = next_mark(&mut turn, process)?;
+        if mark.published_from(start) != Ok(published) {
+            // Somebody else has published some of it meanwhile.
+            drop(turn);
+            self.published_from(process, start)?;
+            return Err(SlotRejected::Overload);
+        }
+        let without_topic = drafts.iter().filter(|draft| draft.is_without_topic());
+        let (count, without_topic) = (drafts.len() as u64, without_topic.count() as u64);
+        shared
+            .context
+            .log
+            .append_or_none(drafts, active.settings.publish_queue_bytes)?;
+        if is_last {
+            mark.complete(start.slot);
+        } else {
+            mark.publish_until(end);
+        }
+        drop(turn);
+        if count > 0 {
+            shared.context.wake_shards();
+        }
+        let counters = &shared.context.counters;
+        counters.publications.add(count);
+        counters.publications_without_topic.add(without_topic);
+        counters.results_published.add(u64::from(is_last));
+        Ok(())
+    }
+
+    /// Tells the subscribers of a process that results are missing, and goes on behind them.
+    ///
+    /// # Errors
+    /// [`SlotRejected`], and then nothing was published. Missing slots begin with the next one.
+    pub fn publish_slot_gap(&self, process: &str, gap: SlotGap) -> Result<(), SlotRejected> {
+        let shared = &*self.shared;
+        let draft = Draft::of_slot_gap(
+            topics_of(process),
+            SlotGapNotice {
+                process: process.into(),
+                gap,
+            },
+        );
+        let limit = shared.context.active.load().settings.publish_queue_bytes;
+        let mut turn = shared.slots.take_turn();
+        match gap.slots() {
+            Some(slots) => {
+                let mark = next_mark(&mut turn, process)?;
+                if slots.from() != mark.next().slot {
+                    return Err(SlotRejected::Expected(mark.next()));
+                }
+                shared.context.log.append_or_none(vec![draft], limit)?;
+                let may_come = !matches!(gap, SlotGap::NotFollowed(_));
+                mark.skip_to(slots.to(), may_come);
+            }
+            None => shared.context.log.append_or_none(vec![draft], limit)?,
+        }
+        drop(turn);
+        shared.context.wake_shards();
+        let counters = &shared.context.counters;
+        match gap {
+            SlotGap::NotCached(slots) => counters.slot_gaps_not_cached.add(slots.count()),
+            SlotGap::Withheld(slots) => counters.slot_gaps_withheld.add(slots.count()),
+            SlotGap::NotFollowed(slots) => counters.slot_gaps_not_followed.add(slots.count()),
+            SlotGap::Limit => counters.tails_limit.add(1),
+        }
+        Ok(())
+    }
+
+    fn published_from(&self, process: &str, start: Position) -> Result<u64, SlotRejected> {
+        let slots = &self.shared.slots;
+        slots
+            .published_from(process, start)
+            .ok_or(SlotRejected::NoMark)?
+            .map_err(|reason| match reason {
+                OutOfOrder::PastPublications => {
+                    self.shared.context.counters.dropped_repeated.add(1);
+                    SlotRejected::Repeated
+                }
+                OutOfOrder::Ahead(next) => SlotRejected::Expected(next),
+            })
+    }
+
+    fn too_much(&self) -> SlotRejected {
+        self.shared.context.counters.dropped_malformed.add(1);
+        SlotRejected::TooMuch
+    }
+}
+
+impl From<Rejected> for SlotRejected {
+    fn from(_: Rejected) -> Self {
+        // Neither a draft with a stub in place of its data nor the log has another reason.
+        Self::Overload
+    }
+}
+
+fn next_mark<'t>(turn: &'t mut Turn<'_>, process: &str) -> Result<&'t mut Mark, SlotRejected> {
+    turn.mark(process).ok_or(SlotRejected::NoMark)
+}
+
+/// The topics under which the events of a process stand. A name that makes no topic has none.
+fn topics_of(process: &str) -> Topics {
+    ["process", "from"]
+        .iter()
+        .filter_map(|key| Topic::of_tag(key, process).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,489 @@
+//! Every setting and limit in one table: name, default, unit, range, and what happens at one more.
+//!
+//! The table makes the [`Settings`] struct, reads settings by name from any source (Erlang terms, environment
+//! variables) and is what docs/PROTOCOL.md is checked against.
+
+pub(crate) mod active;
+mod hosts;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::message::process_id::is_process_id;
+use crate::message::topics::TopicRules;
+
+/// A setting's value, as it comes from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SettingValue {
+    /// A whole number.
+    Integer(i64),
+    /// A switch.
+    Boolean(bool),
+    /// Text; numbers, switches and lists (with commas) may also come as text.
+    Text(String),
+    /// Several texts.
+    List(Vec<String>),
+}
+
+/// Why settings were not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SettingError {
+    /// No setting has that name.
+    #[error("unknown setting {0}")]
+    Unknown(String),
+    /// The value is of the wrong kind or out of range.
+    #[error("{name} must be {expected}")]
+    Invalid {
+        /// The setting.
+        name: &'static str,
+        /// What it takes.
+        expected: String,
+    },
+}
+
+/// A row of the table.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SettingRow {
+    /// The name, in Erlang and in lower case; `DEV_WEBSOCKET_<NAME>` in the environment.
+    pub name: &'static str,
+    /// The value without configuration.
+    pub default: SettingValue,
+    /// What the number counts.
+    pub unit: &'static str,
+    /// What happens at one more than the value, or what the setting does.
+    pub effect: &'static str,
+    /// Whether its default lets in, or takes, what somebody who sets it may not want. A value of such a setting that does
+    /// not fit is no reason to take the default: the server stays closed.
+    pub protects: bool,
+}
+
+trait Setting: Sized {
+    fn read(value: SettingValue) -> Option<Self>;
+    fn show(&self) -> SettingValue;
+}
+
+impl Setting for u64 {
+    fn read(value: SettingValue) -> Option<Self> {
+        match value {
+            SettingValue::Integer(number) => number.try_into().ok(),
+            SettingValue::Text(text) => text.trim().parse().ok(),
+            SettingValue::Boolean(_) | SettingValue::List(_) => None,
+        }
+    }
+
+    fn show(&self) -> SettingValue {
+        SettingValue::Integer(i64::try_from(*self).unwrap_or(i64::MAX))
+    }
+}
+
+/// In milliseconds.
+impl Setting for Duration {
+    fn read(value: SettingValue) -> Option<Self> {
+        u64::read(value).map(Self::from_millis)
+    }
+
+    fn show(&self) -> SettingValue {
+        SettingValue::Integer(i64::try_from(self.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+impl Setting for bool {
+    fn read(value: SettingValue) -> Option<Self> {
+        match value {
+            SettingValue::Boolean(flag) => Some(flag),
+            SettingValue::Text(text) => match text.trim() {
+                "true" | "1" | "on" => Some(true),
+                "false" | "0" | "off" => Some(false),
+                _ => None,
+            },
+            SettingValue::Integer(_) | SettingValue::List(_) => None,
+        }
+    }
+
+    fn show(&self) -> SettingValue {
+        SettingValue::Boolean(*self)
+    }
+}
+
+impl Setting for String {
+    fn read(value: SettingValue) -> Option<Self> {
+        match value {
+            SettingValue::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> SettingValue {
+        SettingValue::Text(self.clone())
+    }
+}
+
+impl Setting for IpAddr {
+    fn read(value: SettingValue) -> Option<Self> {
+        match value {
+            SettingValue::Text(text) => match text.trim() {
+                "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+                // As in a URL, and just as clear.
+                address => match address.strip_prefix('[') {
+                    Some(rest) => rest
+                        .strip_suffix(']')?
+                        .parse()
+                        .ok()
+                        .map(|ip: Ipv6Addr| ip.into()),
+                    None => address.parse().ok(),
+                },
+            },
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> SettingValue {
+        SettingValue::Text(self.to_string())
+    }
+}
+
+impl Setting for Vec<String> {
+    fn read(value: SettingValue) -> Option<Self> {
+        let (items, is_empty): (Vec<String>, bool) = match value {
+            SettingValue::List(items) => (items, true),
+            SettingValue::Text(text) => (
+                text.split(',').map(str::to_owned).collect(),
+                text.is_empty(),
+            ),
+            _ => return None,
+        };
+        let items: Vec<String> = items
+            .iter()
+            .map(|item| item.trim().to_lowercase())
+            .filter(|item| !item.is_empty())
+            .collect();
+        // Blanks and commas alone are no way to say "none", which mostly means "all".
+        (is_empty || !items.is_empty()).then_some(items)
+    }
+
+    fn show(&self) -> SettingValue {
+        SettingValue::List(self.clone())
+    }
+}
+
+/// Ids of processes, which keep their letter case.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct ProcessIds(pub Vec<String>);
+
+impl Setting for ProcessIds {
+    fn read(value: SettingValue) -> Option<Self> {
+        let items: Vec<String> = match value {
+            SettingValue::List(items) => items,
+            SettingValue::Text(text) => text.split(',').map(str::to_owned).collect(),
+            _ => return None,
+        };
+        let ids = items.iter().map(|id| id.trim()).filter(|id| !id.is_empty());
+        Some(Self(ids.map(str::to_owned).collect()))
+    }
+
+    fn show(&self) -> SettingValue {
+        SettingValue::List(self.0.clone())
+    }
+}
+
+macro_rules! settings {
+    ($( $(#[$harmless:ident])? $name:ident: $kind:ty = $default:expr, $expected:literal, $check:expr, $unit:literal, $effect:literal; )*) => {
+        /// What the server is told. See the table for defaults, units and ranges.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Settings {
+            $( #[doc = concat!("In ", $unit, ". ", $effect)] pub $name: $kind, )*
+        }
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self { $( $name: $default, )* }
+            }
+        }
+
+        impl Settings {
+            /// Changes one setting.
+            ///
+            /// # Errors
+            /// [`SettingError`] names the setting when it does not exist or does not take the value.
+            pub fn set(&mut self, name: &str, value: SettingValue) -> Result<(), SettingError> {
+                match name {
+                    $( stringify!($name) => {
+                        let check: fn(&$kind) -> bool = $check;
+                        self.$name = <$kind as Setting>::read(value).filter(check).ok_or_else(|| SettingError::Invalid {
+                            name: stringify!($name),
+                            expected: $expected.to_owned(),
+                        })?;
+                    } )*
+                    _ => return Err(SettingError::Unknown(name.to_owned())),
+                }
+                Ok(())
+            }
+
+            /// Every setting with its present value.
+            #[must_use]
+            pub fn list(&self) -> Vec<(&'static str, SettingValue)> {
+                vec![$( (stringify!($name), Setting::show(&self.$name)), )*]
+            }
+
+            /// The names of those that other settings have otherwise.
+            pub(crate) fn differences(&self, other: &Self) -> Vec<&'static str> {
+                let mut names = Vec::new();
+                $( if self.$name != other.$name {
+                    names.push(stringify!($name));
+                } )*
+                names
+            }
+
+            /// The table.
+            #[must_use]
+            pub fn table() -> Vec<SettingRow> {
+                let defaults = Self::default();
+                vec![$( SettingRow {
+                    name: stringify!($name),
+                    default: Setting::show(&defaults.$name),
+                    unit: $unit,
+                    effect: $effect,
+                    protects: {
+                        const HARMLESS: &[&str] = &[$( stringify!($harmless) )?];
+                        HARMLESS.is_empty()
+                    },
+                }, )*]
+            }
+        }
+    };
+}
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+// A row protects unless it is marked as harmless.
+settings! {
+    host: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED), "an IP address to listen on without a port, such as 127.0.0.1 or ::1; 0.0.0.0 for all interfaces", |_| true,
+        "address", "The address the listener is bound to; 0.0.0.0 is every IPv4 interface.";
+    port: u64 = 8735, "a port from 0 to 65535", |port| *port <= 65_535,
+        "TCP port", "The port of the listener; 0 lets the system choose one.";
+    #[harmless]
+    public_host: String = String::new(), "a host without scheme, port or path, such as node.example, 192.0.2.1 or [2001:db8::1]; letters beyond ASCII as xn--..", |host| host.is_empty() || hosts::is_host(host),
+        "host name", "The server's name in `uri`; when empty, the address it is bound to, or `localhost` for all interfaces.";
+    max_connections: u64 = 100_000, "a number from 1 to 10000000", |n| (1..=10_000_000).contains(n),
+        "connections", "One more is refused with HTTP 503 `full`.";
+    max_connections_per_ip: u64 = 0, "a number from 0 to 10000000", |n| *n <= 10_000_000,
+        "connections of one address, 0 for no limit", "One more is refused with HTTP 429 `too_many_connections`.";
+    max_handshakes: u64 = 4096, "a number from 1 to 10000000", |n| (1..=10_000_000).contains(n),
+        "connections in the handshake", "When full, the oldest handshake older than 1 s is evicted; otherwise the new connection waits.";
+    origins: Vec<String> = Vec::new(), "a list of origins as browsers send them: scheme and host, and the port if it is not the scheme's own, such as https://app.example or http://*.example:8080", |origins| origins.iter().all(|origin| hosts::is_origin(origin)),
+        "origins of browsers, empty for all, `*` for any run of characters", "A page of another origin is refused with HTTP 403 `bad_origin`. Programs send no `Origin` and are served.";
+    endpoints: Vec<String> = default_endpoints(), "a list of page, client, info, health, metrics and events", |names| names.iter().all(|name| ENDPOINTS.contains(&name.as_str())),
+        "endpoints beside `/ws`", "Other endpoints answer HTTP 404. Without `metrics`, histograms are off.";
+    max_topics_per_connection: u64 = 128, "a number from 1 to 100000", |n| (1..=100_000).contains(n),
+        "topics", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_topics`.";
+    max_regexes_per_connection: u64 = 8, "a number from 0 to 1000", |n| *n <= 1000,
+        "regular expressions", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_matches`.";
+    max_regexes: u64 = 4096, "a number from 0 to 1000000", |n| *n <= 1_000_000,
+        "distinct regular expressions of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_expressions`.";
+    max_templates_per_connection: u64 = 16, "a number from 0 to 1000", |n| *n <= 1000,
+        "templates", "A subscription to one more is refused whole: HTTP 400 or an error frame, `too_many_templates`.";
+    max_globs: u64 = 65_536, "a number from 0 to 10000000", |n| *n <= 10_000_000,
+        "distinct globs of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_globs`.";
+    max_templates: u64 = 16_384, "a number from 0 to 1000000", |n| *n <= 1_000_000,
+        "distinct templates of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_distinct_templates`.";
+    max_unindexed_patterns: u64 = 1024, "a number from 0 to 1000000", |n| *n <= 1_000_000,
+        "distinct globs, regular expressions and templates without an indexed literal, of all connections", "A subscription to one more is refused whole: HTTP 503 or an error frame, `too_many_unindexed_patterns`.";
+    max_last: u64 = 1000, "a number from 0 to 1000000", |n| *n <= 1_000_000,
+        "past publications that `last` may ask for", "A larger number is refused: HTTP 400, `bad_last`.";
+    max_topics_per_message: u64 = 64, "a number from 1 to 10000", |n| (1..=10_000).contains(n),
+        "topics", "Further topics of the message are dropped and counted.";
+    max_inbound_bytes: u64 = 64 * KIB, "a number of bytes from 125 to 67108864", |n| (125..=64 * MIB).contains(n),
+        "bytes of a client's message", "A larger one closes the connection with 1009.";
+    max_inbound_rate: u64 = 50, "a number from 0 to 1000000", |n| *n <= 1_000_000,
+        "messages of one client in a second, 0 for no limit", "One more closes the connection with 1008.";
+    inbound_queue_bytes: u64 = MIB, "a number of bytes from 1024 to 1073741824", |n| (KIB..=KIB * MIB).contains(n),
+        "bytes of client messages queued for the listener", "The server stops reading from a client whose next message does not fit. A change applies from the next `listen` on.";
+    max_message_bytes: u64 = MIB, "a number of bytes from 1 to 67108864", |n| (1..=64 * MIB).contains(n),
+        "bytes of a cast message as JSON", "A larger message is dropped and counted as `too_large`.";
+    max_data_bytes: u64 = 256 * KIB, "a number of bytes from 1 to 67108864", |n| (1..=64 * MIB).contains(n),
+        "bytes of one value in an event of a process", "A larger value is replaced by its size and its path.";
+    publish_queue_bytes: u64 = 64 * MIB, "a number of bytes from 65536 to 17179869184", |n| (64 * KIB..=16 * KIB * MIB).contains(n),
+        "bytes queued for the writer shards", "A further cast is dropped and counted as `overload`.";
+    send_buffer_bytes: u64 = MIB, "a number of bytes from 1024 to 1073741824", |n| (KIB..=KIB * MIB).contains(n),
+        "bytes in the send buffer of one connection", "Its oldest publications are dropped; a `gap` frame takes their place.";
+    history_bytes: u64 = 16 * MIB, "a number of bytes from 0 to 17179869184", |n| *n <= 16 * KIB * MIB,
+        "bytes of past publications", "The oldest publications are dropped; 0 keeps none.";
+    max_known_topics: u64 = 10_000, "a number from 1 to 10000000", |n| (1..=10_000_000).contains(n),
+        "topics that `info` lists", "The least recently published topic is dropped; topics with subscribers stay.";
+    tail: ProcessIds = ProcessIds::default(), "a list of at most 1000 process ids of 43 characters", |ids| ids.0.len() <= 1000 && ids.0.iter().all(|id| is_process_id(id)),
+        "process ids", "Results of these processes are published even without subscribers.";
+    tail_interval: Duration = Duration::from_millis(250), "a number of milliseconds from 20 to 60000", |time| (20..=60_000).contains(&time.as_millis()),
+        "milliseconds between two probes of the node's cache", "The device finds a slot after this time, or after 1 second where the process had no slot for 15 seconds. A hint makes it quicker.";
+    max_tails: u64 = 1000, "a number from 0 to 100000", |n| *n <= 100_000,
+        "processes whose results are followed at once", "Subscribers of one more get a `gap` frame of reason `limit`.";
+    handshake_timeout: Duration = Duration::from_secs(10), "a number of milliseconds from 100 to 600000", |time| (100..=600_000).contains(&time.as_millis()),
+        "milliseconds for a client's request", "The connection is closed.";
+    ping_interval: Duration = Duration::from_secs(25), "a number of milliseconds from 50 to 3600000", |time| (50..=3_600_000).contains(&time.as_millis()),
+        "milliseconds between server pings", "A client silent for two pings is closed with 1008.";
+    excluded_topic_keys: Vec<String> = default_excluded_topic_keys(), "a list of tag keys", |_| true,
+        "tag keys, a leading * matches any start", "A tag of that key makes no topic.";
+    #[harmless]
+    commitments: bool = false, "true or false", |_| true,
+        "switch", "Whether `commitments` of a message are sent to clients.";
+    #[harmless]
+    shards: u64 = 0, "a number from 0 to 256", |n| *n <= 256,
+        "writer threads, 0 for one per four cores", "More writers send to different connections at the same time.";
+    #[harmless]
+    workers: u64 = 0, "a number from 0 to 256", |n| *n <= 256,
+        "reader threads of the runtime, 0 for one per four cores", "More workers read and accept at the same time.";
+}
+
+fn default_excluded_topic_keys() -> Vec<String> {
+    [
+        "data",
+        "body",
+        "commitments",
+        "signature",
+        "anchor",
+        "nonce",
+        "reference",
+        "random-seed",
+        "results-id",
+        "state-id",
+        "outbox-count",
+        "*timestamp",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// What the listener can serve beside the WebSocket endpoint.
+const ENDPOINTS: [&str; 6] = ["page", "client", "info", "health", "metrics", "events"];
+
+fn default_endpoints() -> Vec<String> {
+    ENDPOINTS.map(str::to_owned).to_vec()
+}
+
+impl Settings {
+    /// What of the settings decides a message's topics.
+    #[must_use]
+    pub fn topic_rules(&self) -> TopicRules {
+        TopicRules {
+            excluded_topic_keys: self.excluded_topic_keys.clone(),
+            max_topics: usize::try_from(self.max_topics_per_message).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// How many writer threads to run.
+    pub(crate) fn shard_count(&self) -> usize {
+        thread_count(self.shards)
+    }
+
+    /// How many reader threads to run.
+    pub(crate) fn worker_count(&self) -> usize {
+        thread_count(self.workers)
+    }
+}
+
+/// The node's schedulers need the cores more than we do: a quarter of them, at least one.
+fn thread_count(setting: u64) -> usize {
+    match usize::try_from(setting).unwrap_or(1) {
+        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(4)),
+        count => count,
+    }
+}
+
+/// A byte or item limit as the size type; the table's ranges fit.
+pub(crate) fn size(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(name: &str, value: SettingValue) -> Result<Settings, SettingError> {
+        let mut settings = Settings::default();
+        settings.set(name, value).map(|()| settings)
+    }
+
+    #[test]
+    fn every_default_is_taken_back_by_its_own_row() {
+        let mut settings = Settings::default();
+        for row in Settings::table() {
+            settings.set(row.name, row.default).unwrap();
+        }
+        assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn numbers_switches_and_lists_may_come_as_text() {
+        let text = |text: &str| SettingValue::Text(text.to_owned());
+        assert_eq!(set("port", text(" 99 ")).unwrap().port, 99);
+        assert!(set("commitments", text("true")).unwrap().commitments);
+        assert_eq!(
+            set("excluded_topic_keys", text("A, *b ,,"))
+                .unwrap()
+                .excluded_topic_keys,
+            ["a", "*b"]
+        );
+        for (host, expected) in [
+            ("127.0.0.1", "127.0.0.1"),
+            ("localhost", "127.0.0.1"),
+            ("::1", "::1"),
+            (" [::1] ", "::1"),
+        ] {
+            let expected: IpAddr = expected.parse().unwrap();
+            assert_eq!(set("host", text(host)).unwrap().host, expected);
+        }
+        for (name, value) in [
+            ("origins", text("")),
+            ("origins", SettingValue::List(Vec::new())),
+        ] {
+            assert!(set(name, value).unwrap().origins.is_empty());
+        }
+    }
+
+    #[test]
+    fn bad_settings_are_named() {
+        assert_eq!(
+            set("ports", SettingValue::Integer(1)),
+            Err(SettingError::Unknown("ports".into()))
+        );
+        for (name, value) in [
+            ("port", SettingValue::Integer(65_536)),
+            ("port", SettingValue::Integer(-1)),
+            ("port", SettingValue::Text("http".into())),
+            ("host", SettingValue::Text("nowhere.example".into())),
+            ("public_host", SettingValue::Text("a b".into())),
+            ("commitments", SettingValue::Integer(1)),
+            ("send_buffer_bytes", SettingValue::Integer(1023)),
+            ("excluded_topic_keys", SettingValue::Boolean(true)),
+            ("origins", SettingValue::Text("app.example".into())),
+            ("endpoints", SettingValue::Text("info,pages".into())),
+            ("origins", SettingValue::Text("https://app.example/".into())),
+            (
+                "origins",
+                SettingValue::Text("https://app.example:443".into()),
+            ),
+            ("origins", SettingValue::Text(" ".into())),
+            ("origins", SettingValue::Text(",".into())),
+            ("endpoints", SettingValue::Text(",".into())),
+            ("host", SettingValue::Text("127.0.01".into())),
+            ("host", SettingValue::Text("127.0.0.1:80".into())),
+            ("host", SettingValue::Text("[127.0.0.1]".into())),
+            ("host", SettingValue::Text("[::1]:80".into())),
+            ("host", SettingValue::Text("[::1".into())),
+            ("host", SettingValue::Text("*".into())),
+            ("host", SettingValue::Text(String::new())),
+            ("public_host", SettingValue::Text("node.example:443".into())),
+            ("public_host", SettingValue::Text("2001:db8::1".into())),
+            ("max_connections_per_ip", SettingValue::Text("ten".into())),
+            ("max_connections_per_ip", SettingValue::Text("1e3".into())),
+        ] {
+            let error = set(name, value.clone()).unwrap_err();
+            assert!(error.to_string().starts_with(name), "{error} for {value:?}");
+        }
+        assert!(set("port", SettingValue::Integer(65_535)).is_ok());
+        assert!(set("send_buffer_bytes", SettingValue::Integer(1024)).is_ok());
+    }
+}

@@ -1,0 +1,86 @@
+//! The parts of a server that its shards use. A shard runs with these alone.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use arc_swap::ArcSwap;
+
+use crate::log::buffer_pool::BufferPool;
+use crate::log::publication::now;
+use crate::log::publication_log::Log;
+use crate::settings::Settings;
+use crate::settings::active::ActiveSettings;
+use crate::shard::command::Command;
+use crate::shard::interest::InterestSignal;
+use crate::shard::mailbox::Mailbox;
+use crate::shard::topic_registry::TopicRegistry;
+use crate::telemetry::counters::Counters;
+
+/// The settings, the log, the topics and the mailboxes of a server.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) active: ArcSwap<ActiveSettings>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) topics: TopicRegistry,
+    /// Differs between servers, so that a client knows when numbers start anew.
+    pub(crate) epoch: String,
+    pub(crate) log: Log,
+    pub(crate) mailboxes: Box<[Arc<Mailbox<Command>>]>,
+    pub(crate) gauges: Box<[ShardGauges]>,
+    pub(crate) buffers: BufferPool,
+}
+
+/// Gauges that one shard writes.
+#[derive(Debug, Default)]
+pub(crate) struct ShardGauges {
+    /// Subscriptions of its connections.
+    pub(crate) subscriptions: AtomicU64,
+}
+
+impl Context {
+    /// The context of a server with so many shards.
+    pub(crate) fn new(
+        settings: Settings,
+        shards: usize,
+        log: Log,
+        counters: Arc<Counters>,
+        interest: Arc<InterestSignal>,
+    ) -> Arc<Self> {
+        log.keep(settings.history_bytes);
+        Arc::new(Self {
+            active: ArcSwap::new(ActiveSettings::new(settings)),
+            counters,
+            topics: TopicRegistry::new(interest),
+            epoch: new_epoch(),
+            log,
+            mailboxes: (0..shards).map(|_| Arc::default()).collect(),
+            gauges: (0..shards).map(|_| ShardGauges::default()).collect(),
+            buffers: BufferPool::default(),
+        })
+    }
+
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.active.load().settings.clone()
+    }
+
+    /// Wakes the shards that sleep, after an append to the log.
+    pub(crate) fn wake_shards(&self) {
+        let appended = self.log.appended_bytes();
+        self.mailboxes
+            .iter()
+            .for_each(|mailbox| mailbox.wake(appended));
+    }
+}
+
+/// Six characters that no other server of this machine or time has.
+fn new_epoch() -> String {
+    let mut number = RandomState::new().hash_one((now(), std::process::id()));
+    let mut epoch = String::new();
+    for _ in 0..6 {
+        epoch.push(char::from_digit((number % 36) as u32, 36).unwrap_or('0'));
+        number /= 36;
+    }
+    epoch
+}

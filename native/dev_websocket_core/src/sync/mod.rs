@@ -1,0 +1,27 @@
+//! Types that threads share and wait with. With `cfg(loom)`, which only `native/models` sets, they are types that try out
+//! every order of events. `RUSTFLAGS` cannot set it: tokio has no sockets then.
+
+#[cfg(loom)]
+mod modelled;
+#[cfg(loom)]
+mod modelled_socket;
+
+#[cfg(not(loom))]
+mod real {
+    pub(crate) use std::sync::OnceLock;
+    pub(crate) use std::sync::atomic;
+    pub(crate) use std::thread;
+
+    pub(crate) use arc_swap::ArcSwapOption;
+    pub(crate) use futures::task::AtomicWaker;
+    pub(crate) use parking_lot::Mutex;
+    pub(crate) use tokio::net::TcpStream;
+    pub(crate) use tokio::sync::{Notify, Semaphore};
+}
+
+#[cfg(loom)]
+pub(crate) use self::modelled::*;
+#[cfg(loom)]
+pub(crate) use self::modelled_socket::TcpStream;
+#[cfg(not(loom))]
+pub(crate) use self::real::*;

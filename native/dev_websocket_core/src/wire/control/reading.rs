@@ -1,0 +1,190 @@
+//! Reads the fields of a client's request.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::{RequestError, RequestId};
+use crate::error_code::ErrorCode;
+use crate::message::numbers::large_as_text;
+use crate::subscription::pattern::{Pattern, PatternError};
+use crate::subscription::template::Template;
+use crate::subscription::{Kind, Quota, Subscription, TooMany};
+use crate::wire::cursor::Since;
+
+/// The longest `id` of a request, in bytes of its JSON.
+pub(super) const MAX_ID_BYTES: usize = 256;
+
+/// The code of an error and its message.
+pub(crate) type Problem = (ErrorCode, String);
+
+/// The `id` of a request, from its field.
+pub(super) fn request_id(field: Option<Value>) -> Result<RequestId, String> {
+    match field {
+        None | Some(Value::Null) => Ok(None),
+        Some(id @ (Value::String(_) | Value::Number(_)))
+            if id.to_string().len() <= MAX_ID_BYTES =>
+        {
+            Ok(Some(id))
+        }
+        Some(_) => Err(format!(
+            "id must be a string or a number of at most {MAX_ID_BYTES} bytes"
+        )),
+    }
+}
+
+/// What is wrong with a text that was not read: it is no JSON, or JSON that no value can be made of. Then its `id` may
+/// well be one.
+pub(super) fn unread(text: &str, error: &serde_json::Error) -> RequestError {
+    #[derive(Deserialize)]
+    struct Written<'t> {
+        #[serde(borrow)]
+        id: Option<&'t RawValue>,
+    }
+    if serde_json::from_str::<IgnoredAny>(text).is_err() {
+        return RequestError {
+            id: None,
+            code: ErrorCode::BadJson,
+            message: format!("not JSON: {error}"),
+        };
+    }
+    let id = serde_json::from_str(text).ok().and_then(|Written { id }| {
+        let id = serde_json::from_str(id?.get()).ok();
+        request_id(id).ok().flatten()
+    });
+    RequestError {
+        id,
+        code: ErrorCode::UnsupportedJson,
+        message: format!("unsupported JSON: {error}"),
+    }
+}
+
+/// The fields `topics`, `match` and `template`, of which at least one must name something. Each subscription comes once,
+/// and no more of a kind than a connection may have, also to unsubscribe: the shard looks each one up.
+pub(super) fn subscriptions(
+    fields: &mut Map<String, Value>,
+    quota: Quota,
+) -> Result<Vec<Subscription>, Problem> {
+    let (mut subscriptions, mut distinct) = (Vec::new(), HashSet::new());
+    let mut is_missing = true;
+    for (field, kind, read) in READERS {
+        let items = match fields.remove(field) {
+            None => continue,
+            Some(Value::Array(items)) if !items.is_empty() => items,
+            Some(_) => {
+                let message = format!("{field} must be a list with at least one item");
+                return Err((ErrorCode::BadField, message));
+            }
+        };
+        is_missing = false;
+        let too_many = |TooMany { code, message }: TooMany| (code, message);
+        // Topics cost little to read, so only different ones count.
+        if kind != Kind::Topic {
+            quota.check_count(kind, items.len()).map_err(too_many)?;
+        }
+        let before = subscriptions.len();
+        for item in items {
+            let subscription = read(item)?;
+            if distinct.insert(subscription.clone()) {
+                subscriptions.push(subscription);
+                quota
+                    .check_count(kind, subscriptions.len() - before)
+                    .map_err(too_many)?;
+            }
+        }
+    }
+    if is_missing {
+        return Err((ErrorCode::BadField, "topics is missing".into()));
+    }
+    Ok(subscriptions)
+}
+
+type Reader = fn(Value) -> Result<Subscription, Problem>;
+
+const READERS: [(&str, Kind, Reader); 3] = [
+    ("topics", Kind::Topic, |item| match item {
+        Value::String(name) => {
+            Subscription::parse(&name).map_err(|error| (ErrorCode::BadTopic, error.to_string()))
+        }
+        _ => Err((
+            ErrorCode::BadField,
+            "topics must be a list of strings".into(),
+        )),
+    }),
+    ("match", Kind::Match, |item| match item {
+        Value::String(text) => regex(&text),
+        _ => Err((
+            ErrorCode::BadField,
+            "match must be a list of strings".into(),
+        )),
+    }),
+    ("template", Kind::Template, |item| {
+        Template::from_json(item)
+            .map(Subscription::Template)
+            .map_err(|error| (ErrorCode::BadTemplate, format!("template: {error}")))
+    }),
+];
+
+/// A regular expression over topics, as a client writes it.
+pub(crate) fn regex(text: &str) -> Result<Subscription, Problem> {
+    Pattern::regex(text)
+        .map(Subscription::Pattern)
+        .map_err(|error| {
+            let code = match error {
+                PatternError::TooBig => ErrorCode::RegexTooBig,
+                _ => ErrorCode::BadRegex,
+            };
+            (code, format!("match: {error}"))
+        })
+}
+
+/// Reads templates once more where a number is larger than the parser can hold.
+pub(super) fn keep_large_integers(template: &mut Value, text: &str) {
+    #[derive(Deserialize)]
+    struct Written {
+        template: Value,
+    }
+    // It fails only where `template` stands twice; the last one counts, as for every field.
+    if let Cow::Owned(text) = large_as_text(text)
+        && let Ok(written) = serde_json::from_str::<Written>(&text)
+    {
+        *template = written.template;
+    }
+}
+
+pub(super) fn since(fields: &mut Map<String, Value>) -> Result<Option<Since>, Problem> {
+    let text = match fields.remove("since") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) => text,
+        Some(Value::Number(number)) => number.to_string(),
+        Some(_) => {
+            let message = "since must be a string or a number".into();
+            return Err((ErrorCode::BadField, message));
+        }
+    };
+    Since::parse(&text)
+        .map(Some)
+        .map_err(|error| (ErrorCode::BadSince, error.to_string()))
+}
+
+/// The data of a request: a text itself, anything else as it is written in the request.
+pub(super) fn data(fields: &mut Map<String, Value>, text: &str) -> Result<String, Problem> {
+    #[derive(Deserialize)]
+    struct Written<'t> {
+        #[serde(borrow)]
+        data: &'t RawValue,
+    }
+    match fields.remove("data") {
+        Some(Value::String(data)) => Ok(data),
+        // It fails only where `data` stands twice; the last one counts, as for every field.
+        Some(data) => Ok(serde_json::from_str(text).map_or_else(
+            |_| data.to_string(),
+            |Written { data }| data.get().to_owned(),
+        )),
+        None => Err((ErrorCode::BadField, "data is missing".into())),
+    }
+}

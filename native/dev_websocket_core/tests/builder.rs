@@ -1,0 +1,119 @@
+//! A server with parts of the embedding program's own, and its end.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dev_websocket_core::{Counters, Disconnect, Server, Settings};
+use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
+
+use support::{PATIENCE, settings};
+
+fn address(server: &Server) -> String {
+    let uri = server.info().uri;
+    uri.trim_start_matches("ws://")
+        .trim_end_matches("/ws")
+        .to_owned()
+}
+
+fn connect(server: &Server) -> WebSocket<TcpStream> {
+    let stream = TcpStream::connect(address(server)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    tungstenite::client(server.info().uri, stream).unwrap().0
+}
+
+/// The close code that ends the connection.
+fn close_code(client: &mut WebSocket<TcpStream>) -> Option<u16> {
+    loop {
+        match client.read() {
+            Ok(Message::Close(frame)) => return frame.map(|frame| frame.code.into()),
+            Ok(_) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+#[test]
+fn a_listener_of_the_program_is_served() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // The settings name another port, which does not count.
+    let server = Server::builder(settings())
+        .listener(listener)
+        .start()
+        .unwrap();
+    assert_eq!(
+        server.info().uri,
+        format!("ws://127.0.0.1:{}/ws", address.port())
+    );
+    let mut client = connect(&server);
+    let closing = std::thread::spawn(move || close_code(&mut client));
+    server.shutdown(Disconnect::Stopping, PATIENCE);
+    assert_eq!(closing.join().unwrap(), Some(1001));
+    assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_signal_of_the_program_shuts_the_server_down_in_order() {
+    let (signal, signalled) = tokio::sync::oneshot::channel::<()>();
+    let server = Server::builder(settings())
+        .shutdown_on(async move {
+            // Timers of tokio work there.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let _ = signalled.await;
+        })
+        .start()
+        .unwrap();
+    let mut client = connect(&server);
+    signal.send(()).unwrap();
+    assert_eq!(close_code(&mut client), Some(1001));
+    // Its counts stay readable, and a second end does nothing.
+    assert!(
+        server
+            .stats()
+            .iter()
+            .any(|(name, _)| *name == "connections")
+    );
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_dropped_server_ends_its_threads_and_frees_its_port() {
+    let counters = Arc::new(Counters::default());
+    let server = Server::start(settings(), counters.clone()).unwrap();
+    let address = address(&server);
+    let mut client = connect(&server);
+    // On a thread of a runtime, where waiting would panic.
+    drop(server);
+    let code = close_code(&mut client);
+    assert!(matches!(code, None | Some(1001)), "{code:?}");
+    support::until("the port is free", || TcpListener::bind(&address).is_ok());
+    // The shards held the counters.
+    drop(client);
+    support::until("the threads have ended", || {
+        Arc::strong_count(&counters) == 1
+    });
+}
+
+#[test]
+fn a_builder_that_cannot_bind_leaves_nothing_behind() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let counters = Arc::new(Counters::default());
+    let settings = Settings {
+        port: taken.local_addr().unwrap().port().into(),
+        ..settings()
+    };
+    let (kept, signalled) = tokio::sync::oneshot::channel::<()>();
+    let refused = Server::builder(settings)
+        .counters(counters.clone())
+        .shutdown_on(async move { drop(signalled.await) })
+        .start();
+    assert!(refused.is_err());
+    assert!(kept.is_closed());
+    support::until("nothing holds the counters", || {
+        Arc::strong_count(&counters) == 1
+    });
+}
