@@ -47,7 +47,7 @@ class EngineTest(unittest.IsolatedAsyncioTestCase):
         self.vm.await_connections(0)
         # Each publication came to each connection that it was for, or is accounted for.
         self.vm.settle(
-            "begin [M | Rest] = [maps:get(N, S) || N <- [<<\"matched\">>, <<\"deliveries\">>, <<\"dropped_slow\">>, "
+            "begin [M | Rest] = [maps:get(N, S) || N <- [<<\"deliveries_expected\">>, <<\"deliveries\">>, <<\"dropped_slow\">>, "
             "<<\"dropped_disconnected\">>]], M =:= lists:sum(Rest) end"
         )
         self.assertEqual(self.vm.stats()["panics"], 0)
