@@ -1,7 +1,7 @@
 # Every command of the project. CI calls these and nothing else.
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help build package run watch test hostile conformance soak fuzz models sanitize lint deny dialyzer bench picture clean
+.PHONY: help build client package run watch test hostile conformance chaos soak fuzz models sanitize lint deny dialyzer bench picture clean
 
 # How long each target of `make fuzz` runs.
 SECONDS = 60
@@ -15,6 +15,14 @@ build: ## the application, loadable at _build/default/lib/dev_websocket
 
 package: build ## the device as newer HyperBEAM nodes package it: see docs/PACKAGING.md
 	@native/package.sh
+
+client: ## the packages of the JavaScript and Python clients, in _build/client
+	@.ci/requirements test
+	@clients/pack
+
+chaos: build ## the clients behind a proxy that cuts, stalls and refuses: RECONNECTS=1000 RATE=2000
+	@.ci/requirements build test
+	@RECONNECTS="$(RECONNECTS)" RATE="$(RATE)" test/e2e/chaos
 
 run: build ## a VM with the device and a feed of recorded process results
 	@examples/feed/run

@@ -1,4 +1,6 @@
 const LOST = 1006
+/** Milliseconds that a goodbye may take before the socket is ended. */
+const GOODBYE = 50
 
 /**
  * One WebSocket, whichever implementation. Gives each frame and the length of its text to `received`, and its end to `lost`,
@@ -11,40 +13,90 @@ export class Connection {
   #timer = null
   #first = null
   #heard = null
+  #paused = false
+  #opened = false
   // Whether the server owes a frame: the first one, and after a ping.
   #owed = true
 
-  constructor (url, options, { received, lost }) {
-    const { WebSocket = globalThis.WebSocket, timeout } = options
-    const socket = this.#socket = new WebSocket(url.href)
+  constructor ({ url, headers, token }, WebSocket, options, { received, lost }) {
+    const protocols = token === undefined ? [] : ['dev-websocket.v1', `bearer.${token}`]
+    const socket = this.#socket = headers === undefined ? new WebSocket(url.href, protocols) : withHeaders(WebSocket, url.href, protocols, headers)
     this.#options = options
     this.#lost = lost
     let told = ''
+    socket.onopen = () => { this.#opened = true }
     socket.onmessage = ({ data }) => {
       this.#hear()
-      received(parsed(data) ?? {}, data.length)
+      received(typeof data === 'string' ? parsed(data) : null, data.length ?? 0)
     }
     socket.onerror = ({ message }) => { told = message ?? '' }
     socket.onclose = ({ code, reason }) => this.#end({ code, reason: reason || told })
-    // Only the package `ws` shows an answer that is no upgrade, and leaves the rest to who looks at it.
+    // Only the package `ws` shows an answer that is no upgrade, and leaves the rest to its user.
     socket.on?.('unexpected-response', (request, response) => {
       let body = ''
-      response.on('data', (chunk) => { body += chunk })
-      response.on('end', () => {
+      const end = () => {
         request.destroy()
-        const { error, message } = parsed(body) ?? { message: body.slice(0, 200) }
-        this.#end({ code: LOST, status: response.statusCode, error, reason: message })
+        this.#end({ code: LOST, ...answerDetails(response.statusCode, response.headers['retry-after'], body, url) })
+      }
+      response.on('data', (chunk) => {
+        body += chunk
+        if (body.length > MAX_REFUSAL) end()
       })
+      response.on('end', end)
+      response.on('error', end)
     })
-    this.#after(timeout, () => this.#drop('no answer'))
+    this.#after(options.timeout, () => this.#drop('no answer'))
+  }
+
+  canSend = true
+
+  get canPause () {
+    return typeof this.#socket?.pause === 'function' && typeof this.#socket.resume === 'function'
   }
 
   send (frame) {
-    this.#socket.send(JSON.stringify(frame))
+    this.#socket?.send(JSON.stringify(frame))
   }
 
+  /** Reads no more, and expects nothing, until `resume`. */
+  pause () {
+    if (this.#paused || this.#socket === null) return
+    this.#paused = true
+    this.#socket.pause()
+    this.#options.clock.clearTimeout(this.#timer)
+  }
+
+  resume () {
+    if (!this.#paused || this.#socket === null) return
+    this.#paused = false
+    this.#socket.resume()
+    this.#heard = this.#options.clock.now()
+    if (this.#owed) this.#after(this.#options.timeout, () => this.#drop('no answer'))
+    else this.#watch()
+  }
+
+  /** Asks at once whether the server is still there. */
+  probe () {
+    if (this.#socket === null || this.#owed || this.#paused) return
+    this.#ask()
+  }
+
+  /** Resolves when the socket has ended: in time, also when the server does not say goodbye. */
   close (code, reason) {
-    this.#detach()?.close(code, reason)
+    const isPaused = this.#paused
+    const socket = this.#detach()
+    if (socket === null) return Promise.resolve()
+    return new Promise((resolve) => {
+      const timer = socket.terminate ? setTimeout(() => socket.terminate(), GOODBYE) : null
+      socket.onclose = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+      if (isPaused) socket.resume()
+      socket.close(code, reason)
+      // An implementation that cannot be ended takes its time; nothing of it concerns the client any more.
+      if (timer === null) resolve()
+    })
   }
 
   /** Gives the socket, whose events concern nobody any more. */
@@ -53,7 +105,7 @@ export class Connection {
     this.#socket = null
     this.#options.clock.clearTimeout(this.#timer)
     if (socket !== null) {
-      socket.onmessage = socket.onclose = null
+      socket.onmessage = socket.onclose = socket.onopen = null
       // An error that nobody listens for ends a Node process.
       socket.onerror = () => {}
     }
@@ -62,15 +114,20 @@ export class Connection {
 
   #end (details) {
     if (this.#detach() === null) return
-    this.#lost({ ...details, lived: this.#first === null ? 0 : this.#options.clock.now() - this.#first })
+    this.#lost({ ...details, opened: this.#opened, lived: this.#first === null ? 0 : this.#options.clock.now() - this.#first })
   }
 
   /** Gives up a connection from which nothing comes, without a goodbye that would take as long. */
-  #drop (reason) {
+  drop (reason, code = LOST) {
+    this.#drop(reason, code)
+  }
+
+  #drop (reason, code = LOST) {
     const socket = this.#socket
+    if (socket === null) return
+    this.#end({ code, reason })
     if (socket.terminate) socket.terminate()
     else socket.close()
-    this.#end({ code: LOST, reason })
   }
 
   #hear () {
@@ -83,13 +140,17 @@ export class Connection {
 
   /** Asks after a silence whether the server is still there: a script in a browser does not see WebSocket pings. */
   #watch () {
-    const { clock, heartbeat, timeout } = this.#options
-    if (!heartbeat) return clock.clearTimeout(this.#timer)
+    const { clock, pingInterval } = this.#options
+    if (!pingInterval) return clock.clearTimeout(this.#timer)
     const silence = clock.now() - this.#heard
-    if (silence < heartbeat) return this.#after(heartbeat - silence, () => this.#watch())
+    if (silence < pingInterval) return this.#after(pingInterval - silence, () => this.#watch())
+    this.#ask()
+  }
+
+  #ask () {
     this.#owed = true
     this.send({ type: 'ping' })
-    this.#after(timeout, () => this.#drop('no answer to a ping'))
+    this.#after(this.#options.timeout, () => this.#drop('no answer to a ping'))
   }
 
   #after (delay, callback) {
@@ -99,7 +160,28 @@ export class Connection {
   }
 }
 
-function parsed (text) {
+/** Characters of a refusal that are read. */
+const MAX_REFUSAL = 10_000
+
+/** The details of an HTTP answer that is no upgrade and no stream. */
+export function answerDetails (status, retryAfter, body, url) {
+  const seconds = Number(retryAfter)
+  const details = { status, ...(seconds > 0 && { retryAfter: seconds * 1000 }) }
+  const told = parsed(body)
+  if (typeof told?.error === 'string') return { ...details, error: told.error, reason: told.message }
+  const what = /^\s*</.test(body) ? 'a page of HTML' : body === '' ? 'nothing' : JSON.stringify(body.slice(0, 100))
+  const advice = status === 401 || status === 403
+    ? 'a proxy wants other credentials: give headers, url or token as functions, which are asked before every attempt'
+    : 'is the path right, as in /ws, and does each proxy on the way pass the upgrade on?'
+  return { ...details, reason: `${url.pathname} answered ${status} with ${what}: ${advice}` }
+}
+
+/** The package `ws` takes headers behind the protocols, the WebSocket of Node in their place. */
+function withHeaders (WebSocket, href, protocols, headers) {
+  return WebSocket === globalThis.WebSocket ? new WebSocket(href, { protocols, headers }) : new WebSocket(href, protocols, { headers })
+}
+
+export function parsed (text) {
   try {
     return JSON.parse(text)
   } catch {

@@ -6,7 +6,7 @@
 %%% prints can be told from it.
 -module(e2e_vm).
 -export([main/0, burst/4, settle/1]).
--export([start_casting/1, stop_casting/0, flood/3]).
+-export([start_casting/1, start_casting/2, stop_casting/0, flood/3]).
 -export([upgrade/1, reload_engine/0]).
 -export([echo/0, sleeper/1, wake/1, unlisten/0]).
 
@@ -44,6 +44,13 @@ settle(Fits) ->
 %% number, from 1, and a last one at the end.
 start_casting(Topic) ->
     Caster = spawn(fun() -> cast_on(Topic, 0) end),
+    register(e2e_caster, Caster),
+    ok.
+
+%% @doc The same, with so many messages a second, as exactly as the clock allows.
+start_casting(Topic, Rate) ->
+    Started = erlang:monotonic_time(millisecond),
+    Caster = spawn(fun() -> cast_at(Topic, 0, Rate, Started) end),
     register(e2e_caster, Caster),
     ok.
 
@@ -175,6 +182,21 @@ cast_on(Topic, Count) ->
             From ! {cast, self(), Count + 2}
     after 1 ->
         cast_on(Topic, Count + 1)
+    end.
+
+cast_at(Topic, Count, Rate, Started) ->
+    Due = (erlang:monotonic_time(millisecond) - Started) * Rate div 1000,
+    [
+        {ok, <<"OK">>} = dev_websocket:cast(#{<<"topic">> => Topic, <<"data">> => Number}, #{})
+     ||
+        Number <- lists:seq(Count + 1, Due)
+    ],
+    receive
+        {stop, From} ->
+            {ok, <<"OK">>} = dev_websocket:cast(#{<<"topic">> => Topic, <<"data">> => Due + 1}, #{}),
+            From ! {cast, self(), Due + 1}
+    after 1 ->
+        cast_at(Topic, Due, Rate, Started)
     end.
 
 flood_on(_Message, 0, _AtATime) ->

@@ -4,7 +4,7 @@ import asyncio
 
 from support.case import EngineTest
 from support.peers import BadNetwork
-from support.reconnecting import CLIENTS, NodeReconnecting, PythonReconnecting, with_clients
+from support.reconnecting import CLIENTS, NodeAloneReconnecting, NodeReconnecting, PythonReconnecting, with_clients
 
 
 class ThroughABadNetwork(EngineTest):
@@ -109,7 +109,9 @@ class Clients(ThroughABadNetwork):
         self.assertEqual(await client.texts(1), ["still"])
 
     async def test_a_connection_on_which_nothing_comes_is_replaced(self):
-        client = await self.start(topics=["a"], heartbeat=50, timeout=1000)
+        if self.client is NodeAloneReconnecting:
+            self.skipTest("Node's own WebSocket keeps a dead connection until the system ends it")
+        client = await self.start(topics=["a"], pingInterval=50, timeout=1000)
         self.network.freeze()
         self.cast("a", "into the void")
         self.assertEqual((await client.until("waiting"))["code"], 1006)

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import unittest
 from urllib.parse import quote
@@ -13,6 +12,7 @@ from urllib.parse import quote
 from support.browser import CHROMIUM, Tab
 from support.case import EngineTest
 from support.clients import PythonClient
+from support.installed import clean_environment, python_environment
 from support.vm import ROOT
 from websockets.asyncio.client import connect
 
@@ -144,10 +144,11 @@ class Examples(EngineTest):
             file.write(self.here(code))
             file.flush()
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
+                # Installed as printed above it.
+                await asyncio.to_thread(python_environment),
                 "-u",
                 file.name,
-                env=os.environ | {"PYTHONPATH": os.path.join(ROOT, "clients/python")},
+                env=clean_environment(),
                 stdout=asyncio.subprocess.PIPE,
             )
             try:

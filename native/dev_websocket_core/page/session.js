@@ -27,7 +27,7 @@ export class Session {
     this.#client = null
     before?.close()
     this.#refusals = 0
-    const options = { ...itemsOf(choice), process: choice.process, slow: choice.slow ?? undefined, last: choice.last, cursor }
+    const options = { ...itemsOf(choice), process: choice.process, slow: choice.slow ?? undefined, last: choice.last, cursor, transport: 'websocket' }
     let client
     try {
       client = new Client(socketOf(location, choice), options)

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use support::{Raw, TestServer, upgrade_request};
 
 /// All endpoints: a path with its query, whether it is an upgrade, and the status of the response.
-const ASKED: [(&str, bool, u16); 9] = [
+const ASKED: [(&str, bool, u16); 10] = [
     ("/ws?topic=a", true, 101),
     ("/ws?topic=a&format=raw", true, 101),
     ("/ws?topic=a", false, 200),
@@ -17,6 +17,7 @@ const ASKED: [(&str, bool, u16); 9] = [
     ("/metrics", false, 200),
     ("/health", false, 200),
     ("/", false, 200),
+    ("/client.js", false, 200),
     ("/nowhere", false, 404),
 ];
 

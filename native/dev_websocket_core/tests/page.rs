@@ -69,3 +69,21 @@ fn the_page_can_be_switched_off() {
     assert_eq!(Raw::ask(&server, request("GET /info")).status, 200);
     Client::connect(&server, "");
 }
+
+#[test]
+fn the_client_comes_as_a_module_that_any_page_may_import() {
+    let server = TestServer::start();
+    let module = Raw::ask(&server, request("GET /client.js"));
+    assert_eq!(module.status, 200);
+    for (name, value) in [
+        ("content-type", "text/javascript; charset=utf-8"),
+        ("x-content-type-options", "nosniff"),
+        ("access-control-allow-origin", "*"),
+        ("cache-control", "no-store"),
+    ] {
+        assert_eq!(module.header(name), Some(value), "{name}");
+    }
+    assert!(module.text().contains("class Client "));
+    let without = TestServer::with(|settings| settings.endpoints.retain(|name| name != "client"));
+    assert_eq!(Raw::ask(&without, request("GET /client.js")).status, 404);
+}

@@ -1,5 +1,5 @@
 // A reconnecting client, told what to do and telling what happens to it: the same in Node and in a browser.
-import { Client } from '../../../clients/javascript/dev_websocket.js'
+import { Client } from '../../../clients/javascript/index.js'
 
 const EVENTS = ['message', 'gap', 'state', 'error', 'reply', 'live', 'direct']
 

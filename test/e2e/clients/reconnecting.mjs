@@ -1,12 +1,12 @@
-// The JavaScript client on the `ws` package. Commands are JSON lines, events likewise.
-// usage: reconnecting.mjs URL OPTIONS; ends by itself once the client is closed.
+// The JavaScript client on the `ws` package, or on Node's own WebSocket. Commands are JSON lines, events likewise.
+// usage: reconnecting.mjs URL OPTIONS ws|own; ends by itself once the client is closed.
 import { createRequire } from 'node:module'
 import { createInterface } from 'node:readline'
 import { drive } from './drive.mjs'
 
+const [url, options, implementation] = process.argv.slice(2)
 // Only `require` looks where NODE_PATH says.
-const { WebSocket } = createRequire(import.meta.url)('ws')
-const [url, options] = process.argv.slice(2)
+const WebSocket = implementation === 'own' ? undefined : createRequire(import.meta.url)('ws').WebSocket
 const commands = createInterface({ input: process.stdin })
 
 const act = drive(url, { WebSocket, ...JSON.parse(options) }, (event) => {

@@ -5,6 +5,7 @@ import collections
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -14,17 +15,20 @@ from .vm import OUT, ROOT
 
 sys.path.insert(0, os.path.join(ROOT, "clients/python"))
 
-from dev_websocket import Client, Problem, Retry  # noqa: E402
+from dev_websocket import Client, GaveUp  # noqa: E402
 
 DEADLINE = 30
 DRIVER = os.path.join(ROOT, "test/e2e/clients/reconnecting.mjs")
 # Tests need not wait as long as clients in the field do. Milliseconds, as JavaScript has them.
-QUICK = {"base": 10, "cap": 50}
+QUICK = {"minReconnectDelay": 10, "maxReconnectDelay": 50}
 EVENTS = ("gap", "state", "error", "reply", "live", "direct")
 
 
 class Reconnecting:
     """What tests do with a client. Options are those of JavaScript."""
+
+    # None where the machine cannot run it.
+    command = sys.executable
 
     def __init__(self):
         self.queues = collections.defaultdict(asyncio.Queue)
@@ -65,13 +69,23 @@ class Reconnecting:
 class PythonReconnecting(Reconnecting):
     name = "Python"
 
-    @staticmethod
-    def make(url, **options):
-        seconds = {name: options.pop(name) / 1000 for name in ("base", "cap", "stable") if name in options}
-        faults = {"faults": options.pop("faults")} if "faults" in options else {}
-        options |= {name: options[name] / 1000 for name in ("heartbeat", "timeout") if name in options}
+    # Options as Python names them, and those that are times.
+    NAMES = {
+        "minReconnectDelay": "min_reconnect_delay",
+        "maxReconnectDelay": "max_reconnect_delay",
+        "stableAfter": "stable_after",
+        "maxFaults": "max_faults",
+        "pingInterval": "ping_interval",
+        "maxQueue": "max_queue",
+    }
+    TIMES = ("min_reconnect_delay", "max_reconnect_delay", "stable_after", "ping_interval", "timeout")
+
+    @classmethod
+    def make(cls, url, **options):
+        named = {cls.NAMES.get(name, name): value for name, value in options.items()}
+        seconds = {name: named[name] / 1000 for name in cls.TIMES if name in named}
         # Not through a proxy of the environment.
-        return Client(url, retry=Retry(**seconds, **faults), proxy=None, **options)
+        return Client(url, proxy=None, **{**named, **seconds})
 
     async def launch(self, url, options):
         self.client = self.make(url, **options)
@@ -90,7 +104,7 @@ class PythonReconnecting(Reconnecting):
         try:
             async for message in self.client:
                 self.happened("message", message, self.client.cursor)
-        except Problem as problem:
+        except GaveUp as problem:
             assert problem.fatal, problem
 
     async def do(self, method, *args):
@@ -105,6 +119,8 @@ class PythonReconnecting(Reconnecting):
 
 class NodeReconnecting(Reconnecting):
     name = "Node"
+    command = shutil.which("node")
+    implementation = "ws"
 
     async def launch(self, url, options):
         self.process = await asyncio.create_subprocess_exec(
@@ -112,6 +128,7 @@ class NodeReconnecting(Reconnecting):
             DRIVER,
             url,
             json.dumps(options),
+            self.implementation,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=os.environ | {"NODE_PATH": os.path.join(OUT, "node_modules")},
@@ -136,6 +153,19 @@ class NodeReconnecting(Reconnecting):
         status = await asyncio.wait_for(self.process.wait(), DEADLINE)
         await self.reader
         assert status == 0, f"the Node client ended with status {status}"
+
+
+def _node_has_websocket():
+    said = subprocess.run(["node", "-p", "typeof WebSocket"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return said.stdout.strip() == "function"
+
+
+class NodeAloneReconnecting(NodeReconnecting):
+    """Node 22 and later, with its own WebSocket."""
+
+    name = "NodeAlone"
+    command = "node" if _node_has_websocket() else None
+    implementation = "own"
 
 
 class ChromiumReconnecting(Reconnecting):
@@ -173,7 +203,7 @@ class ChromiumReconnecting(Reconnecting):
         self.profile.cleanup()
 
 
-CLIENTS = (PythonReconnecting, NodeReconnecting, ChromiumReconnecting)
+CLIENTS = (PythonReconnecting, NodeReconnecting, NodeAloneReconnecting, ChromiumReconnecting)
 
 
 def with_clients(*clients):
@@ -184,10 +214,10 @@ def with_clients(*clients):
         for client in clients:
             name = f"{tests.__name__}With{client.name}"
             case = type(name, (tests,), {"client": client, "__module__": tests.__module__})
-            if client is ChromiumReconnecting and client.command is None:
+            if client.command is None:
                 # One line for all of it.
-                skipped = unittest.skip("no chromium on PATH")(lambda _: None)
-                case = type(name, (unittest.TestCase,), {"test_in_a_browser": skipped, "__module__": tests.__module__})
+                skipped = unittest.skip(f"there is no {client.name} on this machine")(lambda _: None)
+                case = type(name, (unittest.TestCase,), {"test_all_of_it": skipped, "__module__": tests.__module__})
             setattr(module, name, case)
 
     return decorate

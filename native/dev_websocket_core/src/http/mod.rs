@@ -1,6 +1,7 @@
 //! The HTTP side of the listener. It accepts a connection and answers its request, or hands the socket to a
 //! subscriber's connection.
 
+mod client;
 mod connect;
 mod cors;
 mod endpoints;
@@ -154,6 +155,7 @@ fn route<B>(
     let endpoint = match path {
         "/" => "page",
         WEBSOCKET_PATH | "/events" => "events",
+        "/client.js" => "client",
         "/info" => "info",
         "/health" => "health",
         "/metrics" => "metrics",
@@ -171,6 +173,7 @@ fn route<B>(
         }
         (&Method::HEAD, "events") => answer_with(StatusCode::OK, events::CONTENT, ""),
         (&Method::GET | &Method::HEAD, "page") => page::answer(),
+        (&Method::GET | &Method::HEAD, "client") => client::answer(),
         (&Method::GET | &Method::HEAD, "info") => endpoints::info(shared),
         (&Method::GET | &Method::HEAD, "metrics") => endpoints::metrics(shared, headers),
         (&Method::GET | &Method::HEAD, _) => endpoints::health(shared),

@@ -277,7 +277,7 @@ settings! {
         "connections in the handshake", "When full, the oldest handshake older than 1 s is evicted; otherwise the new connection waits.";
     origins: Vec<String> = Vec::new(), "a list of origins as browsers send them: scheme and host, and the port if it is not the scheme's own, such as https://app.example or http://*.example:8080", |origins| origins.iter().all(|origin| hosts::is_origin(origin)),
         "origins of browsers, empty for all, `*` for any run of characters", "A page of another origin is refused with HTTP 403 `bad_origin`. Programs send no `Origin` and are served.";
-    endpoints: Vec<String> = default_endpoints(), "a list of page, info, health, metrics and events", |names| names.iter().all(|name| ENDPOINTS.contains(&name.as_str())),
+    endpoints: Vec<String> = default_endpoints(), "a list of page, client, info, health, metrics and events", |names| names.iter().all(|name| ENDPOINTS.contains(&name.as_str())),
         "endpoints beside `/ws`", "Other endpoints answer HTTP 404. Without `metrics`, histograms are off.";
     max_topics_per_connection: u64 = 128, "a number from 1 to 100000", |n| (1..=100_000).contains(n),
         "topics", "A subscription to one more is refused as a whole: HTTP 400 or an error frame, `too_many_topics`.";
@@ -358,7 +358,7 @@ fn default_excluded_topic_keys() -> Vec<String> {
 }
 
 /// The endpoints that the listener can serve besides the WebSocket endpoint.
-const ENDPOINTS: [&str; 5] = ["page", "info", "health", "metrics", "events"];
+const ENDPOINTS: [&str; 6] = ["page", "client", "info", "health", "metrics", "events"];
 
 fn default_endpoints() -> Vec<String> {
     ENDPOINTS.map(str::to_owned).to_vec()

@@ -1,62 +1,18 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Client } from './dev_websocket.js'
-import { Retry, backoff } from './retry.js'
-import { Selection } from './selection.js'
-
-/** Time that goes on when it is told to. */
-class Clock {
-  time = 0
-  timers = new Map()
-  next = 1
-  now = () => this.time
-  setTimeout = (callback, delay) => {
-    this.timers.set(this.next, { callback, at: this.time + delay })
-    return this.next++
-  }
-
-  clearTimeout = (timer) => { this.timers.delete(timer) }
-
-  /** Goes on to the next timer. */
-  step () {
-    const [id, { callback, at }] = [...this.timers].sort(([, a], [, b]) => a.at - b.at)[0]
-    this.timers.delete(id)
-    this.time = at
-    callback()
-  }
-}
-
-/** A client on sockets that do nothing: `sockets` has each of them. */
-function disconnected (options) {
-  const clock = new Clock()
-  const sockets = []
-  class WebSocket {
-    sent = []
-    constructor (url) {
-      this.url = new URL(url)
-      sockets.push(this)
-    }
-
-    send (text) { this.sent.push(JSON.parse(text)) }
-    close () { this.closed = true }
-    tell (frame) { this.onmessage({ data: JSON.stringify(frame) }) }
-    establish (seq = 0) { this.tell({ type: 'connection_established', epoch: 'e', seq }) }
-  }
-  const client = new Client('ws://server/ws?token=x', { WebSocket, clock, random: () => 1, ...options })
-  const states = []
-  client.on('state', (state) => states.push(state))
-  return { client, clock, sockets, states }
-}
+import { Retry, backoff } from '../retry.js'
+import { Selection } from '../selection.js'
+import { disconnected } from './fake.js'
 
 test('the wait doubles up to a cap and is spread by chance', () => {
-  const waits = (random) => [0, 1, 2, 5, 6, 7, 2000].map((attempt) => backoff(attempt, { base: 500, cap: 30_000, random }))
+  const waits = (random) => [0, 1, 2, 5, 6, 7, 2000].map((attempt) => backoff(attempt, { minReconnectDelay: 500, maxReconnectDelay: 30_000, random }))
   assert.deepEqual(waits(() => 1), [500, 1000, 2000, 16_000, 30_000, 30_000, 30_000])
   assert.deepEqual(waits(() => 0.5), [250, 500, 1000, 8000, 15_000, 15_000, 15_000])
   assert.deepEqual(waits(() => 0), [0, 0, 0, 0, 0, 0, 0])
 })
 
 test('a restarting server is tried soon, but not over and over', () => {
-  const retry = new Retry({ base: 500, cap: 30_000, stable: 10_000, faults: 5, random: () => 1 })
+  const retry = new Retry({ minReconnectDelay: 500, maxReconnectDelay: 30_000, stableAfter: 10_000, maxFaults: 5, random: () => 1 })
   for (let n = 0; n < 4; n++) retry.after({ code: 1006 })
   assert.deepEqual([retry.after({ code: 1012 }), retry.after({ code: 1012 })], [500, 8000])
   assert.equal(retry.after({ code: 1012, lived: 10_000 }), 500)
@@ -132,9 +88,9 @@ test('messages can be iterated over, until the client is closed or gives up', as
     sockets[0].establish()
     sockets[0].tell({ type: 'message', seq: 1 })
     sockets[0].tell({ type: 'message', seq: 2 })
-    if (fatal) sockets[0].onclose({ code: 3000, reason: 'no' })
+    if (fatal) sockets[0].onclose({ code: 3003, reason: 'no' })
     else client.close()
-    if (fatal) await assert.rejects(iteration, { code: 3000, fatal: true, message: 'no' })
+    if (fatal) await assert.rejects(iteration, { code: 3003, fatal: true, message: 'no' })
     else await iteration
     assert.deepEqual(got, [[1, 'e:1'], [2, 'e:2']])
   }
@@ -175,6 +131,7 @@ test('a gap in the slots of a process moves the cursor and comes once', () => {
   const { client, clock, sockets } = disconnected()
   const gaps = []
   client.on('gap', (gap) => gaps.push(gap))
+  client.on('message', () => {})
   sockets[0].establish(5)
   const gap = { type: 'gap', reason: 'not_cached', process: 'p', from_slot: 4, to_slot: 6, dropped: 3, seq: 7, timestamp: 1 }
   sockets[0].tell(gap)
@@ -196,6 +153,7 @@ test('a gap in the slots of a process belongs to the replay that brings it', () 
   const { client, clock, sockets } = disconnected()
   const gaps = []
   client.on('gap', ({ seq }) => gaps.push(seq))
+  client.on('message', () => {})
   sockets[0].establish(10)
   client.subscribe({ topics: ['process:p'], since: 'e:1' })
   const [{ id }] = sockets[0].sent

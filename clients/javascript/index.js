@@ -1,0 +1,2 @@
+export { Client } from './dev_websocket.js'
+export { ClientError } from './errors.js'

@@ -1,0 +1,38 @@
+"""A client of dev_websocket that stays connected."""
+
+from ._client import Client
+from ._errors import ClientError, Closed, GaveUp, RequestRefused
+from ._subscription import Subscription
+from .types import (
+    Direct, Established, Event, Gap, Headers, Live, Message, Overflow, Reply, Slow, State, StateChange, Template, Templates,
+    Texts, Token, TransportName, Update, Url,
+)
+
+__all__ = [
+    "Client",
+    "ClientError",
+    "Closed",
+    "Direct",
+    "Established",
+    "Event",
+    "Gap",
+    "GaveUp",
+    "Headers",
+    "Live",
+    "Message",
+    "Overflow",
+    "Reply",
+    "RequestRefused",
+    "Slow",
+    "State",
+    "StateChange",
+    "Subscription",
+    "Template",
+    "Templates",
+    "Texts",
+    "Token",
+    "TransportName",
+    "Update",
+    "Url",
+]
+__version__ = "0.1.0"

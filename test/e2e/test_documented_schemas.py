@@ -1,0 +1,148 @@
+"""docs/asyncapi.yaml and docs/openapi.yaml against the frames and answers of a running server."""
+
+import asyncio
+import json
+import os
+import re
+import urllib.error
+import urllib.request
+
+import yaml
+from jsonschema import Draft202012Validator
+from support.case import EngineTest
+from support.clients import PythonClient
+from support.vm import ROOT
+
+DEADLINE = 30
+
+
+def document(name):
+    with open(os.path.join(ROOT, "docs", name), encoding="utf-8") as file:
+        return yaml.safe_load(file)
+
+
+def resolved(node, root):
+    """A document with each reference in its place."""
+    if isinstance(node, list):
+        return [resolved(item, root) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        target = root
+        for name in node["$ref"].removeprefix("#/").split("/"):
+            target = target[name]
+        return resolved(target, root)
+    return {name: resolved(value, root) for name, value in node.items()}
+
+
+class Frames(EngineTest):
+    async def asyncSetUp(self):
+        await super().asyncSetUp()
+        self.document = document("asyncapi.yaml")
+        messages = resolved(self.document["components"]["messages"], self.document)
+        for message in messages.values():
+            Draft202012Validator.check_schema(message["payload"])
+        self.schemas = {name: Draft202012Validator(message["payload"]) for name, message in messages.items()}
+        self.seen = set()
+
+    def check(self, frame, sent=False):
+        """A frame fits exactly one message of those that go its way."""
+        operation = self.document["operations"]["request" if sent else "receive"]
+        names = [reference["$ref"].rsplit("/", 1)[1] for reference in operation["messages"]]
+        fitting = [name for name in names if self.schemas[name].is_valid(frame)]
+        faults = [error.message for name in names for error in self.schemas[name].iter_errors(frame) if name == frame["type"]]
+        self.assertEqual(len(fitting), 1, f"{frame}: {fitting} {faults}")
+        self.seen.add(fitting[0])
+        return frame
+
+    async def test_every_frame_is_as_documented(self):
+        self.vm.eval("e2e_vm:echo()")
+        self.addCleanup(self.vm.eval, "e2e_vm:unlisten()")
+        self.vm.cast('#{<<"topic">> => <<"a">>, <<"data">> => <<"x">>}')
+        client = await PythonClient.connect(f"{self.uri}?topic=a&match=^b&template=/p&since=other:1&unknown=1")
+        self.addAsyncCleanup(client.close)
+
+        async def until(kind):
+            while self.check(await client.frame())["type"] != kind:
+                pass
+
+        await until("live")
+        requests = [
+            {"type": "subscribe", "id": 1, "topics": ["c"], "match": ["^d"], "template": [{"k": 1}]},
+            {"type": "subscribe", "id": "two", "topics": ["e"], "since": 0},
+            {"type": "unsubscribe", "id": 2.5, "topics": ["c"], "match": ["^d"], "template": [{"k": 1}]},
+            {"type": "ping", "id": 3},
+            {"type": "send", "id": 4, "data": {"x": 1}},
+        ]
+        answers = ["subscription_response", "live", "unsubscription_response", "pong", "direct"]
+        for request, answer in zip(requests, answers):
+            await client.send(json.dumps(self.check(request, sent=True)))
+            await until(answer)
+        await client.send('{"type":"subscribe","topics":["a,b"]}')
+        await until("error")
+        # A slow client has the gap of a slow one; that of slots comes where a process is missing.
+        self.vm.cast('#{<<"topic">> => <<"a">>, <<"path">> => <<"/p">>, <<"data">> => <<"x">>}')
+        await until("message")
+        self.check({"type": "gap", "reason": "not_cached", "process": "p", "from_slot": 4, "to_slot": 6, "dropped": 3, "seq": 7, "timestamp": 1})
+        self.check({"type": "close", "code": 1012, "reason": "server restarting"})
+        self.assertEqual(self.seen, set(self.schemas))
+
+    async def test_every_frame_of_the_protocol_page_is_as_documented(self):
+        with open(os.path.join(ROOT, "docs/PROTOCOL.md"), encoding="utf-8") as file:
+            page = file.read()
+        shown = 0
+        for block in re.findall(r"^```json\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
+            for text in re.split(r"\n(?=\{)", block.strip()):
+                frame = json.loads(text)
+                if "type" in frame:
+                    self.check(frame, sent=frame["type"] in ("subscribe", "unsubscribe", "ping", "send"))
+                    shown += 1
+        self.assertGreater(shown, 10)
+
+
+class Answers(EngineTest):
+    def ask(self, path, method="GET", **headers):
+        url = self.uri.replace("ws://", "http://").removesuffix("/ws") + path
+        request = urllib.request.Request(url, method=method, headers=headers)
+        try:
+            answer = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=DEADLINE)
+        except urllib.error.HTTPError as refusal:
+            answer = refusal
+        with answer:
+            content = answer.headers["Content-Type"]
+            if content == "text/event-stream":
+                # The rest never ends.
+                return answer.status, content, answer.readline().decode() + answer.readline().decode()
+            return answer.status, content, answer.read().decode()
+
+    async def test_every_answer_is_as_documented(self):
+        paths = resolved(document("openapi.yaml"), document("openapi.yaml"))["paths"]
+        asked = [
+            ("/info", 200, {}),
+            ("/health", 200, {}),
+            ("/metrics", 200, {}),
+            ("/metrics", 200, {"headers": {"Accept": "application/openmetrics-text; version=1.0.0"}}),
+            ("/events?topic=a", 200, {}),
+            ("/events?topic=a&last=x", 400, {}),
+            ("/events?topic=a&since=x", 400, {}),
+            ("/client.js", 200, {}),
+            ("/info", 405, {"method": "POST"}),
+            ("/health", 403, {"headers": {"Host": "evil.example"}}),
+        ]
+        for target, status, options in asked:
+            got, content, body = await asyncio.to_thread(self.ask, target, options.get("method", "GET"), **options.get("headers", {}))
+            self.assertEqual(got, status, target)
+            documented = paths[target.split("?")[0]]["get"]["responses"].get(str(status))
+            if documented is None:
+                documented = paths["/info"]["get"]["responses"]["403"]
+            self.assertIn(content, documented["content"], target)
+            schema = documented["content"][content]["schema"]
+            Draft202012Validator.check_schema(schema)
+            value = json.loads(body) if content == "application/json" else body
+            Draft202012Validator(schema).validate(value)
+        with self.vm.settings(endpoints="[<<\"health\">>]"):
+            for path in paths:
+                if path != "/health":
+                    status, content, body = await asyncio.to_thread(self.ask, path)
+                    Draft202012Validator(paths[path]["get"]["responses"]["404"]["content"][content]["schema"]).validate(json.loads(body))
+                    self.assertEqual(status, 404, path)
