@@ -365,7 +365,7 @@ class LivePage(EngineTest):
         await self.tab.until(f"{TEXTS}[0]?.includes('after')")
         rows = "[...document.querySelectorAll('#rows li')].map((row) => row.className.split(' ')[0])"
         self.assertEqual(await self.tab.eval(rows), ["message", "gap", "message"])
-        self.assertIn("has restarted", await self.tab.eval(text("#rows .gap b")))
+        self.assertIn("The server restarted", await self.tab.eval(text("#rows .gap b")))
         self.assertEqual(await self.tab.eval(text("#rows .gap code")), "epoch")
         self.assertEqual(await self.tab.eval(text("#gaps")), "in 1 gap")
         epoch = (await self.tab.until(f"{text('#cursor')} !== '{cursor}' && {text('#cursor')}")).split(":")[0]

@@ -1,5 +1,5 @@
 //! Tests of a server with parts that the embedding program provides, and of its end.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod support;
 

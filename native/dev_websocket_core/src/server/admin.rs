@@ -155,7 +155,7 @@ impl Server {
         let mut promise = Promise::new(Vec::with_capacity(handles.len()), answer);
         self.runtime.spawn(async move {
             for handles in handles.chunks(ASKED_AT_ONCE) {
-                let asked: Vec<_> = handles.iter().map(|handle| ask(handle)).collect();
+                let asked: Vec<_> = handles.iter().map(ask).collect();
                 for known in asked {
                     let known = known.await;
                     promise.add(|found| found.extend(known));

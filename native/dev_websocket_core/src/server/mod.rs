@@ -61,7 +61,6 @@ struct Running {
 
 impl Server {
     /// Creates a builder of a server with these settings.
-    #[must_use]
     pub fn builder(settings: Settings) -> Builder {
         Builder::new(settings)
     }
