@@ -388,7 +388,7 @@ class LivePage(EngineTest):
             await self.tab.eval(rows),
             [
                 " | Not followed: limit of followed processes reached | pppppp…pppQ | limit",
-                " | 3 slots missing: withheld: failed the node’s checks | pppppp…pppQ 5–7 | withheld",
+                " | 3 slots withheld: failed the node’s checks | pppppp…pppQ 5–7 | withheld",
                 " | 1 slot missing: not in the node's cache | pppppp…pppQ 4 | not_cached",
             ],
         )
