@@ -355,13 +355,8 @@ ahead(Exists, Missing, Step, Reach) ->
     end.
 
 %% @doc The first slot that exists. `Present' exists and `Missing' does not.
-first(_Exists, Missing, Present) when Present - Missing =< 1 -> Present;
 first(Exists, Missing, Present) ->
-    Middle = (Missing + Present) div 2,
-    case Exists(Middle) of
-        true -> first(Exists, Missing, Middle);
-        false -> first(Exists, Middle, Present)
-    end.
+    1 + halve(fun(Slot) -> not Exists(Slot) end, Missing, Present).
 
 edge(#{opts := Opts}, Id, Slot) ->
     case hb_cache:read_resolved(Id, #{<<"path">> => <<"compute">>, <<"slot">> => Slot}, Opts) of
@@ -396,10 +391,7 @@ has(_Cache, Stores, Path) ->
 at(Cache, Stores, Path) ->
     case has(Cache, Stores, Path) of
         true ->
-            Resolved = case resolve(Cache, Stores, Path) of
-                undefined -> Path;
-                Known -> Known
-            end,
+            Resolved = resolved(Cache, Stores, Path),
             case listed(Cache, Stores, Resolved) of
                 [] -> {path, Resolved};
                 Names -> {listed, Resolved, Names}
@@ -445,9 +437,12 @@ resolve(_Cache, Stores, Path) ->
 %% @doc The names in a group. The path is resolved first, because not every store follows
 %% links when it lists a group.
 names(Cache, Stores, Path) ->
+    listed(Cache, Stores, resolved(Cache, Stores, Path)).
+
+resolved(Cache, Stores, Path) ->
     case resolve(Cache, Stores, Path) of
-        undefined -> listed(Cache, Stores, Path);
-        Resolved -> listed(Cache, Stores, Resolved)
+        undefined -> Path;
+        Resolved -> Resolved
     end.
 
 listed(Cache, Stores, Path) ->

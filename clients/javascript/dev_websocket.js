@@ -1,6 +1,6 @@
 /**
- * A client of dev_websocket that stays connected: it comes back after each loss, asks for what was published meanwhile,
- * and delivers every publication once and in order, or a gap that names what is missing. For browsers and Node.
+ * A client of dev_websocket that reconnects, replays the publications from its absence,
+ * and delivers every publication once and in order, or a gap that names the missing ones. For browsers and Node.
  */
 import { composeAddress, parseAddress } from './address.js'
 import { Connection } from './connection.js'
@@ -143,7 +143,7 @@ export class Client {
   subscribe (given) {
     const { since, ...items } = checkedItems(given)
     if (new Selection(items).fields() === null) throw new TypeError('a subscription names topics, match or template')
-    if (since != null) new Cursor(String(since)) // Throws for what is none.
+    if (since != null) new Cursor(String(since)) // Throws for an invalid cursor.
     if (this.#state === 'closed') throw new ClientError('closed', 'the client was closed')
     const subscription = new Subscription(items, {
       unsubscribe: (holder) => this.#exchange.unsubscribe(items, holder),

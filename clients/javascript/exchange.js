@@ -8,8 +8,8 @@ const REPLIES = new Set(['subscription_response', 'unsubscription_response'])
 const CROWDED = new Set(['too_many_globs', 'too_many_expressions', 'too_many_distinct_templates', 'too_many_unindexed_patterns', 'busy'])
 
 /**
- * The frames of all connections of a client, one after the other: what is subscribed to, up to where everything was
- * received, and the requests that have no answer yet. `host` is told: `turn`, `emit`, `deliver`, `drop` and `report`.
+ * The frames of all connections of a client, one after the other: the subscriptions, the cursor, and the requests
+ * without a reply. It calls the methods of `host`: `turn`, `emit`, `deliver`, `drop` and `report`.
  */
 export class Exchange {
   #host
@@ -77,7 +77,7 @@ export class Exchange {
 
   // ---- Subscriptions ----
 
-  /** Subscribes for a holder, who is told the reply or the refusal; with `since` to what was published, too. */
+  /** Subscribes for a holder, which gets the reply or the refusal. With `since`, past publications come first. */
   subscribe (items, since, holder) {
     const fields = new Selection(items).fields()
     if (since != null) {
@@ -132,7 +132,7 @@ export class Exchange {
     this.#changes.push(change)
     if (this.#isScheduled) return
     this.#isScheduled = true
-    // What is asked for in one turn goes out together.
+    // Requests of one turn go out together.
     queueMicrotask(() => {
       this.#isScheduled = false
       this.#flush()
@@ -147,7 +147,7 @@ export class Exchange {
     if (!this.#connection.canSend) return this.#host.reopen()
     for (const change of unsent) {
       change.isSent = true
-      // The server is not asked again for what it has, unless there is nothing else to get an answer to.
+      // Subscriptions that the server has are not sent again, unless the request would be empty and get no reply.
       if (change.type === 'subscribe') change.asked = new Selection(change.fields).without(this.#asked) ?? change.fields
     }
     this.#requests.ask(unsent.map((change) => ({
@@ -214,7 +214,7 @@ export class Exchange {
     if (isByFrames) return this.#restoreAll()
     const isIgnored = frame.ignored?.includes(past)
     if (past !== null && !isIgnored) return this.#host.turn('replaying')
-    // A server that knows no `since` has sent nothing of what was missed.
+    // A server without this `since` has replayed no missed publication.
     const gap = past === 'since' ? this.#cursor.forget() : null
     this.#open(frame.seq)
     if (gap) this.#host.deliver(gap, 0, this.cursor)

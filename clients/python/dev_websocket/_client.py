@@ -30,7 +30,7 @@ LOOK, SLEEP = 5.0, 10.0
 class Client(Delivery):
     """`async with Client(url, topics=["prices"]) as client`, then `async for message in client`.
 
-    It comes back after each lost connection, asks for what was published meanwhile, and delivers every publication once and
+    It reconnects, replays the publications from its absence, and delivers every publication once and
     in order, or a gap that names what is missing. Every await may be cancelled without losing a message or a connection.
     """
 

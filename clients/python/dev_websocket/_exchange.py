@@ -296,7 +296,7 @@ class Exchange:
         elif past is not None and past not in frame.get("ignored", ()):
             self._host.turn("replaying")
         else:
-            # A server that knows no `since` has sent nothing of what was missed.
+            # A server without this `since` has replayed no missed publication.
             gap = self._cursor.forget() if past == "since" else None
             self._open(frame["seq"])
             if gap:

@@ -5,7 +5,6 @@ mod support;
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
 
 use dev_websocket_core::{Counters, Disconnect, Server, Settings};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
@@ -62,8 +61,7 @@ fn a_signal_of_the_program_shuts_the_server_down_in_order() {
     let server = Server::builder(settings())
         .shutdown_on(async move {
             // Timers of tokio work in the signal's future.
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            let _ = signalled.await;
+            let _ = tokio::time::timeout(PATIENCE, signalled).await;
         })
         .start()
         .unwrap();

@@ -127,7 +127,7 @@ impl Server {
             .context
             .active
             .store(ActiveSettings::new(settings));
-        tell_shards(&self.shared, || Command::Reconfigure);
+        self.shared.context.tell_shards(|| Command::Reconfigure);
         if !changed.is_empty() {
             tracing::info!(
                 name: "changed_settings", settings = changed,
@@ -250,20 +250,12 @@ impl Running {
         self.listening.cancel();
         shared.close_all(Disconnect::Stopping);
         self.runtime.shutdown_background();
-        tell_shards(shared, || Command::Stop);
+        shared.context.tell_shards(|| Command::Stop);
     }
 }
 
-fn tell_shards(shared: &Shared, command: impl Fn() -> Command) {
-    shared
-        .context
-        .mailboxes
-        .iter()
-        .for_each(|mailbox| mailbox.send(command()));
-}
-
 fn stop_shards(shared: &Shared, shards: Vec<JoinHandle<()>>) {
-    tell_shards(shared, || Command::Stop);
+    shared.context.tell_shards(|| Command::Stop);
     for shard in shards {
         // A panic of the shard was logged; the other shards still end.
         let _ = shard.join();

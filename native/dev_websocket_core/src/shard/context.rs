@@ -65,6 +65,13 @@ impl Context {
         self.active.load().settings.clone()
     }
 
+    /// Gives every shard a command.
+    pub(crate) fn tell_shards(&self, command: impl Fn() -> Command) {
+        self.mailboxes
+            .iter()
+            .for_each(|mailbox| mailbox.send(command()));
+    }
+
     /// Wakes sleeping shards after an append to the log.
     pub(crate) fn wake_shards(&self) {
         let appended = self.log.appended_bytes();

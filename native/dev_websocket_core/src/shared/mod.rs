@@ -115,10 +115,7 @@ impl Shared {
     pub(crate) fn close_all(&self, reason: Disconnect) {
         self.stopping.cancel();
         self.tasks.close();
-        self.context
-            .mailboxes
-            .iter()
-            .for_each(|mailbox| mailbox.send(Command::CloseAll { reason }));
+        self.context.tell_shards(|| Command::CloseAll { reason });
     }
 
     /// Returns the settings in force.
