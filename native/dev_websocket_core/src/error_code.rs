@@ -51,6 +51,12 @@ pub(crate) enum ErrorCode {
     /// The patterns that no literal indexes (globs, regular expressions and templates) exceed
     /// `max_unindexed_patterns`.
     TooManyUnindexedPatterns,
+    /// The request needs a valid token.
+    Unauthorized,
+    /// The token does not allow the request.
+    Forbidden,
+    /// Too many tokens were sent to the server in this second.
+    Busy,
     /// No listener receives the messages of clients.
     NoListener,
 }

@@ -35,6 +35,7 @@
     reason = "patterns are compared by their text; only the memory of their searches changes inside"
 )]
 
+mod access;
 mod connection;
 mod error;
 mod error_code;
@@ -53,6 +54,7 @@ mod sync;
 mod telemetry;
 mod wire;
 
+pub use access::{IssueError, NewToken, Revocation, RevokeError, TokenState};
 pub use error::{BadJson, Rejected, StartError};
 pub use log::publication::slot_gap::{SlotGap, SlotRange};
 pub use log::slot_marks::{MAX_HOLES, MAX_SLOT, Mark, Position, SlotMarks};
@@ -62,7 +64,7 @@ pub use server::publish::Event;
 pub use server::results::{MAX_PART_BYTES, MAX_PART_EVENTS, SlotRejected};
 pub use server::send::{Direct, SendError};
 pub use server::{Builder, Reconfigured, Server};
-pub use settings::{ProcessIds, SettingError, SettingRow, SettingValue, Settings};
+pub use settings::{Access, ProcessIds, SettingError, SettingRow, SettingValue, Settings, Topics};
 pub use shard::interest::{Interest, InterestSignal, InterestWatcher, Wanted};
 pub use shared::exposition::{Family, Sample, Samples};
 pub use shared::inbound::{Inbound, Listener, Listening, Payload};

@@ -56,6 +56,7 @@ fn is_what_was_asked(fields: &Map<String, Json>, request: &Request) {
         "subscribe" => &["id", "type", "topics", "match", "template", "since"],
         "unsubscribe" => &["id", "type", "topics", "match", "template"],
         "send" => &["id", "type", "data"],
+        "auth" => &["id", "type", "token"],
         _ => &["id", "type"],
     };
     assert!(fields.keys().all(|key| allowed.contains(&key.as_str())));
@@ -84,8 +85,15 @@ fn is_what_was_asked(fields: &Map<String, Json>, request: &Request) {
         assert_eq!(number.parse(), Ok(*seq));
         assert_eq!(epoch.is_some(), since.contains(':'));
     }
-    assert_eq!(request.data.is_some(), request.kind == "send");
-    match (fields.get("data"), &request.data) {
+    let field = match request.kind {
+        "auth" => "token",
+        _ => "data",
+    };
+    assert_eq!(
+        request.data.is_some(),
+        ["send", "auth"].contains(&request.kind)
+    );
+    match (fields.get(field), &request.data) {
         (Some(Json::String(given)), Some(data)) => assert_eq!(given, data),
         (Some(given), Some(data)) => {
             let data: Json = serde_json::from_str(data).expect("what is no text stays JSON");
@@ -143,7 +151,11 @@ fn written(request: &Request) -> String {
         fields.insert("since".to_owned(), since);
     }
     if let Some(data) = &request.data {
-        fields.insert("data".to_owned(), data.as_str().into());
+        let field = match request.kind {
+            "auth" => "token",
+            _ => "data",
+        };
+        fields.insert(field.to_owned(), data.as_str().into());
     }
     Json::Object(fields).to_string()
 }

@@ -18,6 +18,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 
 use super::serve;
+use crate::access::Session;
 use crate::log::publication_log::Log;
 use crate::settings::Settings;
 use crate::shard::Shard;
@@ -68,7 +69,7 @@ impl Connections {
 
     fn opening(&self, stream: TcpStream, address: SocketAddr) -> (ConnectionHandle, Opening) {
         let peer = Peer::new(address, Format::Json, &hyper::HeaderMap::new());
-        let handle = self.shared.handle(stream, peer);
+        let handle = self.shared.handle(stream, peer, Session::unrestricted());
         let opening = Opening {
             state: handle.state().clone(),
             head: Bytes::new(),

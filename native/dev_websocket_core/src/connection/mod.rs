@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod idle_tests;
+mod login;
 mod sse;
 mod stream;
 mod websocket;
@@ -19,9 +20,11 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
 use self::websocket::WebSocket;
+use crate::log::publication::now;
 use crate::settings::Settings;
 use crate::shard::command::{Command, Opening};
 use crate::shard::connection_handle::ConnectionHandle;
+use crate::shard::ids::ConnectionId;
 use crate::shared::Shared;
 use crate::telemetry::panics::contain_task;
 use crate::wire::close::Disconnect;
@@ -55,6 +58,7 @@ pub(crate) fn serve(
         let _leaving = RemoveOnDrop(&handle);
         // From here on other threads can send to the connection. Its welcome frame goes first.
         let entry = shared.connections.enter(&handle);
+        let _permission = Permission::watch(&shared, &handle);
         if format == Format::Events {
             let watched = sse::watch(&handle, &settings, heartbeat(&settings));
             let ending = watch(&shared, &handle, watched).await;
@@ -117,6 +121,40 @@ impl Drop for RemoveOnDrop<'_> {
         self.0.tell(Command::Remove {
             connection: self.0.id,
         });
+    }
+}
+
+/// The entry of a connection among those whose permissions end; dropping it removes the entry.
+struct Permission<'c> {
+    shared: &'c Shared,
+    id: ConnectionId,
+}
+
+impl<'c> Permission<'c> {
+    /// Notes the end of the connection's token. A connection without a token or a subscription has as much time to send
+    /// a token as for its request.
+    fn watch(shared: &'c Shared, handle: &ConnectionHandle) -> Option<Self> {
+        let session = handle.session.load();
+        let settings = shared.settings();
+        let expiry = &shared.context.access.expiry;
+        if session.holder.is_some() {
+            expiry.renew(handle.id, &session);
+        } else if session.is_anonymous() && settings.public_topics.0.is_empty() {
+            let timeout = u64::try_from(settings.handshake_timeout.as_millis());
+            expiry.set(handle.id, now() + timeout.unwrap_or(u64::MAX), false);
+        } else if !session.is_anonymous() {
+            return None;
+        }
+        Some(Self {
+            shared,
+            id: handle.id,
+        })
+    }
+}
+
+impl Drop for Permission<'_> {
+    fn drop(&mut self) {
+        self.shared.context.access.expiry.forget(self.id);
     }
 }
 

@@ -48,9 +48,9 @@ pub(super) struct WebSocket<'s> {
 }
 
 /// The state of the client's session.
-struct Session<'s> {
-    handle: &'s ConnectionHandle,
-    shared: &'s Shared,
+pub(super) struct Session<'s> {
+    pub(super) handle: &'s ConnectionHandle,
+    pub(super) shared: &'s Shared,
     format: Format,
     max_rate: u64,
     second: Instant,
@@ -64,6 +64,8 @@ struct Session<'s> {
     /// A message for which the listener has no room. Until it has, the client is not read from.
     waiting: Option<Delivery<'s>>,
     blocked: bool,
+    /// Invalid tokens since the last valid one.
+    pub(super) failed_logins: u32,
 }
 
 impl<'s> WebSocket<'s> {
@@ -91,6 +93,7 @@ impl<'s> WebSocket<'s> {
                 excused_pongs: 0,
                 waiting: None,
                 blocked: false,
+                failed_logins: 0,
             },
         }
     }
@@ -221,13 +224,21 @@ impl<'s> Session<'s> {
         panic_point!("connection::receive");
         let bytes = message.len();
         let request = match message {
+            Message::Text(_) | Message::Binary(_)
+                if self.format == Format::Raw && !self.may_send() =>
+            {
+                return Err(Disconnect::Forbidden);
+            }
             Message::Text(text) if self.format == Format::Raw => {
                 return self.hand_over(None, Payload::Text(text.into()));
             }
             Message::Binary(bytes) if self.format == Format::Raw => {
                 return self.hand_over(None, Payload::Binary(bytes));
             }
-            Message::Text(text) => self.read_request(&text),
+            Message::Text(text) => match self.read_request(&text) {
+                Ok(Request::Auth { id, token }) => self.log_in(id, &token)?,
+                request => request,
+            },
             Message::Binary(_) => Err(RequestError {
                 id: None,
                 code: ErrorCode::BadFrame,
@@ -244,6 +255,10 @@ impl<'s> Session<'s> {
                 mute(self.handle);
                 return Ok(());
             }
+        };
+        let request = match request {
+            Ok(Request::Send { id, .. }) if !self.may_send() => Err(self.not_granted(id)),
+            request => request,
         };
         if let Ok(Request::Send { id, data }) = request {
             return self.hand_over(id, Payload::Text(data.into()));

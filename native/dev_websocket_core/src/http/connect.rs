@@ -1,17 +1,19 @@
 //! A request that becomes a connection: its query, its admission and its response.
 
-use std::net::SocketAddr;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use hyper::Response;
-use hyper::header::HeaderMap;
+use hyper::header::{COOKIE, HeaderMap};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::server::write_response;
 
+use super::Caller;
 use super::query::Query;
 use super::refusal::Refusal;
+use crate::access::Session;
 use crate::connection;
 use crate::error_code::ErrorCode;
 use crate::limits::admission::{Full, Permit};
@@ -26,6 +28,7 @@ use crate::wire::cursor::From;
 pub(super) struct AcceptedRequest {
     permit: Permit,
     peer: Peer,
+    session: Arc<Session>,
     query: Query,
     /// Sequence number of the last publication at the time of the request.
     published: u64,
@@ -38,14 +41,14 @@ impl AcceptedRequest {
     pub(super) fn new(
         shared: &Arc<Shared>,
         settings: Arc<Settings>,
-        address: SocketAddr,
+        (caller, session): (Caller, Arc<Session>),
         headers: &HeaderMap,
         query: Query,
         response: &Response<()>,
     ) -> Result<Self, Refusal> {
         let permit = shared
             .admission
-            .admit(address.ip(), query.format, &settings)
+            .admit(caller.peer.ip(), query.format, &settings)
             .map_err(|full| match full {
                 Full::Server => Refusal::full(),
                 Full::Address => Refusal::too_many_connections(),
@@ -55,7 +58,12 @@ impl AcceptedRequest {
             .map_err(|error| Refusal::bad_request("bad_handshake", error.to_string()))?;
         Ok(Self {
             permit,
-            peer: Peer::new(address, query.format, headers),
+            peer: Peer::new(
+                caller.peer,
+                query.format,
+                &without_cookies(headers, &settings),
+            ),
+            session,
             query,
             published: shared.context.log.last_seq(),
             head: head.into(),
@@ -70,7 +78,7 @@ impl AcceptedRequest {
         stream: TcpStream,
         early: Vec<u8>,
     ) -> impl Future<Output = ()> {
-        let handle = shared.handle(stream, self.peer);
+        let handle = shared.handle(stream, self.peer, self.session);
         let opening = Opening {
             state: handle.state().clone(),
             head: self.head,
@@ -85,6 +93,16 @@ impl AcceptedRequest {
         let permit = self.permit;
         connection::serve(shared, handle, opening, early).map(move |()| drop(permit))
     }
+}
+
+/// Returns the headers for the listener, without cookies if one of them may hold a token.
+fn without_cookies<'h>(headers: &'h HeaderMap, settings: &Settings) -> Cow<'h, HeaderMap> {
+    if settings.token_cookie.is_empty() {
+        return Cow::Borrowed(headers);
+    }
+    let mut headers = headers.clone();
+    headers.remove(COOKIE);
+    Cow::Owned(headers)
 }
 
 /// Checks a query against past publications and the subscriptions of other connections.

@@ -5,8 +5,8 @@
 
 use hyper::Response;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderMap, HeaderValue, ORIGIN,
-    RETRY_AFTER, VARY,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
+    HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER, VARY,
 };
 
 use super::refusal::Refusal;
@@ -43,6 +43,10 @@ pub(super) fn allow<B>(response: &mut Response<B>, headers: &HeaderMap, settings
         _ => HeaderValue::from_static("*"),
     };
     answered.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+    if !settings.token_cookie.is_empty() && !settings.origins.is_empty() {
+        let allowed = HeaderValue::from_static("true");
+        answered.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, allowed);
+    }
     if answered.contains_key(RETRY_AFTER) {
         let exposed = HeaderValue::from_static("Retry-After");
         answered.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);

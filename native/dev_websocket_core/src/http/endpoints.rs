@@ -14,8 +14,14 @@ use crate::shared::exposition;
 const JSON: &str = "application/json";
 
 /// Answers with the data that a client needs before it connects, the same as the device's key `info`.
-pub(super) fn info(shared: &Shared) -> Answer {
-    answer_with(StatusCode::OK, JSON, shared.describe().document.clone())
+pub(super) fn info(shared: &Shared, shows_topics: bool) -> Answer {
+    let description = shared.describe();
+    let document = if shows_topics {
+        &description.document
+    } else {
+        &description.without_topics
+    };
+    answer_with(StatusCode::OK, JSON, document.clone())
 }
 
 /// Answers with the metrics for Prometheus.

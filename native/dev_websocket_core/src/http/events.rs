@@ -1,15 +1,15 @@
 //! Server-sent events (the HTML standard, section 9.2): the stream of `/ws` for clients without WebSockets.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response};
 
 use super::connect::{AcceptedRequest, read_query};
-use super::cors;
+use super::credentials;
 use super::query::{LAST_EVENT_PARAMETER, Query};
 use super::refusal::Refusal;
+use super::{Caller, cors};
 use crate::error_code::ErrorCode;
 use crate::shared::Shared;
 use crate::wire::cursor::{From, Since};
@@ -24,12 +24,14 @@ pub(super) const CONTENT: &str = "text/event-stream";
 pub(super) fn accept<B>(
     shared: &Arc<Shared>,
     request: &Request<B>,
-    peer: SocketAddr,
+    caller: Caller,
 ) -> Result<AcceptedRequest, Refusal> {
     let settings = shared.settings();
     let headers = request.headers();
-    let text = request.uri().query().unwrap_or_default();
-    let mut query = Query::parse(text, &settings)?.into_events()?;
+    let text = request.uri().query();
+    let session = credentials::session(shared, &settings, headers, text, caller)?;
+    let mut query = Query::parse(text.unwrap_or_default(), &settings)?.into_events()?;
+    credentials::check(shared, &settings, &session, &query)?;
     // The URL is the same at each reconnection, so a cursor in it is older than the one in the header.
     if let Some(since) = last_event(headers, query.last_event_id.as_deref())? {
         query.from = Some(From::Since(since));
@@ -48,7 +50,14 @@ pub(super) fn accept<B>(
             .headers_mut()
             .insert(name, HeaderValue::from_static(value));
     }
-    AcceptedRequest::new(shared, settings, peer, headers, query, &response)
+    AcceptedRequest::new(
+        shared,
+        settings,
+        (caller, session),
+        headers,
+        query,
+        &response,
+    )
 }
 
 /// Returns the client's cursor from the header. If a library cannot set headers, a parameter stands for it. An empty

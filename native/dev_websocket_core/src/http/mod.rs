@@ -4,6 +4,7 @@
 mod client;
 mod connect;
 mod cors;
+mod credentials;
 mod endpoints;
 mod events;
 mod host;
@@ -38,6 +39,7 @@ use tokio::time::sleep;
 use self::connect::AcceptedRequest;
 use self::refusal::Refusal;
 use crate::limits::handshakes::Place;
+use crate::settings::{Access, Settings};
 use crate::shared::{Shared, WEBSOCKET_PATH};
 use crate::telemetry::panics::panic_point;
 
@@ -49,6 +51,31 @@ const METHODS: &str = "GET, HEAD, OPTIONS";
 
 type Answer = Response<Full<Bytes>>;
 
+/// The sender of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller {
+    /// The address that counts for limits and logs.
+    peer: SocketAddr,
+    /// The other end of the socket, which is a proxy or the client.
+    sender: SocketAddr,
+    /// True if nobody on the way to this server can read the request.
+    is_encrypted: bool,
+    /// True if the request came to the operator's port.
+    is_operator: bool,
+}
+
+impl Caller {
+    /// Returns the sender of a request that came over a plain socket to the public port.
+    pub(crate) fn plain(peer: SocketAddr) -> Self {
+        Self {
+            peer,
+            sender: peer,
+            is_encrypted: false,
+            is_operator: false,
+        }
+    }
+}
+
 /// The outcome of a request.
 enum Outcome {
     Answered(Answer),
@@ -58,11 +85,12 @@ enum Outcome {
 
 /// Serves one connection until it is answered, handed over or timed out.
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, place: Place) {
+    let caller = Caller::plain(peer);
     let timeout = shared.settings().handshake_timeout;
     let (hand_over, handed_over) = oneshot::channel();
     let hand_over = Mutex::new(Some(hand_over));
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = match outcome(&shared, &request, peer) {
+        let answer = match outcome(&shared, &request, caller) {
             Outcome::Answered(answer) => Some(answer),
             Outcome::Accepted(accepted) => {
                 if let Some(hand_over) = hand_over.lock().take() {
@@ -118,11 +146,11 @@ async fn refuse_http2(mut stream: TcpStream) {
     let _ = stream.shutdown().await;
 }
 
-fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, peer: SocketAddr) -> Outcome {
+fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, caller: Caller) -> Outcome {
     panic_point!("http::answer");
-    route(shared, request, peer).unwrap_or_else(|refusal| {
+    route(shared, request, caller).unwrap_or_else(|refusal| {
         shared.context.counters.requests_refused.add(1);
-        let reason = refusal.reason();
+        let (reason, peer) = (refusal.reason(), caller.peer);
         tracing::info!(
             name: "refused_upgrade", %reason, %peer,
             "The WebSocket server refused a request of {peer}: {reason}."
@@ -136,12 +164,12 @@ fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, peer: SocketAddr) -> O
 fn route<B>(
     shared: &Arc<Shared>,
     request: &Request<B>,
-    peer: SocketAddr,
+    caller: Caller,
 ) -> Result<Outcome, Refusal> {
     let settings = shared.settings();
     host::check(request, &settings, **shared.address.load())?;
     let headers = request.headers();
-    let path = request.uri().path();
+    let (path, query) = (request.uri().path(), request.uri().query());
     let has = |endpoint: &str| settings.endpoints.iter().any(|name| name == endpoint);
     // The preflight of a page does not announce server-sent events in any header.
     let is_preflight = request.method() == Method::OPTIONS && has("events");
@@ -149,7 +177,7 @@ fn route<B>(
         && !is_preflight
         && (upgrade::is_wanted(headers) || !accepts(headers, events::CONTENT))
     {
-        let accepted = upgrade::accept(shared, request, peer)?;
+        let accepted = upgrade::accept(shared, request, caller)?;
         return Ok(Outcome::Accepted(Box::new(accepted)));
     }
     let endpoint = match path {
@@ -166,16 +194,23 @@ fn route<B>(
     }
     cors::check(headers, &settings)?;
     let mut answer = match (request.method(), endpoint) {
-        (&Method::OPTIONS, _) => preflight(),
+        (&Method::OPTIONS, _) => preflight(&settings),
         (&Method::GET, "events") => {
-            let accepted = events::accept(shared, request, peer)?;
+            let accepted = events::accept(shared, request, caller)?;
             return Ok(Outcome::Accepted(Box::new(accepted)));
         }
         (&Method::HEAD, "events") => answer_with(StatusCode::OK, events::CONTENT, ""),
         (&Method::GET | &Method::HEAD, "page") => page::answer(),
         (&Method::GET | &Method::HEAD, "client") => client::answer(),
-        (&Method::GET | &Method::HEAD, "info") => endpoints::info(shared),
-        (&Method::GET | &Method::HEAD, "metrics") => endpoints::metrics(shared, headers),
+        (&Method::GET | &Method::HEAD, "info") => {
+            let session = credentials::session(shared, &settings, headers, query, caller)?;
+            endpoints::info(shared, session.grants.everything)
+        }
+        (&Method::GET | &Method::HEAD, "metrics") => {
+            let session = credentials::session(shared, &settings, headers, query, caller)?;
+            credentials::check_everything(shared, &session)?;
+            endpoints::metrics(shared, headers)
+        }
         (&Method::GET | &Method::HEAD, _) => endpoints::health(shared),
         _ => return Err(Refusal::method(METHODS)),
     };
@@ -184,13 +219,17 @@ fn route<B>(
 }
 
 /// Answers a preflight with the permissions of pages (the Fetch standard, section 3.2.2).
-fn preflight() -> Answer {
+fn preflight(settings: &Settings) -> Answer {
     let mut answer = Answer::default();
+    let allowed = match settings.access {
+        Access::Open => "Last-Event-ID, Cache-Control",
+        Access::Token => "Last-Event-ID, Cache-Control, Authorization",
+    };
     *answer.status_mut() = StatusCode::NO_CONTENT;
     for (name, value) in [
         (ALLOW, METHODS),
         (ACCESS_CONTROL_ALLOW_METHODS, METHODS),
-        (ACCESS_CONTROL_ALLOW_HEADERS, "Last-Event-ID, Cache-Control"),
+        (ACCESS_CONTROL_ALLOW_HEADERS, allowed),
         (ACCESS_CONTROL_MAX_AGE, "86400"),
         (CONNECTION, "close"),
     ] {

@@ -1,12 +1,16 @@
 //! The response to a refused request: a status, and a JSON body with a code for programs and a text for people.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use hyper::StatusCode;
-use hyper::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::header::{
+    ALLOW, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+};
 use serde::Serialize;
 
 use super::{Answer, answer_with};
+use crate::access::{Forbidden, TokenError};
 use crate::error_code::ErrorCode;
 
 /// Value of `Retry-After` if the server has no room at present.
@@ -18,7 +22,7 @@ pub(crate) struct Refusal {
     status: StatusCode,
     code: Code,
     message: String,
-    header: Option<(HeaderName, &'static str)>,
+    header: Option<(HeaderName, Cow<'static, str>)>,
 }
 
 /// The code for programs.
@@ -89,6 +93,63 @@ impl Refusal {
         Self::forbidden("cross_site", message)
     }
 
+    /// The answer to an invalid token: 401 or, where the request is wrong in itself, 400 (RFC 6750 section 3).
+    pub(crate) fn token(error: &TokenError) -> Self {
+        let challenge = "Bearer realm=\"dev_websocket\"";
+        let (status, code, challenge) = match error {
+            TokenError::Busy => {
+                return Self {
+                    header: Some((RETRY_AFTER, "1".into())),
+                    ..Self::unavailable(ErrorCode::Busy, error.to_string())
+                };
+            }
+            TokenError::InUrl => (StatusCode::BAD_REQUEST, Code::Request("token_in_url"), None),
+            TokenError::Insecure => (StatusCode::BAD_REQUEST, Code::Request("insecure"), None),
+            TokenError::Repeated(_) => (
+                StatusCode::BAD_REQUEST,
+                Code::Request("repeated_token"),
+                None,
+            ),
+            TokenError::Missing => (
+                StatusCode::UNAUTHORIZED,
+                Code::Protocol(ErrorCode::Unauthorized),
+                Some(challenge.into()),
+            ),
+            _ => (
+                StatusCode::UNAUTHORIZED,
+                Code::Protocol(ErrorCode::Unauthorized),
+                Some(format!("{challenge}, error=\"invalid_token\"").into()),
+            ),
+        };
+        Self {
+            status,
+            code,
+            message: error.to_string(),
+            header: challenge.map(|challenge| (WWW_AUTHENTICATE, challenge)),
+        }
+    }
+
+    /// 403: the token is valid and does not allow the request (RFC 6750 section 3.1).
+    pub(crate) fn not_granted(forbidden: &Forbidden) -> Self {
+        Self::insufficient(forbidden.to_string())
+    }
+
+    /// 403: the endpoint tells about all publications.
+    pub(crate) fn needs_everything() -> Self {
+        Self::insufficient(
+            "this endpoint needs a token with the grant *, or the operator's port".into(),
+        )
+    }
+
+    fn insufficient(message: String) -> Self {
+        let challenge = "Bearer realm=\"dev_websocket\", error=\"insufficient_scope\"";
+        Self {
+            status: StatusCode::FORBIDDEN,
+            header: Some((WWW_AUTHENTICATE, challenge.into())),
+            ..Self::of(ErrorCode::Forbidden, message)
+        }
+    }
+
     fn forbidden(code: &'static str, message: &str) -> Self {
         Self {
             status: StatusCode::FORBIDDEN,
@@ -100,7 +161,7 @@ impl Refusal {
     pub(crate) fn unavailable(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
-            header: Some((RETRY_AFTER, RETRY_SECONDS)),
+            header: Some((RETRY_AFTER, RETRY_SECONDS.into())),
             ..Self::of(code, message)
         }
     }
@@ -120,7 +181,7 @@ impl Refusal {
             status: StatusCode::METHOD_NOT_ALLOWED,
             code: Code::Request("bad_method"),
             message: format!("method not allowed; use {allowed}"),
-            header: Some((ALLOW, allowed)),
+            header: Some((ALLOW, allowed.into())),
         }
     }
 
@@ -131,7 +192,7 @@ impl Refusal {
             status: StatusCode::UPGRADE_REQUIRED,
             code: Code::Request("not_an_upgrade"),
             message,
-            header: Some((UPGRADE, "websocket")),
+            header: Some((UPGRADE, "websocket".into())),
         }
     }
 
@@ -142,7 +203,7 @@ impl Refusal {
             status: StatusCode::UPGRADE_REQUIRED,
             code: Code::Request("bad_version"),
             message,
-            header: Some((SEC_WEBSOCKET_VERSION, "13")),
+            header: Some((SEC_WEBSOCKET_VERSION, "13".into())),
         }
     }
 
@@ -151,7 +212,7 @@ impl Refusal {
             status: StatusCode::SERVICE_UNAVAILABLE,
             code: Code::Request("full"),
             message: "connection limit of the server reached (max_connections)".into(),
-            header: Some((RETRY_AFTER, RETRY_SECONDS)),
+            header: Some((RETRY_AFTER, RETRY_SECONDS.into())),
         }
     }
 
@@ -161,7 +222,7 @@ impl Refusal {
             status: StatusCode::TOO_MANY_REQUESTS,
             code: Code::Request("too_many_connections"),
             message,
-            header: Some((RETRY_AFTER, RETRY_SECONDS)),
+            header: Some((RETRY_AFTER, RETRY_SECONDS.into())),
         }
     }
 
@@ -177,10 +238,10 @@ impl Refusal {
         })
         .unwrap_or_default();
         let mut answer = answer_with(self.status, "application/json", body);
-        if let Some((name, value)) = self.header {
-            answer
-                .headers_mut()
-                .insert(name, HeaderValue::from_static(value));
+        if let Some((name, value)) = self.header
+            && let Ok(value) = HeaderValue::from_str(&value)
+        {
+            answer.headers_mut().insert(name, value);
         }
         answer
     }

@@ -1,6 +1,5 @@
 //! The WebSocket handshake (RFC 6455 section 4.2): checks an upgrade request and creates the 101 response.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::header::{
@@ -11,16 +10,17 @@ use hyper::{Method, Request, Response};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
 use super::connect::{AcceptedRequest, read_query};
-use super::cors;
+use super::credentials::{self, BEARER};
 use super::query::Query;
 use super::refusal::Refusal;
+use super::{Caller, cors};
 use crate::shared::Shared;
 
 /// Answers a request for the WebSocket endpoint.
 pub(super) fn accept<B>(
     shared: &Arc<Shared>,
     request: &Request<B>,
-    peer: SocketAddr,
+    caller: Caller,
 ) -> Result<AcceptedRequest, Refusal> {
     let settings = shared.settings();
     if request.method() != Method::GET {
@@ -41,10 +41,20 @@ pub(super) fn accept<B>(
     }
     check_unambiguous(headers)?;
     cors::check(headers, &settings)?;
-    let query = Query::parse(request.uri().query().unwrap_or_default(), &settings)?.into_frames();
+    let text = request.uri().query();
+    let session = credentials::session(shared, &settings, headers, text, caller)?;
+    let query = Query::parse(text.unwrap_or_default(), &settings)?.into_frames();
+    credentials::check(shared, &settings, &session, &query)?;
     let query = read_query(shared, &settings, query)?;
     let response = switching_protocols(request)?;
-    AcceptedRequest::new(shared, settings, peer, headers, query, &response)
+    AcceptedRequest::new(
+        shared,
+        settings,
+        (caller, session),
+        headers,
+        query,
+        &response,
+    )
 }
 
 /// Returns true if the client wants to upgrade to a WebSocket, and not to another protocol such as `h2c`.
@@ -65,8 +75,10 @@ fn switching_protocols<B>(request: &Request<B>) -> Result<Response<()>, Refusal>
     }
     let mut response = create_response_with_body(&plain, || ())
         .map_err(|error| Refusal::bad_request("bad_handshake", error.to_string()))?;
-    // A browser that offers subprotocols fails if none is chosen. All of them mean the same here.
-    if let Some(offered) = first_token(headers, &SEC_WEBSOCKET_PROTOCOL)
+    // A browser that offers subprotocols fails if none is chosen. All of them mean the same here, but one that holds a
+    // token is never repeated.
+    if let Some(offered) = tokens(headers, &SEC_WEBSOCKET_PROTOCOL)
+        .find(|token| !token.is_empty() && !token.starts_with(BEARER))
         && let Ok(chosen) = offered.parse()
     {
         response
@@ -111,8 +123,4 @@ pub(super) fn tokens<'h>(
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
     tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted))
-}
-
-fn first_token<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    tokens(headers, name).find(|token| !token.is_empty())
 }

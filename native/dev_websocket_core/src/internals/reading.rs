@@ -96,7 +96,7 @@ pub struct Request {
     pub subscriptions: Vec<Chosen>,
     /// The epoch and the sequence number of `since`.
     pub since: Option<(Option<String>, u64)>,
-    /// The JSON that the listener would receive.
+    /// The JSON that the listener would receive, or the token of `auth`.
     pub data: Option<String>,
 }
 
@@ -139,6 +139,16 @@ pub fn request(text: &str) -> Result<Request, Vec<u8>> {
             subscriptions
         }
         control::Request::Ping { id } => {
+            read.id = id;
+            Vec::new()
+        }
+        control::Request::Auth { id, token } => {
+            read.kind = "auth";
+            read.id = id;
+            read.data = Some(token.text().to_owned());
+            Vec::new()
+        }
+        control::Request::Authorized { id, .. } => {
             read.id = id;
             Vec::new()
         }

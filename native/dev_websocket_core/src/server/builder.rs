@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::{Running, Server, bind, local_address, stop_shards};
+use crate::access::TokenState;
 use crate::error::StartError;
 use crate::http::listener;
 use crate::log::publication_log::Log;
@@ -19,7 +20,7 @@ use crate::settings::Settings;
 use crate::shard::Shard;
 use crate::shard::interest::InterestSignal;
 use crate::shared::inbound::Inbound;
-use crate::shared::{Persistent, Shared};
+use crate::shared::{Persistent, Shared, token_watch};
 use crate::telemetry::counters::Counters;
 use crate::wire::close::Disconnect;
 
@@ -79,6 +80,12 @@ impl Builder {
     /// Sets the signal for changes in the processes that subscriptions name. By default no watcher is signalled.
     pub fn interest(mut self, interest: Arc<InterestSignal>) -> Self {
         self.persistent.interest = interest;
+        self
+    }
+
+    /// Sets the secret that signs tokens, and the revoked tokens. By default they are new.
+    pub fn tokens(mut self, tokens: Arc<TokenState>) -> Self {
+        self.persistent.access = tokens;
         self
     }
 
@@ -142,6 +149,11 @@ impl Builder {
                     return Err(StartError::Threads(error));
                 }
             }
+        }
+        shared.context.access.reload(&shared.settings());
+        {
+            let _entered = running.runtime.enter();
+            shared.spawn("the token watch", token_watch::watch);
         }
         running.listen(&shared, listener);
         tracing::info!(

@@ -5,6 +5,7 @@ pub(crate) mod builder;
 pub(crate) mod publish;
 pub(crate) mod results;
 pub(crate) mod send;
+mod tokens;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -128,6 +129,9 @@ impl Server {
             .active
             .store(ActiveSettings::new(settings));
         self.shared.context.tell_shards(|| Command::Reconfigure);
+        let authority = &self.shared.context.access;
+        authority.reload(&self.shared.settings());
+        authority.note_change();
         if !changed.is_empty() {
             tracing::info!(
                 name: "changed_settings", settings = changed,

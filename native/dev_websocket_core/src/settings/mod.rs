@@ -3,6 +3,7 @@
 //! The table defines the [`Settings`] struct and reads settings by name from any source (Erlang terms, environment
 //! variables). A check compares docs/PROTOCOL.md with the table.
 
+mod access;
 pub(crate) mod active;
 mod hosts;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+pub use self::access::{Access, Topics};
 use crate::message::process_id::is_process_id;
 use crate::message::topics::TopicRules;
 
@@ -279,6 +281,25 @@ settings! {
         "origins of browsers, empty for all, `*` for any run of characters", "A page of another origin is refused with HTTP 403 `bad_origin`. Programs send no `Origin` and are served.";
     endpoints: Vec<String> = default_endpoints(), "a list of page, client, info, health, metrics and events", |names| names.iter().all(|name| ENDPOINTS.contains(&name.as_str())),
         "endpoints beside `/ws`", "Other endpoints answer HTTP 404. Without `metrics`, histograms are off.";
+    access: Access = Access::Open, "open or token", |_| true,
+        "switch", "With `token`, a subscription needs a token or a public topic: HTTP 401 `unauthorized` or 403 `forbidden`, or an error frame.";
+    public_topics: Topics = Topics::default(), "a list of topics and globs, or * for everything", Topics::are_valid,
+        "topics and globs that need no token with `access=token`", "Other subscriptions without a token are refused: `unauthorized`.";
+    token_keys: String = String::new(), "a path to a JSON Web Key Set", |_| true,
+        "file of the keys that verify tokens", "A changed file is read again. A broken one is logged, and the old keys stay in force.";
+    token_revocations: String = String::new(), "a path to a JSON file", |_| true,
+        "file of revoked tokens", "A changed file is read again. Connections with a revoked token are closed with 3003.";
+    #[harmless]
+    token_cookie: String = String::new(), "a cookie name, such as session", |name| access::is_cookie_name(name),
+        "cookie that may hold a token, empty for none", "Has an effect only while `origins` is not empty.";
+    token_max_life: Duration = Duration::from_secs(24 * 3600), "a number of milliseconds from 1000 to 31622400000", |time| (1000..=31_622_400_000).contains(&time.as_millis()),
+        "milliseconds until a token ends", "A token with a later `exp` is refused with `unauthorized`.";
+    max_token_bytes: u64 = 4 * KIB, "a number of bytes from 256 to 16384", |n| (256..=16 * KIB).contains(n),
+        "bytes of a token", "A longer token is refused with `unauthorized`.";
+    max_logins: u64 = 1000, "a number from 1 to 1000000", |n| (1..=1_000_000).contains(n),
+        "signatures of tokens that the server verifies in a second", "One more token is refused: HTTP 503 or an error frame, `busy`.";
+    behind_proxy: bool = false, "true or false", |_| true,
+        "switch", "Accepts tokens over plain `ws` and `http` from other machines, because a proxy encrypts them.";
     max_topics_per_connection: u64 = 128, "a number from 1 to 100000", |n| (1..=100_000).contains(n),
         "topics", "A subscription to one more is refused as a whole: HTTP 400 or an error frame, `too_many_topics`.";
     max_regexes_per_connection: u64 = 8, "a number from 0 to 1000", |n| *n <= 1000,

@@ -43,6 +43,8 @@ pub(crate) enum Command {
         connection: ConnectionId,
         bytes: Bytes,
     },
+    /// The client's token ends soon, at a time in milliseconds since 1970.
+    TokenExpires { connection: ConnectionId, at: u64 },
     /// The socket takes bytes again.
     Writable { connection: ConnectionId },
     /// Stops publications, because a close frame comes next.
@@ -67,6 +69,7 @@ impl Command {
             | Self::Direct { connection, .. }
             | Self::Topics { connection, .. }
             | Self::Control { connection, .. }
+            | Self::TokenExpires { connection, .. }
             | Self::Writable { connection }
             | Self::Mute { connection }
             | Self::Finish { connection }

@@ -57,6 +57,9 @@ impl Shard {
             Command::Topics { connection, answer } => self.with(connection, |shard, index| {
                 answer.give(shard.topics(index));
             }),
+            Command::TokenExpires { connection, at } => self.with(connection, |shard, index| {
+                shard.reply(index, &Reply::TokenExpires { at });
+            }),
             Command::Writable { connection } => self.with(connection, |shard, index| {
                 shard.on_client(index, Client::flush);
                 shard.resume_replay(index);
@@ -136,6 +139,7 @@ impl Shard {
             self.seq,
             Limits::of(&opening.settings),
             &opening.ignored,
+            opening.state.session.load().ends_at(),
             now(),
         );
         // A connection with a replay has not received everything yet, so its reply has no cursor.

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
 
+use crate::access::Authority;
 use crate::log::buffer_pool::BufferPool;
 use crate::log::publication::now;
 use crate::log::publication_log::Log;
@@ -22,6 +23,7 @@ use crate::telemetry::counters::Counters;
 pub(crate) struct Context {
     pub(crate) active: ArcSwap<ActiveSettings>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) access: Authority,
     pub(crate) topics: TopicRegistry,
     /// Differs between servers, so that a client notices when sequence numbers begin again.
     pub(crate) epoch: String,
@@ -45,12 +47,14 @@ impl Context {
         shards: usize,
         log: Log,
         counters: Arc<Counters>,
+        access: Authority,
         interest: Arc<InterestSignal>,
     ) -> Arc<Self> {
         log.keep(settings.history_bytes);
         Arc::new(Self {
             active: ArcSwap::new(ActiveSettings::new(settings)),
             counters,
+            access,
             topics: TopicRegistry::new(interest),
             epoch: new_epoch(),
             log,

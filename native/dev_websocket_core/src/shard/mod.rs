@@ -22,6 +22,7 @@ pub(crate) mod interest;
 pub(crate) mod mailbox;
 mod outbox;
 pub(crate) mod peer;
+mod permissions;
 mod recovery;
 pub(crate) mod registry;
 mod replay;
@@ -384,6 +385,7 @@ impl Shard {
                 self.sent.dropped_disconnected += client.waiting_publications();
                 // The counts must be complete before the connection ends.
                 self.count();
+                self.context.access.expiry.forget(client.state.id);
                 client.state.end();
             }
         }

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use hyper::header::{CONNECTION, HeaderMap, HeaderName, UPGRADE};
+use hyper::header::{
+    AUTHORIZATION, CONNECTION, HeaderMap, HeaderName, PROXY_AUTHORIZATION, UPGRADE,
+};
 
 use crate::wire::format::Format;
 
@@ -21,7 +23,7 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn new(address: SocketAddr, format: Format, headers: &HeaderMap) -> Self {
         let mut lines = Vec::new();
-        for name in headers.keys().filter(|name| !is_of_handshake(name)) {
+        for name in headers.keys().filter(|name| !is_left_out(name)) {
             let values: Vec<_> = headers
                 .get_all(name)
                 .iter()
@@ -54,8 +56,10 @@ impl Peer {
     }
 }
 
-fn is_of_handshake(name: &HeaderName) -> bool {
-    name == CONNECTION || name == UPGRADE || name.as_str().starts_with("sec-websocket-")
+/// Headers of the handshake say nothing about the client, and credentials must not be shown.
+fn is_left_out(name: &HeaderName) -> bool {
+    [CONNECTION, UPGRADE, AUTHORIZATION, PROXY_AUTHORIZATION].contains(name)
+        || name.as_str().starts_with("sec-websocket-")
 }
 
 #[cfg(test)]
@@ -80,6 +84,8 @@ mod tests {
             ("host", b"a:1"),
             ("connection", b"Upgrade"),
             ("upgrade", b"websocket"),
+            ("authorization", b"Bearer t"),
+            ("proxy-authorization", b"Basic p"),
             ("sec-websocket-key", b"k"),
             ("accept", b"x"),
             ("accept", b"y\xff"),

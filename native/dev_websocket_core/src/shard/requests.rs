@@ -61,8 +61,9 @@ impl Shard {
                 };
                 self.reply(index, &pong);
             }
-            // The request went to the listener.
-            Ok(Request::Send { .. }) => {}
+            Ok(Request::Authorized { id, session }) => self.authorize(index, &id, session.0),
+            // The reading side has verified the token, or sent the message to the listener.
+            Ok(Request::Auth { .. } | Request::Send { .. }) => {}
             Err(fault) => self.fault(index, &fault),
         }
     }
@@ -124,6 +125,9 @@ impl Shard {
         if let Err(TooMany { code, message }) = Quota::of(&context.settings()).check(kinds) {
             return self.refuse(index, id, code, message);
         }
+        if let Err((code, message)) = self.check_access(index, subscriptions.iter()) {
+            return self.refuse(index, id, code, message);
+        }
         if let Some(since) = &since
             && let Err(error) = since.check(&context.epoch, context.log.last_seq())
         {
@@ -157,6 +161,9 @@ impl Shard {
         id: &RequestId,
         subscriptions: &[Subscription],
     ) {
+        if let Err((code, message)) = self.check_rest(index, subscriptions) {
+            return self.refuse(index, id, code, message);
+        }
         let mut removed = Subscribed::default();
         for subscription in subscriptions {
             let Some(entry) = self.held(index, subscription) else {
@@ -219,12 +226,18 @@ impl Shard {
     }
 
     /// Returns the entries of a connection's subscriptions; none if the connection is gone.
-    fn selection(&self, index: ConnectionIndex) -> Selection {
+    pub(super) fn selection(&self, index: ConnectionIndex) -> Selection {
         let client = self.clients.get(index);
         client.map_or_else(Selection::default, |client| client.selection.clone())
     }
 
-    fn refuse(&mut self, index: ConnectionIndex, id: &RequestId, code: ErrorCode, message: String) {
+    pub(super) fn refuse(
+        &mut self,
+        index: ConnectionIndex,
+        id: &RequestId,
+        code: ErrorCode,
+        message: String,
+    ) {
         let id = id.clone();
         self.fault(index, &RequestError { id, code, message });
     }

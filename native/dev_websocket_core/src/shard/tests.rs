@@ -5,6 +5,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::command::Opening;
 use super::*;
+use crate::access::{Authority, Session};
 use crate::error::Rejected;
 use crate::log::publication::tests::draft;
 use crate::log::publication_log::Log;
@@ -19,7 +20,14 @@ use crate::wire::format::{Format, SlowPolicy};
 /// Creates the parts of a server that its shards use.
 fn context(shards: usize, log: Log) -> Arc<Context> {
     let settings = Settings::default();
-    Context::new(settings, shards, log, Arc::default(), Arc::default())
+    Context::new(
+        settings,
+        shards,
+        log,
+        Arc::default(),
+        Authority::new(Arc::default()),
+        Arc::default(),
+    )
 }
 
 /// A shard whose commands the test carries out, and the listening socket for its clients.
@@ -57,7 +65,13 @@ impl Bench {
         let (accepted, address) = accepted.unwrap();
         let peer = Peer::new(address, format, &hyper::HeaderMap::new());
         self.connections += 1;
-        let state = ConnectionState::new(self.connections, accepted, peer, Arc::default());
+        let state = ConnectionState::new(
+            self.connections,
+            accepted,
+            peer,
+            Session::unrestricted(),
+            Arc::default(),
+        );
         let handle = ConnectionHandle::new(state.clone(), self.context.mailboxes[0].clone());
         self.shard.carry_out(Command::Open(Box::new(Opening {
             state,

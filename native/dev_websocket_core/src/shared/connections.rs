@@ -107,6 +107,7 @@ mod tests {
 
     use hyper::header::HeaderMap;
 
+    use crate::access::Session;
     use crate::shard::connection_state::ConnectionState;
     use crate::shard::peer::Peer;
     use crate::wire::format::Format;
@@ -120,7 +121,8 @@ mod tests {
             let stream = tokio::net::TcpStream::from_std(stream.try_clone().unwrap()).unwrap();
             let address = listener.local_addr().unwrap();
             let peer = Peer::new(address, Format::Json, &HeaderMap::new());
-            let state = ConnectionState::new(id, stream, peer, Arc::default());
+            let state =
+                ConnectionState::new(id, stream, peer, Session::unrestricted(), Arc::default());
             ConnectionHandle::new(state, Arc::default())
         };
         numbers.into_iter().map(handle).collect()

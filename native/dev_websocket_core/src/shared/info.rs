@@ -37,6 +37,8 @@ pub struct Description {
     pub json: serde_json::Value,
     /// The same JSON as text. Cloning it is cheap.
     pub document: Bytes,
+    /// The same text without the names of topics, for clients that may not read them.
+    pub(crate) without_topics: Bytes,
 }
 
 /// Number of topics up to which a changed list is renewed at once.
@@ -130,7 +132,7 @@ impl Shared {
             uri: uri(settings, address),
             topics: self.context.topics.names(size(settings.max_known_topics)),
         };
-        let json = json!({
+        let mut json = json!({
             "uri": info.uri,
             "topics": info.topics,
             "protocol": PROTOCOL,
@@ -138,9 +140,14 @@ impl Shared {
             "results": results.name(),
             "limits": Limits::of(settings),
         });
+        let document = json.to_string().into();
+        let topics = std::mem::replace(&mut json["topics"], json!([]));
+        let without_topics = json.to_string().into();
+        json["topics"] = topics;
         Description {
             info,
-            document: json.to_string().into(),
+            document,
+            without_topics,
             json,
         }
     }

@@ -4,6 +4,7 @@ pub(crate) mod connections;
 pub(crate) mod exposition;
 pub(crate) mod inbound;
 pub(crate) mod info;
+pub(crate) mod token_watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Authority, Session, TokenState};
 use crate::limits::admission::Admission;
 use crate::limits::handshakes::Handshakes;
 use crate::log::publication_log::Log;
@@ -68,6 +70,7 @@ pub(crate) struct Persistent {
     pub(crate) inbound: Arc<Inbound>,
     pub(crate) slots: Arc<SlotMarks>,
     pub(crate) interest: Arc<InterestSignal>,
+    pub(crate) access: Arc<TokenState>,
 }
 
 impl Shared {
@@ -84,11 +87,19 @@ impl Shared {
             inbound,
             slots,
             interest,
+            access,
         } = lasting;
         Arc::new(Self {
             address: ArcSwap::from_pointee(address),
             admission: Admission::new(counters.clone()),
-            context: Context::new(settings, shards, log, counters, interest),
+            context: Context::new(
+                settings,
+                shards,
+                log,
+                counters,
+                Authority::new(access),
+                interest,
+            ),
             descriptions: Descriptions::default(),
             handshakes: Arc::default(),
             filters: Filters::default(),
@@ -124,10 +135,15 @@ impl Shared {
     }
 
     /// Creates the handle of a new connection on one of the shards.
-    pub(crate) fn handle(&self, stream: TcpStream, peer: Peer) -> ConnectionHandle {
+    pub(crate) fn handle(
+        &self,
+        stream: TcpStream,
+        peer: Peer,
+        session: Arc<Session>,
+    ) -> ConnectionHandle {
         let id: ConnectionId = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
         let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.context.mailboxes.len();
-        let state = ConnectionState::new(id, stream, peer, self.send_buffer_bytes.clone());
+        let state = ConnectionState::new(id, stream, peer, session, self.send_buffer_bytes.clone());
         ConnectionHandle::new(state, self.context.mailboxes[shard].clone())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+use crate::access::Reason;
 use crate::telemetry::histograms::Histograms;
 use crate::wire::close::Disconnect;
 
@@ -113,10 +114,54 @@ counters! {
     closed_invalid_text,
     /// Connections closed with 1008: the operator disconnected the client.
     closed_operator,
+    /// Connections closed with 3000: the token expired, or none came in time.
+    closed_unauthorized,
+    /// Connections closed with 3003: the token was revoked.
+    closed_revoked,
+    /// Connections closed with 1008: a raw connection sent a message that its token does not allow.
+    closed_forbidden,
     /// Connections closed with 1011: the server panicked.
     closed_fault,
     /// Requests refused before the upgrade.
     requests_refused,
+    /// Requests refused with 403, or with an error frame, because the token does not allow them.
+    requests_forbidden,
+    /// Tokens that were accepted.
+    tokens_accepted,
+    /// Requests refused because they had no token.
+    tokens_missing,
+    /// Requests refused because they had more than one token.
+    tokens_repeated,
+    /// Requests refused because their URL had a token.
+    tokens_in_url,
+    /// Requests refused because others could have read their token.
+    tokens_insecure,
+    /// Tokens refused because they were longer than `max_token_bytes`.
+    tokens_size,
+    /// Tokens refused because they were not signed JWTs of the type `at+jwt`.
+    tokens_malformed,
+    /// Tokens refused because of their algorithm or a header that is not supported.
+    tokens_algorithm,
+    /// Tokens refused because the server has no key of their `kid`.
+    tokens_key,
+    /// Tokens refused because their signature did not verify.
+    tokens_signature,
+    /// Tokens refused because a claim was missing or had the wrong type.
+    tokens_claims,
+    /// Tokens refused because their key does not speak for their issuer.
+    tokens_issuer,
+    /// Tokens refused because they were made for another audience.
+    tokens_audience,
+    /// Tokens refused because they were expired, not valid yet, or valid too long.
+    tokens_time,
+    /// Tokens refused because a grant was malformed.
+    tokens_grants,
+    /// Tokens refused because they were revoked.
+    tokens_revoked,
+    /// Tokens refused because they were another subject's than the connection's first token.
+    tokens_subject,
+    /// Tokens refused because `max_logins` were verified in the same second.
+    tokens_busy,
     /// Connections evicted by newer ones before their request arrived.
     handshakes_dropped,
     /// Failed `accept()` calls, for example without free file descriptors.
@@ -187,6 +232,29 @@ impl Counters {
             .unwrap_or_default()
     }
 
+    /// Returns the counter of tokens refused for this reason.
+    pub(crate) fn token_refused(&self, reason: Reason) -> &Counter {
+        match reason {
+            Reason::Missing => &self.tokens_missing,
+            Reason::Repeated => &self.tokens_repeated,
+            Reason::InUrl => &self.tokens_in_url,
+            Reason::Insecure => &self.tokens_insecure,
+            Reason::Size => &self.tokens_size,
+            Reason::Malformed => &self.tokens_malformed,
+            Reason::Algorithm => &self.tokens_algorithm,
+            Reason::Key => &self.tokens_key,
+            Reason::Signature => &self.tokens_signature,
+            Reason::Claims => &self.tokens_claims,
+            Reason::Issuer => &self.tokens_issuer,
+            Reason::Audience => &self.tokens_audience,
+            Reason::Time => &self.tokens_time,
+            Reason::Grants => &self.tokens_grants,
+            Reason::Revoked => &self.tokens_revoked,
+            Reason::Subject => &self.tokens_subject,
+            Reason::Busy => &self.tokens_busy,
+        }
+    }
+
     /// Returns the counter of connections closed for this reason.
     pub(crate) fn closed(&self, reason: Disconnect) -> &Counter {
         match reason {
@@ -199,6 +267,9 @@ impl Counters {
             Disconnect::Protocol => &self.closed_protocol,
             Disconnect::InvalidText => &self.closed_invalid_text,
             Disconnect::Operator => &self.closed_operator,
+            Disconnect::TokenExpired | Disconnect::Unauthorized => &self.closed_unauthorized,
+            Disconnect::Revoked => &self.closed_revoked,
+            Disconnect::Forbidden => &self.closed_forbidden,
             Disconnect::Panic => &self.closed_fault,
         }
     }

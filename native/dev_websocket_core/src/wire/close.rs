@@ -20,6 +20,14 @@ pub enum Disconnect {
     TooLarge,
     /// 1008: the operator disconnected the client.
     Operator,
+    /// 3000: the token expired. A new one opens another connection.
+    TokenExpired,
+    /// 3000: the connection has no token, and none came in time.
+    Unauthorized,
+    /// 3003: the token was revoked. The client must not come back with it.
+    Revoked,
+    /// 1008: a raw connection sent a message that its token does not allow.
+    Forbidden,
     /// 1011: the server panicked and contained the panic.
     Panic,
     /// 1012: the server is restarting.
@@ -36,11 +44,13 @@ impl Disconnect {
             Self::Stopping => 1001,
             Self::Protocol => 1002,
             Self::InvalidText => 1007,
-            Self::TooManyMessages | Self::NoPong | Self::Operator => 1008,
+            Self::TooManyMessages | Self::NoPong | Self::Operator | Self::Forbidden => 1008,
             Self::TooLarge => 1009,
             Self::Panic => 1011,
             Self::Restarting => 1012,
             Self::Slow => 1013,
+            Self::TokenExpired | Self::Unauthorized => 3000,
+            Self::Revoked => 3003,
         }
     }
 
@@ -58,6 +68,10 @@ impl Disconnect {
             Self::Panic => "internal error",
             Self::Restarting => "server restarting",
             Self::Slow => "client too slow",
+            Self::TokenExpired => "token expired",
+            Self::Unauthorized => "token required",
+            Self::Revoked => "token revoked",
+            Self::Forbidden => "not allowed to send",
         }
     }
 
@@ -73,6 +87,9 @@ impl Disconnect {
             Self::Restarting => "restarting",
             Self::Slow => "slow",
             Self::Operator => "operator",
+            Self::TokenExpired | Self::Unauthorized => "unauthorized",
+            Self::Revoked => "revoked",
+            Self::Forbidden => "forbidden",
             Self::Panic => "fault",
         }
     }
@@ -81,7 +98,12 @@ impl Disconnect {
     pub(crate) fn is_of_client(self) -> bool {
         !matches!(
             self,
-            Self::Stopping | Self::Restarting | Self::Operator | Self::Panic
+            Self::Stopping
+                | Self::Restarting
+                | Self::Operator
+                | Self::Revoked
+                | Self::TokenExpired
+                | Self::Panic
         )
     }
 

@@ -2,12 +2,15 @@
 
 mod reading;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
 pub(crate) use self::reading::regex;
-use self::reading::{data, keep_large_integers, request_id, since, subscriptions, unread};
+use self::reading::{data, keep_large_integers, request_id, since, subscriptions, token, unread};
+use crate::access::{Session, Token};
 use crate::error_code::ErrorCode;
 use crate::settings::Settings;
 use crate::subscription::{Kind, Quota, Subscription};
@@ -35,11 +38,31 @@ pub(crate) enum Request {
     Ping {
         id: RequestId,
     },
+    /// Hands over a token that is not verified yet.
+    Auth {
+        id: RequestId,
+        token: Token,
+    },
+    /// A verified token, as the reading side passes it on.
+    Authorized {
+        id: RequestId,
+        session: VerifiedSession,
+    },
     /// Sends data to the listener.
     Send {
         id: RequestId,
         data: String,
     },
+}
+
+/// The session of a verified token. No client can name it, so two are equal only as the same object.
+#[derive(Debug, Clone)]
+pub(crate) struct VerifiedSession(pub(crate) Arc<Session>);
+
+impl PartialEq for VerifiedSession {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// The error of a request that cannot be served, as its error frame reports it.
@@ -63,6 +86,9 @@ pub(crate) enum Reply<'a> {
         seq: u64,
         limits: Limits,
         ignored: &'a [String],
+        /// The end of the token, in milliseconds since 1970.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        token_ends: Option<u64>,
     },
     SubscriptionResponse {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,6 +124,15 @@ pub(crate) enum Reply<'a> {
         timestamp: u64,
         seq: u64,
     },
+    AuthResponse {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: &'a RequestId,
+        sub: &'a str,
+        token_ends: u64,
+        timestamp: u64,
+    },
+    /// The token ends soon, at a time in milliseconds since 1970.
+    TokenExpires { at: u64 },
     Gap {
         reason: GapReason,
         dropped: u64,
@@ -227,6 +262,7 @@ impl<'a> Reply<'a> {
         seq: u64,
         limits: Limits,
         ignored: &'a [String],
+        token_ends: Option<u64>,
         timestamp: u64,
     ) -> Self {
         Self::ConnectionEstablished {
@@ -237,6 +273,7 @@ impl<'a> Reply<'a> {
             seq,
             limits,
             ignored,
+            token_ends,
         }
     }
 
@@ -313,14 +350,15 @@ impl Request {
                 })
             }
             "ping" => Ok(Self::Ping { id: id.clone() }),
+            "auth" => token(&mut fields).map(|token| Self::Auth {
+                id: id.clone(),
+                token,
+            }),
             "send" => data(&mut fields, text).map(|data| Self::Send {
                 id: id.clone(),
                 data,
             }),
-            _ => Err((
-                ErrorCode::UnknownType,
-                format!("unknown type {:?}", shown(&kind)),
-            )),
+            _ => return Err(unknown_type(id, &kind)),
         };
         result
             .and_then(|request| match fields.keys().next() {
@@ -331,6 +369,15 @@ impl Request {
                 )),
             })
             .map_err(|(code, message)| RequestError { id, code, message })
+    }
+}
+
+/// Returns the error of a request whose type is not defined.
+pub(crate) fn unknown_type(id: RequestId, kind: &str) -> RequestError {
+    RequestError {
+        id,
+        code: ErrorCode::UnknownType,
+        message: format!("unknown type {:?}", shown(kind)),
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::{RequestError, RequestId};
+use crate::access::Token;
 use crate::error_code::ErrorCode;
 use crate::message::numbers::large_as_text;
 use crate::subscription::pattern::{Pattern, PatternError};
@@ -186,5 +187,14 @@ pub(super) fn data(fields: &mut Map<String, Value>, text: &str) -> Result<String
             |Written { data }| data.get().to_owned(),
         )),
         None => Err((ErrorCode::BadField, "data is missing".into())),
+    }
+}
+
+/// Reads the token of an `auth` request.
+pub(super) fn token(fields: &mut Map<String, Value>) -> Result<Token, Problem> {
+    match fields.remove("token") {
+        Some(Value::String(token)) => Ok(Token::new(token)),
+        Some(_) => Err((ErrorCode::BadField, "token must be a string".into())),
+        None => Err((ErrorCode::BadField, "token is missing".into())),
     }
 }

@@ -1,0 +1,119 @@
+//! Checks of a connection's subscriptions against its permissions.
+//!
+//! The shard makes them, because it carries out requests in order: a check sees the subscriptions and the token that are
+//! in force at that moment.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::Shard;
+use super::ids::ConnectionIndex;
+use crate::access::{Session, TokenError};
+use crate::error_code::ErrorCode;
+use crate::log::publication::now;
+use crate::subscription::Subscription;
+use crate::wire::control::{Reply, RequestId};
+
+/// An error code and its message.
+type Refused = (ErrorCode, String);
+
+impl Shard {
+    /// Checks further subscriptions of a connection together with those that it holds.
+    pub(super) fn check_access<'s>(
+        &'s self,
+        index: ConnectionIndex,
+        further: impl Iterator<Item = &'s Subscription>,
+    ) -> Result<(), Refused> {
+        match self.session(index) {
+            Some(session) if !session.grants.everything => {
+                let held = self.selection(index);
+                let held = held
+                    .entries()
+                    .map(|entry| self.registry.subscription(entry));
+                self.check_session(&session, further.chain(held))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks the subscriptions that are left after an `unsubscribe`. A template must not be left without its topics.
+    pub(super) fn check_rest(
+        &self,
+        index: ConnectionIndex,
+        removed: &[Subscription],
+    ) -> Result<(), Refused> {
+        match self.session(index) {
+            Some(session) if !session.grants.everything => {
+                let removed: HashSet<_> = removed.iter().collect();
+                let held = self.selection(index);
+                let held = held
+                    .entries()
+                    .map(|entry| self.registry.subscription(entry));
+                self.check_session(&session, held.filter(|held| !removed.contains(held)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Replaces the token of a connection. The new one must be the same subject's and cover all subscriptions; otherwise
+    /// the old one stays in force until its end.
+    pub(super) fn authorize(
+        &mut self,
+        index: ConnectionIndex,
+        id: &RequestId,
+        session: Arc<Session>,
+    ) {
+        let (Some(held), Some(holder)) = (self.session(index), session.holder.as_ref()) else {
+            return;
+        };
+        if !held.may_become(&session) {
+            let error = TokenError::Subject;
+            self.context.counters.token_refused(error.reason()).add(1);
+            return self.refuse(index, id, ErrorCode::Unauthorized, error.to_string());
+        }
+        let covered = {
+            let held = self.selection(index);
+            let held = held
+                .entries()
+                .map(|entry| self.registry.subscription(entry));
+            self.check_session(&session, held)
+        };
+        if let Err((_, message)) = covered {
+            return self.refuse(index, id, ErrorCode::Forbidden, message);
+        }
+        self.context.counters.tokens_accepted.add(1);
+        if let Some(client) = self.clients.get(index) {
+            client.state.session.store(session.clone());
+            self.context.access.expiry.renew(client.state.id, &session);
+        }
+        let reply = Reply::AuthResponse {
+            id,
+            sub: &holder.sub,
+            token_ends: holder.ends_at,
+            timestamp: now(),
+        };
+        self.reply(index, &reply);
+    }
+
+    fn check_session<'s>(
+        &self,
+        session: &Session,
+        subscriptions: impl Iterator<Item = &'s Subscription>,
+    ) -> Result<(), Refused> {
+        let settings = self.context.settings();
+        let checked = self.context.access.check(session, &settings, subscriptions);
+        checked.map_err(|forbidden| {
+            self.context.counters.requests_forbidden.add(1);
+            let code = match session.holder {
+                Some(_) => ErrorCode::Forbidden,
+                None => ErrorCode::Unauthorized,
+            };
+            (code, forbidden.to_string())
+        })
+    }
+
+    fn session(&self, index: ConnectionIndex) -> Option<Arc<Session>> {
+        let client = self.clients.get(index);
+        client.map(|client| client.state.session.load_full())
+    }
+}
