@@ -56,7 +56,8 @@
 -specification("dev_websocket.md").
 -export([info/0, info/1, cast/2]).
 -export([start/1, stop/0, config/0, stats/0, hint/1]).
--export([info/3, cast/3, stats/3]).
+-export([token/2, revoke/1]).
+-export([info/3, cast/3, stats/3, token/3]).
 -export([init/3, compute/3, normalize/3, snapshot/3]).
 -export([start/3, step/3, response/3]).
 -export([listen/1, listen/2, unlisten/1, send/2]).
@@ -82,7 +83,7 @@ info() ->
 info(_Base) ->
     #{
         exports => [
-            <<"info">>, <<"cast">>, <<"stats">>,
+            <<"info">>, <<"cast">>, <<"stats">>, <<"token">>,
             <<"init">>, <<"compute">>, <<"normalize">>, <<"snapshot">>,
             <<"start">>, <<"step">>, <<"response">>
         ]
@@ -189,6 +190,19 @@ connections(_Opts) ->
 disconnect(Connection) ->
     dev_websocket_engine:call(fun() -> hb_websocket_nif:disconnect(Connection) end).
 
+%% @doc A token for a client of a server with `access = token'. The grants are a list of
+%% topics and globs, or a map of `topics' and `send'. The options are `sub', the subject
+%% (`node'), and `seconds', the life of the token (300).
+-spec token([binary()] | map(), map()) -> {ok, binary()} | {error, term()}.
+token(Grants, Opts) ->
+    dev_websocket_token:new(Grants, Opts).
+
+%% @doc Revoke a token by its `jti', or with a map of `jti', or of `sub' and optionally
+%% `issued_before' in seconds since 1970. Connections with such a token are closed with 3003.
+-spec revoke(binary() | map()) -> ok | {error, term()}.
+revoke(Revoked) ->
+    dev_websocket_token:revoke(Revoked).
+
 %%% Keys of the device.
 
 %% @doc `GET /~websocket@1.0/info': the address for clients, as JSON and as keys.
@@ -221,6 +235,26 @@ stats(_Base, _Request, Opts) ->
     case stats() of
         {error, Reason} -> unavailable(Reason);
         Counts -> {ok, json(Counts, dev_websocket_request:json(Counts))}
+    end.
+
+%% @doc `GET /~websocket@1.0/token': a token of five minutes for the wallet that signed the
+%% request. Its grants are those of the node option `websocket_grants'.
+-spec token(map(), map(), map()) -> term().
+token(_Base, Request, Opts) ->
+    _ = apply_node_options(Opts),
+    Unreadable = {error, {400, <<"bad_request">>, <<"request: cannot be read as a message">>}},
+    ForRequest = fun() -> dev_websocket_token:for_request(Request, Opts) end,
+    case dev_websocket_log:safely(token_key, ForRequest, Unreadable) of
+        {ok, Token} ->
+            %% A token must stay in no cache, neither of the node nor on the way.
+            {ok, #{
+                <<"status">> => 200,
+                <<"content-type">> => <<"application/jwt">>,
+                <<"cache-control">> => <<"no-store">>,
+                <<"body">> => Token
+            }};
+        {error, {Status, Code, Text}} ->
+            {error, dev_websocket_request:answer(Status, Code, Text)}
     end.
 
 %% @doc A process with the device in its stack starts: return its state unchanged.

@@ -26,7 +26,7 @@
 %%% no client is interested in processes, a hint costs one lookup in a table. No function
 %%% here raises, waits or loads.
 -module(dev_websocket_request).
--export([cast/2, json/1]).
+-export([cast/2, json/1, answer/3]).
 -export([hint/1, hint_from_state/2, hint_from_response/2]).
 -export([new_hint_table/0, want_hints/1, are_hints_wanted/0, take_hints/0]).
 
@@ -250,6 +250,7 @@ refuse(Status, Code, Text) ->
     {error, answer(Status, Code, Text)}.
 
 %% @doc An answer in the form of the engine's own refusals.
+-spec answer(integer(), binary(), binary()) -> map().
 answer(Status, Code, Text) ->
     #{
         <<"status">> => Status,

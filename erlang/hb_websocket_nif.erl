@@ -19,6 +19,7 @@
 -export([describe/0, info/0, settings/0, protective/0, stats/0, validate/1]).
 -export([listen/1, unlisten/1, acknowledge/1, send/2, send_large/2]).
 -export([connection/2, connections/3, disconnect/1]).
+-export([token/4, revoke_token/1, revoke_subject/2]).
 -export([read_log/0, acknowledge_log/0, is_log_read/0]).
 -export([metrics/0, register_collector/0, collect_mf/2, deregister_cleanup/1]).
 -export([load/0, application/0, interface/0]).
@@ -232,6 +233,20 @@ connections(_Ref, _After, _Limit) -> not_loaded().
 %% @doc Close a connection.
 -spec disconnect(term()) -> ok | {error, term()}.
 disconnect(_Connection) -> not_loaded().
+
+%% @doc Sign a token for a subject: a list of topics and globs, whether the holder may send,
+%% and the life in seconds.
+-spec token(term(), term(), term(), term()) -> {ok, binary()} | {error, term()}.
+token(_Subject, _Topics, _Send, _Seconds) -> not_loaded().
+
+%% @doc Revoke the token with an id.
+-spec revoke_token(term()) -> ok | {error, term()}.
+revoke_token(_Id) -> not_loaded().
+
+%% @doc Revoke the tokens of a subject that were issued up to a time in seconds since 1970,
+%% or up to `now'.
+-spec revoke_subject(term(), term()) -> ok | {error, term()}.
+revoke_subject(_Subject, _Until) -> not_loaded().
 
 %% @doc The version of the native functions. A device that needs another version must not
 %% call them.

@@ -182,14 +182,17 @@ with_verifying_node(Run) ->
         "verify(#{<<\"action\">> := Action}, all) -> Action =:= <<\"Transfer\">>.\n"
         "signers(#{<<\"commitments\">> := All}) -> [Signer || #{<<\"committer\">> := Signer} <- maps:values(All)].\n"
         "with_only_committed(Msg) -> {ok, maps:with([<<\"action\">>, <<\"data\">>, <<\"quantity\">>, <<\"target\">>, <<\"commitments\">>], Msg)}.\n",
+    with_module(hb_message, Code, Run).
+
+%% @doc Run with a module of this source.
+with_module(Name, Code, Run) ->
     {ok, Tokens, _} = erl_scan:string(Code),
-    Forms = forms(Tokens, []),
-    {ok, hb_message, Beam} = compile:forms(Forms),
-    {module, hb_message} = code:load_binary(hb_message, "hb_message.beam", Beam),
+    {ok, Name, Beam} = compile:forms(forms(Tokens, [])),
+    {module, Name} = code:load_binary(Name, atom_to_list(Name), Beam),
     try Run()
     after
-        code:delete(hb_message),
-        code:purge(hb_message)
+        code:delete(Name),
+        code:purge(Name)
     end.
 
 forms([], []) -> [];

@@ -39,6 +39,7 @@ rustler::atoms! {
     withheld,
     not_followed,
     limit,
+    now,
     hints,
     hints_dropped,
     exceptions,

@@ -17,7 +17,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use dev_websocket_core::{
     Counters, Disconnect, Inbound, InterestSignal, Reconfigured, Rejected, Server, Settings,
-    SlotMarks, StartError, panic_text,
+    SlotMarks, StartError, TokenState, panic_text,
 };
 use parking_lot::Mutex;
 
@@ -32,6 +32,7 @@ pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine {
     inbound: Arc::default(),
     slots: Arc::default(),
     interest: Arc::default(),
+    tokens: Arc::default(),
     control: Mutex::new(None),
 });
 
@@ -134,6 +135,7 @@ pub(crate) struct Engine {
     pub(crate) slots: Arc<SlotMarks>,
     /// The signal of changed interest; it is shared so that its watcher survives a restart.
     pub(crate) interest: Arc<InterestSignal>,
+    tokens: Arc<TokenState>,
     /// The control thread's channel; the lock is held only to queue a job.
     control: Mutex<Option<Sender<Job>>>,
 }
@@ -218,6 +220,7 @@ impl Engine {
     fn start(&self, settings: Settings) -> Result<()> {
         let started = Server::builder(settings.clone())
             .counters(self.counters.clone())
+            .tokens(self.tokens.clone())
             .inbound(self.inbound.clone())
             .slot_marks(self.slots.clone())
             .interest(self.interest.clone())

@@ -19,6 +19,7 @@ mod results;
 mod send;
 mod settings;
 mod terms;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ fn load(_env: Env<'_>, _info: Term<'_>) -> bool {
 /// The version of this interface. The device compares it with its own number in `dev_websocket_engine.erl`, because a
 /// running VM keeps its library while newer copies of the device are loaded. A NIF that is added, removed or changed
 /// needs a new version.
-const INTERFACE: u32 = 2;
+const INTERFACE: u32 = 3;
 
 /// Returns the version of this interface.
 #[rustler::nif]
@@ -384,6 +385,30 @@ fn connections<'a>(
 #[rustler::nif]
 fn disconnect<'a>(env: Env<'a>, connection: Term<'a>) -> Term<'a> {
     encode::sent(env, &admin::disconnect(connection))
+}
+
+/// Signs a token. The NIF is dirty because the list of topics has any length.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn token<'a>(
+    env: Env<'a>,
+    subject: Term<'a>,
+    topics: Term<'a>,
+    send: Term<'a>,
+    seconds: Term<'a>,
+) -> Term<'a> {
+    tokens::token(env, [subject, topics, send, seconds])
+}
+
+/// Revokes a token by its id.
+#[rustler::nif]
+fn revoke_token<'a>(env: Env<'a>, id: Term<'a>) -> Term<'a> {
+    tokens::revoke_token(env, id)
+}
+
+/// Revokes the tokens of a subject.
+#[rustler::nif]
+fn revoke_subject<'a>(env: Env<'a>, subject: Term<'a>, until: Term<'a>) -> Term<'a> {
+    tokens::revoke_subject(env, subject, until)
 }
 
 /// Returns the names of the settings whose default may admit unwanted clients or data. The server stays closed while
