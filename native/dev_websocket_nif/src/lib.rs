@@ -23,7 +23,7 @@ mod tokens;
 
 use std::sync::Arc;
 
-use dev_websocket_core::Settings;
+use dev_websocket_core::{Access, Settings};
 use rustler::{Atom, Encoder, Env, OwnedEnv, Term};
 
 use crate::decode::Budget;
@@ -226,8 +226,13 @@ fn describe(env: Env<'_>) -> Term<'_> {
     match ENGINE.server() {
         Ok(server) => {
             let described = server.describe();
-            let document = encode::bytes(env, &described.document);
-            (atoms::ok(), encode::json(env, &described.json), document).encode(env)
+            // Strangers may call the device's key, so it tells no more than the server's own port.
+            let (json, document) = match server.settings().access {
+                Access::Open => (described.json.clone(), described.document.clone()),
+                Access::Token => described.without_topics(),
+            };
+            let document = encode::bytes(env, &document);
+            (atoms::ok(), encode::json(env, &json), document).encode(env)
         }
         Err(reason) => encode::error(env, &reason),
     }

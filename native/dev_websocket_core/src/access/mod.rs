@@ -9,6 +9,8 @@ mod claims;
 mod error;
 pub(crate) mod expiry;
 mod grants;
+#[cfg(test)]
+mod grants_tests;
 mod issue;
 mod jws;
 mod keys;

@@ -68,8 +68,13 @@ impl Connections {
     }
 
     fn opening(&self, stream: TcpStream, address: SocketAddr) -> (ConnectionHandle, Opening) {
-        let peer = Peer::new(address, Format::Json, &hyper::HeaderMap::new());
-        let handle = self.shared.handle(stream, peer, Session::unrestricted());
+        let peer = Peer::new(
+            address,
+            Format::Json,
+            &hyper::HeaderMap::new(),
+            Session::unrestricted(),
+        );
+        let handle = self.shared.handle(stream, peer);
         let opening = Opening {
             state: handle.state().clone(),
             head: Bytes::new(),

@@ -50,13 +50,13 @@ impl Session<'_> {
 
     /// Returns whether the client may send messages to the listener.
     pub(super) fn may_send(&self) -> bool {
-        self.handle.session.load().grants.send
+        self.handle.peer.session.load().grants.send
     }
 
     /// Returns the error of a message to the listener that the token does not allow.
     pub(super) fn not_granted(&self, id: RequestId) -> RequestError {
         self.shared.context.counters.requests_forbidden.add(1);
-        let code = match self.handle.session.load().holder {
+        let code = match self.handle.peer.session.load().holder {
             Some(_) => ErrorCode::Forbidden,
             None => ErrorCode::Unauthorized,
         };

@@ -134,7 +134,7 @@ impl<'c> Permission<'c> {
     /// Notes the end of the connection's token. A connection without a token or a subscription has as much time to send
     /// a token as for its request.
     fn watch(shared: &'c Shared, handle: &ConnectionHandle) -> Option<Self> {
-        let session = handle.session.load();
+        let session = handle.peer.session.load();
         let settings = shared.settings();
         let expiry = &shared.context.access.expiry;
         if session.holder.is_some() {

@@ -28,7 +28,6 @@ use crate::wire::cursor::From;
 pub(super) struct AcceptedRequest {
     permit: Permit,
     peer: Peer,
-    session: Arc<Session>,
     query: Query,
     /// Sequence number of the last publication at the time of the request.
     published: u64,
@@ -62,8 +61,8 @@ impl AcceptedRequest {
                 caller.peer,
                 query.format,
                 &without_cookies(headers, &settings),
+                session,
             ),
-            session,
             query,
             published: shared.context.log.last_seq(),
             head: head.into(),
@@ -78,7 +77,7 @@ impl AcceptedRequest {
         stream: TcpStream,
         early: Vec<u8>,
     ) -> impl Future<Output = ()> {
-        let handle = shared.handle(stream, self.peer, self.session);
+        let handle = shared.handle(stream, self.peer);
         let opening = Opening {
             state: handle.state().clone(),
             head: self.head,

@@ -289,7 +289,6 @@ settings! {
         "file of the keys that verify tokens", "A changed file is read again. A broken one is logged, and the old keys stay in force.";
     token_revocations: String = String::new(), "a path to a JSON file", |_| true,
         "file of revoked tokens", "A changed file is read again. Connections with a revoked token are closed with 3003.";
-    #[harmless]
     token_cookie: String = String::new(), "a cookie name, such as session", |name| access::is_cookie_name(name),
         "cookie that may hold a token, empty for none", "Has an effect only while `origins` is not empty.";
     token_max_life: Duration = Duration::from_secs(24 * 3600), "a number of milliseconds from 1000 to 31622400000", |time| (1000..=31_622_400_000).contains(&time.as_millis()),

@@ -139,7 +139,7 @@ impl Shard {
             self.seq,
             Limits::of(&opening.settings),
             &opening.ignored,
-            opening.state.session.load().ends_at(),
+            opening.state.peer.session.load().ends_at(),
             now(),
         );
         // A connection with a replay has not received everything yet, so its reply has no cursor.

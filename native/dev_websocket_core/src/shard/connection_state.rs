@@ -4,11 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use arc_swap::ArcSwap;
-
 use super::ids::ConnectionId;
 use super::peer::Peer;
-use crate::access::Session;
 use crate::log::publication::now;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{AtomicWaker, Mutex, Notify, TcpStream};
@@ -29,8 +26,6 @@ pub(crate) struct ConnectionState {
     pub(crate) id: ConnectionId,
     pub(crate) stream: TcpStream,
     pub(crate) peer: Peer,
-    /// The permissions of the client, which a new token replaces.
-    pub(crate) session: ArcSwap<Session>,
     /// Notifies the task that one of the fields below has changed.
     changed: Notify,
     blocked: AtomicBool,
@@ -87,14 +82,12 @@ impl ConnectionState {
         id: ConnectionId,
         stream: TcpStream,
         peer: Peer,
-        session: Arc<Session>,
         send_buffer_bytes: Arc<AtomicUsize>,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
             stream,
             peer,
-            session: ArcSwap::new(session),
             changed: Notify::new(),
             blocked: AtomicBool::new(false),
             ended: AtomicBool::new(false),

@@ -1,11 +1,15 @@
-//! The data from a client's request. Every connection keeps it for its life, so it is kept small.
+//! The data from a client's request, and its permissions. Every connection keeps them for its life, so they are kept
+//! small.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use hyper::header::{
     AUTHORIZATION, CONNECTION, HeaderMap, HeaderName, PROXY_AUTHORIZATION, UPGRADE,
 };
 
+use crate::access::Session;
 use crate::wire::format::Format;
 
 /// Limit on the bytes of headers kept from one request, including names. Headers beyond it are left out.
@@ -16,12 +20,19 @@ const MAX_HEADER_BYTES: usize = 8 * 1024;
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     pub(crate) format: Format,
+    /// The permissions of the client, which a new token replaces.
+    pub(crate) session: ArcSwap<Session>,
     /// Lines of the form `name:value`. A value may be invalid UTF-8, but has no line breaks.
     headers: Box<[u8]>,
 }
 
 impl Peer {
-    pub(crate) fn new(address: SocketAddr, format: Format, headers: &HeaderMap) -> Self {
+    pub(crate) fn new(
+        address: SocketAddr,
+        format: Format,
+        headers: &HeaderMap,
+        session: Arc<Session>,
+    ) -> Self {
         let mut lines = Vec::new();
         for name in headers.keys().filter(|name| !is_left_out(name)) {
             let values: Vec<_> = headers
@@ -41,6 +52,7 @@ impl Peer {
         Self {
             address,
             format,
+            session: ArcSwap::new(session),
             headers: lines.into(),
         }
     }
@@ -75,7 +87,12 @@ mod tests {
                 HeaderValue::from_bytes(value).unwrap(),
             );
         }
-        Peer::new(([127, 0, 0, 1], 80).into(), Format::Json, &map)
+        Peer::new(
+            ([127, 0, 0, 1], 80).into(),
+            Format::Json,
+            &map,
+            Session::unrestricted(),
+        )
     }
 
     #[test]

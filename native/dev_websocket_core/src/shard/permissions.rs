@@ -83,7 +83,7 @@ impl Shard {
         }
         self.context.counters.tokens_accepted.add(1);
         if let Some(client) = self.clients.get(index) {
-            client.state.session.store(session.clone());
+            client.state.peer.session.store(session.clone());
             self.context.access.expiry.renew(client.state.id, &session);
         }
         let reply = Reply::AuthResponse {
@@ -114,6 +114,6 @@ impl Shard {
 
     fn session(&self, index: ConnectionIndex) -> Option<Arc<Session>> {
         let client = self.clients.get(index);
-        client.map(|client| client.state.session.load_full())
+        client.map(|client| client.state.peer.session.load_full())
     }
 }

@@ -63,15 +63,14 @@ impl Bench {
         let address = self.listener.local_addr().unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(address), self.listener.accept());
         let (accepted, address) = accepted.unwrap();
-        let peer = Peer::new(address, format, &hyper::HeaderMap::new());
-        self.connections += 1;
-        let state = ConnectionState::new(
-            self.connections,
-            accepted,
-            peer,
+        let peer = Peer::new(
+            address,
+            format,
+            &hyper::HeaderMap::new(),
             Session::unrestricted(),
-            Arc::default(),
         );
+        self.connections += 1;
+        let state = ConnectionState::new(self.connections, accepted, peer, Arc::default());
         let handle = ConnectionHandle::new(state.clone(), self.context.mailboxes[0].clone());
         self.shard.carry_out(Command::Open(Box::new(Opening {
             state,

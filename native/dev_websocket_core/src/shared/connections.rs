@@ -120,9 +120,13 @@ mod tests {
         let handle = |id| {
             let stream = tokio::net::TcpStream::from_std(stream.try_clone().unwrap()).unwrap();
             let address = listener.local_addr().unwrap();
-            let peer = Peer::new(address, Format::Json, &HeaderMap::new());
-            let state =
-                ConnectionState::new(id, stream, peer, Session::unrestricted(), Arc::default());
+            let peer = Peer::new(
+                address,
+                Format::Json,
+                &HeaderMap::new(),
+                Session::unrestricted(),
+            );
+            let state = ConnectionState::new(id, stream, peer, Arc::default());
             ConnectionHandle::new(state, Arc::default())
         };
         numbers.into_iter().map(handle).collect()

@@ -41,6 +41,16 @@ pub struct Description {
     pub(crate) without_topics: Bytes,
 }
 
+impl Description {
+    /// Returns the JSON and its text without the names of topics, for readers that may not see them.
+    #[must_use]
+    pub fn without_topics(&self) -> (serde_json::Value, Bytes) {
+        let mut json = self.json.clone();
+        json["topics"] = json!([]);
+        (json, self.without_topics.clone())
+    }
+}
+
 /// Number of topics up to which a changed list is renewed at once.
 const FREE_TOPICS: usize = 100;
 

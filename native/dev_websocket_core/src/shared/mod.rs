@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Authority, Session, TokenState};
+use crate::access::{Authority, TokenState};
 use crate::limits::admission::Admission;
 use crate::limits::handshakes::Handshakes;
 use crate::log::publication_log::Log;
@@ -135,15 +135,10 @@ impl Shared {
     }
 
     /// Creates the handle of a new connection on one of the shards.
-    pub(crate) fn handle(
-        &self,
-        stream: TcpStream,
-        peer: Peer,
-        session: Arc<Session>,
-    ) -> ConnectionHandle {
+    pub(crate) fn handle(&self, stream: TcpStream, peer: Peer) -> ConnectionHandle {
         let id: ConnectionId = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
         let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.context.mailboxes.len();
-        let state = ConnectionState::new(id, stream, peer, session, self.send_buffer_bytes.clone());
+        let state = ConnectionState::new(id, stream, peer, self.send_buffer_bytes.clone());
         ConnectionHandle::new(state, self.context.mailboxes[shard].clone())
     }
 }

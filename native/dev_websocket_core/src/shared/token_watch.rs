@@ -60,7 +60,7 @@ async fn end_due(shared: &Shared) {
                 Task::Tell(connection, at) => {
                     handle.tell(Command::TokenExpires { connection, at });
                 }
-                Task::End(_) => handle.close(match handle.session.load().holder {
+                Task::End(_) => handle.close(match handle.peer.session.load().holder {
                     Some(_) => Disconnect::TokenExpired,
                     None => Disconnect::Unauthorized,
                 }),
@@ -83,7 +83,7 @@ async fn end_refused(shared: &Shared) {
         let Some(last) = page.last() else { return };
         after = last.id;
         for handle in page {
-            let session = handle.session.load();
+            let session = handle.peer.session.load();
             if authority.is_revoked(&session) {
                 handle.close(Disconnect::Revoked);
             } else if needs_token && authority.is_of_open_server(&session) {

@@ -1,9 +1,15 @@
-//! Tokens of the tests, signed with a shared secret.
+//! Tokens of the tests, signed with a shared secret, and requests with them.
+#![allow(dead_code, reason = "each test program uses a part of this")]
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dev_websocket_core::Access;
 use ring::hmac;
 use serde_json::{Value as Json, json};
+
+use crate::support::{Client, Raw, Response, TestServer, upgrade_request};
 
 const SECRET: [u8; 32] = [7; 32];
 
@@ -45,4 +51,45 @@ pub(crate) fn sign(claims: &Json) -> String {
     );
     let key = hmac::Key::new(hmac::HMAC_SHA256, &SECRET);
     format!("{signed}.{}", encode(hmac::sign(&key, signed.as_bytes())))
+}
+
+pub(crate) fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+}
+
+/// A server that needs tokens, with the key file of [`keys`].
+pub(crate) fn server() -> TestServer {
+    TestServer::with(|settings| {
+        settings.access = Access::Token;
+        settings.token_keys = keys();
+    })
+}
+
+pub(crate) fn token(topics: &[&str]) -> String {
+    sign(&claims(now() + 600, topics))
+}
+
+/// Asks for an upgrade with further header lines.
+pub(crate) fn ask(server: &TestServer, query: &str, headers: &str) -> Response {
+    let request = upgrade_request(query);
+    let (start, rest) = request.split_once("\r\n").unwrap();
+    Raw::ask(server, format!("{start}\r\n{headers}{rest}"))
+}
+
+pub(crate) fn get(server: &TestServer, target: &str, headers: &str) -> Response {
+    Raw::ask(
+        server,
+        format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"),
+    )
+}
+
+pub(crate) fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
+
+pub(crate) fn auth(client: &mut Client, token: &str) -> Json {
+    client.request(&json!({"type": "auth", "id": 1, "token": token}))
 }
