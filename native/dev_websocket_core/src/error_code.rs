@@ -51,6 +51,8 @@ pub(crate) enum ErrorCode {
     /// The patterns that no literal indexes (globs, regular expressions and templates) exceed
     /// `max_unindexed_patterns`.
     TooManyUnindexedPatterns,
+    /// The server does not permit the request.
+    Forbidden,
     /// No listener receives the messages of clients.
     NoListener,
 }

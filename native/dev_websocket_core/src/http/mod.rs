@@ -6,16 +6,18 @@ mod connect;
 mod cors;
 mod endpoints;
 mod events;
+mod forwarded;
 mod host;
 pub(crate) mod listener;
 mod page;
+mod proxy_header;
 pub(crate) mod query;
 mod refusal;
 mod upgrade;
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -49,6 +51,33 @@ const METHODS: &str = "GET, HEAD, OPTIONS";
 
 type Answer = Response<Full<Bytes>>;
 
+/// The listener through which a request came. Both serve the same paths.
+///
+/// Rules of access may let the operator's door through: it is meant for `/metrics`, `/info` and the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// `host` and `port`.
+    Public,
+    /// `operator_host` and `operator_port`. Neither the PROXY protocol nor TLS applies here.
+    Operator,
+}
+
+impl Door {
+    /// Returns the address of the listener.
+    fn address(self, shared: &Shared) -> SocketAddr {
+        match self {
+            Self::Public => **shared.address.load(),
+            // A request may outlive its listener. The rules of a loopback address are the strictest.
+            Self::Operator => shared
+                .operator_address
+                .load()
+                .as_deref()
+                .copied()
+                .unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into()),
+        }
+    }
+}
+
 /// The outcome of a request.
 enum Outcome {
     Answered(Answer),
@@ -57,12 +86,29 @@ enum Outcome {
 }
 
 /// Serves one connection until it is answered, handed over or timed out.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, place: Place) {
-    let timeout = shared.settings().handshake_timeout;
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    door: Door,
+    place: Place,
+) {
+    let settings = shared.settings();
+    let timeout = settings.handshake_timeout;
+    let mut peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    if settings.proxy_protocol && door == Door::Public {
+        // The box keeps this task small where the protocol is off.
+        let client = Box::pin(proxy_header::client(&shared, &stream, peer, &place));
+        match client.await {
+            Some(client) => peer = client,
+            None => return,
+        }
+    }
+    drop(settings);
     let (hand_over, handed_over) = oneshot::channel();
     let hand_over = Mutex::new(Some(hand_over));
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = match outcome(&shared, &request, peer) {
+        let answer = match outcome(&shared, &request, peer, door) {
             Outcome::Answered(answer) => Some(answer),
             Outcome::Accepted(accepted) => {
                 if let Some(hand_over) = hand_over.lock().take() {
@@ -118,9 +164,10 @@ async fn refuse_http2(mut stream: TcpStream) {
     let _ = stream.shutdown().await;
 }
 
-fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, peer: SocketAddr) -> Outcome {
+fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, peer: SocketAddr, door: Door) -> Outcome {
     panic_point!("http::answer");
-    route(shared, request, peer).unwrap_or_else(|refusal| {
+    let peer = forwarded::client(peer, request.headers(), &shared.settings().trusted_proxies);
+    route(shared, request, peer, door).unwrap_or_else(|refusal| {
         shared.context.counters.requests_refused.add(1);
         let reason = refusal.reason();
         tracing::info!(
@@ -137,9 +184,10 @@ fn route<B>(
     shared: &Arc<Shared>,
     request: &Request<B>,
     peer: SocketAddr,
+    door: Door,
 ) -> Result<Outcome, Refusal> {
     let settings = shared.settings();
-    host::check(request, &settings, **shared.address.load())?;
+    host::check(request, &settings, door.address(shared))?;
     let headers = request.headers();
     let path = request.uri().path();
     let has = |endpoint: &str| settings.endpoints.iter().any(|name| name == endpoint);

@@ -16,7 +16,7 @@ use self::values::Setting;
 use crate::message::process_id::is_process_id;
 use crate::message::topics::TopicRules;
 
-pub use self::values::ProcessIds;
+pub use self::values::{Networks, ProcessIds};
 
 /// A setting's value from an external source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +144,19 @@ settings! {
     #[harmless]
     public_host: String = String::new(), "a host without scheme, port or path, such as node.example, 192.0.2.1 or [2001:db8::1]; letters beyond ASCII as xn--..", |host| host.is_empty() || hosts::is_host(host),
         "host name", "The server's name in `uri`; when empty, the address it is bound to, or `localhost` for all interfaces.";
+    #[harmless]
+    public_uri: String = String::new(), "a WebSocket URL without a query: ws:// or wss://, a host, and optionally a port and a path, such as wss://node.example/ws", |uri| uri.is_empty() || hosts::is_public_uri(uri),
+        "URL", "The whole `uri`, with scheme, port and path; it takes precedence over `public_host`.";
+    trusted_proxies: Networks = Networks::default(), "a list of at most 1000 IP addresses and networks, such as 127.0.0.1, 10.0.0.0/8 or 2001:db8::/32, without bits beyond the prefix", |networks| networks.len() <= 1000,
+        "addresses and networks of proxies", "Only these may state a client's address: in `X-Forwarded-For`, `Forwarded` or the PROXY protocol.";
+    proxy_protocol: bool = false, "true or false", |_| true,
+        "switch", "A connection that does not begin with a PROXY protocol header is closed.";
+    operator_host: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), "an IP address to listen on without a port, such as 127.0.0.1 or ::1; 0.0.0.0 for all interfaces", |_| true,
+        "address", "The address the operator's listener is bound to.";
+    operator_port: u64 = 0, "a port from 0 to 65535", |port| *port <= 65_535,
+        "TCP port, 0 for none", "The port of a second listener with the same paths, for the operator.";
+    control: bool = true, "true or false", |_| true,
+        "switch", "When off, requests over the socket other than `ping` are refused with an error frame, `forbidden`.";
     max_connections: u64 = 100_000, "a number from 1 to 10000000", |n| (1..=10_000_000).contains(n),
         "connections", "One more is refused with HTTP 503 `full`.";
     max_connections_per_ip: u64 = 0, "a number from 0 to 10000000", |n| *n <= 10_000_000,

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::SettingValue;
 
 /// A type of setting: reading it from a source and showing it.
@@ -133,4 +135,65 @@ impl Setting for ProcessIds {
     fn show(&self) -> SettingValue {
         SettingValue::List(self.0.clone())
     }
+}
+
+/// Addresses and networks, without any by default.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Networks(Vec<IpNet>);
+
+impl Networks {
+    /// Returns whether an address is in one of the networks. An IPv4 address may be written as IPv6.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Setting for Networks {
+    fn read(value: SettingValue) -> Option<Self> {
+        let items = Vec::<String>::read(value)?;
+        items
+            .iter()
+            .map(|item| network(item))
+            .collect::<Option<_>>()
+            .map(Self)
+    }
+
+    fn show(&self) -> SettingValue {
+        let shown = |network: &IpNet| match network.prefix_len() == network.max_prefix_len() {
+            true => network.addr().to_string(),
+            false => network.to_string(),
+        };
+        SettingValue::List(self.0.iter().map(shown).collect())
+    }
+}
+
+/// Reads an address or a network. Bits beyond the prefix are refused, because such a text may mean the address alone.
+fn network(text: &str) -> Option<IpNet> {
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    let written: IpAddr = address.parse().ok()?;
+    let address = written.to_canonical();
+    let network = match prefix {
+        None => IpNet::from(address),
+        Some(prefix) if prefix.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let prefix: u8 = prefix.parse().ok()?;
+            // The first 96 bits of an IPv4 address that is written as IPv6 are fixed.
+            let fixed = if written.is_ipv4() == address.is_ipv4() {
+                0
+            } else {
+                96
+            };
+            IpNet::new(address, prefix.checked_sub(fixed)?).ok()?
+        }
+        Some(_) => return None,
+    };
+    (network == network.trunc()).then_some(network)
 }
