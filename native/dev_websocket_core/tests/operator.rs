@@ -255,7 +255,9 @@ fn control_is_switched_for_open_connections_as_well() {
             assert_eq!(client.next()["code"], "forbidden");
             assert!(heard.try_recv().is_err());
         } else {
-            assert_eq!((0..3).map(|_| heard.recv().unwrap()).count(), 3);
+            for _ in 0..3 {
+                heard.recv().unwrap();
+            }
         }
     }
     assert_eq!(server.stat("inbound_messages"), 12);
