@@ -19,7 +19,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Returns the client's address. Only a trusted peer can state another one than its own; the port is 0 if the proxy
 /// states none.
-pub(super) fn client(peer: SocketAddr, headers: &HeaderMap, trusted: &Networks) -> SocketAddr {
+pub(crate) fn client(peer: SocketAddr, headers: &HeaderMap, trusted: &Networks) -> SocketAddr {
     if !trusted.contains(peer.ip()) {
         return peer;
     }

@@ -26,7 +26,7 @@ const LOCAL: u8 = 0x20;
 
 /// The reason why a connection is closed before its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
+pub(crate) enum Fault {
     /// The stream ended inside the header or before it.
     Ended,
     /// The bytes are not a header.
@@ -37,7 +37,7 @@ enum Fault {
 }
 
 impl Fault {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ended => "ended",
             Self::Malformed => "malformed",
@@ -119,7 +119,7 @@ async fn take(stream: &TcpStream, buffer: &mut [u8], count: usize) -> io::Result
 }
 
 /// Returns the length of the header that the bytes begin with, or `None` if more bytes must show it.
-fn length(bytes: &[u8]) -> Result<Option<usize>, Fault> {
+pub(crate) fn length(bytes: &[u8]) -> Result<Option<usize>, Fault> {
     let begins = |start: &[u8]| {
         let common = start.len().min(bytes.len());
         bytes[..common] == start[..common]
@@ -147,7 +147,7 @@ fn length(bytes: &[u8]) -> Result<Option<usize>, Fault> {
 }
 
 /// Returns the client's address in a complete header. TLVs are skipped.
-fn address(header: &[u8]) -> Result<Option<SocketAddr>, Fault> {
+pub(crate) fn address(header: &[u8]) -> Result<Option<SocketAddr>, Fault> {
     if header.starts_with(START_V2) && header.get(START_V2.len()) == Some(&LOCAL) {
         return Ok(None);
     }
