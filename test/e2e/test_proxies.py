@@ -7,6 +7,7 @@ import os
 import unittest
 
 from support import proxies
+from support.browser import CHROMIUM, Tab
 from support.clients import PythonClient
 from support.vm import Vm
 
@@ -107,6 +108,18 @@ class AsDocumented:
         self.assertEqual(self.get("/health").status, 200)
         for path in ("/metrics", "/authorize", "/ws/../metrics", "/%6detrics", "//metrics"):
             self.assertEqual(self.get(path).status, 404, path)
+
+    @unittest.skipIf(CHROMIUM is None, "no chromium on PATH")
+    async def test_the_page_shows_messages_in_a_browser(self):
+        async with Tab.open() as tab:
+            page = f"http://localhost:{self.at}/?topic=alice-1"
+            await tab.go(page)
+            await tab.until("document.querySelector('#state').dataset.state")
+            await tab.eval("document.cookie = 'session=alice'")
+            await tab.go(page)
+            await tab.until("document.querySelector('#state').dataset.state === 'open'", "live")
+            self.vm.cast('#{<<"topic">> => <<"alice-1">>, <<"data">> => <<"through the proxy">>}')
+            await tab.until("document.querySelector('#rows .preview').textContent.includes('through the proxy')", "a row")
 
     async def test_addresses_are_those_of_the_clients(self):
         forged = {"X-Forwarded-For": "203.0.113.1", "Forwarded": "for=203.0.113.2"}

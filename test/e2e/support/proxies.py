@@ -1,6 +1,7 @@
 """nginx and Caddy with the configurations of examples/proxy, and the service that they ask about each connection."""
 
 import contextlib
+import http.cookies
 import http.server
 import os
 import shutil
@@ -25,10 +26,12 @@ def free_port():
 
 
 class Authority(http.server.BaseHTTPRequestHandler):
-    """Admits whoever has a token to the topics that begin with the name in it."""
+    """Admits a client with a token, or a browser with a cookie, to the topics that begin with the name in it."""
 
     def do_GET(self):
         scheme, _, name = self.headers.get("Authorization", "").partition(" ")
+        if cookie := http.cookies.SimpleCookie(self.headers.get("Cookie")).get("session"):
+            scheme, name = "Bearer", cookie.value
         uri = self.headers.get("X-Original-URI") or self.headers.get("X-Forwarded-Uri")
         asked = parse_qsl(urlsplit(uri).query, keep_blank_values=True)
         topics = [topic for key, value in asked if key == "topic" for topic in value.split(",")]
