@@ -61,7 +61,7 @@ class AsDocumented:
 
     def setUp(self):
         self.start()
-        authority = self.stack.enter_context(proxies.authority())
+        authority = self.stack.enter_context(proxies.authority(self.header))
         self.at = self.stack.enter_context(self.proxy(self.port, authority))
 
     async def test_a_websocket_gets_what_its_url_is_admitted_to_and_no_more(self):
@@ -78,6 +78,8 @@ class AsDocumented:
         for query in ("?topic=bob-1", "?topic=alice-1,bob-1", "?topic=alice-1&topic=bob-1", "?topic=alice-1&match=.", ""):
             self.assertEqual(await self.status(f"/ws{query}", ALICE), 403, query)
         self.assertEqual(await self.status("/ws?topic=alice-1", {}), 401)
+        for header in ("X-Original-URI", "X-Forwarded-Uri"):
+            self.assertEqual(await self.status("/ws?topic=bob-1", ALICE | {header: "/ws?topic=alice-1"}), 403, header)
         self.assertEqual(self.vm.stats()["connections_opened"], 0)
 
     async def status(self, path, headers):
@@ -138,11 +140,13 @@ class AsDocumented:
 @unittest.skipIf(proxies.NGINX is None, "no nginx")
 class Nginx(AsDocumented, Proxied):
     proxy = staticmethod(proxies.nginx)
+    header = "X-Original-URI"
 
 
 @unittest.skipIf(proxies.CADDY is None, "no caddy on PATH")
 class Caddy(AsDocumented, Proxied):
     proxy = staticmethod(proxies.caddy)
+    header = "X-Forwarded-Uri"
 
 
 @unittest.skipIf(proxies.NGINX is None or not os.path.exists(proxies.STREAM_MODULE), "no nginx with its stream module")

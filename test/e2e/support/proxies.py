@@ -28,11 +28,14 @@ def free_port():
 class Authority(http.server.BaseHTTPRequestHandler):
     """Admits a client with a token, or a browser with a cookie, to the topics that begin with the name in it."""
 
+    header = None
+
     def do_GET(self):
         scheme, _, name = self.headers.get("Authorization", "").partition(" ")
         if cookie := http.cookies.SimpleCookie(self.headers.get("Cookie")).get("session"):
             scheme, name = "Bearer", cookie.value
-        uri = self.headers.get("X-Original-URI") or self.headers.get("X-Forwarded-Uri")
+        # Only the proxy's own header: a client may send the other.
+        uri = self.headers[self.header]
         asked = parse_qsl(urlsplit(uri).query, keep_blank_values=True)
         topics = [topic for key, value in asked if key == "topic" for topic in value.split(",")]
         is_known = all(key in ("topic", "since", "last") for key, _ in asked)
@@ -51,9 +54,10 @@ class Authority(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def authority():
-    """The service, and its port."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Authority) as server:
+def authority(header):
+    """The service, which reads the URL from this header; gives its port."""
+    handler = type("Handler", (Authority,), {"header": header})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield server.server_address[1]
