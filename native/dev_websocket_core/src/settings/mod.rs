@@ -13,10 +13,9 @@ use std::time::Duration;
 use thiserror::Error;
 
 use self::values::Setting;
+pub use self::values::{Networks, ProcessIds};
 use crate::message::process_id::is_process_id;
 use crate::message::topics::TopicRules;
-
-pub use self::values::{Networks, ProcessIds};
 
 /// A setting's value from an external source.
 #[derive(Debug, Clone, PartialEq, Eq)]

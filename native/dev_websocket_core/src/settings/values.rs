@@ -1,4 +1,4 @@
-//! The types that settings have, and how each is read from a source.
+//! The kinds of settings: conversion of values from any source, and back.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::SettingValue;
 
-/// A type of setting: reading it from a source and showing it.
+/// A kind of setting: reads values from outside, and shows them.
 pub(super) trait Setting: Sized {
     fn read(value: SettingValue) -> Option<Self>;
     fn show(&self) -> SettingValue;
