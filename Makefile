@@ -31,7 +31,7 @@ watch: ## print the messages of a topic: make watch TOPIC=prices
 	@URI="$(URI)" TOPIC="$(TOPIC)" examples/feed/watch
 
 test: ## all tests: Rust, Erlang, as a dependency, real clients end to end, and the Autobahn suite
-	@.ci/requirements build test browser
+	@.ci/requirements build test browser proxies
 	@$(MAKE) build
 	@test/run
 
@@ -80,7 +80,7 @@ bench: build ## measure against other servers: see bench/
 	python3 bench/run.py
 
 picture: build ## docs/live-page.png: the live page with the feed of `make run`
-	@.ci/requirements build test browser
+	@.ci/requirements build test browser proxies
 	@PYTHONPYCACHEPREFIX=_build/e2e/pycache $$(examples/feed/venv) test/e2e/picture.py docs/live-page.png
 
 clean: ## remove everything that was built

@@ -478,15 +478,18 @@ failure_level() ->
         false -> notice
     end.
 
-failure({listen, #{address := Address, reason := Reason}}) when is_atom(Reason) ->
-    {
-        #{event => failed_bind, address => Address, reason => Reason},
-        io_lib:format("cannot listen on ~ts: ~ts (~ts)", [Address, inet:format_error(Reason), Reason])
-    };
-failure({listen, #{address := Address, reason := Reason}}) ->
-    {
-        #{event => failed_bind, address => Address, reason => Reason},
-        io_lib:format("cannot listen on ~ts: ~ts", [Address, Reason])
-    };
+failure({listen, #{reason := Reason} = Failed}) ->
+    Text = case Reason of
+        Reason when is_atom(Reason) -> io_lib:format("~ts (~ts)", [inet:format_error(Reason), Reason]);
+        Reason -> Reason
+    end,
+    {Failed#{event => failed_bind}, io_lib:format("cannot listen on ~ts: ~ts", [address(Failed), Text])};
 failure(Reason) ->
     {#{event => failed_start}, io_lib:format("~0tp", [Reason], [{chars_limit, ?MAX_SHOWN}])}.
+
+%% @doc The address that cannot be bound, and the setting that asks for it if it is not the
+%% one of the port for clients.
+address(#{address := Address, setting := Setting}) ->
+    io_lib:format("~ts (~ts)", [Address, Setting]);
+address(#{address := Address}) ->
+    Address.

@@ -15,6 +15,7 @@ log_test_() ->
         connections_closed_for_misbehaviour_are_logged,
         slow_connections_are_logged,
         a_taken_port_is_logged_once,
+        the_operators_port_is_logged,
         ignored_settings_are_logged,
         an_exited_listener_is_logged,
         a_flood_gives_few_lines_and_the_exact_count
@@ -164,6 +165,29 @@ a_taken_port_is_logged_once() ->
     {error, _} = dev_websocket:info(),
     {error, _} = dev_websocket:info(),
     ok = gen_tcp:close(Taken),
+    log_vm:nothing_else().
+
+the_operators_port_is_logged() ->
+    Uri = log_vm:uri(),
+    {Taken, Port} = log_vm:take_port(),
+    Address = <<"127.0.0.1:", (integer_to_binary(Port))/binary>>,
+    Error = {error, {listen, #{address => Address, reason => eaddrinuse, setting => operator_port}}},
+    ?assertEqual(Error, dev_websocket:start(#{operator_port => Port})),
+    ?assertMatch({error, #{address := Address, reason := eaddrinuse, setting := operator_port}}, log_vm:logged(failed_bind)),
+    ?assertEqual(
+        <<"The WebSocket server still listens at ", Uri/binary, ": cannot listen on ", Address/binary,
+            " (operator_port): address already in use (eaddrinuse).">>,
+        log_vm:text(failed_bind, Address)
+    ),
+    ok = gen_tcp:close(Taken),
+    ok = dev_websocket:start(#{operator_port => Port}),
+    ?assertMatch({info, #{address := Address}}, log_vm:logged(operator_port)),
+    ?assertEqual(<<"The operator's listener is on ", Address/binary, ".">>, log_vm:text(operator_port, Address)),
+    ?assertMatch({info, #{settings := <<"operator_port">>}}, log_vm:logged(changed_settings)),
+    ok = dev_websocket:start(#{operator_port => 0}),
+    ?assertMatch({info, #{from := Address}}, log_vm:logged(operator_port)),
+    ?assertEqual(<<"The operator's listener on ", Address/binary, " is closed.">>, log_vm:text(operator_port, Address)),
+    _ = log_vm:logged(changed_settings),
     log_vm:nothing_else().
 
 ignored_settings_are_logged() ->

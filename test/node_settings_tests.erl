@@ -11,6 +11,7 @@ node_settings_test_() ->
      ||
         Name <- [
             the_start_hook_takes_the_options_of_a_node_that_starts,
+            settings_of_proxies_are_options_in_each_form,
             a_request_for_the_start_hook_changes_nothing,
             node_settings_survive_a_stop,
             node_settings_survive_a_failed_bind,
@@ -32,6 +33,35 @@ the_start_hook_takes_the_options_of_a_node_that_starts() ->
     Hook = #{<<"body">> => #{<<"websocket-history-bytes">> => 5, websocket_history_bytes => 6}, <<"path">> => <<"start">>},
     ?assertEqual({ok, Hook}, dev_websocket:start(#{}, Hook, Node)),
     ?assertMatch(#{history_bytes := 1048576}, dev_websocket:config()).
+
+settings_of_proxies_are_options_in_each_form() ->
+    ok = dev_websocket:start(#{}),
+    Node = #{
+        websocket_trusted_proxies => [<<"10.0.0.0/8">>, "::ffff:127.0.0.1"],
+        websocket_control => off,
+        websocket_proxy_protocol => <<"on">>,
+        websocket_public_uri => <<"wss://node.example">>,
+        websocket_operator_host => {127, 0, 0, 1}
+    },
+    {ok, _} = dev_websocket:start(#{}, #{<<"body">> => Node}, Node),
+    ?assertMatch(
+        #{
+            trusted_proxies := [<<"10.0.0.0/8">>, <<"127.0.0.1">>],
+            control := false,
+            proxy_protocol := true,
+            public_uri := <<"wss://node.example">>,
+            operator_host := <<"127.0.0.1">>
+        },
+        dev_websocket:config()
+    ),
+    ?assertMatch({ok, #{uri := <<"wss://node.example/ws">>}}, dev_websocket:info()),
+    Given = #{<<"trusted_proxies">> => <<"::1, 127.0.0.1">>, control => on, proxy_protocol => "off", public_uri => ""},
+    ?assertEqual(ok, dev_websocket:start(Given)),
+    ?assertMatch(
+        #{trusted_proxies := [<<"::1">>, <<"127.0.0.1">>], control := true, proxy_protocol := false, public_uri := <<>>},
+        dev_websocket:config()
+    ),
+    {error, {invalid_setting, trusted_proxies, _}} = dev_websocket:start(#{trusted_proxies => [<<"10.0.0.1/8">>]}).
 
 a_request_for_the_start_hook_changes_nothing() ->
     on_node(#{websocket_history_bytes => 1048576}, fun(Opts) ->

@@ -19,6 +19,14 @@ pub enum StartError {
         /// The operating system's error.
         source: io::Error,
     },
+    /// The address of `operator_host` and `operator_port` is in use or does not belong to this host.
+    #[error("cannot listen on {address} (operator_port)")]
+    ListenOperator {
+        /// The requested address.
+        address: SocketAddr,
+        /// The operating system's error.
+        source: io::Error,
+    },
     /// The operating system refused to create a thread.
     #[error("cannot start the server's threads")]
     Threads(#[source] io::Error),

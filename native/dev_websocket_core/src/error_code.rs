@@ -53,7 +53,7 @@ pub(crate) enum ErrorCode {
     TooManyUnindexedPatterns,
     /// The request needs a valid token.
     Unauthorized,
-    /// The token does not allow the request.
+    /// The server does not permit the request.
     Forbidden,
     /// Too many tokens were sent to the server in this second.
     Busy,

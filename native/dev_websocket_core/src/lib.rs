@@ -64,7 +64,9 @@ pub use server::publish::Event;
 pub use server::results::{MAX_PART_BYTES, MAX_PART_EVENTS, SlotRejected};
 pub use server::send::{Direct, SendError};
 pub use server::{Builder, Reconfigured, Server};
-pub use settings::{Access, ProcessIds, SettingError, SettingRow, SettingValue, Settings, Topics};
+pub use settings::{
+    Access, Networks, ProcessIds, SettingError, SettingRow, SettingValue, Settings, Topics,
+};
 pub use shard::interest::{Interest, InterestSignal, InterestWatcher, Wanted};
 pub use shared::exposition::{Family, Sample, Samples};
 pub use shared::inbound::{Inbound, Listener, Listening, Payload};

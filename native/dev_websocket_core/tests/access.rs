@@ -1,4 +1,5 @@
 //! Access control over real sockets: every way to hand a token over, its life, and its end.
+#![cfg(test)]
 
 mod support;
 #[path = "support/tokens.rs"]

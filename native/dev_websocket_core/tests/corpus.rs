@@ -17,13 +17,14 @@ type Check = fn(&[u8]);
 
 #[test]
 fn inputs_found_by_fuzzing_still_pass() {
-    let targets: [(&str, Check); 6] = [
+    let targets: [(&str, Check); 7] = [
         ("query", fuzz::query::check),
         ("control", fuzz::control::check),
         ("topics", fuzz::topics::check),
         ("patterns", fuzz::patterns::check),
         ("templates", fuzz::templates::check),
         ("message", fuzz::message::check),
+        ("peers", fuzz::peers::check),
     ];
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     let mut failed = Vec::new();

@@ -1,8 +1,10 @@
-//! Checks the table of settings in docs/PROTOCOL.md against the code.
+//! Checks the table of settings in docs/PROTOCOL.md against the code, and examples in docs/OPERATING.md against their
+//! files.
 
 use dev_websocket_core::{SettingValue, Settings};
 
 const PROTOCOL: &str = include_str!("../../../docs/PROTOCOL.md");
+const OPERATING: &str = include_str!("../../../docs/OPERATING.md");
 
 #[test]
 fn the_protocol_page_lists_every_setting_as_it_is() {
@@ -48,6 +50,16 @@ fn the_protocol_page_names_the_settings_that_do_not_protect() {
         PROTOCOL.contains(&sentence),
         "docs/PROTOCOL.md lacks: {sentence}"
     );
+}
+
+#[test]
+fn the_operating_page_shows_the_configurations_of_proxies_as_they_are() {
+    for file in [
+        include_str!("../../../examples/proxy/nginx.conf"),
+        include_str!("../../../examples/proxy/Caddyfile"),
+    ] {
+        assert!(OPERATING.contains(file), "docs/OPERATING.md lacks: {file}");
+    }
 }
 
 fn shown(value: &SettingValue) -> String {

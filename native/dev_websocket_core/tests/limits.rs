@@ -325,8 +325,9 @@ fn at_the_limit_of_ping_interval() {
 }
 
 /// Rows that are no limits, and rows that the Erlang side enforces, with their tests.
-const ELSEWHERE: [(&str, &str); 6] = [
+const ELSEWHERE: [(&str, &str); 7] = [
     ("port", "a place"),
+    ("operator_port", "a place"),
     ("shards", "a number of threads"),
     ("workers", "a number of threads"),
     ("max_data_bytes", "test/recorded_results_tests.erl"),

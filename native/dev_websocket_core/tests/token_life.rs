@@ -1,4 +1,5 @@
 //! The life of tokens over real sockets: expiry, refresh, revocation, and changed files.
+#![cfg(test)]
 
 mod support;
 #[path = "support/tokens.rs"]

@@ -105,4 +105,6 @@ rustler::atoms! {
     settings_not_a_map,
     unknown_setting,
     invalid_setting,
+    setting,
+    operator_port,
 }

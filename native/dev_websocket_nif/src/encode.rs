@@ -78,6 +78,14 @@ fn start_error<'a>(env: Env<'a>, error: &StartError) -> Term<'a> {
             ];
             (atoms::listen(), map(env, details)).encode(env)
         }
+        StartError::ListenOperator { address, source } => {
+            let details = [
+                (atoms::address(), text(env, &address.to_string())),
+                (atoms::reason(), system_error(env, source)),
+                (atoms::setting(), atoms::operator_port().encode(env)),
+            ];
+            (atoms::listen(), map(env, details)).encode(env)
+        }
         StartError::Threads(source) => (atoms::threads(), system_error(env, source)).encode(env),
     }
 }

@@ -7,6 +7,7 @@ pub mod control;
 pub mod frame;
 pub mod message;
 pub mod patterns;
+pub mod peers;
 pub mod query;
 pub mod templates;
 pub mod topics;

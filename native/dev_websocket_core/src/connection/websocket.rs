@@ -225,6 +225,12 @@ impl<'s> Session<'s> {
         let bytes = message.len();
         let request = match message {
             Message::Text(_) | Message::Binary(_)
+                if self.format == Format::Raw && !self.shared.settings().control =>
+            {
+                // A raw connection has no error frames, so the message is dropped as it is without a listener.
+                return self.heard(Err(None));
+            }
+            Message::Text(_) | Message::Binary(_)
                 if self.format == Format::Raw && !self.may_send() =>
             {
                 return Err(Disconnect::Forbidden);
@@ -281,7 +287,7 @@ impl<'s> Session<'s> {
 
     fn read_request(&self, text: &str) -> Result<Request, RequestError> {
         let settings = self.shared.settings();
-        let mut request = Request::parse(text, Quota::of(&settings))?;
+        let mut request = Request::parse(text, Quota::of(&settings), settings.control)?;
         if let Request::Subscribe {
             id, subscriptions, ..
         } = &mut request

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, SEC_WEBSOCKET_PROTOCOL};
 
-use super::Caller;
 use super::query::Query;
 use super::refusal::Refusal;
 use super::upgrade::tokens;
+use super::{Caller, Door};
 use crate::access::{SCHEME, Session, Token, TokenError};
 use crate::settings::{Access, Settings};
 use crate::shared::Shared;
@@ -35,7 +35,7 @@ pub(super) fn session(
     caller: Caller,
 ) -> Result<Arc<Session>, Refusal> {
     let authority = &shared.context.access;
-    if caller.is_operator {
+    if caller.door == Door::Operator {
         return Ok(authority.operator());
     }
     if settings.access == Access::Open {

@@ -20,7 +20,7 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-/// Refuses a request by another name or from another site. `address` is the listener's address.
+/// Refuses a request by another name or from another site. `address` is the address of the listener that the request came through.
 pub(super) fn check<B>(
     request: &Request<B>,
     settings: &Settings,
@@ -76,6 +76,9 @@ fn is_ours(name: &str, settings: &Settings) -> bool {
     is_address(name)
         || name == "localhost"
         || !name.is_empty() && is_public(name, &settings.public_host)
+        || settings
+            .public_uri_host()
+            .is_some_and(|host| is_public(name, host))
         || settings
             .origins
             .iter()
@@ -225,5 +228,15 @@ mod tests {
         assert!(is_known("any.example", &settings(&["*"], "")));
         assert!(is_known("any.example", &settings(&["https://*"], "")));
         assert!(!is_known("", &settings(&["*"], "")));
+        let by_uri = Settings {
+            public_uri: "wss://Push.Example:8443/push/ws".to_owned(),
+            ..settings(&[], "node.example")
+        };
+        for host in ["push.example", "PUSH.example.:1", "node.example"] {
+            assert!(is_known(host, &by_uri), "{host}");
+        }
+        for host in ["a.push.example", "push.example:x", ""] {
+            assert!(!is_known(host, &by_uri), "{host}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
-use crate::http;
+use crate::http::{self, Door};
 use crate::limits::descriptors::Descriptors;
 use crate::settings::size;
 use crate::shared::Shared;
@@ -41,13 +41,18 @@ pub(crate) fn from_std(listener: std::net::TcpListener) -> io::Result<TcpListene
 }
 
 /// Accepts connections until it is stopped.
-pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: CancellationToken) {
+pub(crate) async fn accept(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    door: Door,
+    stop: CancellationToken,
+) {
     let forever = async {
         // A panic costs only the connection that was being accepted.
         while contain_task(
             "the listener",
             &*shared.context.counters,
-            accept_all(&shared, &listener),
+            accept_all(&shared, &listener, door),
         )
         .await
         .is_none()
@@ -61,7 +66,7 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: Can
     }
 }
 
-async fn accept_all(shared: &Arc<Shared>, listener: &TcpListener) {
+async fn accept_all(shared: &Arc<Shared>, listener: &TcpListener, door: Door) {
     let descriptors = Descriptors::new();
     let mut are_short = true;
     let mut pause = FIRST_PAUSE;
@@ -83,7 +88,7 @@ async fn accept_all(shared: &Arc<Shared>, listener: &TcpListener) {
                 }
                 let place = shared.handshakes.enter();
                 shared.spawn("a request", |shared| {
-                    http::serve(shared, stream, peer, place)
+                    http::serve(shared, stream, peer, door, place)
                 });
             }
             Err(error) if is_of_one_connection(&error) => {}

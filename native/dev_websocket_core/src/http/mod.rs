@@ -1,15 +1,18 @@
 //! The HTTP side of the listener. It accepts a connection and answers its request, or hands the socket to a
 //! subscriber's connection.
 
+mod caller;
 mod client;
 mod connect;
 mod cors;
 mod credentials;
 mod endpoints;
 mod events;
+pub(crate) mod forwarded;
 mod host;
 pub(crate) mod listener;
 mod page;
+pub(crate) mod proxy_header;
 pub(crate) mod query;
 mod refusal;
 mod upgrade;
@@ -36,6 +39,8 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
+use self::caller::Caller;
+pub(crate) use self::caller::Door;
 use self::connect::AcceptedRequest;
 use self::refusal::Refusal;
 use crate::limits::handshakes::Place;
@@ -51,31 +56,6 @@ const METHODS: &str = "GET, HEAD, OPTIONS";
 
 type Answer = Response<Full<Bytes>>;
 
-/// The sender of a request.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Caller {
-    /// The address that counts for limits and logs.
-    peer: SocketAddr,
-    /// The other end of the socket, which is a proxy or the client.
-    sender: SocketAddr,
-    /// True if nobody on the way to this server can read the request.
-    is_encrypted: bool,
-    /// True if the request came to the operator's port.
-    is_operator: bool,
-}
-
-impl Caller {
-    /// Returns the sender of a request that came over a plain socket to the public port.
-    pub(crate) fn plain(peer: SocketAddr) -> Self {
-        Self {
-            peer,
-            sender: peer,
-            is_encrypted: false,
-            is_operator: false,
-        }
-    }
-}
-
 /// The outcome of a request.
 enum Outcome {
     Answered(Answer),
@@ -84,9 +64,32 @@ enum Outcome {
 }
 
 /// Serves one connection until it is answered, handed over or timed out.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, place: Place) {
-    let caller = Caller::plain(peer);
-    let timeout = shared.settings().handshake_timeout;
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    door: Door,
+    place: Place,
+) {
+    let sender = peer;
+    let settings = shared.settings();
+    let timeout = settings.handshake_timeout;
+    let mut peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    if settings.proxy_protocol && door == Door::Public {
+        // The box keeps this task small where the protocol is off.
+        let client = Box::pin(proxy_header::client(&shared, &stream, peer, &place));
+        match client.await {
+            Some(client) => peer = client,
+            None => return,
+        }
+    }
+    drop(settings);
+    let caller = Caller {
+        peer,
+        sender,
+        is_encrypted: false,
+        door,
+    };
     let (hand_over, handed_over) = oneshot::channel();
     let hand_over = Mutex::new(Some(hand_over));
     let service = service_fn(|request: Request<Incoming>| {
@@ -146,8 +149,10 @@ async fn refuse_http2(mut stream: TcpStream) {
     let _ = stream.shutdown().await;
 }
 
-fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, caller: Caller) -> Outcome {
+fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, mut caller: Caller) -> Outcome {
     panic_point!("http::answer");
+    let trusted = &shared.settings().trusted_proxies;
+    caller.peer = forwarded::client(caller.peer, request.headers(), trusted);
     route(shared, request, caller).unwrap_or_else(|refusal| {
         shared.context.counters.requests_refused.add(1);
         let (reason, peer) = (refusal.reason(), caller.peer);
@@ -167,7 +172,7 @@ fn route<B>(
     caller: Caller,
 ) -> Result<Outcome, Refusal> {
     let settings = shared.settings();
-    host::check(request, &settings, **shared.address.load())?;
+    host::check(request, &settings, caller.door.address(shared))?;
     let headers = request.headers();
     let (path, query) = (request.uri().path(), request.uri().query());
     let has = |endpoint: &str| settings.endpoints.iter().any(|name| name == endpoint);

@@ -106,7 +106,7 @@ pub struct Request {
 /// The call returns the error frame that is the answer.
 pub fn request(text: &str) -> Result<Request, Vec<u8>> {
     let request =
-        control::Request::parse(text, Quota::of(&Settings::default())).map_err(|fault| {
+        control::Request::parse(text, Quota::of(&Settings::default()), true).map_err(|fault| {
             let reply = Reply::Error {
                 id: &fault.id,
                 code: fault.code,

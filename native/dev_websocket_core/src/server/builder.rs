@@ -8,12 +8,12 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
 
-use super::{Running, Server, bind, local_address, stop_shards};
+use super::listeners::{bind, bind_operator, local_address, open_operator, public_address};
+use super::{Running, Server, stop_shards};
 use crate::access::TokenState;
 use crate::error::StartError;
-use crate::http::listener;
+use crate::http::{Door, listener};
 use crate::log::publication_log::Log;
 use crate::log::slot_marks::SlotMarks;
 use crate::settings::Settings;
@@ -102,7 +102,7 @@ impl Builder {
         self
     }
 
-    /// Starts the threads, and binds the listener unless the caller has provided one.
+    /// Starts the threads, and binds the listeners. The public one is bound unless the caller has provided it.
     ///
     /// # Errors
     /// [`StartError`] if the address cannot be bound or the system cannot create threads. Nothing is left running then.
@@ -120,7 +120,7 @@ impl Builder {
             .build()
             .map_err(StartError::Threads)?;
         let listener = match listener {
-            None => bind(&runtime, &settings)?,
+            None => bind(&runtime, Door::Public, public_address(&settings))?,
             Some(bound) => {
                 let _entered = runtime.enter();
                 let address = bound.local_addr().map_err(StartError::Threads)?;
@@ -128,15 +128,16 @@ impl Builder {
                     .map_err(|source| StartError::Listen { address, source })?
             }
         };
-        let address = local_address(&listener, &settings)?;
+        let address = local_address(&listener, Door::Public, public_address(&settings))?;
+        let operator = bind_operator(&runtime, &settings)?;
         let (shard_count, workers) = (settings.shard_count(), settings.worker_count());
         let (log, cursors) = Log::new(shard_count);
         let shared = Shared::new(settings, address, shard_count, log, persistent);
         let mut running = Running {
             runtime,
             shards: Vec::new(),
-            listening: CancellationToken::new(),
-            accepting: None,
+            public: None,
+            operator: None,
         };
         for (index, cursor) in cursors.into_iter().enumerate() {
             let mailbox = shared.context.mailboxes[index].clone();
@@ -155,11 +156,14 @@ impl Builder {
             let _entered = running.runtime.enter();
             shared.spawn("the token watch", token_watch::watch);
         }
-        running.listen(&shared, listener);
+        running.listen(&shared, Door::Public, listener);
         tracing::info!(
             name: "started", %address, shards = shard_count, workers,
             "The WebSocket server listens on {address} (shards: {shard_count}, workers: {workers})."
         );
+        if let Some(operator) = operator {
+            open_operator(&mut running, &shared, operator);
+        }
         let server = Server {
             runtime: running.runtime.handle().clone(),
             running: Arc::new(Mutex::new(Some(running))),

@@ -2,24 +2,23 @@
 
 pub(crate) mod admin;
 pub(crate) mod builder;
+mod listeners;
 pub(crate) mod publish;
 pub(crate) mod results;
 pub(crate) mod send;
 mod tokens;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
-use tokio_util::sync::CancellationToken;
 
 pub use self::builder::Builder;
+use self::listeners::Accepting;
 use crate::error::StartError;
-use crate::http::listener;
+use crate::http::Door;
 use crate::settings::Settings;
 use crate::settings::active::ActiveSettings;
 use crate::shard::command::Command;
@@ -29,7 +28,7 @@ use crate::shared::info::{Description, Info};
 use crate::telemetry::counters::Counters;
 use crate::wire::close::Disconnect;
 
-/// A running server: a listener, a runtime that reads, and shards that write.
+/// A running server: its listeners, a runtime that reads, and shards that write.
 ///
 /// [`Server::shutdown`] closes the connections with a close frame. Dropping a running server ends its threads at once.
 #[derive(Debug)]
@@ -49,15 +48,13 @@ pub enum Reconfigured {
     NeedsRestart,
 }
 
-/// The threads and the listener.
+/// The threads and the listeners.
 #[derive(Debug)]
 struct Running {
     runtime: Runtime,
     shards: Vec<JoinHandle<()>>,
-    /// Ends the present listener.
-    listening: CancellationToken,
-    /// Task that accepts connections from the listener.
-    accepting: Option<tokio::task::JoinHandle<()>>,
+    public: Option<Accepting>,
+    operator: Option<Accepting>,
 }
 
 impl Server {
@@ -109,7 +106,8 @@ impl Server {
     /// bound.
     ///
     /// # Errors
-    /// [`StartError::Listen`] if the new address cannot be bound; the old settings then stay in force.
+    /// [`StartError::Listen`] or [`StartError::ListenOperator`] if a new address cannot be bound; the old settings then
+    /// stay in force.
     pub fn reconfigure(&self, settings: Settings) -> Result<Reconfigured, StartError> {
         let mut running = self.running.lock();
         let old = self.shared.settings();
@@ -119,9 +117,7 @@ impl Server {
         if (settings.shards, settings.workers) != (old.shards, old.workers) {
             return Ok(Reconfigured::NeedsRestart);
         }
-        if (settings.host, settings.port) != (old.host, old.port) {
-            self.move_listener(running, &settings)?;
-        }
+        self.move_listeners(running, &old, &settings)?;
         let changed = old.differences(&settings).join(", ");
         self.shared.context.log.keep(settings.history_bytes);
         self.shared
@@ -141,37 +137,7 @@ impl Server {
         Ok(Reconfigured::Applied)
     }
 
-    /// Binds the new address, then leaves the old one. With the same port, the two may conflict, for example all
-    /// interfaces and one of them. The old address is then left first, and bound again if the new one cannot be had.
-    fn move_listener(&self, running: &mut Running, settings: &Settings) -> Result<(), StartError> {
-        let old = **self.shared.address.load();
-        let listener = match bind(&running.runtime, settings) {
-            Err(_) if wanted_address(settings).port() == old.port() => {
-                running.leave();
-                bind(&running.runtime, settings).inspect_err(|_| {
-                    match bind_address(&running.runtime, old) {
-                        Ok(listener) => running.listen(&self.shared, listener),
-                        Err(error) => tracing::error!(
-                            name: "lost_address", address = %old, %error,
-                            "The WebSocket server could not return to its old address {old}: {error}."
-                        ),
-                    }
-                })?
-            }
-            bound => bound?,
-        };
-        let address = local_address(&listener, settings)?;
-        running.leave();
-        self.shared.address.store(Arc::new(address));
-        running.listen(&self.shared, listener);
-        tracing::info!(
-            name: "moved", %address, from = %old,
-            "The WebSocket server moved from {old} to {address}."
-        );
-        Ok(())
-    }
-
-    /// Closes the listener, tells the clients the reason, and ends all threads. It waits for the clients up to the
+    /// Closes the listeners, tells the clients the reason, and ends all threads. It waits for the clients up to the
     /// deadline, so do not call it on a thread that has other work. A second call does nothing.
     pub fn shutdown(&self, reason: Disconnect, deadline: Duration) {
         if let Some(running) = self.running.lock().take() {
@@ -212,29 +178,10 @@ impl Server {
 }
 
 impl Running {
-    fn listen(&mut self, shared: &Arc<Shared>, listener: TcpListener) {
-        self.listening = CancellationToken::new();
-        self.accepting = Some(self.runtime.spawn(listener::accept(
-            shared.clone(),
-            listener,
-            self.listening.clone(),
-        )));
-    }
-
-    /// Ends the listener. When this returns, its address is free.
-    fn leave(&mut self) {
-        self.listening.cancel();
-        if let Some(accepting) = self.accepting.take() {
-            // The task ends at once. If it panicked, its listener is gone all the same.
-            let _ = self.runtime.block_on(accepting);
-        }
-    }
-}
-
-impl Running {
     /// Ends everything: the clients are told, and have time until the deadline.
     fn shutdown(mut self, shared: &Shared, reason: Disconnect, deadline: Duration) {
-        self.leave();
+        self.leave(Door::Public);
+        self.leave(Door::Operator);
         shared.close_all(reason);
         // At the deadline the remaining connections are cut off.
         let _ = self
@@ -251,7 +198,9 @@ impl Running {
 
     /// Ends everything without waiting.
     fn abandon(self, shared: &Shared) {
-        self.listening.cancel();
+        for accepting in self.public.iter().chain(&self.operator) {
+            accepting.stop();
+        }
         shared.close_all(Disconnect::Stopping);
         self.runtime.shutdown_background();
         shared.context.tell_shards(|| Command::Stop);
@@ -264,28 +213,4 @@ fn stop_shards(shared: &Shared, shards: Vec<JoinHandle<()>>) {
         // A panic of the shard was logged; the other shards still end.
         let _ = shard.join();
     }
-}
-
-fn bind(runtime: &Runtime, settings: &Settings) -> Result<TcpListener, StartError> {
-    bind_address(runtime, wanted_address(settings))
-}
-
-fn bind_address(runtime: &Runtime, address: SocketAddr) -> Result<TcpListener, StartError> {
-    let _entered = runtime.enter();
-    listener::bind(address).map_err(|source| StartError::Listen { address, source })
-}
-
-fn local_address(listener: &TcpListener, settings: &Settings) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|source| StartError::Listen {
-        address: wanted_address(settings),
-        source,
-    })
-}
-
-fn wanted_address(settings: &Settings) -> SocketAddr {
-    // The settings table keeps the port within 16 bits.
-    SocketAddr::new(
-        settings.host,
-        u16::try_from(settings.port).unwrap_or_default(),
-    )
 }

@@ -1,6 +1,7 @@
 //! Settings of access control that are neither numbers nor switches.
 
-use super::{Setting, SettingValue};
+use super::SettingValue;
+use super::values::Setting;
 use crate::message::topic;
 
 /// The right to subscribe.

@@ -3,6 +3,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::Settings;
+
 /// The maximum length of a host name, in bytes (RFC 1035 section 2.3.4).
 const MAX_NAME_BYTES: usize = 253;
 
@@ -14,6 +16,65 @@ pub(super) fn is_host(text: &str) -> bool {
             .is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
         None => is_name(text),
     }
+}
+
+/// The parts of the setting `public_uri`.
+struct PublicUri<'t> {
+    host: &'t str,
+    path: &'t str,
+}
+
+impl<'t> PublicUri<'t> {
+    fn parse(text: &'t str) -> Option<Self> {
+        let rest = text
+            .strip_prefix("wss://")
+            .or_else(|| text.strip_prefix("ws://"))?;
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !authority.ends_with(']') => (host, Some(port)),
+            _ => (authority, None),
+        };
+        let is_valid = is_host(host) && port.is_none_or(is_number_of_port) && is_path(path);
+        is_valid.then_some(Self { host, path })
+    }
+}
+
+/// Returns whether a text is the URL of a WebSocket.
+pub(super) fn is_public_uri(text: &str) -> bool {
+    PublicUri::parse(text).is_some()
+}
+
+impl Settings {
+    /// Returns the host of `public_uri`.
+    pub(crate) fn public_uri_host(&self) -> Option<&str> {
+        PublicUri::parse(&self.public_uri).map(|uri| uri.host)
+    }
+
+    /// Returns `public_uri`; without a path of its own it gets the default path.
+    pub(crate) fn public_uri_with(&self, default_path: &str) -> Option<String> {
+        let uri = PublicUri::parse(&self.public_uri)?;
+        let start = self.public_uri.strip_suffix(uri.path)?;
+        let path = match uri.path {
+            "" | "/" => default_path,
+            path => path,
+        };
+        Some(format!("{start}{path}"))
+    }
+}
+
+/// Returns whether a text is a path as in a URL (RFC 3986 section 3.3), or empty.
+fn is_path(text: &str) -> bool {
+    let mut escapes = text.split('%');
+    let is_plain = |part: &str| {
+        let is_allowed =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte);
+        part.bytes().all(is_allowed)
+    };
+    let is_escape = |part: &str| {
+        let digits = part.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    escapes.next().is_some_and(is_plain) && escapes.all(|part| is_escape(part) && is_plain(part))
 }
 
 /// Returns whether a text is an origin as browsers write it (RFC 6454 section 6.2), or a glob of origins.
@@ -65,8 +126,12 @@ fn is_port(port: &str, scheme: &str) -> bool {
             .all(|byte| byte == b'*' || byte.is_ascii_digit());
     }
     let is_default = matches!((scheme, port), ("http", "80") | ("https", "443"));
+    !is_default && is_number_of_port(port)
+}
+
+fn is_number_of_port(port: &str) -> bool {
     let is_number = port.bytes().all(|byte| byte.is_ascii_digit()) && !port.starts_with('0');
-    is_number && !is_default && port.parse::<u16>().is_ok()
+    is_number && port.parse::<u16>().is_ok()
 }
 
 /// Returns whether a text is a host name or an IPv4 address. URL parsers read a name that ends in a number as an
@@ -135,6 +200,74 @@ mod tests {
         let longest = format!("{}b", "a.".repeat(126));
         assert!(is_host(&longest) && is_host(&format!("{longest}.")));
         assert!(!is_host(&format!("{longest}b")));
+    }
+
+    #[test]
+    fn a_public_uri_is_the_url_of_a_websocket() {
+        let uri = |text: &str| {
+            let settings = Settings {
+                public_uri: text.to_owned(),
+                ..Settings::default()
+            };
+            let host = settings.public_uri_host().map(str::to_owned);
+            host.zip(settings.public_uri_with("/ws"))
+        };
+        for (text, host, whole) in [
+            (
+                "wss://node.example",
+                "node.example",
+                "wss://node.example/ws",
+            ),
+            (
+                "wss://node.example/",
+                "node.example",
+                "wss://node.example/ws",
+            ),
+            (
+                "ws://node.example:1",
+                "node.example",
+                "ws://node.example:1/ws",
+            ),
+            (
+                "wss://node.example:8443/push/ws",
+                "node.example",
+                "wss://node.example:8443/push/ws",
+            ),
+            ("ws://[::1]:80/a%20b/", "[::1]", "ws://[::1]:80/a%20b/"),
+            ("ws://[::1]", "[::1]", "ws://[::1]/ws"),
+            ("ws://192.0.2.1/x", "192.0.2.1", "ws://192.0.2.1/x"),
+        ] {
+            assert!(is_public_uri(text));
+            assert_eq!(uri(text), Some((host.to_owned(), whole.to_owned())));
+        }
+        for text in [
+            "",
+            "node.example",
+            "https://node.example",
+            "wss://",
+            "wss:///ws",
+            "wss://:443",
+            "wss://node.example:",
+            "wss://node.example:0",
+            "wss://node.example:65536",
+            "wss://node.example:+1",
+            "wss://node.example:0443",
+            "wss://user@node.example",
+            "wss://node.example/ws?topic=a",
+            "wss://node.example?topic=a",
+            "wss://node.example/ws#a",
+            "wss://node.example/a b",
+            "wss://node.example/%2",
+            "wss://node.example/%zz",
+            "wss://node.example/\u{fc}",
+            "wss://::1/ws",
+            "wss://[::1/ws",
+            "wss://*/ws",
+            " wss://node.example",
+        ] {
+            assert!(!is_public_uri(text), "{text}");
+            assert_eq!(uri(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -6,13 +6,16 @@
 mod access;
 pub(crate) mod active;
 mod hosts;
+mod values;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use thiserror::Error;
 
 pub use self::access::{Access, Topics};
+use self::values::Setting;
+pub use self::values::{Networks, ProcessIds};
 use crate::message::process_id::is_process_id;
 use crate::message::topics::TopicRules;
 
@@ -60,135 +63,6 @@ pub struct SettingRow {
     /// True if the default may admit or accept more than the operator wants. An invalid value of such a setting does
     /// not fall back to the default: the server stays closed.
     pub protects: bool,
-}
-
-trait Setting: Sized {
-    fn read(value: SettingValue) -> Option<Self>;
-    fn show(&self) -> SettingValue;
-}
-
-impl Setting for u64 {
-    fn read(value: SettingValue) -> Option<Self> {
-        match value {
-            SettingValue::Integer(number) => number.try_into().ok(),
-            SettingValue::Text(text) => text.trim().parse().ok(),
-            SettingValue::Boolean(_) | SettingValue::List(_) => None,
-        }
-    }
-
-    fn show(&self) -> SettingValue {
-        SettingValue::Integer(i64::try_from(*self).unwrap_or(i64::MAX))
-    }
-}
-
-/// Durations are whole milliseconds.
-impl Setting for Duration {
-    fn read(value: SettingValue) -> Option<Self> {
-        u64::read(value).map(Self::from_millis)
-    }
-
-    fn show(&self) -> SettingValue {
-        SettingValue::Integer(i64::try_from(self.as_millis()).unwrap_or(i64::MAX))
-    }
-}
-
-impl Setting for bool {
-    fn read(value: SettingValue) -> Option<Self> {
-        match value {
-            SettingValue::Boolean(flag) => Some(flag),
-            SettingValue::Text(text) => match text.trim() {
-                "true" | "1" | "on" => Some(true),
-                "false" | "0" | "off" => Some(false),
-                _ => None,
-            },
-            SettingValue::Integer(_) | SettingValue::List(_) => None,
-        }
-    }
-
-    fn show(&self) -> SettingValue {
-        SettingValue::Boolean(*self)
-    }
-}
-
-impl Setting for String {
-    fn read(value: SettingValue) -> Option<Self> {
-        match value {
-            SettingValue::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    fn show(&self) -> SettingValue {
-        SettingValue::Text(self.clone())
-    }
-}
-
-impl Setting for IpAddr {
-    fn read(value: SettingValue) -> Option<Self> {
-        match value {
-            SettingValue::Text(text) => match text.trim() {
-                "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-                // The brackets of a URL are accepted, because they are unambiguous.
-                address => match address.strip_prefix('[') {
-                    Some(rest) => rest
-                        .strip_suffix(']')?
-                        .parse()
-                        .ok()
-                        .map(|ip: Ipv6Addr| ip.into()),
-                    None => address.parse().ok(),
-                },
-            },
-            _ => None,
-        }
-    }
-
-    fn show(&self) -> SettingValue {
-        SettingValue::Text(self.to_string())
-    }
-}
-
-impl Setting for Vec<String> {
-    fn read(value: SettingValue) -> Option<Self> {
-        let (items, is_empty): (Vec<String>, bool) = match value {
-            SettingValue::List(items) => (items, true),
-            SettingValue::Text(text) => (
-                text.split(',').map(str::to_owned).collect(),
-                text.is_empty(),
-            ),
-            _ => return None,
-        };
-        let items: Vec<String> = items
-            .iter()
-            .map(|item| item.trim().to_lowercase())
-            .filter(|item| !item.is_empty())
-            .collect();
-        // Blanks and commas alone are refused, because an empty list mostly means "all".
-        (is_empty || !items.is_empty()).then_some(items)
-    }
-
-    fn show(&self) -> SettingValue {
-        SettingValue::List(self.clone())
-    }
-}
-
-/// Process ids, which are case-sensitive.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct ProcessIds(pub Vec<String>);
-
-impl Setting for ProcessIds {
-    fn read(value: SettingValue) -> Option<Self> {
-        let items: Vec<String> = match value {
-            SettingValue::List(items) => items,
-            SettingValue::Text(text) => text.split(',').map(str::to_owned).collect(),
-            _ => return None,
-        };
-        let ids = items.iter().map(|id| id.trim()).filter(|id| !id.is_empty());
-        Some(Self(ids.map(str::to_owned).collect()))
-    }
-
-    fn show(&self) -> SettingValue {
-        SettingValue::List(self.0.clone())
-    }
 }
 
 macro_rules! settings {
@@ -271,6 +145,19 @@ settings! {
     #[harmless]
     public_host: String = String::new(), "a host without scheme, port or path, such as node.example, 192.0.2.1 or [2001:db8::1]; letters beyond ASCII as xn--..", |host| host.is_empty() || hosts::is_host(host),
         "host name", "The server's name in `uri`; when empty, the address it is bound to, or `localhost` for all interfaces.";
+    #[harmless]
+    public_uri: String = String::new(), "a WebSocket URL without a query: ws:// or wss://, a host, and optionally a port and a path, such as wss://node.example/ws", |uri| uri.is_empty() || hosts::is_public_uri(uri),
+        "URL", "The whole `uri`, with scheme, port and path; it takes precedence over `public_host`.";
+    trusted_proxies: Networks = Networks::default(), "a list of at most 1000 IP addresses and networks, such as 127.0.0.1, 10.0.0.0/8 or 2001:db8::/32, without bits beyond the prefix", |networks| networks.len() <= 1000,
+        "addresses and networks of proxies", "Only these may state a client's address: in `X-Forwarded-For`, `Forwarded` or the PROXY protocol.";
+    proxy_protocol: bool = false, "true or false", |_| true,
+        "switch", "A connection that does not begin with a PROXY protocol header is closed.";
+    operator_host: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), "an IP address to listen on without a port, such as 127.0.0.1 or ::1; 0.0.0.0 for all interfaces", |_| true,
+        "address", "The address the operator's listener is bound to.";
+    operator_port: u64 = 0, "a port from 0 to 65535", |port| *port <= 65_535,
+        "TCP port, 0 for none", "The port of a second listener with the same paths, for the operator.";
+    control: bool = true, "true or false", |_| true,
+        "switch", "When off, requests over the socket other than `ping` are refused with an error frame, `forbidden`.";
     max_connections: u64 = 100_000, "a number from 1 to 10000000", |n| (1..=10_000_000).contains(n),
         "connections", "One more is refused with HTTP 503 `full`.";
     max_connections_per_ip: u64 = 0, "a number from 0 to 10000000", |n| *n <= 10_000_000,
@@ -420,92 +307,4 @@ pub(crate) fn size(limit: u64) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set(name: &str, value: SettingValue) -> Result<Settings, SettingError> {
-        let mut settings = Settings::default();
-        settings.set(name, value).map(|()| settings)
-    }
-
-    #[test]
-    fn every_default_is_taken_back_by_its_own_row() {
-        let mut settings = Settings::default();
-        for row in Settings::table() {
-            settings.set(row.name, row.default).unwrap();
-        }
-        assert_eq!(settings, Settings::default());
-    }
-
-    #[test]
-    fn numbers_switches_and_lists_may_come_as_text() {
-        let text = |text: &str| SettingValue::Text(text.to_owned());
-        assert_eq!(set("port", text(" 99 ")).unwrap().port, 99);
-        assert!(set("commitments", text("true")).unwrap().commitments);
-        assert_eq!(
-            set("excluded_topic_keys", text("A, *b ,,"))
-                .unwrap()
-                .excluded_topic_keys,
-            ["a", "*b"]
-        );
-        for (host, expected) in [
-            ("127.0.0.1", "127.0.0.1"),
-            ("localhost", "127.0.0.1"),
-            ("::1", "::1"),
-            (" [::1] ", "::1"),
-        ] {
-            let expected: IpAddr = expected.parse().unwrap();
-            assert_eq!(set("host", text(host)).unwrap().host, expected);
-        }
-        for (name, value) in [
-            ("origins", text("")),
-            ("origins", SettingValue::List(Vec::new())),
-        ] {
-            assert!(set(name, value).unwrap().origins.is_empty());
-        }
-    }
-
-    #[test]
-    fn bad_settings_are_named() {
-        assert_eq!(
-            set("ports", SettingValue::Integer(1)),
-            Err(SettingError::Unknown("ports".into()))
-        );
-        for (name, value) in [
-            ("port", SettingValue::Integer(65_536)),
-            ("port", SettingValue::Integer(-1)),
-            ("port", SettingValue::Text("http".into())),
-            ("host", SettingValue::Text("nowhere.example".into())),
-            ("public_host", SettingValue::Text("a b".into())),
-            ("commitments", SettingValue::Integer(1)),
-            ("send_buffer_bytes", SettingValue::Integer(1023)),
-            ("excluded_topic_keys", SettingValue::Boolean(true)),
-            ("origins", SettingValue::Text("app.example".into())),
-            ("endpoints", SettingValue::Text("info,pages".into())),
-            ("origins", SettingValue::Text("https://app.example/".into())),
-            (
-                "origins",
-                SettingValue::Text("https://app.example:443".into()),
-            ),
-            ("origins", SettingValue::Text(" ".into())),
-            ("origins", SettingValue::Text(",".into())),
-            ("endpoints", SettingValue::Text(",".into())),
-            ("host", SettingValue::Text("127.0.01".into())),
-            ("host", SettingValue::Text("127.0.0.1:80".into())),
-            ("host", SettingValue::Text("[127.0.0.1]".into())),
-            ("host", SettingValue::Text("[::1]:80".into())),
-            ("host", SettingValue::Text("[::1".into())),
-            ("host", SettingValue::Text("*".into())),
-            ("host", SettingValue::Text(String::new())),
-            ("public_host", SettingValue::Text("node.example:443".into())),
-            ("public_host", SettingValue::Text("2001:db8::1".into())),
-            ("max_connections_per_ip", SettingValue::Text("ten".into())),
-            ("max_connections_per_ip", SettingValue::Text("1e3".into())),
-        ] {
-            let error = set(name, value.clone()).unwrap_err();
-            assert!(error.to_string().starts_with(name), "{error} for {value:?}");
-        }
-        assert!(set("port", SettingValue::Integer(65_535)).is_ok());
-        assert!(set("send_buffer_bytes", SettingValue::Integer(1024)).is_ok());
-    }
-}
+mod tests;

@@ -93,7 +93,7 @@ impl Bench {
     /// of steps.
     pub(super) fn ask(&mut self, handle: &ConnectionHandle, text: &str) -> usize {
         let before = self.shard.steps;
-        let request = Request::parse(text, Quota::of(&self.context.settings()));
+        let request = Request::parse(text, Quota::of(&self.context.settings()), true);
         self.shard.carry_out(Command::Request {
             connection: handle.id,
             bytes: 0,

@@ -21,7 +21,7 @@ use crate::wire::format::Format;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Info {
-    /// URL for clients: `ws://host:port/ws`.
+    /// URL for clients: the setting `public_uri`, or `ws://host:port/ws`.
     pub uri: String,
     /// Topics with subscribers or recent publications, sorted, at most `max_known_topics`.
     pub topics: Vec<String>,
@@ -219,6 +219,9 @@ impl Shared {
 }
 
 fn uri(settings: &Settings, address: SocketAddr) -> String {
+    if let Some(uri) = settings.public_uri_with(WEBSOCKET_PATH) {
+        return uri;
+    }
     let host = match (settings.public_host.as_str(), address.ip()) {
         ("", ip) if ip.is_unspecified() => "localhost".to_owned(),
         ("", IpAddr::V6(ip)) => format!("[{ip}]"),
@@ -307,6 +310,12 @@ mod tests {
         shared.address.store(Arc::new(([127, 0, 0, 1], 2).into()));
         let moved = shared.describe_at(now);
         assert_eq!(moved.info.uri, "ws://127.0.0.1:2/ws");
+        shared.context.active.store(ActiveSettings::new(Settings {
+            public_host: "other.example".into(),
+            public_uri: "wss://node.example".into(),
+            ..Settings::default()
+        }));
+        assert_eq!(shared.describe_at(now).info.uri, "wss://node.example/ws");
         let text: serde_json::Value = serde_json::from_slice(&moved.document).unwrap();
         assert_eq!(text, moved.json);
         assert_eq!(moved.json["results"], "no_node");

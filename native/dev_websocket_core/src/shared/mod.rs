@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use futures::FutureExt;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -48,7 +48,10 @@ static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 pub(crate) struct Shared {
     /// The parts that shards use as well.
     pub(crate) context: Arc<Context>,
+    /// Address of the public listener.
     pub(crate) address: ArcSwap<SocketAddr>,
+    /// Address of the operator's listener, if there is one.
+    pub(crate) operator_address: ArcSwapOption<SocketAddr>,
     pub(crate) descriptions: Descriptions,
     pub(crate) handshakes: Arc<Handshakes>,
     pub(crate) admission: Arc<Admission>,
@@ -91,6 +94,7 @@ impl Shared {
         } = lasting;
         Arc::new(Self {
             address: ArcSwap::from_pointee(address),
+            operator_address: ArcSwapOption::empty(),
             admission: Admission::new(counters.clone()),
             context: Context::new(
                 settings,

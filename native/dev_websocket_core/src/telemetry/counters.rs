@@ -164,6 +164,8 @@ counters! {
     tokens_busy,
     /// Connections evicted by newer ones before their request arrived.
     handshakes_dropped,
+    /// Connections closed because they did not begin with a PROXY protocol header.
+    proxy_headers_refused,
     /// Failed `accept()` calls, for example without free file descriptors.
     accept_failures,
     /// Messages read from clients.

@@ -209,6 +209,12 @@ pub(super) const COUNTERS: &[Row] = &[
         &[("handshakes_dropped", "")],
     ),
     (
+        "proxy_headers_refused",
+        "Connections closed without a PROXY protocol header",
+        "",
+        &[("proxy_headers_refused", "")],
+    ),
+    (
         "accept_failures",
         "Failed accept() calls",
         "",

@@ -7,13 +7,15 @@ use tracing::Level;
 
 /// Every kind of event. The name of an event is its kind, as in `tracing::info!(name: "started", ..)`; other names
 /// count as the last kind.
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 14] = [
     "started",
     "stopped",
     "moved",
     "changed_settings",
     "failed_accept",
     "lost_address",
+    "operator_port",
+    "refused_proxy_header",
     "refused_upgrade",
     "closed_connection",
     "lost_listener",

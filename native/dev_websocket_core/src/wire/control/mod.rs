@@ -293,14 +293,18 @@ impl<'a> Reply<'a> {
     }
 }
 
+/// Requests that the setting `control` permits. A ping is a sign of life, so it is always permitted.
+const CONTROLLED: [&str; 3] = ["subscribe", "unsubscribe", "send"];
+
 impl Request {
     /// Parses a client's text frame. The parser counts expressions and templates against the connection's limits
-    /// before it compiles any, because one can take a large part of a millisecond.
+    /// before it compiles any, because one can take a large part of a millisecond. Without `control` only a ping is
+    /// permitted.
     ///
     /// # Errors
     /// The call returns the [`RequestError`] to answer with. It names the field, and has the request's `id` if
     /// readable.
-    pub(crate) fn parse(text: &str, quota: Quota) -> Result<Self, RequestError> {
+    pub(crate) fn parse(text: &str, quota: Quota, control: bool) -> Result<Self, RequestError> {
         let fault = |code, message: String| RequestError {
             id: None,
             code,
@@ -332,6 +336,13 @@ impl Request {
                 });
             }
         };
+        if !control && CONTROLLED.contains(&kind.as_str()) {
+            return Err(RequestError {
+                id,
+                code: ErrorCode::Forbidden,
+                message: format!("control is off: this server does not take {kind} requests"),
+            });
+        }
         if let Some(template) = fields.get_mut("template") {
             keep_large_integers(template, text);
         }
