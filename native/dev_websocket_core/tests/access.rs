@@ -185,6 +185,7 @@ fn a_token_decides_what_a_connection_hears() {
 fn topic_lists_are_shown_to_holders_of_everything_alone() {
     let server = server();
     server.send("secret", "x");
+    server.until_topics(&["secret"]);
     let topics = |headers: &str| get(&server, "/info", headers).json()["topics"].clone();
     assert_eq!(topics(""), json!([]));
     assert_eq!(topics(&bearer(&token(&["a"]))), json!([]));
@@ -301,6 +302,9 @@ fn tokens_and_cookies_are_not_shown() {
     );
     raw.write(format!("{start}\r\n{headers}{rest}"));
     assert_eq!(raw.response_head().status, 101);
+    support::until("the connection is listed", || {
+        server.connections(0, 10, |_| ()).is_ok()
+    });
     let (sender, found) = std::sync::mpsc::channel();
     server
         .connections(0, 10, move |page| sender.send(page).unwrap())

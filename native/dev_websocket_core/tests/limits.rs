@@ -339,7 +339,8 @@ const ELSEWHERE: [(&str, &str); 7] = [
 fn every_limit_of_the_table_has_its_test() {
     let source = concat!(
         include_str!("limits.rs"),
-        include_str!("limits_of_choice.rs")
+        include_str!("limits_of_choice.rs"),
+        include_str!("token_life.rs")
     );
     let numbers = Settings::table()
         .into_iter()

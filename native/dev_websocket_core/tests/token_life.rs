@@ -88,7 +88,8 @@ fn a_refresh_in_time_keeps_the_connection_and_every_message() {
     // The end of the first token passes, and the connection stays.
     support::until("the first token is over", || now() > first_end + 1);
     let seq = server.send("a", "later");
-    assert_eq!(client.up_to(seq).len(), 1);
+    let frames = client.up_to(seq);
+    assert_eq!(support::seqs(&frames), [seq]);
 }
 
 #[test]
@@ -188,4 +189,51 @@ fn an_open_server_that_closes_its_door_asks_for_tokens() {
     server.reconfigure(settings).unwrap();
     assert_eq!(client.closed().1.0, 3000);
     assert_eq!(ask(&server, "?topic=a", "").status, 401);
+}
+
+#[test]
+fn at_the_limit_of_max_token_bytes() {
+    let token = token(&["a"]);
+    for (bytes, status) in [(token.len(), 101), (token.len() - 1, 401)] {
+        let server = TestServer::with(|settings| {
+            settings.access = Access::Token;
+            settings.token_keys = keys();
+            settings.max_token_bytes = bytes as u64;
+        });
+        assert_eq!(ask(&server, "?topic=a", &bearer(&token)).status, status);
+    }
+}
+
+#[test]
+fn at_the_limit_of_token_max_life() {
+    let server = TestServer::with(|settings| {
+        settings.access = Access::Token;
+        settings.token_keys = keys();
+        settings.token_max_life = Duration::from_secs(100);
+    });
+    // Clocks may differ by 30 seconds, and this test takes less than 30.
+    for (seconds, status) in [(100, 101), (100 + 30, 101), (100 + 30 + 30, 401)] {
+        let token = sign(&claims(now() + seconds, &["a"]));
+        let response = ask(&server, "?topic=a", &bearer(&token));
+        assert_eq!(response.status, status, "{seconds}");
+    }
+}
+
+#[test]
+fn at_the_limit_of_max_logins() {
+    let server = TestServer::with(|settings| {
+        settings.access = Access::Token;
+        settings.token_keys = keys();
+        settings.max_logins = 1;
+    });
+    let headers = bearer(&token(&["a"]));
+    // More than one of many quick requests is in the same second, whatever the machine.
+    let responses: Vec<_> = (0..50)
+        .map(|_| ask(&server, "?topic=a", &headers))
+        .collect();
+    let busy = responses.iter().find(|response| response.status == 503);
+    let busy = busy.unwrap();
+    assert_eq!(busy.refusal().0, "busy");
+    assert_eq!(busy.header("retry-after"), Some("1"));
+    assert!(responses.iter().any(|response| response.status == 101));
 }

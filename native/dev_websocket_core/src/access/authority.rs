@@ -219,12 +219,12 @@ impl Authority {
                 let count = keys.len();
                 self.keys.store(Arc::new(keys));
                 tracing::info!(
-                    name: "read_token_keys", path, count,
+                    name: "token_file", setting = "token_keys", path, count,
                     "The WebSocket server read {count} keys from {path} (token_keys)."
                 );
             }
             Some(Err(error)) => tracing::error!(
-                name: "failed_token_keys", path, %error,
+                name: "token_file", setting = "token_keys", path, %error,
                 "The WebSocket server cannot use {path} (token_keys) and keeps the keys that it has: {error}."
             ),
             None if path.is_empty() && self.keys.load().len() > 0 => {
@@ -241,12 +241,12 @@ impl Authority {
                 self.persistent.revocations.write().set_file(document);
                 self.note_change();
                 tracing::info!(
-                    name: "read_token_revocations", path,
+                    name: "token_file", setting = "token_revocations", path,
                     "The WebSocket server read revocations from {path} (token_revocations)."
                 );
             }
             Some(Err(error)) => tracing::error!(
-                    name: "failed_token_revocations", path, %error,
+                    name: "token_file", setting = "token_revocations", path, %error,
                     "The WebSocket server cannot use {path} (token_revocations) and keeps the revocations that it has: {error}."
             ),
             None => {}
