@@ -51,6 +51,7 @@ mod shared;
 mod subscription;
 mod sync;
 mod telemetry;
+mod tls;
 mod wire;
 
 pub use error::{BadJson, Rejected, StartError};

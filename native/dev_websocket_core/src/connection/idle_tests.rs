@@ -68,7 +68,7 @@ impl Connections {
 
     fn opening(&self, stream: TcpStream, address: SocketAddr) -> (ConnectionHandle, Opening) {
         let peer = Peer::new(address, Format::Json, &hyper::HeaderMap::new());
-        let handle = self.shared.handle(stream, peer);
+        let handle = self.shared.handle(stream.into(), peer);
         let opening = Opening {
             state: handle.state().clone(),
             head: Bytes::new(),

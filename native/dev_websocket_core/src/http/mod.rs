@@ -11,12 +11,14 @@ pub(crate) mod listener;
 mod page;
 pub(crate) mod query;
 mod refusal;
+mod tls;
 mod upgrade;
 
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -30,7 +32,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -40,6 +42,7 @@ use self::refusal::Refusal;
 use crate::limits::handshakes::Place;
 use crate::shared::{Shared, WEBSOCKET_PATH};
 use crate::telemetry::panics::panic_point;
+use crate::tls::socket::Socket;
 
 /// Limit on the buffer for a request's head. A larger head is refused with 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -56,13 +59,53 @@ enum Outcome {
     Accepted(Box<AcceptedRequest>),
 }
 
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+struct ConnectionPeer {
+    address: SocketAddr,
+    /// True if the client speaks TLS with this server itself.
+    is_tls: bool,
+}
+
+/// A function that decides about a request.
+type Decide = fn(&Arc<Shared>, &Request<Incoming>, ConnectionPeer) -> Outcome;
+
 /// Serves one connection until it is answered, handed over or timed out.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, place: Place) {
-    let timeout = shared.settings().handshake_timeout;
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    address: SocketAddr,
+    place: Place,
+) {
+    match shared.tls.acceptor() {
+        None => {
+            let peer = ConnectionPeer {
+                address,
+                is_tls: false,
+            };
+            let timeout = shared.settings().handshake_timeout;
+            exchange(shared, stream, peer, place, timeout, outcome).await;
+        }
+        // The box keeps the task of a plain connection small.
+        Some(acceptor) => Box::pin(tls::serve(shared, stream, address, place, acceptor)).await,
+    }
+}
+
+/// Reads one request within `timeout` and answers it, or hands the connection over.
+async fn exchange<S>(
+    shared: Arc<Shared>,
+    stream: S,
+    peer: ConnectionPeer,
+    place: Place,
+    timeout: Duration,
+    decide: Decide,
+) where
+    S: AsyncRead + AsyncWrite + Into<Socket> + Send + Unpin + 'static,
+{
     let (hand_over, handed_over) = oneshot::channel();
     let hand_over = Mutex::new(Some(hand_over));
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = match outcome(&shared, &request, peer) {
+        let answer = match decide(&shared, &request, peer) {
             Outcome::Answered(answer) => Some(answer),
             Outcome::Accepted(accepted) => {
                 if let Some(hand_over) = hand_over.lock().take() {
@@ -103,40 +146,48 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
         () = sleep(timeout * 2) => return,
     };
     let parts = connection.into_parts();
-    let (stream, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
+    let (socket, early) = (parts.io.into_inner().into(), parts.read_buf.to_vec());
     // The connection gets its own task, which is smaller than this one and lives longer.
     shared.spawn("a connection", |shared| {
-        accepted.serve(shared, stream, early)
+        accepted.serve(shared, socket, early)
     });
 }
 
 /// Answers the preface of HTTP/2, as hyper answers other requests that are not HTTP/1.1.
-async fn refuse_http2(mut stream: TcpStream) {
+async fn refuse_http2(mut stream: impl AsyncWrite + Unpin) {
     let answer = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     // The client may be gone or may have closed its side, so errors are ignored.
     let _ = stream.write_all(answer.as_bytes()).await;
     let _ = stream.shutdown().await;
 }
 
-fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, peer: SocketAddr) -> Outcome {
+fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, peer: ConnectionPeer) -> Outcome {
     panic_point!("http::answer");
-    route(shared, request, peer).unwrap_or_else(|refusal| {
-        shared.context.counters.requests_refused.add(1);
-        let reason = refusal.reason();
-        tracing::info!(
-            name: "refused_upgrade", %reason, %peer,
-            "The WebSocket server refused a request of {peer}: {reason}."
-        );
-        let mut answer = refusal.into_response();
-        cors::allow(&mut answer, request.headers(), &shared.settings());
-        Outcome::Answered(answer)
-    })
+    route(shared, request, peer).unwrap_or_else(|refusal| refuse(shared, request, peer, refusal))
+}
+
+/// Counts, logs and answers a refused request.
+fn refuse<B>(
+    shared: &Arc<Shared>,
+    request: &Request<B>,
+    peer: ConnectionPeer,
+    refusal: Refusal,
+) -> Outcome {
+    shared.context.counters.requests_refused.add(1);
+    let (reason, peer) = (refusal.reason(), peer.address);
+    tracing::info!(
+        name: "refused_upgrade", %reason, %peer,
+        "The WebSocket server refused a request of {peer}: {reason}."
+    );
+    let mut answer = refusal.into_response();
+    cors::allow(&mut answer, request.headers(), &shared.settings());
+    Outcome::Answered(answer)
 }
 
 fn route<B>(
     shared: &Arc<Shared>,
     request: &Request<B>,
-    peer: SocketAddr,
+    peer: ConnectionPeer,
 ) -> Result<Outcome, Refusal> {
     let settings = shared.settings();
     host::check(request, &settings, **shared.address.load())?;
@@ -168,7 +219,7 @@ fn route<B>(
     let mut answer = match (request.method(), endpoint) {
         (&Method::OPTIONS, _) => preflight(),
         (&Method::GET, "events") => {
-            let accepted = events::accept(shared, request, peer)?;
+            let accepted = events::accept(shared, request, peer.address)?;
             return Ok(Outcome::Accepted(Box::new(accepted)));
         }
         (&Method::HEAD, "events") => answer_with(StatusCode::OK, events::CONTENT, ""),

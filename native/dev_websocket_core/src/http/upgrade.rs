@@ -1,6 +1,5 @@
 //! The WebSocket handshake (RFC 6455 section 4.2): checks an upgrade request and creates the 101 response.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::header::{
@@ -10,6 +9,7 @@ use hyper::header::{
 use hyper::{Method, Request, Response};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
+use super::ConnectionPeer;
 use super::connect::{AcceptedRequest, read_query};
 use super::cors;
 use super::query::Query;
@@ -20,7 +20,7 @@ use crate::shared::Shared;
 pub(super) fn accept<B>(
     shared: &Arc<Shared>,
     request: &Request<B>,
-    peer: SocketAddr,
+    peer: ConnectionPeer,
 ) -> Result<AcceptedRequest, Refusal> {
     let settings = shared.settings();
     if request.method() != Method::GET {
@@ -31,7 +31,7 @@ pub(super) fn accept<B>(
     }
     let headers = request.headers();
     if !is_wanted(headers) || !has_token(headers, &CONNECTION, "upgrade") {
-        return Err(Refusal::not_an_upgrade());
+        return Err(Refusal::not_an_upgrade(peer.is_tls));
     }
     if headers
         .get(SEC_WEBSOCKET_VERSION)
@@ -44,7 +44,7 @@ pub(super) fn accept<B>(
     let query = Query::parse(request.uri().query().unwrap_or_default(), &settings)?.into_frames();
     let query = read_query(shared, &settings, query)?;
     let response = switching_protocols(request)?;
-    AcceptedRequest::new(shared, settings, peer, headers, query, &response)
+    AcceptedRequest::new(shared, settings, peer.address, headers, query, &response)
 }
 
 /// Returns true if the client wants to upgrade to a WebSocket, and not to another protocol such as `h2c`.

@@ -21,6 +21,7 @@ use crate::shard::interest::InterestSignal;
 use crate::shared::inbound::Inbound;
 use crate::shared::{Persistent, Shared};
 use crate::telemetry::counters::Counters;
+use crate::tls::Tls;
 use crate::wire::close::Disconnect;
 
 /// Time that clients have to close after the caller's signal.
@@ -98,7 +99,7 @@ impl Builder {
     /// Starts the threads, and binds the listener unless the caller has provided one.
     ///
     /// # Errors
-    /// [`StartError`] if the address cannot be bound or the system cannot create threads. Nothing is left running then.
+    /// [`StartError`] if the address cannot be bound, the system cannot create threads, or the certificate is invalid. Nothing is left running then.
     pub fn start(self) -> Result<Server, StartError> {
         let Self {
             settings,
@@ -106,6 +107,7 @@ impl Builder {
             listener,
             signal,
         } = self;
+        let certificate = Tls::default().read(&settings)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(settings.worker_count())
             .thread_name("ws-io")
@@ -125,6 +127,7 @@ impl Builder {
         let (shard_count, workers) = (settings.shard_count(), settings.worker_count());
         let (log, cursors) = Log::new(shard_count);
         let shared = Shared::new(settings, address, shard_count, log, persistent);
+        shared.tls.replace(certificate);
         let mut running = Running {
             runtime,
             shards: Vec::new(),
@@ -143,6 +146,7 @@ impl Builder {
                 }
             }
         }
+        running.runtime.spawn(shared.tls.clone().watch());
         running.listen(&shared, listener);
         tracing::info!(
             name: "started", %address, shards = shard_count, workers,

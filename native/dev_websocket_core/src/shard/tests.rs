@@ -57,7 +57,7 @@ impl Bench {
         let (accepted, address) = accepted.unwrap();
         let peer = Peer::new(address, format, &hyper::HeaderMap::new());
         self.connections += 1;
-        let state = ConnectionState::new(self.connections, accepted, peer, Arc::default());
+        let state = ConnectionState::new(self.connections, accepted.into(), peer, Arc::default());
         let handle = ConnectionHandle::new(state.clone(), self.context.mailboxes[0].clone());
         self.shard.carry_out(Command::Open(Box::new(Opening {
             state,

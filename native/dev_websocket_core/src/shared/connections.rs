@@ -120,7 +120,7 @@ mod tests {
             let stream = tokio::net::TcpStream::from_std(stream.try_clone().unwrap()).unwrap();
             let address = listener.local_addr().unwrap();
             let peer = Peer::new(address, Format::Json, &HeaderMap::new());
-            let state = ConnectionState::new(id, stream, peer, Arc::default());
+            let state = ConnectionState::new(id, stream.into(), peer, Arc::default());
             ConnectionHandle::new(state, Arc::default())
         };
         numbers.into_iter().map(handle).collect()

@@ -119,6 +119,8 @@ counters! {
     requests_refused,
     /// Connections evicted by newer ones before their request arrived.
     handshakes_dropped,
+    /// TLS handshakes that failed or exceeded `handshake_timeout`.
+    tls_handshakes_failed,
     /// Failed `accept()` calls, for example without free file descriptors.
     accept_failures,
     /// Messages read from clients.

@@ -170,6 +170,12 @@ pub(super) const COUNTERS: &[Row] = &[
         &[("handshakes_dropped", "")],
     ),
     (
+        "tls_handshakes_failed",
+        "TLS handshakes that failed or timed out",
+        "",
+        &[("tls_handshakes_failed", "")],
+    ),
+    (
         "accept_failures",
         "Failed accept() calls",
         "",

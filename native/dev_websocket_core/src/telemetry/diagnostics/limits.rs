@@ -7,7 +7,7 @@ use tracing::Level;
 
 /// Every kind of event. The name of an event is its kind, as in `tracing::info!(name: "started", ..)`; other names
 /// count as the last kind.
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 15] = [
     "started",
     "stopped",
     "moved",
@@ -15,6 +15,9 @@ pub const KINDS: [&str; 12] = [
     "failed_accept",
     "lost_address",
     "refused_upgrade",
+    "failed_tls",
+    "renewed_certificate",
+    "refused_certificate",
     "closed_connection",
     "lost_listener",
     "fault",
