@@ -181,7 +181,7 @@ fn control_messages_pings_and_close_frames_pass() {
         "i".repeat(200)
     );
     client.send(Message::text(large)).unwrap();
-    assert_eq!(json(&mut client)["type"], "subscribed");
+    assert_eq!(json(&mut client)["type"], "subscription_response");
     server.publish(&message("a", "b")).unwrap();
     assert_eq!(json(&mut client)["data"]["data"], "b");
     client.close(None).unwrap();

@@ -138,6 +138,3 @@ impl Tls {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

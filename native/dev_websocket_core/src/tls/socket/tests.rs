@@ -49,11 +49,7 @@ async fn pair() -> (std::net::TcpStream, ClientConnection, Socket) {
 }
 
 /// Reads what has arrived at the client. Returns true at the end of the session.
-fn read(
-    tcp: &mut std::net::TcpStream,
-    session: &mut ClientConnection,
-    got: &mut Vec<u8>,
-) -> bool {
+fn read(tcp: &mut std::net::TcpStream, session: &mut ClientConnection, got: &mut Vec<u8>) -> bool {
     loop {
         match session.read_tls(tcp) {
             Ok(_) => {}
@@ -184,5 +180,8 @@ async fn a_forged_record_ends_the_session_with_an_alert() {
             break error;
         }
     };
-    assert!(matches!(alerted, rustls::Error::AlertReceived(_)), "{alerted}");
+    assert!(
+        matches!(alerted, rustls::Error::AlertReceived(_)),
+        "{alerted}"
+    );
 }
