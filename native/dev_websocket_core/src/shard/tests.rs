@@ -163,7 +163,7 @@ async fn a_turn_never_removes_the_client_that_it_acts_on_in_any_format() {
                 .set_linger(Some(std::time::Duration::ZERO))
                 .unwrap();
             drop(client);
-            handle.stream.readable().await.unwrap();
+            handle.socket.readable().await.unwrap();
             let control = Bytes::from_static(b"control");
             while bench.shard.clients.find(handle.id).is_some() {
                 bench.shard.carry_out(Command::Control {
