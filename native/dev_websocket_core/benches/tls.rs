@@ -91,7 +91,9 @@ fn main() {
     for server in [plain, tls] {
         server.shutdown(Disconnect::Stopping, Duration::from_secs(5));
     }
-    readers.map(|reader| reader.join().unwrap());
+    for reader in readers {
+        reader.join().unwrap();
+    }
     fs::remove_dir_all(folder).unwrap();
 }
 
