@@ -30,6 +30,14 @@ pub enum StartError {
     /// The operating system refused to create a thread.
     #[error("cannot start the server's threads")]
     Threads(#[source] io::Error),
+    /// The certificate or the private key of TLS cannot be used.
+    #[error("{setting}: {reason}")]
+    Certificate {
+        /// The name of the setting.
+        setting: &'static str,
+        /// The problem, without the content of the file.
+        reason: String,
+    },
 }
 
 /// The reason why a message was not published. A counter exists for each reason, by its name.

@@ -52,6 +52,7 @@ mod shared;
 mod subscription;
 mod sync;
 mod telemetry;
+mod tls;
 mod wire;
 
 pub use access::{IssueError, NewToken, Revocation, RevokeError, TokenState};

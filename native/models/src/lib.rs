@@ -21,6 +21,12 @@ mod ids;
 #[path = "../../dev_websocket_core/src/error.rs"]
 mod error;
 
+mod tls {
+    pub(crate) mod socket {
+        pub(crate) use crate::sync::TcpStream as Socket;
+    }
+}
+
 mod wire {
     pub(crate) mod close {
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -74,7 +74,7 @@ impl Connections {
             &hyper::HeaderMap::new(),
             Session::unrestricted(),
         );
-        let handle = self.shared.handle(stream, peer);
+        let handle = self.shared.handle(stream.into(), peer);
         let opening = Opening {
             state: handle.state().clone(),
             head: Bytes::new(),

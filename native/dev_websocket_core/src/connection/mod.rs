@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
 use self::websocket::WebSocket;
@@ -172,15 +171,15 @@ async fn finish(handle: &ConnectionHandle, mut blocked: bool) {
         tokio::select! {
             () = &mut deadline => return,
             () = handle.changed() => blocked |= handle.take_blocked(),
-            result = handle.stream.writable(), if blocked => {
+            result = handle.socket.writable(), if blocked => {
                 if result.is_err() {
                     return;
                 }
                 blocked = false;
                 handle.tell(Command::Writable { connection: handle.id });
             }
-            result = handle.stream.readable() => {
-                if result.is_err() || is_at_end(&handle.stream) {
+            result = handle.socket.readable() => {
+                if result.is_err() || is_at_end(handle) {
                     return;
                 }
             }
@@ -189,12 +188,29 @@ async fn finish(handle: &ConnectionHandle, mut blocked: bool) {
 }
 
 /// Reads and drops the available bytes. Returns true at the end of the stream.
-fn is_at_end(stream: &TcpStream) -> bool {
+fn is_at_end(handle: &ConnectionHandle) -> bool {
     let mut buffer = [0; 4096];
-    match stream.try_read(&mut buffer) {
+    let read = handle.socket.try_read(&mut buffer);
+    flush_replies(handle);
+    match read {
         Ok(0) => true,
         Ok(_) => false,
-        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        Err(error) => !is_retried(&error),
+    }
+}
+
+/// Returns true if a read found nothing, or no complete TLS record.
+fn is_retried(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+/// Lets the shard send what TLS has to answer to bytes that were read, as soon as the socket takes it.
+fn flush_replies(handle: &ConnectionHandle) {
+    if handle.socket.has_pending() {
+        handle.block();
     }
 }
 

@@ -29,15 +29,15 @@ pub(super) async fn watch(
                     return Ending::Gone;
                 }
             }
-            result = handle.stream.writable(), if blocked => {
+            result = handle.socket.writable(), if blocked => {
                 if result.is_err() {
                     return Ending::Gone;
                 }
                 blocked = false;
                 handle.tell(Command::Writable { connection: handle.id });
             }
-            result = handle.stream.readable() => {
-                if result.is_err() || is_at_end(&handle.stream) {
+            result = handle.socket.readable() => {
+                if result.is_err() || is_at_end(handle) {
                     return Ending::Gone;
                 }
             }
@@ -69,6 +69,6 @@ fn cut_when_silent(handle: &ConnectionHandle, settings: &Settings) {
     {
         let patience = settings.ping_interval * 2;
         // Without the option, the timeout of the system applies, some 15 minutes.
-        let _ = SockRef::from(&handle.stream).set_tcp_user_timeout(Some(patience));
+        let _ = SockRef::from(handle.socket.tcp()).set_tcp_user_timeout(Some(patience));
     }
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::{flush_replies, is_retried};
 use crate::shard::connection_handle::ConnectionHandle;
 
 /// Limit on the bytes of a message with the headers of its frames, as a multiple of the message limit. A frame for each
@@ -53,15 +54,17 @@ impl AsyncRead for ClientStream {
         if this.read > this.limit {
             return Poll::Ready(Err(TOO_MANY_FRAMES.into()));
         }
-        let stream = &this.handle.stream;
+        let socket = &this.handle.socket;
         loop {
-            ready!(stream.poll_read_ready(context))?;
-            match stream.try_read_buf(buffer) {
+            ready!(socket.poll_readable(context))?;
+            let read = socket.try_read_buf(buffer);
+            flush_replies(&this.handle);
+            match read {
                 Ok(count) => {
                     this.read += count;
                     return Poll::Ready(Ok(()));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if is_retried(&error) => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }

@@ -159,7 +159,7 @@ impl<'s> Session<'s> {
                         return Ending::Gone;
                     }
                 }
-                result = self.handle.stream.writable(), if self.blocked => {
+                result = self.handle.socket.writable(), if self.blocked => {
                     if result.is_err() {
                         return Ending::Gone;
                     }
@@ -201,7 +201,7 @@ impl<'s> Session<'s> {
     /// Returns true if the client has a reason for its silence. Either it still acknowledges bytes that precede the
     /// pings. Or it has taken everything, and its pongs stand behind requests that the server does not read.
     fn cannot_answer(&mut self) -> bool {
-        let Some(written) = written(&self.handle.stream) else {
+        let Some(written) = written(self.handle.socket.tcp()) else {
             return false;
         };
         let before = std::mem::replace(&mut self.acknowledged, written.acknowledged);

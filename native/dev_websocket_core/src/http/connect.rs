@@ -7,7 +7,6 @@ use bytes::Bytes;
 use futures::FutureExt;
 use hyper::Response;
 use hyper::header::{COOKIE, HeaderMap};
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::server::write_response;
 
 use super::Caller;
@@ -21,6 +20,7 @@ use crate::settings::Settings;
 use crate::shard::command::Opening;
 use crate::shard::peer::Peer;
 use crate::shared::Shared;
+use crate::tls::socket::Socket;
 use crate::wire::cursor::From;
 
 /// A request that was accepted and counted as a connection.
@@ -74,10 +74,10 @@ impl AcceptedRequest {
     pub(super) fn serve(
         self,
         shared: Arc<Shared>,
-        stream: TcpStream,
+        socket: Socket,
         early: Vec<u8>,
     ) -> impl Future<Output = ()> {
-        let handle = shared.handle(stream, self.peer);
+        let handle = shared.handle(socket, self.peer);
         let opening = Opening {
             state: handle.state().clone(),
             head: self.head,

@@ -15,12 +15,14 @@ mod page;
 pub(crate) mod proxy_header;
 pub(crate) mod query;
 mod refusal;
+mod tls;
 mod upgrade;
 
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -34,7 +36,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -47,6 +49,7 @@ use crate::limits::handshakes::Place;
 use crate::settings::{Access, Settings};
 use crate::shared::{Shared, WEBSOCKET_PATH};
 use crate::telemetry::panics::panic_point;
+use crate::tls::socket::Socket;
 
 /// Limit on the buffer for a request's head. A larger head is refused with 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -63,6 +66,9 @@ enum Outcome {
     Accepted(Box<AcceptedRequest>),
 }
 
+/// A function that decides about a request.
+type Decide = fn(&Arc<Shared>, &Request<Incoming>, Caller) -> Outcome;
+
 /// Serves one connection until it is answered, handed over or timed out.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
@@ -73,7 +79,6 @@ pub(crate) async fn serve(
 ) {
     let sender = peer;
     let settings = shared.settings();
-    let timeout = settings.handshake_timeout;
     let mut peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     if settings.proxy_protocol && door == Door::Public {
         // The box keeps this task small where the protocol is off.
@@ -90,10 +95,35 @@ pub(crate) async fn serve(
         is_encrypted: false,
         door,
     };
+    let acceptor = match door {
+        Door::Public => shared.tls.acceptor(),
+        Door::Operator => None,
+    };
+    match acceptor {
+        None => {
+            let timeout = shared.settings().handshake_timeout;
+            exchange(shared, stream, caller, place, timeout, outcome).await;
+        }
+        // The box keeps the task of a plain connection small.
+        Some(acceptor) => Box::pin(tls::serve(shared, stream, caller, place, acceptor)).await,
+    }
+}
+
+/// Reads one request within `timeout` and answers it, or hands the connection over.
+async fn exchange<S>(
+    shared: Arc<Shared>,
+    stream: S,
+    caller: Caller,
+    place: Place,
+    timeout: Duration,
+    decide: Decide,
+) where
+    S: AsyncRead + AsyncWrite + Into<Socket> + Send + Unpin + 'static,
+{
     let (hand_over, handed_over) = oneshot::channel();
     let hand_over = Mutex::new(Some(hand_over));
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = match outcome(&shared, &request, caller) {
+        let answer = match decide(&shared, &request, caller) {
             Outcome::Answered(answer) => Some(answer),
             Outcome::Accepted(accepted) => {
                 if let Some(hand_over) = hand_over.lock().take() {
@@ -134,15 +164,15 @@ pub(crate) async fn serve(
         () = sleep(timeout * 2) => return,
     };
     let parts = connection.into_parts();
-    let (stream, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
+    let (socket, early) = (parts.io.into_inner().into(), parts.read_buf.to_vec());
     // The connection gets its own task, which is smaller than this one and lives longer.
     shared.spawn("a connection", |shared| {
-        accepted.serve(shared, stream, early)
+        accepted.serve(shared, socket, early)
     });
 }
 
 /// Answers the preface of HTTP/2, as hyper answers other requests that are not HTTP/1.1.
-async fn refuse_http2(mut stream: TcpStream) {
+async fn refuse_http2(mut stream: impl AsyncWrite + Unpin) {
     let answer = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     // The client may be gone or may have closed its side, so errors are ignored.
     let _ = stream.write_all(answer.as_bytes()).await;
@@ -153,17 +183,26 @@ fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, mut caller: Caller) ->
     panic_point!("http::answer");
     let trusted = &shared.settings().trusted_proxies;
     caller.peer = forwarded::client(caller.peer, request.headers(), trusted);
-    route(shared, request, caller).unwrap_or_else(|refusal| {
-        shared.context.counters.requests_refused.add(1);
-        let (reason, peer) = (refusal.reason(), caller.peer);
-        tracing::info!(
-            name: "refused_upgrade", %reason, %peer,
-            "The WebSocket server refused a request of {peer}: {reason}."
-        );
-        let mut answer = refusal.into_response();
-        cors::allow(&mut answer, request.headers(), &shared.settings());
-        Outcome::Answered(answer)
-    })
+    route(shared, request, caller)
+        .unwrap_or_else(|refusal| refuse(shared, request, caller, refusal))
+}
+
+/// Counts, logs and answers a refused request.
+fn refuse<B>(
+    shared: &Arc<Shared>,
+    request: &Request<B>,
+    caller: Caller,
+    refusal: Refusal,
+) -> Outcome {
+    shared.context.counters.requests_refused.add(1);
+    let (reason, peer) = (refusal.reason(), caller.peer);
+    tracing::info!(
+        name: "refused_upgrade", %reason, %peer,
+        "The WebSocket server refused a request of {peer}: {reason}."
+    );
+    let mut answer = refusal.into_response();
+    cors::allow(&mut answer, request.headers(), &shared.settings());
+    Outcome::Answered(answer)
 }
 
 fn route<B>(

@@ -67,6 +67,12 @@ impl Refusal {
         }
     }
 
+    /// 400: the client does not use TLS, but the port does.
+    pub(crate) fn plain() -> Self {
+        let message = "this port speaks TLS only; use https:// or wss://";
+        Self::bad_request("tls_required", message)
+    }
+
     /// 400: RFC 9112 section 3.2.
     pub(crate) fn host() -> Self {
         Self::bad_request(
@@ -186,8 +192,10 @@ impl Refusal {
     }
 
     /// 426: RFC 9110 section 15.5.22.
-    pub(crate) fn not_an_upgrade() -> Self {
-        let message = "upgrade required; this is a WebSocket endpoint, connect with ws://".into();
+    pub(crate) fn not_an_upgrade(is_tls: bool) -> Self {
+        let scheme = if is_tls { "wss" } else { "ws" };
+        let message =
+            format!("upgrade required; this is a WebSocket endpoint, connect with {scheme}://");
         Self {
             status: StatusCode::UPGRADE_REQUIRED,
             code: Code::Request("not_an_upgrade"),

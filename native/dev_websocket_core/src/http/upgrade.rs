@@ -31,7 +31,7 @@ pub(super) fn accept<B>(
     }
     let headers = request.headers();
     if !is_wanted(headers) || !has_token(headers, &CONNECTION, "upgrade") {
-        return Err(Refusal::not_an_upgrade());
+        return Err(Refusal::not_an_upgrade(caller.is_encrypted));
     }
     if headers
         .get(SEC_WEBSOCKET_VERSION)

@@ -22,6 +22,7 @@ use crate::shard::interest::InterestSignal;
 use crate::shared::inbound::Inbound;
 use crate::shared::{Persistent, Shared, token_watch};
 use crate::telemetry::counters::Counters;
+use crate::tls::Tls;
 use crate::wire::close::Disconnect;
 
 /// Time that clients have to close after the caller's signal.
@@ -105,7 +106,7 @@ impl Builder {
     /// Starts the threads, and binds the listeners. The public one is bound unless the caller has provided it.
     ///
     /// # Errors
-    /// [`StartError`] if the address cannot be bound or the system cannot create threads. Nothing is left running then.
+    /// [`StartError`] if the address cannot be bound, the system cannot create threads, or the certificate is invalid. Nothing is left running then.
     pub fn start(self) -> Result<Server, StartError> {
         let Self {
             settings,
@@ -113,6 +114,7 @@ impl Builder {
             listener,
             signal,
         } = self;
+        let certificate = Tls::default().read(&settings)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(settings.worker_count())
             .thread_name("ws-io")
@@ -133,6 +135,7 @@ impl Builder {
         let (shard_count, workers) = (settings.shard_count(), settings.worker_count());
         let (log, cursors) = Log::new(shard_count);
         let shared = Shared::new(settings, address, shard_count, log, persistent);
+        shared.tls.replace(certificate);
         let mut running = Running {
             runtime,
             shards: Vec::new(),
@@ -156,6 +159,7 @@ impl Builder {
             let _entered = running.runtime.enter();
             shared.spawn("the token watch", token_watch::watch);
         }
+        running.runtime.spawn(shared.tls.clone().watch());
         running.listen(&shared, Door::Public, listener);
         tracing::info!(
             name: "started", %address, shards = shard_count, workers,

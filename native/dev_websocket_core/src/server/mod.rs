@@ -106,8 +106,8 @@ impl Server {
     /// bound.
     ///
     /// # Errors
-    /// [`StartError::Listen`] or [`StartError::ListenOperator`] if a new address cannot be bound; the old settings then
-    /// stay in force.
+    /// [`StartError::Listen`] or [`StartError::ListenOperator`] if a new address cannot be bound, and
+    /// [`StartError::Certificate`] if the new certificate is invalid. The old settings then stay in force.
     pub fn reconfigure(&self, settings: Settings) -> Result<Reconfigured, StartError> {
         let mut running = self.running.lock();
         let old = self.shared.settings();
@@ -117,7 +117,13 @@ impl Server {
         if (settings.shards, settings.workers) != (old.shards, old.workers) {
             return Ok(Reconfigured::NeedsRestart);
         }
-        self.move_listeners(running, &old, &settings)?;
+        // The certificate is in force before the new address, so that no connection there goes without it.
+        let certificate = self.shared.tls.read(&settings)?;
+        let before = self.shared.tls.replace(certificate);
+        self.move_listeners(running, &old, &settings)
+            .inspect_err(|_| {
+                self.shared.tls.replace(before);
+            })?;
         let changed = old.differences(&settings).join(", ");
         self.shared.context.log.keep(settings.history_bytes);
         self.shared

@@ -228,6 +228,10 @@ settings! {
         "milliseconds between two probes of the node's cache", "The device finds a slot after this time, or after 1 second where the process had no slot for 15 seconds. A hint makes it quicker.";
     max_tails: u64 = 1000, "a number from 0 to 100000", |n| *n <= 100_000,
         "processes whose results are followed at once", "Subscribers of one more get a `gap` frame of reason `limit`.";
+    tls_cert: String = String::new(), "the path of a PEM file, or empty", |_| true,
+        "path of a PEM file with the certificate chain", "With `tls_key` the port speaks only TLS: `https` and `wss`. A changed file is read again.";
+    tls_key: String = String::new(), "the path of a PEM file, or empty", |_| true,
+        "path of a PEM file with the private key", "The key of `tls_cert`, not encrypted.";
     handshake_timeout: Duration = Duration::from_secs(10), "a number of milliseconds from 100 to 600000", |time| (100..=600_000).contains(&time.as_millis()),
         "milliseconds for a client's request", "The connection is closed.";
     ping_interval: Duration = Duration::from_secs(25), "a number of milliseconds from 50 to 3600000", |time| (50..=3_600_000).contains(&time.as_millis()),

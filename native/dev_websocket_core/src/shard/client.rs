@@ -1,13 +1,10 @@
 //! The client of a connection as its writer shard sees it: send buffer, subscriptions and replay.
 
-use std::io::{self, IoSlice};
-use std::net::Shutdown;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 
 use super::batch::Batch;
 use super::frames::Frames;
@@ -21,12 +18,6 @@ use crate::shard::context::Context;
 use crate::telemetry::panics::panic_point;
 use crate::wire::close::Disconnect;
 use crate::wire::format::{Format, SlowPolicy};
-
-/// Makes a broken pipe an error of this call; the signal would end the whole program.
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-const SEND_FLAGS: i32 = 0;
 
 /// A client of the shard: its connection, its subscriptions and the frames queued for it.
 #[derive(Debug)]
@@ -124,10 +115,10 @@ impl Client {
                 .for_each(|seq| batch.get(*seq).prepare_event(&context.epoch));
         }
         if self.outbox.is_empty() {
-            let stream = &self.state.stream;
+            let socket = &self.state.socket;
             self.outbox
-                .send(batch, frames, sent, |slices| write(stream, slices))?;
-            if self.outbox.is_blocked() {
+                .send(batch, frames, sent, |slices| socket.write(slices))?;
+            if self.outbox.is_blocked() || socket.has_pending() {
                 self.state.block();
             }
         } else {
@@ -308,18 +299,23 @@ impl Client {
     /// # Errors
     /// The socket is broken.
     pub(crate) fn flush(&mut self, sent: &mut SendCounts) -> io::Result<()> {
-        let stream = &self.state.stream;
+        let socket = &self.state.socket;
         let (control_bytes, direct_bytes) = (sent.control_bytes, sent.direct_bytes);
-        self.outbox.flush(sent, |slices| write(stream, slices))?;
+        self.outbox.flush(sent, |slices| socket.write(slices))?;
         self.show_load();
-        let stream = &self.state.stream;
         self.state.control_sent(sent.control_bytes - control_bytes);
         self.state.direct_sent(sent.direct_bytes - direct_bytes);
-        if self.outbox.is_blocked() {
+        let socket = &self.state.socket;
+        let is_written = !self.outbox.is_blocked()
+            && if self.is_finishing {
+                // The client reads to the end of the stream; its task reads on until the client closes its side.
+                socket.finish()?
+            } else {
+                socket.flush()?
+            };
+        if !is_written {
             self.state.block();
         } else if self.is_finishing {
-            // The client reads to the end of the stream; its task reads on until the client closes its side.
-            let _ = SockRef::from(stream).shutdown(Shutdown::Write);
             self.state.end();
         }
         Ok(())
@@ -344,21 +340,5 @@ impl Client {
         self.mute();
         self.is_finishing = true;
         self.flush(sent)
-    }
-}
-
-/// Makes one system call. It bypasses tokio, whose bookkeeping costs a cache miss for each of thousands of sockets. A
-/// full socket is the exception: tokio must know of it to wait for it.
-fn write(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    let socket = SockRef::from(stream);
-    let result = match slices {
-        [slice] => socket.send_with_flags(slice, SEND_FLAGS),
-        _ => socket.send_vectored_with_flags(slices, SEND_FLAGS),
-    };
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            stream.try_write_vectored(slices)
-        }
-        result => result,
     }
 }

@@ -8,7 +8,8 @@ use super::ids::ConnectionId;
 use super::peer::Peer;
 use crate::log::publication::now;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{AtomicWaker, Mutex, Notify, TcpStream};
+use crate::sync::{AtomicWaker, Mutex, Notify};
+use crate::tls::socket::Socket;
 use crate::wire::close::Disconnect;
 
 /// Limit on queued control bytes of a connection. Above it, the task stops reading, which is backpressure on the
@@ -24,7 +25,7 @@ const MAX_REQUEST_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
     pub(crate) id: ConnectionId,
-    pub(crate) stream: TcpStream,
+    pub(crate) socket: Socket,
     pub(crate) peer: Peer,
     /// Notifies the task that one of the fields below has changed.
     changed: Notify,
@@ -80,13 +81,13 @@ impl ConnectionState {
     /// Creates the state. `send_buffer_bytes` is the sum over all connections.
     pub(crate) fn new(
         id: ConnectionId,
-        stream: TcpStream,
+        socket: Socket,
         peer: Peer,
         send_buffer_bytes: Arc<AtomicUsize>,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
-            stream,
+            socket,
             peer,
             changed: Notify::new(),
             blocked: AtomicBool::new(false),

@@ -70,7 +70,7 @@ impl Bench {
             Session::unrestricted(),
         );
         self.connections += 1;
-        let state = ConnectionState::new(self.connections, accepted, peer, Arc::default());
+        let state = ConnectionState::new(self.connections, accepted.into(), peer, Arc::default());
         let handle = ConnectionHandle::new(state.clone(), self.context.mailboxes[0].clone());
         self.shard.carry_out(Command::Open(Box::new(Opening {
             state,
@@ -176,7 +176,7 @@ async fn a_turn_never_removes_the_client_that_it_acts_on_in_any_format() {
                 .set_linger(Some(std::time::Duration::ZERO))
                 .unwrap();
             drop(client);
-            handle.stream.readable().await.unwrap();
+            handle.socket.readable().await.unwrap();
             let control = Bytes::from_static(b"control");
             while bench.shard.clients.find(handle.id).is_some() {
                 bench.shard.carry_out(Command::Control {

@@ -126,7 +126,7 @@ mod tests {
                 &HeaderMap::new(),
                 Session::unrestricted(),
             );
-            let state = ConnectionState::new(id, stream, peer, Arc::default());
+            let state = ConnectionState::new(id, stream.into(), peer, Arc::default());
             ConnectionHandle::new(state, Arc::default())
         };
         numbers.into_iter().map(handle).collect()

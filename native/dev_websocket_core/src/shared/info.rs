@@ -21,7 +21,7 @@ use crate::wire::format::Format;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Info {
-    /// URL for clients: the setting `public_uri`, or `ws://host:port/ws`.
+    /// URL for clients: the setting `public_uri`, or `ws://host:port/ws`, or `wss://` with TLS.
     pub uri: String,
     /// Topics with subscribers or recent publications, sorted, at most `max_known_topics`.
     pub topics: Vec<String>,
@@ -228,7 +228,12 @@ fn uri(settings: &Settings, address: SocketAddr) -> String {
         ("", ip) => ip.to_string(),
         (host, _) => host.to_owned(),
     };
-    format!("ws://{host}:{}{WEBSOCKET_PATH}", address.port())
+    let scheme = if settings.tls_cert.is_empty() {
+        "ws"
+    } else {
+        "wss"
+    };
+    format!("{scheme}://{host}:{}{WEBSOCKET_PATH}", address.port())
 }
 
 #[cfg(test)]

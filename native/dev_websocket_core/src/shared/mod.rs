@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures::FutureExt;
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,6 +34,8 @@ use crate::shared::info::Descriptions;
 use crate::subscription::filters::Filters;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::panics::contain_task;
+use crate::tls::Tls;
+use crate::tls::socket::Socket;
 use crate::wire::close::Disconnect;
 
 /// Path of the WebSocket endpoint.
@@ -63,6 +64,7 @@ pub(crate) struct Shared {
     pub(crate) send_buffer_bytes: Arc<AtomicUsize>,
     pub(crate) inbound: Arc<Inbound>,
     pub(crate) slots: Arc<SlotMarks>,
+    pub(crate) tls: Arc<Tls>,
     next_shard: AtomicUsize,
 }
 
@@ -113,6 +115,7 @@ impl Shared {
             send_buffer_bytes: Arc::default(),
             inbound,
             slots,
+            tls: Arc::default(),
             next_shard: AtomicUsize::new(0),
         })
     }
@@ -139,10 +142,10 @@ impl Shared {
     }
 
     /// Creates the handle of a new connection on one of the shards.
-    pub(crate) fn handle(&self, stream: TcpStream, peer: Peer) -> ConnectionHandle {
+    pub(crate) fn handle(&self, socket: Socket, peer: Peer) -> ConnectionHandle {
         let id: ConnectionId = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
         let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.context.mailboxes.len();
-        let state = ConnectionState::new(id, stream, peer, self.send_buffer_bytes.clone());
+        let state = ConnectionState::new(id, socket, peer, self.send_buffer_bytes.clone());
         ConnectionHandle::new(state, self.context.mailboxes[shard].clone())
     }
 }

@@ -15,7 +15,6 @@ mod real {
     pub(crate) use arc_swap::ArcSwapOption;
     pub(crate) use futures::task::AtomicWaker;
     pub(crate) use parking_lot::Mutex;
-    pub(crate) use tokio::net::TcpStream;
     pub(crate) use tokio::sync::{Notify, Semaphore};
 }
 

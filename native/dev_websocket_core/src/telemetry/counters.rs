@@ -166,6 +166,8 @@ counters! {
     handshakes_dropped,
     /// Connections closed because they did not begin with a PROXY protocol header.
     proxy_headers_refused,
+    /// TLS handshakes that failed or exceeded `handshake_timeout`.
+    tls_handshakes_failed,
     /// Failed `accept()` calls, for example without free file descriptors.
     accept_failures,
     /// Messages read from clients.

@@ -215,6 +215,12 @@ pub(super) const COUNTERS: &[Row] = &[
         &[("proxy_headers_refused", "")],
     ),
     (
+        "tls_handshakes_failed",
+        "TLS handshakes that failed or timed out",
+        "",
+        &[("tls_handshakes_failed", "")],
+    ),
+    (
         "accept_failures",
         "Failed accept() calls",
         "",

@@ -7,7 +7,7 @@ use tracing::Level;
 
 /// Every kind of event. The name of an event is its kind, as in `tracing::info!(name: "started", ..)`; other names
 /// count as the last kind.
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 18] = [
     "started",
     "stopped",
     "moved",
@@ -18,6 +18,9 @@ pub const KINDS: [&str; 15] = [
     "token_file",
     "refused_proxy_header",
     "refused_upgrade",
+    "failed_tls",
+    "renewed_certificate",
+    "refused_certificate",
     "closed_connection",
     "lost_listener",
     "fault",
