@@ -35,7 +35,7 @@ every_function_takes_any_term() ->
         {slot_mark, 1}, {set_slot_mark, 2}, {interest, 1}, {watch_interest, 0}, {count_result, 1}, {set_tails, 3},
         {has_audience, 0}, {interface, 0}, {count_dropped, 1}, {validate, 1}, {stop, 1}, {boot, 2}, {start, 2}, {shut, 2}, {protective, 0}, {describe, 0}, {info, 0}, {settings, 0}, {stats, 0},
         {listen, 1}, {acknowledge, 1}, {unlisten, 1}, {send, 2}, {send_large, 2},
-        {connection, 2}, {connections, 3}, {disconnect, 1}, {read_log, 0}, {acknowledge_log, 0}, {is_log_read, 0},
+        {connection, 2}, {connections, 3}, {disconnect, 1}, {token, 4}, {revoke_token, 1}, {revoke_subject, 2}, {read_log, 0}, {acknowledge_log, 0}, {is_log_read, 0},
         {metrics, 0}, {register_collector, 0}, {deregister_cleanup, 1}
     ],
     ?assertEqual(
@@ -56,6 +56,10 @@ every_function_takes_any_term() ->
             ({set_tails, 3}) ->
                 [hb_websocket_nif:set_tails(First, Second, cache) || First <- Terms, Second <- Terms],
                 [hb_websocket_nif:set_tails(1, First, Second) || First <- Terms, Second <- Terms];
+            ({token, 4}) ->
+                [hb_websocket_nif:token(First, Second, false, 300) || First <- Terms, Second <- Terms],
+                [hb_websocket_nif:token(<<"a">>, [First], Second, 300) || First <- Terms, Second <- Terms],
+                [hb_websocket_nif:token(<<"a">>, [<<"b">>], true, Term) || Term <- Terms];
             ({Name, 4}) ->
                 [hb_websocket_nif:Name(First, Second, 1, not_cached) || First <- Terms, Second <- Terms],
                 [hb_websocket_nif:Name(process(), First, 1, Second) || First <- Terms, Second <- Terms],

@@ -123,11 +123,13 @@ bad_grants_of_the_node_are_named() ->
 
 calls_of_the_node_need_no_token() ->
     %% `info' and `stats' of the node itself need no token.
-    {ok, <<"OK">>} = dev_websocket:cast(#{<<"topic">> => <<"secret">>}, #{}),
+    {ok, Token} = dev_websocket:token([<<"secret">>], #{}),
+    Client = client("topic=secret", Token),
     {ok, #{topics := [<<"secret">>]}} = dev_websocket:info(),
     %% Strangers may call the key, so it lists no topics.
     {ok, #{<<"topics">> := [], <<"body">> := Body}} = dev_websocket:info(#{}, #{}, #{}),
     #{<<"topics">> := []} = json_reader:decode(Body),
+    ok = ws_client:close(Client),
     #{<<"tokens_missing">> := _} = dev_websocket:stats().
 
 %%% Helpers.
