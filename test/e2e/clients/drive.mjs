@@ -4,7 +4,10 @@ import { Client } from '../../../clients/javascript/index.js'
 const EVENTS = ['message', 'gap', 'state', 'error', 'reply', 'live', 'direct']
 
 export function drive (url, options, tell) {
-  const client = new Client(url, options)
+  // Each call of the function takes the next token; the last one stays.
+  const { tokens, ...rest } = options
+  if (tokens) rest.token = () => tokens.length > 1 ? tokens.shift() : tokens[0]
+  const client = new Client(url, rest)
   for (const event of EVENTS) {
     client.on(event, (value) => {
       // The text of an error is no field that JSON would show.

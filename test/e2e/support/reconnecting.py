@@ -88,6 +88,10 @@ class PythonReconnecting(Reconnecting):
         return Client(url, proxy=None, **{**named, **seconds})
 
     async def launch(self, url, options):
+        tokens = options.pop("tokens", None)
+        if tokens:
+            # Each call of the function takes the next token; the last one stays.
+            options["token"] = lambda: tokens.pop(0) if len(tokens) > 1 else tokens[0]
         self.client = self.make(url, **options)
         for event in EVENTS:
             self.client.on(event, lambda value, event=event: self.happened(event, self.plain(value), self.client.cursor))

@@ -1,0 +1,138 @@
+"""Access control with real clients: the documents' example, renewed tokens, expiry, revocation, and secrets in no output."""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import re
+import time
+
+from support.case import EngineTest
+from support.clients import PythonClient, Refused
+from support.reconnecting import NodeReconnecting, PythonReconnecting, with_clients
+from support.vm import OUT, ROOT
+
+SECRET = bytes(range(32))
+ISSUER = "https://shop.example"
+
+
+def part(value):
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
+def keys():
+    """Writes the key file of these tests, and gives its path."""
+    os.makedirs(OUT, exist_ok=True)
+    path = os.path.join(OUT, "token_keys.json")
+    key = {"kid": "shop-1", "alg": "HS256", "kty": "oct", "iss": ISSUER, "k": part(SECRET)}
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({"keys": [key]}, file)
+    return path
+
+
+def token(seconds, topics, **claims):
+    """A token that ends in so many seconds."""
+    now = int(time.time())
+    grants = [{"type": "dev_websocket", "actions": ["read"], "topics": topics}]
+    claims = {"iss": ISSUER, "aud": "dev_websocket", "sub": "alice", "iat": now, "exp": now + seconds} | claims
+    header = {"alg": "HS256", "typ": "at+jwt", "kid": "shop-1"}
+    parts = [part(json.dumps(value).encode()) for value in (header, claims | {"authorization_details": grants})]
+    signed = ".".join(parts)
+    return signed + "." + part(hmac.new(SECRET, signed.encode(), hashlib.sha256).digest())
+
+
+class AccessTest(EngineTest):
+    # The check after each test listens to a topic of its own, without a token.
+    settings = {"access": "token", "token_keys": keys(), "public_topics": "still-serving"}
+
+
+class Documents(AccessTest):
+    def example(self):
+        """The function of the example in docs/AUTHORIZATION.md, as printed."""
+        with open(os.path.join(ROOT, "docs/AUTHORIZATION.md"), encoding="utf-8") as file:
+            code = re.search(r"```python\n(.*?)```", file.read(), re.S)[1]
+        names = {}
+        exec(code, names)  # pylint: disable=exec-used
+        return names["token"]
+
+    async def test_the_example_of_a_shop_opens_the_topics_of_its_customer_and_no_others(self):
+        headers = {"Authorization": "Bearer " + self.example()("alice")}
+        client = await self.subscriber("prices,orders:alice", additional_headers=headers)
+        self.assertGreater(client.established["token_ends"], time.time() * 1000)
+        self.vm.cast('#{<<"topic">> => <<"orders:alice">>, <<"data">> => <<"1">>}')
+        self.assertEqual((await client.message())["topic"], "orders:alice")
+        for topics in ("orders:bob", "*", "prices,orders:*"):
+            with self.assertRaises(Refused) as refused:
+                await PythonClient.connect(f"{self.uri}?topic={topics}", additional_headers=headers)
+            self.assertEqual(refused.exception.status, 403)
+
+    async def test_no_output_shows_a_token(self):
+        held = token(600, ["a"])
+        await self.subscriber("a", additional_headers={"Authorization": "Bearer " + held})
+        with self.assertRaises(Refused):
+            await PythonClient.connect(f"{self.uri}?topic=a&token={held}")
+        shown = [
+            self.vm.eval("begin {ok, #{connections := C}} = dev_websocket:connections(), iolist_to_binary(io_lib:format(\"~p\", [C])) end"),
+            self.vm.eval(
+                "begin {ok, #{connections := [#{connection := N} | _]}} = dev_websocket:connections(), "
+                "iolist_to_binary(io_lib:format(\"~p\", [dev_websocket:connection(N)])) end"
+            ),
+            self.vm.eval('iolist_to_binary(io_lib:format("~p", [dev_websocket:stats()]))'),
+            "\n".join(self.vm.log),
+        ]
+        for text in shown:
+            self.assertNotIn(held.rsplit(".", 1)[1], text)
+
+
+@with_clients(PythonReconnecting, NodeReconnecting)
+class Lives(AccessTest):
+    client = None
+
+    async def start(self, *tokens, topic="numbers"):
+        client = await self.client.start(self.uri, topics=[topic], tokens=list(tokens))
+        self.addAsyncCleanup(client.close)
+        await client.until("open")
+        return client
+
+    async def numbers(self, client, count):
+        return [int(text) for text in await client.texts(count)]
+
+    async def test_a_renewed_token_keeps_the_connection_and_every_message(self):
+        opened = self.vm.stats()["connections_opened"]
+        client = await self.start(token(3, ["numbers"]), token(600, ["numbers"]))
+        self.vm.eval('e2e_vm:start_casting(<<"numbers">>)')
+        end = time.time() + 5
+        numbers = []
+        # The first token ends meanwhile.
+        while time.time() < end:
+            numbers += await self.numbers(client, 100)
+        count = self.vm.eval("e2e_vm:stop_casting()")
+        numbers += await self.numbers(client, count - len(numbers))
+        self.assertEqual(numbers, list(range(1, count + 1)))
+        self.assertEqual(self.vm.stats()["connections_opened"], opened + 1)
+
+    async def test_after_the_end_of_its_token_a_client_comes_back_and_misses_nothing(self):
+        closed = self.vm.stats()["closed_unauthorized"]
+        # The second token is expired already, so the first one holds to its end.
+        client = await self.start(token(3, ["numbers"]), token(-100, ["numbers"]), token(600, ["numbers"]))
+        self.vm.eval('e2e_vm:start_casting(<<"numbers">>)')
+        while (await client.next("state"))["state"] != "open":
+            pass
+        count = self.vm.eval("e2e_vm:stop_casting()")
+        self.assertEqual(await self.numbers(client, count), list(range(1, count + 1)))
+        self.assertEqual(self.vm.stats()["closed_unauthorized"], closed + 1)
+
+    async def test_a_client_with_a_revoked_token_stays_away(self):
+        name = f"revoked-{self.client.name}"
+        client = await self.start(token(600, ["a"], jti=name), topic="a")
+        self.assertEqual(self.vm.eval(f'dev_websocket:revoke(<<"{name}">>)'), "ok")
+        while (told := await client.next("state"))["state"] != "closed":
+            pass
+        self.vm.await_connections(0)
+        subject = f"subject-{self.client.name}"
+        client = await self.start(token(600, ["a"], sub=subject), topic="a")
+        self.assertEqual(self.vm.eval(f'dev_websocket:revoke(#{{sub => <<"{subject}">>}})'), "ok")
+        while (told := await client.next("state"))["state"] != "closed":
+            pass
+        self.assertIsNotNone(told)
