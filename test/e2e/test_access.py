@@ -7,7 +7,9 @@ import json
 import os
 import re
 import time
+import unittest
 
+from support.browser import CHROMIUM, Tab
 from support.case import EngineTest
 from support.clients import PythonClient, Refused
 from support.reconnecting import NodeReconnecting, PythonReconnecting, with_clients
@@ -136,3 +138,47 @@ class Lives(AccessTest):
         while (told := await client.next("state"))["state"] != "closed":
             pass
         self.assertIsNotNone(told)
+
+
+@unittest.skipIf(CHROMIUM is None, "no chromium on PATH")
+class Page(AccessTest):
+    """The live page and a browser's own WebSocket."""
+
+    STATE = "document.querySelector('#state').dataset.state"
+    ASKED = "!document.querySelector('#access').hidden"
+
+    async def asyncSetUp(self):
+        await super().asyncSetUp()
+        self.page = self.uri.replace("ws://", "http://").removesuffix("ws")
+        tab = Tab.open()
+        self.tab = await tab.__aenter__()
+        self.addAsyncCleanup(tab.__aexit__, None, None, None)
+
+    async def enter(self, held):
+        await self.tab.eval(f"document.querySelector('#token').value = {json.dumps(held)}")
+        await self.tab.eval("document.querySelector('#access').requestSubmit()")
+
+    async def test_the_page_asks_for_a_token_and_keeps_it_for_the_tab_alone(self):
+        await self.tab.go(self.page + "?topic=secret")
+        await self.tab.until(self.ASKED, "the field for a token")
+        self.assertIn("required", await self.tab.eval("document.querySelector('#access-fault').textContent"))
+        await self.enter(token(600, ["other"]))
+        await self.tab.until(f"{self.ASKED} && /secret/.test(document.querySelector('#access-fault').textContent)", "the topic that is not allowed")
+        held = token(600, ["secret"])
+        await self.enter(held)
+        await self.tab.until(f"{self.STATE} === 'open' && !({self.ASKED})", "live")
+        self.vm.cast('#{<<"topic">> => <<"secret">>, <<"data">> => <<"seen">>}')
+        await self.tab.until("/seen/.test(document.querySelector('#rows').textContent)", "the message")
+        self.assertNotIn(held, await self.tab.eval("location.href"))
+        self.assertEqual(await self.tab.eval("Object.values(localStorage).join()"), "")
+        # The same tab needs no second entry.
+        await self.tab.go(self.page + "?topic=secret")
+        await self.tab.until(f"{self.STATE} === 'open'", "live again")
+
+    async def test_a_browser_hands_its_token_over_as_a_subprotocol(self):
+        await self.tab.go(self.page + "?topic=still-serving")
+        await self.tab.until(f"{self.STATE} === 'open'", "live")
+        protocols = json.dumps(["dev-websocket.v1", "bearer." + token(600, ["secret"])])
+        await self.tab.eval(f"globalThis.own = new WebSocket({json.dumps(self.uri + '?topic=secret')}, {protocols})")
+        await self.tab.until("own.readyState === 1", "open")
+        self.assertEqual(await self.tab.eval("own.protocol"), "dev-websocket.v1")

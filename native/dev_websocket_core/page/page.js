@@ -1,3 +1,4 @@
+import { TokenField } from './access.js'
 import { FIRST, add, addressOf, base, choiceOf, chosenAs, only, queryOf, remove, simplify } from './choice.js'
 import { onChip } from './chip.js'
 import { Chooser } from './chooser.js'
@@ -47,6 +48,7 @@ const rows = new Rows($('rows'), { isChosen, changed: draw })
 const topics = new Topics($('busiest'), { isChosen })
 const chooser = new Chooser({ topics: allTopics, change })
 
+const access = new TokenField({ changed: () => open(session.cursor) })
 const session = new Session({
   message (frame, isLive) {
     const entry = { kind: 'message', frame, isLive, latency: Date.now() - frame.timestamp, size: frame.size ?? 0 }
@@ -61,6 +63,7 @@ const session = new Session({
   },
   established (frame) {
     server = frame
+    access.hide()
     if (isTrouble) notice('')
     refresh()
   },
@@ -70,11 +73,12 @@ const session = new Session({
     until = state === 'waiting' ? performance.now() + delay : null
     $('retry').hidden = state !== 'waiting' && state !== 'closed'
     if (state === 'closed') notice(`Connection closed: ${reason || code}`)
+    if (code === 3000 || code === 3003) access.ask(reason)
     tick()
     draw()
   },
   refused: correct
-})
+}, access)
 
 // ---- What is chosen ----
 
@@ -124,6 +128,7 @@ function correct (faults) {
   const items = []
   for (const fault of faults) {
     const { kind, message } = fault
+    if (kind === 'token') return access.ask(message)
     if (kind === 'page') return notice(`The server refused the subscription: ${message}`, true)
     if (kind === 'last') choice.last = Number(/\d*$/.exec(message)[0])
     else if (kind === 'since') [choice.since, choice.last] = [null, FIRST]
@@ -151,7 +156,7 @@ function allTopics () {
 async function refresh () {
   if (!hasInfo) return
   try {
-    const answer = await fetch(new URL('info', base(location)), { cache: 'no-store' })
+    const answer = await fetch(new URL('info', base(location)), { cache: 'no-store', headers: access.headers })
     // It may be switched off.
     hasInfo = answer.status !== 404
     if (answer.ok) known = (await answer.json()).topics.filter((topic) => typeof topic === 'string')

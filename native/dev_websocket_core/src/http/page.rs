@@ -20,9 +20,10 @@ use super::{Answer, answer_with, client};
 const HTML: &str = include_str!("../../page/page.html");
 const STYLE: &str = include_str!("../../page/page.css");
 /// The page's scripts, behind those of the client. Each file stands after the files that it uses.
-const SCRIPTS: [&str; 13] = [
+const SCRIPTS: [&str; 14] = [
     include_str!("../../page/choice.js"),
     include_str!("../../page/dom.js"),
+    include_str!("../../page/access.js"),
     include_str!("../../page/json.js"),
     include_str!("../../page/chip.js"),
     include_str!("../../page/rates.js"),
