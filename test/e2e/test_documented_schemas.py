@@ -85,6 +85,10 @@ class Frames(EngineTest):
         await until("message")
         self.check({"type": "gap", "reason": "not_cached", "process": "p", "from_slot": 4, "to_slot": 6, "dropped": 3, "seq": 7, "timestamp": 1})
         self.check({"type": "close", "code": 1012, "reason": "server restarting"})
+        # Those of tokens exist with `access=token` alone, where test_access.py checks them.
+        self.check({"type": "auth", "id": 5, "token": "<jwt>"}, sent=True)
+        self.check({"type": "auth_response", "id": 5, "sub": "alice", "token_ends": 2, "timestamp": 1})
+        self.check({"type": "token_expires", "at": 1})
         self.assertEqual(self.seen, set(self.schemas))
 
     async def test_every_frame_of_the_protocol_page_is_as_documented(self):
@@ -95,7 +99,7 @@ class Frames(EngineTest):
             for text in re.split(r"\n(?=\{)", block.strip()):
                 frame = json.loads(text)
                 if "type" in frame:
-                    self.check(frame, sent=frame["type"] in ("subscribe", "unsubscribe", "ping", "send"))
+                    self.check(frame, sent=frame["type"] in ("subscribe", "unsubscribe", "ping", "auth", "send"))
                     shown += 1
         self.assertGreater(shown, 10)
 
