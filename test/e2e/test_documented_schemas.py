@@ -85,7 +85,7 @@ class Frames(EngineTest):
         await until("message")
         self.check({"type": "gap", "reason": "not_cached", "process": "p", "from_slot": 4, "to_slot": 6, "dropped": 3, "seq": 7, "timestamp": 1})
         self.check({"type": "close", "code": 1012, "reason": "server restarting"})
-        # Those of tokens exist with `access=token` alone, where test_access.py checks them.
+        # An open server sends none of these, so they are samples.
         self.check({"type": "auth", "id": 5, "token": "<jwt>"}, sent=True)
         self.check({"type": "auth_response", "id": 5, "sub": "alice", "token_ends": 2, "timestamp": 1})
         self.check({"type": "token_expires", "at": 1})
