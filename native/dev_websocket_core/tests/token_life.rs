@@ -183,6 +183,8 @@ fn an_open_server_that_closes_its_door_asks_for_tokens() {
         (&unknown["code"], &unknown["message"]),
         (&json!("unknown_type"), &json!("unknown type \"auth\""))
     );
+    let malformed = client.request(&json!({"type": "auth"}));
+    assert_eq!(malformed["code"], "unknown_type");
     let mut settings = support::settings();
     settings.port = u64::from(server.address().port());
     settings.access = Access::Token;

@@ -3,9 +3,8 @@
 use super::websocket::Session;
 use crate::access::{Token, TokenError};
 use crate::error_code::ErrorCode;
-use crate::settings::Access;
 use crate::wire::close::Disconnect;
-use crate::wire::control::{Request, RequestError, RequestId, VerifiedSession, unknown_type};
+use crate::wire::control::{Request, RequestError, RequestId, VerifiedSession};
 
 /// Limit on invalid tokens in a row. The next one closes the connection.
 const MAX_FAILED_LOGINS: u32 = 4;
@@ -21,9 +20,6 @@ impl Session<'_> {
         token: &Token,
     ) -> Result<Result<Request, RequestError>, Disconnect> {
         let settings = self.shared.settings();
-        if settings.access == Access::Open {
-            return Ok(Err(unknown_type(id, "auth")));
-        }
         let error = match self.shared.context.access.verify(token.text(), &settings) {
             Ok(session) => {
                 self.failed_logins = 0;

@@ -25,7 +25,7 @@ use crate::shared::inbound::Payload;
 use crate::subscription::{Quota, TooMany};
 use crate::telemetry::panics::panic_point;
 use crate::wire::close::Disconnect;
-use crate::wire::control::{Request, RequestError, RequestId};
+use crate::wire::control::{Permitted, Request, RequestError, RequestId};
 use crate::wire::format::Format;
 
 /// Size of the read buffer. tungstenite fills it with zeros at each read, and keeps it for the life of a connection.
@@ -287,7 +287,7 @@ impl<'s> Session<'s> {
 
     fn read_request(&self, text: &str) -> Result<Request, RequestError> {
         let settings = self.shared.settings();
-        let mut request = Request::parse(text, Quota::of(&settings), settings.control)?;
+        let mut request = Request::parse(text, Quota::of(&settings), Permitted::of(&settings))?;
         if let Request::Subscribe {
             id, subscriptions, ..
         } = &mut request

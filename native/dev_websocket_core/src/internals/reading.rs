@@ -105,16 +105,20 @@ pub struct Request {
 /// # Errors
 /// The call returns the error frame that is the answer.
 pub fn request(text: &str) -> Result<Request, Vec<u8>> {
-    let request =
-        control::Request::parse(text, Quota::of(&Settings::default()), true).map_err(|fault| {
-            let reply = Reply::Error {
-                id: &fault.id,
-                code: fault.code,
-                message: &fault.message,
-                timestamp: 0,
-            };
-            reply.encode().to_vec()
-        })?;
+    let request = control::Request::parse(
+        text,
+        Quota::of(&Settings::default()),
+        control::Permitted::ALL,
+    )
+    .map_err(|fault| {
+        let reply = Reply::Error {
+            id: &fault.id,
+            code: fault.code,
+            message: &fault.message,
+            timestamp: 0,
+        };
+        reply.encode().to_vec()
+    })?;
     let mut read = Request {
         kind: "ping",
         id: None,

@@ -14,7 +14,7 @@ use crate::shard::connection_handle::ConnectionHandle;
 use crate::shard::connection_state::ConnectionState;
 use crate::shard::peer::Peer;
 use crate::subscription::{Quota, Subscription};
-use crate::wire::control::Request;
+use crate::wire::control::{Permitted, Request};
 use crate::wire::format::{Format, SlowPolicy};
 
 /// Creates the parts of a server that its shards use.
@@ -93,7 +93,7 @@ impl Bench {
     /// of steps.
     pub(super) fn ask(&mut self, handle: &ConnectionHandle, text: &str) -> usize {
         let before = self.shard.steps;
-        let request = Request::parse(text, Quota::of(&self.context.settings()), true);
+        let request = Request::parse(text, Quota::of(&self.context.settings()), Permitted::ALL);
         self.shard.carry_out(Command::Request {
             connection: handle.id,
             bytes: 0,

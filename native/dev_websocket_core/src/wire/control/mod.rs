@@ -12,7 +12,7 @@ pub(crate) use self::reading::regex;
 use self::reading::{data, keep_large_integers, request_id, since, subscriptions, token, unread};
 use crate::access::{Session, Token};
 use crate::error_code::ErrorCode;
-use crate::settings::Settings;
+use crate::settings::{Access, Settings};
 use crate::subscription::{Kind, Quota, Subscription};
 use crate::wire::cursor::Since;
 use crate::wire::frame;
@@ -293,18 +293,46 @@ impl<'a> Reply<'a> {
     }
 }
 
+/// The requests that the settings permit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Permitted {
+    /// Changes of subscriptions and messages to the listener.
+    control: bool,
+    /// Tokens. An open server does not know the type of such a request.
+    tokens: bool,
+}
+
+impl Permitted {
+    /// Permits everything.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) const ALL: Self = Self {
+        control: true,
+        tokens: true,
+    };
+
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self {
+            control: settings.control,
+            tokens: settings.access == Access::Token,
+        }
+    }
+}
+
 /// Requests that the setting `control` permits. A ping is a sign of life, so it is always permitted.
 const CONTROLLED: [&str; 3] = ["subscribe", "unsubscribe", "send"];
 
 impl Request {
     /// Parses a client's text frame. The parser counts expressions and templates against the connection's limits
-    /// before it compiles any, because one can take a large part of a millisecond. Without `control` only a ping is
-    /// permitted.
+    /// before it compiles any, because one can take a large part of a millisecond.
     ///
     /// # Errors
     /// The call returns the [`RequestError`] to answer with. It names the field, and has the request's `id` if
     /// readable.
-    pub(crate) fn parse(text: &str, quota: Quota, control: bool) -> Result<Self, RequestError> {
+    pub(crate) fn parse(
+        text: &str,
+        quota: Quota,
+        permitted: Permitted,
+    ) -> Result<Self, RequestError> {
         let fault = |code, message: String| RequestError {
             id: None,
             code,
@@ -336,7 +364,10 @@ impl Request {
                 });
             }
         };
-        if !control && CONTROLLED.contains(&kind.as_str()) {
+        if kind == "auth" && !permitted.tokens {
+            return Err(unknown_type(id, &kind));
+        }
+        if !permitted.control && CONTROLLED.contains(&kind.as_str()) {
             return Err(RequestError {
                 id,
                 code: ErrorCode::Forbidden,
@@ -384,7 +415,7 @@ impl Request {
 }
 
 /// Returns the error of a request whose type is not defined.
-pub(crate) fn unknown_type(id: RequestId, kind: &str) -> RequestError {
+fn unknown_type(id: RequestId, kind: &str) -> RequestError {
     RequestError {
         id,
         code: ErrorCode::UnknownType,

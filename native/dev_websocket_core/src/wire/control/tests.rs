@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 fn parse(text: &str) -> Result<Request, RequestError> {
-    Request::parse(text, Quota::of(&Settings::default()), true)
+    Request::parse(text, Quota::of(&Settings::default()), Permitted::ALL)
 }
 
 fn code(text: &str) -> (RequestId, ErrorCode) {
@@ -42,7 +42,9 @@ fn more_expressions_than_a_connection_may_have_are_refused_before_they_are_read(
     });
     let code = |kind: &str, field: &str, items: &[&str]| {
         let request = json!({"type": kind, field: items}).to_string();
-        Request::parse(&request, quota, true).unwrap_err().code
+        Request::parse(&request, quota, Permitted::ALL)
+            .unwrap_err()
+            .code
     };
     for kind in ["subscribe", "unsubscribe"] {
         assert_eq!(code(kind, "match", &["(", "a"]), ErrorCode::BadRegex);
