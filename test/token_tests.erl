@@ -52,7 +52,7 @@ bad_arguments_are_named() ->
             {x, #{}}, {[], x}, {#{topic => []}, #{}}, {[], #{second => 1}}, {[x], #{}}, {[<<"a,b">>], #{}},
             {[<<"a">> | <<"b">>], #{}}, {[<<"a">>], #{sub => <<>>}}, {[<<"a">>], #{sub => x}},
             {[<<"a">>], #{seconds => 0}}, {[<<"a">>], #{seconds => -1}}, {[<<"a">>], #{seconds => 1 bsl 70}},
-            {#{send => maybe}, #{}}, {lists:duplicate(1001, <<"a">>), #{}}, {[<<255>>], #{}}
+            {#{send => perhaps}, #{}}, {lists:duplicate(1001, <<"a">>), #{}}, {[<<255>>], #{}}
         ]
     ],
     ?assertEqual({error, {bad_argument, <<"seconds must be a number from 1 to 86400 (token_max_life)">>}},
