@@ -64,7 +64,7 @@ class Tls(unittest.IsolatedAsyncioTestCase):
             del os.environ["NODE_EXTRA_CA_CERTS"]
         self.vm.cast('#{<<"topic">> => <<"a">>, <<"data">> => <<"over tls">>}')
         for client in clients:
-            self.assertEqual((await client.message())["data"], "over tls")
+            self.assertEqual((await client.message())["data"]["data"], "over tls")
 
     async def test_a_renewal_closes_no_connection(self):
         context = ssl.create_default_context(cafile=self.cert)
@@ -77,7 +77,7 @@ class Tls(unittest.IsolatedAsyncioTestCase):
         clients.append(await self.subscriber(ssl=ssl.create_default_context(cafile=self.cert)))
         self.vm.cast('#{<<"topic">> => <<"a">>, <<"data">> => <<"still here">>}')
         for client in clients:
-            self.assertEqual((await client.message())["data"], "still here")
+            self.assertEqual((await client.message())["data"]["data"], "still here")
         self.assertEqual(self.vm.stats()["connections_closed"], 0)
 
     async def test_a_client_without_tls_is_told_so(self):
