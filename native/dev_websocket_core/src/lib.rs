@@ -39,6 +39,7 @@ mod access;
 mod connection;
 mod error;
 mod error_code;
+mod file_version;
 mod http;
 #[cfg(feature = "internals")]
 pub mod internals;

@@ -1,25 +1,17 @@
 //! A file that is read again when it changes.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::time::SystemTime;
+
+use crate::file_version::FileVersion;
 
 /// Limit on the size of a file.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
-
-/// The version of a file: enough to notice that it was written, or that another one took its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Version {
-    modified: Option<SystemTime>,
-    bytes: u64,
-    inode: u64,
-}
 
 /// A file and its last version that was read.
 #[derive(Debug, Default)]
 pub(super) struct WatchedFile {
     path: String,
-    version: Option<Result<Version, io::ErrorKind>>,
+    version: Option<Result<FileVersion, io::ErrorKind>>,
 }
 
 impl WatchedFile {
@@ -35,21 +27,14 @@ impl WatchedFile {
         if path.is_empty() {
             return None;
         }
-        let version = std::fs::metadata(path);
-        let seen = version
-            .as_ref()
-            .map(|data| Version {
-                modified: data.modified().ok(),
-                bytes: data.len(),
-                inode: data.ino(),
-            })
-            .map_err(io::Error::kind);
+        let version = FileVersion::of(path);
+        let seen = version.as_ref().copied().map_err(io::Error::kind);
         if self.version.as_ref() == Some(&seen) {
             return None;
         }
         self.version = Some(seen);
-        Some(version.and_then(|data| {
-            if data.len() > MAX_BYTES {
+        Some(version.and_then(|version| {
+            if version.bytes > MAX_BYTES {
                 return Err(io::Error::other(format!("larger than {MAX_BYTES} bytes")));
             }
             std::fs::read(path)

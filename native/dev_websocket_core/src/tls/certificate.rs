@@ -1,7 +1,6 @@
 //! A certificate chain and its private key: the two PEM files, and the TLS configuration made of them.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -11,6 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use crate::error::StartError;
+use crate::file_version::FileVersion;
 use crate::settings::Settings;
 
 /// The only protocol inside TLS. A client that offers others alone is refused in the handshake.
@@ -26,8 +26,8 @@ pub(super) struct Files {
     key: String,
 }
 
-/// The version of a file: its size, inode and time of modification. `None` for a file that cannot be found.
-pub(super) type Version = Option<(u64, u64, i64, i64)>;
+/// The version of a file. `None` for a file that cannot be found.
+pub(super) type Version = Option<FileVersion>;
 
 impl Files {
     /// Returns the paths in the settings, or `None` without TLS.
@@ -49,10 +49,7 @@ impl Files {
 
     /// Returns the versions of both files.
     pub(super) fn versions(&self) -> [Version; 2] {
-        [&self.cert, &self.key].map(|path| {
-            let data = fs::metadata(path).ok()?;
-            Some((data.size(), data.ino(), data.mtime(), data.mtime_nsec()))
-        })
+        [&self.cert, &self.key].map(|path| FileVersion::of(path).ok())
     }
 
     /// Reads both files. The errors quote nothing of their content.
