@@ -1,7 +1,7 @@
 //! Settings of access control that are neither numbers nor switches.
 
 use super::SettingValue;
-use super::values::Setting;
+use super::values::{Setting, texts};
 use crate::message::topic;
 
 /// The right to subscribe.
@@ -47,14 +47,7 @@ impl Topics {
 
 impl Setting for Topics {
     fn read(value: SettingValue) -> Option<Self> {
-        let items: Vec<String> = match value {
-            SettingValue::List(items) => items,
-            SettingValue::Text(text) => text.split(',').map(str::to_owned).collect(),
-            _ => return None,
-        };
-        let topics = items.iter().map(|topic| topic.trim());
-        let topics = topics.filter(|topic| !topic.is_empty());
-        Some(Self(topics.map(str::to_owned).collect()))
+        texts(value).map(Self)
     }
 
     fn show(&self) -> SettingValue {

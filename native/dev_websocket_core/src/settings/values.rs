@@ -117,19 +117,25 @@ impl Setting for Vec<String> {
     }
 }
 
+/// Reads a list of texts, or a text with commas. Case is kept, and empty items are left out.
+pub(super) fn texts(value: SettingValue) -> Option<Vec<String>> {
+    let items: Vec<String> = match value {
+        SettingValue::List(items) => items,
+        SettingValue::Text(text) => text.split(',').map(str::to_owned).collect(),
+        _ => return None,
+    };
+    let texts = items.iter().map(|item| item.trim());
+    let texts = texts.filter(|item| !item.is_empty());
+    Some(texts.map(str::to_owned).collect())
+}
+
 /// Process ids, which are case-sensitive.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct ProcessIds(pub Vec<String>);
 
 impl Setting for ProcessIds {
     fn read(value: SettingValue) -> Option<Self> {
-        let items: Vec<String> = match value {
-            SettingValue::List(items) => items,
-            SettingValue::Text(text) => text.split(',').map(str::to_owned).collect(),
-            _ => return None,
-        };
-        let ids = items.iter().map(|id| id.trim()).filter(|id| !id.is_empty());
-        Some(Self(ids.map(str::to_owned).collect()))
+        texts(value).map(Self)
     }
 
     fn show(&self) -> SettingValue {
