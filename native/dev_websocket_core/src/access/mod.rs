@@ -28,7 +28,7 @@ pub use self::issue::{IssueError, NewToken};
 pub use self::revocations::{Revocation, RevokeError};
 
 pub(crate) use self::authority::Authority;
-pub(crate) use self::error::{Reason, TokenError};
+pub(crate) use self::error::TokenError;
 pub(crate) use self::expiry::Task;
 pub(crate) use self::grants::Forbidden;
 pub(crate) use self::session::Session;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::grants::Grants;
+use crate::error_code::ErrorCode;
 
 /// The permissions of a connection, from a token or without one.
 #[derive(Debug)]
@@ -52,6 +53,14 @@ impl Session {
             (Some(held), Some(next)) => (&held.iss, &held.sub) == (&next.iss, &next.sub),
             (None, _) => true,
             (Some(_), None) => false,
+        }
+    }
+
+    /// Returns the code of a request that the session does not allow. Without a token, one may help.
+    pub(crate) fn refusal(&self) -> ErrorCode {
+        match self.holder {
+            Some(_) => ErrorCode::Forbidden,
+            None => ErrorCode::Unauthorized,
         }
     }
 

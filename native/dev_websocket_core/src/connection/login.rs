@@ -29,7 +29,7 @@ impl Session<'_> {
             Err(error) => error,
         };
         let counters = &self.shared.context.counters;
-        counters.token_refused(error.reason()).add(1);
+        counters.token_refused(&error).add(1);
         let code = match error {
             TokenError::Busy => ErrorCode::Busy,
             _ => {
@@ -52,13 +52,9 @@ impl Session<'_> {
     /// Returns the error of a message to the listener that the token does not allow.
     pub(super) fn not_granted(&self, id: RequestId) -> RequestError {
         self.shared.context.counters.requests_forbidden.add(1);
-        let code = match self.handle.peer.session.load().holder {
-            Some(_) => ErrorCode::Forbidden,
-            None => ErrorCode::Unauthorized,
-        };
         RequestError {
             id,
-            code,
+            code: self.handle.peer.session.load().refusal(),
             message: "not allowed to send messages: the token needs the action send".into(),
         }
     }

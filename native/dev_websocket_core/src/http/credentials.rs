@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use hyper::Request;
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, SEC_WEBSOCKET_PROTOCOL};
 
 use super::query::Query;
@@ -70,11 +71,29 @@ pub(super) fn check_everything(shared: &Shared, session: &Session) -> Result<(),
     }
 }
 
+/// Returns the permissions of a request and its query in the form of its response, after a check of one by the other.
+///
+/// # Errors
+/// A [`Refusal`] of the token, of the query, or of a subscription that the token does not allow.
+pub(super) fn permitted_query<B>(
+    shared: &Shared,
+    settings: &Settings,
+    request: &Request<B>,
+    caller: Caller,
+    form: impl FnOnce(Query) -> Result<Query, Refusal>,
+) -> Result<(Arc<Session>, Query), Refusal> {
+    let text = request.uri().query();
+    let session = session(shared, settings, request.headers(), text, caller)?;
+    let query = form(Query::parse(text.unwrap_or_default(), settings)?)?;
+    check(shared, settings, &session, &query)?;
+    Ok((session, query))
+}
+
 /// Checks the subscriptions of a request.
 ///
 /// # Errors
 /// A [`Refusal`] with status 401 without a token, or 403 if the token does not allow one of them.
-pub(super) fn check(
+fn check(
     shared: &Shared,
     settings: &Settings,
     session: &Session,
@@ -101,7 +120,7 @@ pub(super) fn check(
 }
 
 fn refused(shared: &Shared, error: &TokenError) -> Refusal {
-    shared.context.counters.token_refused(error.reason()).add(1);
+    shared.context.counters.token_refused(error).add(1);
     Refusal::token(error)
 }
 

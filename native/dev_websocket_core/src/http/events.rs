@@ -6,7 +6,7 @@ use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderNa
 use hyper::{Request, Response};
 
 use super::connect::{AcceptedRequest, read_query};
-use super::credentials;
+use super::credentials::permitted_query;
 use super::query::{LAST_EVENT_PARAMETER, Query};
 use super::refusal::Refusal;
 use super::{Caller, cors};
@@ -28,10 +28,8 @@ pub(super) fn accept<B>(
 ) -> Result<AcceptedRequest, Refusal> {
     let settings = shared.settings();
     let headers = request.headers();
-    let text = request.uri().query();
-    let session = credentials::session(shared, &settings, headers, text, caller)?;
-    let mut query = Query::parse(text.unwrap_or_default(), &settings)?.into_events()?;
-    credentials::check(shared, &settings, &session, &query)?;
+    let (session, mut query) =
+        permitted_query(shared, &settings, request, caller, Query::into_events)?;
     // The URL is the same at each reconnection, so a cursor in it is older than the one in the header.
     if let Some(since) = last_event(headers, query.last_event_id.as_deref())? {
         query.from = Some(From::Since(since));

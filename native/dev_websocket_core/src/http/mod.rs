@@ -79,6 +79,7 @@ pub(crate) async fn serve(
 ) {
     let sender = peer;
     let settings = shared.settings();
+    let timeout = settings.handshake_timeout;
     let mut peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     if settings.proxy_protocol && door == Door::Public {
         // The box keeps this task small where the protocol is off.
@@ -100,12 +101,11 @@ pub(crate) async fn serve(
         Door::Operator => None,
     };
     match acceptor {
-        None => {
-            let timeout = shared.settings().handshake_timeout;
-            exchange(shared, stream, caller, place, timeout, outcome).await;
-        }
+        None => exchange(shared, stream, caller, place, timeout, outcome).await,
         // The box keeps the task of a plain connection small.
-        Some(acceptor) => Box::pin(tls::serve(shared, stream, caller, place, acceptor)).await,
+        Some(acceptor) => {
+            Box::pin(tls::serve(shared, stream, caller, place, timeout, acceptor)).await;
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::Request;
 use hyper::body::Incoming;
@@ -32,9 +33,10 @@ pub(super) async fn serve(
     stream: TcpStream,
     mut caller: Caller,
     place: Place,
+    timeout: Duration,
     acceptor: TlsAcceptor,
 ) {
-    let deadline = Instant::now() + shared.settings().handshake_timeout;
+    let deadline = Instant::now() + timeout;
     let hello = tokio::select! {
         hello = greet(stream, &acceptor) => hello,
         () = sleep_until(deadline) => Err(io::ErrorKind::TimedOut.into()),

@@ -10,7 +10,7 @@ use hyper::{Method, Request, Response};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
 use super::connect::{AcceptedRequest, read_query};
-use super::credentials::{self, BEARER};
+use super::credentials::{BEARER, permitted_query};
 use super::query::Query;
 use super::refusal::Refusal;
 use super::{Caller, cors};
@@ -41,10 +41,8 @@ pub(super) fn accept<B>(
     }
     check_unambiguous(headers)?;
     cors::check(headers, &settings)?;
-    let text = request.uri().query();
-    let session = credentials::session(shared, &settings, headers, text, caller)?;
-    let query = Query::parse(text.unwrap_or_default(), &settings)?.into_frames();
-    credentials::check(shared, &settings, &session, &query)?;
+    let frames = |query: Query| Ok(query.into_frames());
+    let (session, query) = permitted_query(shared, &settings, request, caller, frames)?;
     let query = read_query(shared, &settings, query)?;
     let response = switching_protocols(request)?;
     AcceptedRequest::new(

@@ -24,15 +24,9 @@ impl Shard {
         index: ConnectionIndex,
         further: impl Iterator<Item = &'s Subscription>,
     ) -> Result<(), Refused> {
-        match self.session(index) {
-            Some(session) if !session.grants.everything => {
-                let held = self.selection(index);
-                let held = held
-                    .entries()
-                    .map(|entry| self.registry.subscription(entry));
-                self.check_session(&session, further.chain(held))
-            }
-            _ => Ok(()),
+        match self.restrictions(index) {
+            Some(session) => self.check_session(&session, further.chain(self.held_by(index))),
+            None => Ok(()),
         }
     }
 
@@ -42,16 +36,13 @@ impl Shard {
         index: ConnectionIndex,
         removed: &[Subscription],
     ) -> Result<(), Refused> {
-        match self.session(index) {
-            Some(session) if !session.grants.everything => {
+        match self.restrictions(index) {
+            Some(session) => {
                 let removed: HashSet<_> = removed.iter().collect();
-                let held = self.selection(index);
-                let held = held
-                    .entries()
-                    .map(|entry| self.registry.subscription(entry));
-                self.check_session(&session, held.filter(|held| !removed.contains(held)))
+                let rest = self.held_by(index).filter(|held| !removed.contains(held));
+                self.check_session(&session, rest)
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -68,17 +59,10 @@ impl Shard {
         };
         if !held.may_become(&session) {
             let error = TokenError::Subject;
-            self.context.counters.token_refused(error.reason()).add(1);
+            self.context.counters.token_refused(&error).add(1);
             return self.refuse(index, id, ErrorCode::Unauthorized, error.to_string());
         }
-        let covered = {
-            let held = self.selection(index);
-            let held = held
-                .entries()
-                .map(|entry| self.registry.subscription(entry));
-            self.check_session(&session, held)
-        };
-        if let Err((_, message)) = covered {
+        if let Err((_, message)) = self.check_session(&session, self.held_by(index)) {
             return self.refuse(index, id, ErrorCode::Forbidden, message);
         }
         self.context.counters.tokens_accepted.add(1);
@@ -104,12 +88,14 @@ impl Shard {
         let checked = self.context.access.check(session, &settings, subscriptions);
         checked.map_err(|forbidden| {
             self.context.counters.requests_forbidden.add(1);
-            let code = match session.holder {
-                Some(_) => ErrorCode::Forbidden,
-                None => ErrorCode::Unauthorized,
-            };
-            (code, forbidden.to_string())
+            (session.refusal(), forbidden.to_string())
         })
+    }
+
+    /// Returns the session of a connection that may not subscribe to everything.
+    fn restrictions(&self, index: ConnectionIndex) -> Option<Arc<Session>> {
+        self.session(index)
+            .filter(|session| !session.grants.everything)
     }
 
     fn session(&self, index: ConnectionIndex) -> Option<Arc<Session>> {

@@ -209,24 +209,28 @@ impl Shard {
     /// Returns the subscriptions of a connection as the client writes them.
     pub(super) fn subscribed(&self, index: ConnectionIndex) -> Subscribed {
         let mut subscribed = Subscribed::default();
-        for entry in self.selection(index).entries() {
-            subscribed.add(self.registry.subscription(entry));
+        for subscription in self.held_by(index) {
+            subscribed.add(subscription);
         }
         subscribed
     }
 
     /// Returns the subscriptions of a connection for matching without those of others.
     pub(super) fn choice(&self, index: ConnectionIndex) -> Choice {
-        let selection = self.selection(index);
-        Choice::of(
-            selection
-                .entries()
-                .map(|entry| self.registry.subscription(entry)),
-        )
+        Choice::of(self.held_by(index))
+    }
+
+    /// Iterates over the subscriptions of a connection.
+    pub(super) fn held_by(&self, index: ConnectionIndex) -> impl Iterator<Item = &Subscription> {
+        let client = self.clients.get(index);
+        let entries = client
+            .into_iter()
+            .flat_map(|client| client.selection.entries());
+        entries.map(|entry| self.registry.subscription(entry))
     }
 
     /// Returns the entries of a connection's subscriptions; none if the connection is gone.
-    pub(super) fn selection(&self, index: ConnectionIndex) -> Selection {
+    fn selection(&self, index: ConnectionIndex) -> Selection {
         let client = self.clients.get(index);
         client.map_or_else(Selection::default, |client| client.selection.clone())
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use crate::access::Reason;
+use crate::access::TokenError;
 use crate::telemetry::histograms::Histograms;
 use crate::wire::close::Disconnect;
 
@@ -237,25 +237,25 @@ impl Counters {
     }
 
     /// Returns the counter of tokens refused for this reason.
-    pub(crate) fn token_refused(&self, reason: Reason) -> &Counter {
-        match reason {
-            Reason::Missing => &self.tokens_missing,
-            Reason::Repeated => &self.tokens_repeated,
-            Reason::InUrl => &self.tokens_in_url,
-            Reason::Insecure => &self.tokens_insecure,
-            Reason::Size => &self.tokens_size,
-            Reason::Malformed => &self.tokens_malformed,
-            Reason::Algorithm => &self.tokens_algorithm,
-            Reason::Key => &self.tokens_key,
-            Reason::Signature => &self.tokens_signature,
-            Reason::Claims => &self.tokens_claims,
-            Reason::Issuer => &self.tokens_issuer,
-            Reason::Audience => &self.tokens_audience,
-            Reason::Time => &self.tokens_time,
-            Reason::Grants => &self.tokens_grants,
-            Reason::Revoked => &self.tokens_revoked,
-            Reason::Subject => &self.tokens_subject,
-            Reason::Busy => &self.tokens_busy,
+    pub(crate) fn token_refused(&self, error: &TokenError) -> &Counter {
+        match error {
+            TokenError::Missing => &self.tokens_missing,
+            TokenError::Repeated(_) => &self.tokens_repeated,
+            TokenError::InUrl => &self.tokens_in_url,
+            TokenError::Insecure => &self.tokens_insecure,
+            TokenError::TooLong(_) => &self.tokens_size,
+            TokenError::Malformed(_) | TokenError::Type => &self.tokens_malformed,
+            TokenError::Header(_) | TokenError::Algorithm => &self.tokens_algorithm,
+            TokenError::Key => &self.tokens_key,
+            TokenError::Signature => &self.tokens_signature,
+            TokenError::Claims(_) => &self.tokens_claims,
+            TokenError::Issuer => &self.tokens_issuer,
+            TokenError::Audience => &self.tokens_audience,
+            TokenError::Expired | TokenError::Early | TokenError::Life(_) => &self.tokens_time,
+            TokenError::Grants(_) => &self.tokens_grants,
+            TokenError::Revoked => &self.tokens_revoked,
+            TokenError::Subject => &self.tokens_subject,
+            TokenError::Busy => &self.tokens_busy,
         }
     }
 
