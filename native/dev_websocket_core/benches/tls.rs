@@ -9,6 +9,9 @@
     reason = "a measurement that cannot go on ends, and prints its result"
 )]
 
+#[path = "../tests/support/tls_config.rs"]
+mod tls_config;
+
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -18,9 +21,10 @@ use std::time::{Duration, Instant};
 
 use dev_websocket_core::message::Value;
 use dev_websocket_core::{Disconnect, Server, Settings};
-use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use self::tls_config::config;
 
 const CLIENTS: usize = 1000;
 const MESSAGES: usize = 100;
@@ -95,14 +99,6 @@ fn main() {
         reader.join().unwrap();
     }
     fs::remove_dir_all(folder).unwrap();
-}
-
-fn config(trusted: &CertificateDer<'static>) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(trusted.clone()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().unwrap();
-    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// Connects and waits for the answer. Only the socket remains of a TLS session.

@@ -2,127 +2,20 @@
 #![cfg(test)]
 
 mod support;
+#[path = "support/tls.rs"]
+mod tls;
 
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use dev_websocket_core::{Disconnect, Reconfigured, Server, Settings, StartError};
-use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use serde_json::Value as Json;
 use socket2::{Domain, Socket, Type};
-use tokio_tungstenite::tungstenite::client;
-use tokio_tungstenite::tungstenite::protocol::{Message, WebSocket};
+use tokio_tungstenite::tungstenite::protocol::Message;
 
 use support::{PATIENCE, Raw, TestServer, message, until, upgrade_request};
 
-type Stream = StreamOwned<ClientConnection, TcpStream>;
-
-/// A folder with a certificate and its key, which ends with the test.
-struct Files(PathBuf);
-
-impl Files {
-    /// Creates the files with a new certificate.
-    fn new() -> (Self, CertificateDer<'static>) {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("dev_websocket_tls_{}_{number}", std::process::id());
-        let files = Self(std::env::temp_dir().join(name));
-        fs::create_dir_all(&files.0).unwrap();
-        let cert = files.renew();
-        (files, cert)
-    }
-
-    /// Replaces both files.
-    fn renew(&self) -> CertificateDer<'static> {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        fs::write(self.cert(), made.cert.pem()).unwrap();
-        fs::write(self.key(), made.signing_key.serialize_pem()).unwrap();
-        made.cert.der().clone()
-    }
-
-    fn cert(&self) -> String {
-        self.0.join("cert.pem").display().to_string()
-    }
-
-    fn key(&self) -> String {
-        self.0.join("key.pem").display().to_string()
-    }
-
-    fn apply(&self, settings: &mut Settings) {
-        (settings.tls_cert, settings.tls_key) = (self.cert(), self.key());
-    }
-
-    fn server(&self) -> TestServer {
-        TestServer::with(|settings| self.apply(settings))
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn address(server: &Server) -> SocketAddr {
-    let uri = server.info().uri;
-    let rest = uri.strip_prefix("wss://").unwrap();
-    rest.strip_suffix("/ws").unwrap().parse().unwrap()
-}
-
-fn config(trusted: &CertificateDer<'static>) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(trusted.clone()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().unwrap();
-    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-fn over(tcp: TcpStream, trusted: &CertificateDer<'static>) -> Stream {
-    tcp.set_nodelay(true).unwrap();
-    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
-    tcp.set_write_timeout(Some(PATIENCE)).unwrap();
-    let name = ServerName::try_from("localhost").unwrap();
-    StreamOwned::new(ClientConnection::new(config(trusted), name).unwrap(), tcp)
-}
-
-fn stream(server: &TestServer, trusted: &CertificateDer<'static>) -> Stream {
-    over(TcpStream::connect(address(server)).unwrap(), trusted)
-}
-
-fn websocket(
-    server: &TestServer,
-    trusted: &CertificateDer<'static>,
-    query: &str,
-) -> WebSocket<Stream> {
-    upgraded(stream(server, trusted), query)
-}
-
-fn upgraded(stream: Stream, query: &str) -> WebSocket<Stream> {
-    let (mut socket, _) = client(format!("wss://localhost/ws{query}"), stream).unwrap();
-    assert_eq!(json(&mut socket)["type"], "connection_established");
-    socket
-}
-
-fn json(socket: &mut WebSocket<Stream>) -> Json {
-    loop {
-        match socket.read().unwrap() {
-            Message::Text(text) => return serde_json::from_str(&text).unwrap(),
-            Message::Ping(_) => socket.flush().unwrap(),
-            other => panic!("a text frame was due, not {other:?}"),
-        }
-    }
-}
-
-fn numbered(number: usize) -> String {
-    format!("{number} {}", "x".repeat(number * 37 % 5000))
-}
+use self::tls::*;
 
 #[test]
 fn all_clients_get_every_byte_of_a_burst_in_order() {
@@ -346,32 +239,6 @@ fn broken_and_silent_handshakes_end_and_are_counted() {
     drop(TcpStream::connect(address(&server)).unwrap());
     server.until_stat("handshakes", 0);
     assert_eq!(server.stat("tls_handshakes_failed"), 4);
-}
-
-#[test]
-fn a_renewed_certificate_is_used_and_connections_stay() {
-    let (files, old) = Files::new();
-    let server = files.server();
-    let mut clients: Vec<_> = (0..20)
-        .map(|_| websocket(&server, &old, "?topic=a"))
-        .collect();
-    // A broken pair changes nothing.
-    fs::write(files.key(), "no key").unwrap();
-    std::thread::sleep(Duration::from_millis(2500));
-    clients.push(websocket(&server, &old, "?topic=a"));
-    let new = files.renew();
-    until("the new certificate", || {
-        let mut stream = stream(&server, &new);
-        let shaken = stream.conn.complete_io(&mut stream.sock);
-        std::thread::sleep(Duration::from_millis(50));
-        shaken.is_ok()
-    });
-    clients.push(websocket(&server, &new, "?topic=a"));
-    server.send("a", "still here");
-    for client in &mut clients {
-        assert_eq!(json(client)["data"]["data"], "still here");
-    }
-    assert_eq!(server.stat("connections_closed"), 0);
 }
 
 #[test]

@@ -48,7 +48,7 @@ async fn pair() -> (std::net::TcpStream, ClientConnection, Socket) {
     (tcp, session, socket)
 }
 
-/// Reads what has arrived at the client. Returns true at the end of the session.
+/// Reads the bytes that have arrived at the client. Returns true at the end of the session.
 fn read(tcp: &mut std::net::TcpStream, session: &mut ClientConnection, got: &mut Vec<u8>) -> bool {
     loop {
         match session.read_tls(tcp) {
