@@ -60,6 +60,8 @@ class Feed(unittest.IsolatedAsyncioTestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # Shells start background jobs with Ctrl-C ignored, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # pylint: disable=subprocess-popen-preexec-fn
         )
         self.addCleanup(self.end, process)
         return process, Lines(process)

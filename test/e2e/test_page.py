@@ -356,8 +356,9 @@ class LivePage(EngineTest):
         cursor = await self.tab.eval(text("#cursor"))
         port = urlsplit(self.page).port
         await asyncio.to_thread(self.vm.eval, "dev_websocket:stop()")
-        await self.tab.until(f"{STATE} === 'waiting' && /^ in \\d+ s$/.test({text('#state-wait')})", "a countdown")
-        self.assertEqual(await self.tab.eval(text("#state-name")), "Reconnecting")
+        # All in one look, because the next attempt may begin at any time.
+        countdown = f"{STATE} === 'waiting' && /^ in \\d+ s$/.test({text('#state-wait')}) && {text('#state-name')}"
+        self.assertEqual(await self.tab.until(countdown, "a countdown"), "Reconnecting")
         self.assertEqual(await asyncio.to_thread(self.vm.eval, f"dev_websocket:start(#{{port => {port}}})"), "ok")
         await self.tab.eval("document.querySelector('#retry').click()")
         await self.tab.until(f"{STATE} === 'open'", "live again")
