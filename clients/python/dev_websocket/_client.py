@@ -306,8 +306,12 @@ class Client(Delivery):
 
     async def _pause(self, delay: float) -> None:
         """Waits for the next attempt, unless something says that it may succeed now."""
-        self._wake = asyncio.get_running_loop().create_future()
-        await asyncio.wait({self._wake}, timeout=delay)
+        wake = self._wake = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait({wake}, timeout=delay)
+        finally:
+            # The time may have passed, or the client may close; then nobody ends the future.
+            wake.cancel()
 
     async def _ask(self, name: str, option: Any) -> Any:
         """An option, or what its function gives for this attempt."""
