@@ -326,6 +326,8 @@ impl<'s> Session<'s> {
     /// because the listener sets the pace.
     fn heard(&mut self, heard: Result<(), RequestId>) -> Result<(), Disconnect> {
         let shared = self.shared;
+        // First, so that all counted deliveries are counted messages as well.
+        shared.context.counters.inbound_messages.add(1);
         if let Err(id) = heard {
             self.count()?;
             if self.format != Format::Raw {
@@ -338,7 +340,6 @@ impl<'s> Session<'s> {
         } else {
             shared.context.counters.inbound_delivered.add(1);
         }
-        shared.context.counters.inbound_messages.add(1);
         Ok(())
     }
 
