@@ -87,6 +87,35 @@ def measuring(server, load, pairs, count=500, size=200):
     return figures
 
 
+def asked(server, other, load, asker, rounds, count=500, size=200):
+    """The same burst in peace, while a client asks this server for `/info` in a loop, and while it asks another server.
+
+    The last is the floor: the client and an answering server need the same processors then, whatever this server does.
+    """
+    command = {"cmd": "burst", "topic": "t", "count": count, "size": size}
+    ports = {"peace": None, "asked": server.port, "elsewhere": other.port}
+    rates, answers, results = {kind: [] for kind in ports}, {"asked": 0, "elsewhere": 0}, []
+    for _ in range(5):
+        results.append(_phase(server, load, count, command))
+    order = list(ports)
+    for _ in range(rounds):
+        order = order[1:] + order[:1]
+        for kind in order:
+            if ports[kind]:
+                asker.send(cmd="ask", port=ports[kind])
+            results.append(_phase(server, load, count, command))
+            rates[kind].append({"rate": results[-1]["deliveries"] / results[-1]["elapsed_ns"]})
+            if ports[kind]:
+                asker.send(cmd="stop")
+                answers[kind] += asker.wait("done", 40)["answers"]
+    figures = {"rounds": rounds, **{f"{kind}_answers": number for kind, number in answers.items()}, **_faults(results)}
+    for kind in answers:
+        ratios = paired_ratios(rates[kind], rates["peace"], "rate")
+        figures[f"{kind}_ratio"] = median(ratios)
+        figures[f"{kind}_low"], figures[f"{kind}_high"] = interval_of_median(ratios)
+    return figures
+
+
 def topics_burst(server, load, topics, per_topic, size=200, seconds=1.0):
     """Every topic in turn; a connection holds every conns-th topic, each a stream of its own."""
     streams = max(1, topics // load.conns)

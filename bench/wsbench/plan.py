@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from . import measure
 from .measure import Pace
 from .procs import Failure
-from .servers import ALL, ERLANG, RAW, Load, Server, available
+from .servers import ALL, ERLANG, RAW, Asker, Load, Server, available
 
 
 # How casts are paced when their cost is measured: 10,000 a second. To 10,000 subscribers that would be a hundred million
@@ -168,6 +168,7 @@ class Run:
         yield "overlapping", ["device"], self._overlapping
         yield "choices", ["device"], self._choices
         yield "measuring", ["device"], self._measuring
+        yield "asked", ["device"], self._asked
         yield "storm", every, self._storm
         yield "slow-peers", [name for name in every if name in ("uws", "axum", "cowboy-pg", "cowboy-ets")], self._slow
         yield "cast-matrix", ERLANG, self._cast_matrix
@@ -195,6 +196,10 @@ class Run:
     def _measuring(self, name):
         with Server(name, self.ready) as server, Load(server, 1000) as load:
             yield "measuring", measure.measuring(server, load, self.mode.pairs)
+
+    def _asked(self, name):
+        with Server(name, self.ready) as server, Server(name, self.ready) as other, Load(server, 1000) as load, Asker() as asker:
+            yield "asked", measure.asked(server, other, load, asker, self.mode.pairs // 3)
 
     def _storm(self, name):
         with Server(name, self.ready) as server, Load(server, 1000) as load:

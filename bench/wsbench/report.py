@@ -98,6 +98,10 @@ class Report:
         yield self._section("Burst of 500 messages to 1,000 subscribers, 200 B, with measuring vs without, in the same server", "measuring", [
             ("pairs", "pairs", 1, 0), ("deliveries/s", "rate_ratio", 1, 3), ("from", "rate_ratio_low", 1, 3), ("to (95 %)", "rate_ratio_high", 1, 3),
             ("CPU", "cpu_ratio", 1, 3), ("from", "cpu_ratio_low", 1, 3), ("to (95 %)", "cpu_ratio_high", 1, 3)])
+        yield self._section("Burst of 500 messages to 1,000 subscribers while a client asks for `/info` in a loop, vs without", "asked", [
+            ("rounds", "rounds", 1, 0), ("deliveries/s", "asked_ratio", 1, 3), ("from", "asked_low", 1, 3), ("to (95 %)", "asked_high", 1, 3),
+            ("answers", "asked_answers", 1, 0), ("the client asks another server: deliveries/s", "elsewhere_ratio", 1, 3),
+            ("from", "elsewhere_low", 1, 3), ("to (95 %)", "elsewhere_high", 1, 3), ("answers", "elsewhere_answers", 1, 0)])
         yield self._section("Storm: 200 connections/s open and close during 100 messages/s to 1,000", "storm", [
             ("p99 ms calm", "p99_calm_ms", 1, 1), ("p99 ms", "p99_ms", 1, 1), ("CPU calm", "cpu_calm", 1, 2), ("CPU", "cpu", 1, 2),
             ("storm connections", "opened", 1, 0), ("failed", "failed", 1, 0), ("lost for the others", "lost", 1, 0),

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 
 from . import prepare
 from .procs import Child, Failure
@@ -69,6 +70,14 @@ class Server(Child):
         except Failure:
             self.close()
             raise
+
+
+class Asker(Child):
+    """A client that asks a server for `/info` in a loop, when it is told to."""
+
+    def __init__(self):
+        super().__init__("asker", [sys.executable, "-m", "wsbench.asker"], prepare.LOGS, cwd=prepare.BENCH)
+        self.wait("ready", 30)
 
 
 class Load(Child):

@@ -13,6 +13,7 @@ use futures::future::join_all;
 use futures::{FutureExt, SinkExt, StreamExt};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role};
@@ -51,7 +52,14 @@ impl Connections {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let lasting = Persistent::default();
         let address = listener.local_addr().unwrap();
-        let shared = Shared::new(Settings::default(), address, 1, log, lasting);
+        let shared = Shared::new(
+            Settings::default(),
+            address,
+            1,
+            log,
+            lasting,
+            Handle::current(),
+        );
         let cursor = cursors.pop().unwrap();
         let shard = Shard::new(
             shared.context.clone(),

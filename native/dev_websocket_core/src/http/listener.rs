@@ -93,16 +93,21 @@ async fn accept_all(shared: &Arc<Shared>, listener: &TcpListener, door: Door) {
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                shared.context.counters.accept_failures.add(1);
-                tracing::warn!(
-                    name: "failed_accept", %error,
-                    "The WebSocket server failed to accept a connection: {error}."
-                );
+                count_failure(shared, &error);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }
+}
+
+/// Counts and logs a connection that the system does not let the server have.
+pub(super) fn count_failure(shared: &Shared, error: &io::Error) {
+    shared.context.counters.accept_failures.add(1);
+    tracing::warn!(
+        name: "failed_accept", %error,
+        "The WebSocket server failed to accept a connection: {error}."
+    );
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {

@@ -166,9 +166,12 @@ async fn exchange<S>(
     let parts = connection.into_parts();
     let (socket, early) = (parts.io.into_inner().into(), parts.read_buf.to_vec());
     // The connection gets its own task, which is smaller than this one and lives longer.
-    shared.spawn("a connection", |shared| {
+    let spawned = shared.spawn_connection(socket, |shared, socket| {
         accepted.serve(shared, socket, early)
     });
+    if let Err(error) = spawned {
+        listener::count_failure(&shared, &error);
+    }
 }
 
 /// Answers the preface of HTTP/2, as hyper answers other requests that are not HTTP/1.1.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::listeners::{bind, bind_operator, local_address, open_operator, public_address};
+use super::runtimes::Runtimes;
 use super::{Running, Server, stop_shards};
 use crate::access::TokenState;
 use crate::error::StartError;
@@ -115,29 +116,25 @@ impl Builder {
             signal,
         } = self;
         let certificate = Tls::default().read(&settings)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(settings.worker_count())
-            .thread_name("ws-io")
-            .enable_all()
-            .build()
-            .map_err(StartError::Threads)?;
+        let runtimes = Runtimes::start(&settings).map_err(StartError::Threads)?;
         let listener = match listener {
-            None => bind(&runtime, Door::Public, public_address(&settings))?,
+            None => bind(runtimes.requests(), Door::Public, public_address(&settings))?,
             Some(bound) => {
-                let _entered = runtime.enter();
+                let _entered = runtimes.requests().enter();
                 let address = bound.local_addr().map_err(StartError::Threads)?;
                 listener::from_std(bound)
                     .map_err(|source| StartError::Listen { address, source })?
             }
         };
         let address = local_address(&listener, Door::Public, public_address(&settings))?;
-        let operator = bind_operator(&runtime, &settings)?;
+        let operator = bind_operator(runtimes.requests(), &settings)?;
         let (shard_count, workers) = (settings.shard_count(), settings.worker_count());
         let (log, cursors) = Log::new(shard_count);
-        let shared = Shared::new(settings, address, shard_count, log, persistent);
+        let reading = runtimes.connections().clone();
+        let shared = Shared::new(settings, address, shard_count, log, persistent, reading);
         shared.tls.replace(certificate);
         let mut running = Running {
-            runtime,
+            runtimes,
             shards: Vec::new(),
             public: None,
             operator: None,
@@ -156,10 +153,13 @@ impl Builder {
         }
         shared.context.access.reload(&shared.settings());
         {
-            let _entered = running.runtime.enter();
+            let _entered = running.runtimes.connections().enter();
             shared.spawn("the token watch", token_watch::watch);
         }
-        running.runtime.spawn(shared.tls.clone().watch());
+        running
+            .runtimes
+            .connections()
+            .spawn(shared.tls.clone().watch());
         running.listen(&shared, Door::Public, listener);
         tracing::info!(
             name: "started", %address, shards = shard_count, workers,
@@ -169,7 +169,7 @@ impl Builder {
             open_operator(&mut running, &shared, operator);
         }
         let server = Server {
-            runtime: running.runtime.handle().clone(),
+            runtime: running.runtimes.connections().clone(),
             running: Arc::new(Mutex::new(Some(running))),
             shared,
         };

@@ -70,10 +70,10 @@ impl Server {
             tell_moved(door, old, None);
             return Ok(());
         };
-        let listener = match bind(&running.runtime, door, wanted) {
+        let listener = match bind(running.runtimes.requests(), door, wanted) {
             Err(_) if old.is_some_and(|old| old.port() == wanted.port()) => {
                 running.leave(door);
-                bind(&running.runtime, door, wanted)
+                bind(running.runtimes.requests(), door, wanted)
                     .inspect_err(|_| self.return_to(running, door, old))?
             }
             bound => bound?,
@@ -93,7 +93,7 @@ impl Server {
         let Some(old) = old else {
             return;
         };
-        match bind(&running.runtime, door, old) {
+        match bind(running.runtimes.requests(), door, old) {
             Ok(listener) => running.listen(&self.shared, door, listener),
             Err(error) => tracing::error!(
                 name: "lost_address", address = %old, %error,
@@ -115,7 +115,7 @@ impl Running {
     pub(super) fn listen(&mut self, shared: &Arc<Shared>, door: Door, listener: TcpListener) {
         let stop = CancellationToken::new();
         let accept = listener::accept(shared.clone(), listener, door, stop.clone());
-        let task = self.runtime.spawn(accept);
+        let task = self.runtimes.requests().spawn(accept);
         *self.accepting(door) = Some(Accepting { stop, task });
     }
 
@@ -124,7 +124,7 @@ impl Running {
         if let Some(Accepting { stop, task }) = self.accepting(door).take() {
             stop.cancel();
             // The task ends at once. If it panicked, its listener is gone all the same.
-            let _ = self.runtime.block_on(task);
+            let _ = self.runtimes.requests().block_on(task);
         }
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod builder;
 mod listeners;
 pub(crate) mod publish;
 pub(crate) mod results;
+mod runtimes;
 pub(crate) mod send;
 mod tokens;
 
@@ -13,10 +14,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Handle;
 
 pub use self::builder::Builder;
 use self::listeners::Accepting;
+use self::runtimes::Runtimes;
 use crate::error::StartError;
 use crate::http::Door;
 use crate::settings::Settings;
@@ -51,7 +53,7 @@ pub enum Reconfigured {
 /// The threads and the listeners.
 #[derive(Debug)]
 struct Running {
-    runtime: Runtime,
+    runtimes: Runtimes,
     shards: Vec<JoinHandle<()>>,
     public: Option<Accepting>,
     operator: Option<Accepting>,
@@ -175,7 +177,7 @@ impl Server {
             .build()
             .unwrap();
         let server = Self {
-            shared: Shared::new(settings, address, 1, log, lasting),
+            shared: Shared::new(settings, address, 1, log, lasting, runtime.handle().clone()),
             runtime: runtime.handle().clone(),
             running: Arc::default(),
         };
@@ -189,11 +191,7 @@ impl Running {
         self.leave(Door::Public);
         self.leave(Door::Operator);
         shared.close_all(reason);
-        // At the deadline the remaining connections are cut off.
-        let _ = self
-            .runtime
-            .block_on(async { tokio::time::timeout(deadline, shared.tasks.wait()).await });
-        self.runtime.shutdown_background();
+        self.runtimes.end(&shared.tasks, deadline);
         stop_shards(shared, self.shards);
         let address = **shared.address.load();
         tracing::info!(
@@ -208,7 +206,7 @@ impl Running {
             accepting.stop();
         }
         shared.close_all(Disconnect::Stopping);
-        self.runtime.shutdown_background();
+        self.runtimes.abandon();
         shared.context.tell_shards(|| Command::Stop);
     }
 }

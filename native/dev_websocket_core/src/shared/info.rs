@@ -247,7 +247,11 @@ mod tests {
         let (log, _cursors) = Log::new(1);
         let lasting = Persistent::default();
         let address = ([127, 0, 0, 1], 1).into();
-        Shared::new(Settings::default(), address, 1, log, lasting)
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let reading = runtime.handle().clone();
+        Shared::new(Settings::default(), address, 1, log, lasting, reading)
     }
 
     fn subscribe(shared: &Shared, number: usize) {

@@ -6,12 +6,14 @@ pub(crate) mod inbound;
 pub(crate) mod info;
 pub(crate) mod token_watch;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures::FutureExt;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -66,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) slots: Arc<SlotMarks>,
     pub(crate) tls: Arc<Tls>,
     next_shard: AtomicUsize,
+    /// The runtime that reads from connections.
+    reading: Handle,
 }
 
 /// The state that outlives a server; the embedder passes it to the next one.
@@ -86,6 +90,7 @@ impl Shared {
         shards: usize,
         log: Log,
         lasting: Persistent,
+        reading: Handle,
     ) -> Arc<Self> {
         let Persistent {
             counters,
@@ -117,6 +122,7 @@ impl Shared {
             slots,
             tls: Arc::default(),
             next_shard: AtomicUsize::new(0),
+            reading,
         })
     }
 
@@ -127,6 +133,28 @@ impl Shared {
     {
         let task = contain_task(what, self.context.counters.clone(), task(self.clone()));
         self.tasks.spawn(task.map(drop));
+    }
+
+    /// Runs the task of a connection on the runtime that reads from connections, as [`Self::spawn`] runs other tasks.
+    ///
+    /// # Errors
+    /// The system cannot watch the socket.
+    pub(crate) fn spawn_connection<F>(
+        self: &Arc<Self>,
+        socket: Socket,
+        task: impl FnOnce(Arc<Self>, Socket) -> F,
+    ) -> io::Result<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let socket = {
+            let _entered = self.reading.enter();
+            socket.into_current_runtime()?
+        };
+        let counters = self.context.counters.clone();
+        let task = contain_task("a connection", counters, task(self.clone(), socket));
+        self.tasks.spawn_on(task.map(drop), &self.reading);
+        Ok(())
     }
 
     /// Stops accepting connections, and closes the present ones.

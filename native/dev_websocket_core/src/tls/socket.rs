@@ -54,6 +54,15 @@ impl From<TlsStream<TcpStream>> for Socket {
 }
 
 impl Socket {
+    /// Moves the socket from its runtime to the current one, which wakes its tasks from then on.
+    ///
+    /// # Errors
+    /// The system cannot watch the socket.
+    pub(crate) fn into_current_runtime(self) -> io::Result<Self> {
+        let stream = TcpStream::from_std(self.stream.into_std()?)?;
+        Ok(Self { stream, ..self })
+    }
+
     /// Returns the TCP socket, for its options.
     pub(crate) fn tcp(&self) -> &TcpStream {
         &self.stream
