@@ -1,13 +1,13 @@
 # Every command of the project. CI calls these and nothing else.
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help build client package run watch test hostile conformance chaos soak fuzz models sanitize lint deny dialyzer bench picture clean
+.PHONY: help build client package package-nif run watch test hostile conformance chaos soak fuzz models sanitize lint deny dialyzer bench picture clean
 
 # How long each target of `make fuzz` runs.
 SECONDS = 60
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile
 
 build: ## the application, loadable at _build/default/lib/dev_websocket
 	@.ci/requirements build
@@ -15,6 +15,9 @@ build: ## the application, loadable at _build/default/lib/dev_websocket
 
 package: build ## the device as newer HyperBEAM nodes package it: see docs/PACKAGING.md
 	@native/package.sh
+
+package-nif: build ## the native library for machines like this one: see docs/DEPLOYING.md
+	@native/package-nif.sh
 
 client: ## the packages of the JavaScript and Python clients, in _build/client
 	@.ci/requirements test

@@ -1,10 +1,7 @@
-%%% @doc The interface to the engine: find it, check its version, start and stop it, and
-%%% call it.
+%%% @doc The interface to the engine: start and stop it, and call it.
 %%%
-%%% A VM keeps the engine that it loaded first, because a native library cannot be
-%%% replaced. A newer copy of the device may need another version of the native functions.
-%%% Its calls then return `engine_version', and one log line asks for a restart of the
-%%% node. Only casts still go to the engine.
+%%% `dev_websocket_library' finds the engine and checks its version. Without an engine of
+%%% the right version, calls return an error, and only casts still go to an engine.
 %%%
 %%% A native function must not block. Functions that take time return at once and send
 %%% `{Ref, Answer}' later. A helper process receives that message, so a late answer never
@@ -18,7 +15,6 @@
 -export([apply_node_options/1, apply_start_options/1]).
 -export([cast/1, publish/2, publish_json/2, send/2, has_audience/0, count_dropped/1]).
 -export([call/1, call_started/1, request/1]).
--export([is_current/0, check_version/0]).
 -export([start_reader/0, start_link/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
@@ -28,8 +24,6 @@
 -define(MAX_SHOWN, 200).
 %% A node has this long to give its options before the engine starts with the defaults.
 -define(OPTIONS_DEADLINE, 5000).
-%% Set after a search that found no engine. Casts then do not search again.
--define(MISSING, {hb_websocket_nif, missing}).
 %% Set once the engine was told to start or stop. The engine outlives `init:restart/0',
 %% and this term does not.
 -define(TOLD, {hb_websocket_nif, told}).
@@ -211,7 +205,7 @@ send(Connection, Payload) ->
     dev_websocket_log:safely(
         send,
         fun() ->
-            case is_current() andalso hb_websocket_nif:send(Connection, Payload) of
+            case dev_websocket_library:is_current() andalso hb_websocket_nif:send(Connection, Payload) of
                 large -> hb_websocket_nif:send_large(Connection, Payload);
                 false -> call(fun() -> hb_websocket_nif:send_large(Connection, Payload) end);
                 Sent -> Sent
@@ -233,7 +227,7 @@ count_dropped(Reason) ->
 
 %% @doc The function `on_load' could not load the engine. Casts search for it only once.
 find_and_cast(Msg) ->
-    case persistent_term:get(?MISSING, false) of
+    case dev_websocket_library:is_missing() of
         true -> {dropped, no_engine};
         false -> boot_and(cast, fun() -> hb_websocket_nif:cast_large(Msg) end)
     end.
@@ -264,7 +258,7 @@ boot_and(Place, Publish) ->
 %% @doc Call the engine, once it is loaded and has the right version.
 -spec call(fun(() -> Answer)) -> Answer | {error, term()}.
 call(Call) ->
-    case find_current() of
+    case dev_websocket_library:find() of
         ok ->
             ok = dev_websocket_sup:ensure(),
             ok = dev_websocket_sup:ensure_reader(),
@@ -312,110 +306,12 @@ command(Send) ->
     persistent_term:put(?TOLD, true),
     request(Send).
 
-%%% The engine and its version.
-
-find_current() ->
-    case find() of
-        ok -> check_version();
-        {error, Reason} -> {error, Reason}
-    end.
-
-%% @doc Find the engine: loaded already, else in the resources of this module's archive,
-%% else on the code path.
-find() ->
-    case erlang:function_exported(hb_websocket_nif, load, 0) of
-        true ->
-            hb_websocket_nif:load();
-        false ->
-            case load_from_archive() orelse load_from_path() of
-                true ->
-                    persistent_term:erase(?MISSING),
-                    hb_websocket_nif:load();
-                false ->
-                    persistent_term:put(?MISSING, true),
-                    {error, {engine_not_loaded, no_module}}
-            end
-    end.
-
-%% @doc Newer nodes unpack the resources of a device into a folder, and rename its modules.
-%% The name of this module finds the folder. The module that knows it has had two names.
-load_from_archive() ->
-    lists:any(
-        fun(Archive) ->
-            try Archive:implementation_dir(?MODULE) of
-                Dir ->
-                    File = filename:join([Dir, "ebin", "hb_websocket_nif"]),
-                    filelib:is_regular(File ++ ".beam") andalso
-                        element(1, code:load_abs(File)) =:= module
-            catch
-                %% Most nodes have no such module, or no archive of this device.
-                _:_ -> false
-            end
-        end,
-        [hb_device_archive, hb_ao_device]
-    ).
-
-load_from_path() ->
-    element(1, code:ensure_loaded(hb_websocket_nif)) =:= module.
-
-%% @doc The version of the native functions that this device calls: the same number as in
-%% native/dev_websocket_nif/src/lib.rs.
-interface() -> 3.
-
-%% @doc Whether the engine is loaded and has the version of this device. This costs almost
-%% nothing.
--spec is_current() -> boolean().
-is_current() ->
-    engine_interface() =:= interface().
-
-%% @doc Compare the version of the loaded engine with the one that this device needs. A
-%% difference is logged once.
--spec check_version() -> ok | {error, {engine_version, map()}}.
-check_version() ->
-    case is_current() of
-        true ->
-            ok;
-        false ->
-            Versions = #{device => interface(), engine => engine_interface()},
-            _ = is_version_logged() orelse spawn(fun() -> log_version_once(Versions) end),
-            {error, {engine_version, Versions}}
-    end.
-
-%% @doc The version of the engine, or 0 for one from before the first number. Such an engine
-%% lacks the function, or only its stub answers.
-engine_interface() ->
-    try hb_websocket_nif:interface() of
-        Version when is_integer(Version) -> Version;
-        _ -> 0
-    catch
-        error:undef -> 0
-    end.
-
-is_version_logged() ->
-    persistent_term:get({hb_websocket_nif, {engine_version, interface()}}, false).
-
-%% @doc Many callers can find the difference at once. The process that gets the name logs it.
-log_version_once(Versions) ->
-    try register(hb_websocket_engine_version, self()) of
-        true -> is_version_logged() orelse log_version(Versions)
-    catch
-        error:badarg -> ok
-    end.
-
-log_version(#{device := Device, engine := Engine}) ->
-    persistent_term:put({hb_websocket_nif, {engine_version, interface()}}, true),
-    dev_websocket_log:log(
-        error,
-        #{event => engine_version, device => Device, engine => Engine},
-        "The WebSocket device (interface ~b) does not work with the engine in this VM (interface ~b). "
-        "Restart the node with both from the same package.",
-        [Device, Engine]
-    ).
+%%% The reader of the log.
 
 %% @doc Called by the supervisor: start the reader of the log, if the engine is usable.
 -spec start_reader() -> {ok, pid()} | ignore.
 start_reader() ->
-    case is_current() of
+    case dev_websocket_library:is_current() of
         true -> dev_websocket_log:start_link();
         false -> ignore
     end.
@@ -443,7 +339,7 @@ handle_info(_Info, State) ->
 %% @doc Stop the engine with the node. An end of the supervisor alone stops nothing.
 terminate(_Reason, _State) ->
     case init:get_status() of
-        {stopping, _} -> persistent_term:get(?TOLD, false) andalso is_current() andalso await(fun hb_websocket_nif:stop/1);
+        {stopping, _} -> persistent_term:get(?TOLD, false) andalso dev_websocket_library:is_current() andalso await(fun hb_websocket_nif:stop/1);
         _ -> ok
     end.
 

@@ -488,7 +488,7 @@ count(Name) ->
 
 %% @doc Call the engine, if it has the version of this device.
 ask(Call) ->
-    case dev_websocket_engine:is_current() of
+    case dev_websocket_library:is_current() of
         true -> dev_websocket_log:safely(tails, Call, error);
         false -> other_version
     end.

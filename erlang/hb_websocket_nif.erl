@@ -286,11 +286,62 @@ load_library() ->
 
 load_first([], Error) -> Error;
 load_first([File | Files], _Error) ->
-    case erlang:load_nif(File, 0) of
+    case load_checked(File) of
         ok -> ok;
         {error, {Reason, _}} = Error when Reason =:= reload; Reason =:= upgrade -> Error;
         {error, _} = Error -> load_first(Files, Error)
     end.
+
+%% @doc Load a library that the system can load. A file without its end is mapped without an
+%% error, and the VM dies as soon as it touches the missing part. A file for another machine
+%% is reported as not found.
+load_checked(File) ->
+    case fault(elf(File ++ ".so")) of
+        none -> erlang:load_nif(File, 0);
+        Fault -> {error, {bad_library, lists:flatten([File, ".so ", Fault])}}
+    end.
+
+fault({_Machine, End, Size}) when Size < End ->
+    io_lib:format("is incomplete: ~b of ~b bytes", [Size, End]);
+fault({Machine, _End, _Size}) ->
+    case elf("/proc/self/exe") of
+        {Other, _, _} when Other =/= Machine -> "is for another machine";
+        _ -> none
+    end;
+fault(none) ->
+    none.
+
+%% @doc The machine of an ELF file, its end by its header, and its size. The table of sections
+%% is the last part of such a file. Files of other systems have another form.
+elf(File) ->
+    case file:open(File, [read, raw, binary]) of
+        {ok, Device} ->
+            Header = file:read(Device, 64),
+            %% The files of /proc have no size, and only their machine counts.
+            Size = case file:position(Device, eof) of
+                {ok, Position} -> Position;
+                {error, _} -> 0
+            end,
+            ok = file:close(Device),
+            header(Header, Size);
+        {error, _} ->
+            none
+    end.
+
+%% @doc The header as in the System V ABI: the class (32 or 64 bits), the order of bytes, the
+%% machine, and the place, size and number of the entries of the table of sections.
+header({ok, <<16#7F, "ELF", 2, 1, _:12/binary, Machine:2/binary, _:20/binary, Place:64/little, _:10/binary, Entry:16/little, Number:16/little, _/binary>>}, Size) ->
+    {{2, 1, Machine}, Place + Entry * Number, Size};
+header({ok, <<16#7F, "ELF", 2, 2, _:12/binary, Machine:2/binary, _:20/binary, Place:64, _:10/binary, Entry:16, Number:16, _/binary>>}, Size) ->
+    {{2, 2, Machine}, Place + Entry * Number, Size};
+header({ok, <<16#7F, "ELF", 1, 1, _:12/binary, Machine:2/binary, _:12/binary, Place:32/little, _:10/binary, Entry:16/little, Number:16/little, _/binary>>}, Size) ->
+    {{1, 1, Machine}, Place + Entry * Number, Size};
+header({ok, <<16#7F, "ELF", 1, 2, _:12/binary, Machine:2/binary, _:12/binary, Place:32, _:10/binary, Entry:16, Number:16, _/binary>>}, Size) ->
+    {{1, 2, Machine}, Place + Entry * Number, Size};
+header({ok, <<16#7F, "ELF", _/binary>>}, Size) ->
+    {short, 64, Size};
+header(_Other, _Size) ->
+    none.
 
 %% @doc Keep the reason of a failed load as the answer of each call.
 remember({error, {reload, _}}) ->

@@ -26,8 +26,8 @@ version_test_() ->
 -compile([export_all, nowarn_export_all]).
 
 the_library_has_the_version_of_the_device(library) ->
-    ?assertEqual(ok, dev_websocket_engine:check_version()),
-    ?assert(dev_websocket_engine:is_current()),
+    ?assertEqual(ok, dev_websocket_library:check_version()),
+    ?assert(dev_websocket_library:is_current()),
     ?assertEqual(current(), hb_websocket_nif:interface()),
     ?assertMatch({ok, _}, dev_websocket:info()),
     nothing_else().
@@ -74,7 +74,7 @@ many_callers_give_one_line(Version) ->
 a_newer_copy_leaves_the_device_that_runs_alone(library) ->
     Client = fresh_server:client("topic=t"),
     Copies = [{Copy, _, _} | _] = device_copy:modules(fun
-        (dev_websocket_engine, Forms) -> [renumbered(Form) || Form <- Forms];
+        (dev_websocket_library, Forms) -> [renumbered(Form) || Form <- Forms];
         (_, Forms) -> Forms
     end),
     [{module, Module} = code:load_binary(Module, File, Beam) || {Module, File, Beam} <- Copies],
@@ -149,7 +149,7 @@ current() ->
     [Version] = [
         Number
      ||
-        {function, _, interface, 0, [{clause, _, [], [], [{integer, _, Number}]}]} <- device_copy:forms(dev_websocket_engine)
+        {function, _, interface, 0, [{clause, _, [], [], [{integer, _, Number}]}]} <- device_copy:forms(dev_websocket_library)
     ],
     Version.
 

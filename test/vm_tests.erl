@@ -11,6 +11,7 @@ vm_test_() ->
      ||
         Name <- [
             calls_without_the_library_return_engine_not_loaded,
+            a_library_that_cannot_be_loaded_leaves_the_vm_alone,
             a_library_that_arrives_later_is_found,
             an_archive_folder_is_a_place_for_the_library,
             a_taken_port_fails_neither_the_load_nor_the_vm,
@@ -62,6 +63,41 @@ calls_without_the_library_return_engine_not_loaded() ->
             ],
             ?assertEqual(ok, Call(application, start, [dev_websocket]))
         end)
+    end).
+
+%% Cut off at any place, for another machine, or no library at all.
+a_library_that_cannot_be_loaded_leaves_the_vm_alone() ->
+    vm:with_copy(fun(Ebin, Library) ->
+        {ok, Whole} = file:read_file(Library),
+        Size = byte_size(Whole),
+        <<Head:18/binary, _Machine:2/binary, Tail/binary>> = Whole,
+        Place = filename:join([filename:dirname(Ebin), "priv", "crates", "dev_websocket_nif", "dev_websocket_nif.so"]),
+        ok = filelib:ensure_dir(Place),
+        Cut = [
+            {binary:part(Whole, 0, Length), "is incomplete: " ++ integer_to_list(Length)}
+         ||
+            Length <- [30, 64, 4096, Size div 2, Size - 1]
+        ],
+        Others = [
+            {<<Head/binary, 16#FFFF:16, Tail/binary>>, "is for another machine"},
+            {<<"hello">>, "file too short"}
+        ],
+        lists:foreach(
+            fun({Content, Text}) ->
+                ok = file:write_file(Place, Content),
+                vm:with_peer(Ebin, [], fun(Call) ->
+                    {error, {engine_not_loaded, {_, Reason}}} = Call(dev_websocket, info, []),
+                    ?assertNotEqual({nomatch, Text, Reason}, {string:find(Reason, Text), Text, Reason}),
+                    ?assertEqual({ok, <<"OK">>}, Call(dev_websocket, cast, [#{}, #{}])),
+                    ?assertEqual(ok, Call(application, start, [dev_websocket])),
+                    %% The whole file, written later, is found.
+                    ok = file:write_file(Place ++ ".new", Whole),
+                    ok = file:rename(Place ++ ".new", Place),
+                    ?assertEqual(ok, Call(dev_websocket, start, [#{}]))
+                end)
+            end,
+            Cut ++ Others
+        )
     end).
 
 a_library_that_arrives_later_is_found() ->
