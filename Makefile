@@ -34,7 +34,7 @@ watch: ## print the messages of a topic: make watch TOPIC=prices
 	@URI="$(URI)" TOPIC="$(TOPIC)" examples/feed/watch
 
 test: ## all tests: Rust, Erlang, as a dependency, real clients end to end, and the Autobahn suite
-	@.ci/requirements build test browser proxies
+	@.ci/requirements build test browser proxies monitoring
 	@$(MAKE) build
 	@test/run
 

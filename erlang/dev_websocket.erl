@@ -54,7 +54,7 @@
 -module(dev_websocket).
 -implements(<<"websocket@1.0">>).
 -specification("dev_websocket.md").
--export([info/0, info/1, cast/2]).
+-export([info/0, info/1, cast/2, try_cast/2]).
 -export([start/1, stop/0, config/0, stats/0, hint/1]).
 -export([token/2, revoke/1]).
 -export([info/3, cast/3, stats/3, token/3]).
@@ -96,6 +96,17 @@ info(_Base) ->
 cast(Msg, _Opts) ->
     _ = dev_websocket_engine:cast(Msg),
     {ok, <<"OK">>}.
+
+%% @doc Publish a message as `cast/2' does, and return its outcome, for debugging. Reasons are
+%% `no_audience' (no client is connected and no history is kept), `too_large', `overload',
+%% `not_running', `no_engine' and `fault'. The call takes longer for a large message.
+-spec try_cast(term(), term()) -> {ok, published} | {error, term()}.
+try_cast(Msg, _Opts) ->
+    case dev_websocket_engine:cast(Msg) of
+        ok -> {ok, published};
+        {dropped, Reason} -> {error, Reason};
+        {error, Reason} -> {error, Reason}
+    end.
 
 %% @doc Start the server, or change settings of a running one. Settings that the map does
 %% not name stay as they are. An unknown setting or a bad value is named in the error, and

@@ -14,6 +14,7 @@ device_test_() ->
         raw_frames_are_the_message_alone,
         the_message_limit_is_exact_on_both_paths,
         casts_without_a_server_are_counted,
+        a_cast_that_is_tried_says_what_became_of_it,
         casts_without_an_audience_are_counted,
         a_taken_port_is_reported_and_another_one_works,
         a_stop_tells_clients_and_a_start_serves_again,
@@ -156,6 +157,20 @@ casts_without_a_server_are_counted() ->
     dev_websocket:cast(#{<<"topic">> => <<"t">>}, #{}),
     dev_websocket:cast(binary:copy(<<"a">>, 100000), #{}),
     ?assertEqual(Before + 2, stat(<<"dropped_not_running">>)).
+
+a_cast_that_is_tried_says_what_became_of_it() ->
+    ok = dev_websocket:start(#{history_bytes => 0, max_message_bytes => 2000}),
+    Message = #{<<"topic">> => <<"t">>},
+    ?assertEqual({error, no_audience}, dev_websocket:try_cast(Message, #{})),
+    Client = fresh_server:client("topic=t"),
+    ?assertEqual({ok, published}, dev_websocket:try_cast(Message, #{})),
+    [_] = ws_client:messages(Client, 1),
+    Large = Message#{<<"data">> => binary:copy(<<"x">>, 3000)},
+    ?assertEqual({error, too_large}, dev_websocket:try_cast(Large, #{})),
+    ?assertEqual({error, too_large}, dev_websocket:try_cast(Message#{<<"data">> => binary:copy(<<"x">>, 300000)}, #{})),
+    ?assertEqual({ok, published}, dev_websocket:try_cast(<<"text">>, #{})),
+    ok = dev_websocket:stop(),
+    ?assertEqual({error, not_running}, dev_websocket:try_cast(Message, #{})).
 
 casts_without_an_audience_are_counted() ->
     ok = dev_websocket:start(#{history_bytes => 0}),

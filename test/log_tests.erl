@@ -28,7 +28,7 @@ server_start_change_and_stop_are_logged() ->
     Started = log_vm:logged(started),
     ?assertMatch({info, #{address := Address, shards := 2, workers := 1}}, Started),
     ?assertEqual(
-        <<"The WebSocket server listens on ", Address/binary, " (shards: 2, workers: 1).">>,
+        <<"The WebSocket server 0.2.0 listens on ", Address/binary, " (shards: 2, workers: 1).">>,
         log_vm:text(started, Address)
     ),
     %% When it happened, and not when it was logged.

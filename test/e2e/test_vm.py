@@ -59,7 +59,7 @@ class Log(unittest.TestCase):
         result = erl("ok = application:start(dev_websocket), init:stop().", "-kernel", "logger_level", "info")
         lines = [line for line in result.stdout.splitlines() if "WebSocket" in line]
         self.assertEqual(len(lines), 2, result.stdout)
-        started = re.fullmatch(r"The WebSocket server listens on (127\.0\.0\.1:\d+) \(shards: \d+, workers: \d+\)\.", lines[0])
+        started = re.fullmatch(r"The WebSocket server \d+\.\d+\.\d+ listens on (127\.0\.0\.1:\d+) \(shards: \d+, workers: \d+\)\.", lines[0])
         self.assertEqual(lines[1], f"The WebSocket server on {started[1]} stopped.")
 
     def test_no_more_descriptors_is_told_and_ends(self):

@@ -67,12 +67,20 @@ fn metrics_are_the_numbers_of_stats() {
         ("regexes", 1.0),
         ("topics", 3.0),
         ("last_sequence", 101.0),
-        ("requests_refused_total", 1.0),
+        ("requests_refused_total{code=\"bad_format\"}", 1.0),
+        ("limit{setting=\"max_connections\"}", 100_000.0),
+        ("limit{setting=\"send_buffer_bytes\"}", 1_048_576.0),
         ("publish_queued_bytes", 0.0),
         ("messages_dropped_total{reason=\"overload\"}", 0.0),
     ] {
         assert_eq!(value(name), expected, "{name}");
     }
+    let build = format!(
+        "build_info{{version=\"{}\",protocol=\"1\",otp=\"\"}}",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert_eq!(value(&build), 1.0);
+    assert!(value("start_time_seconds") > 1.7e9);
     assert_eq!(value("sent_bytes_total") as u64, server.stat("bytes_sent"));
     // Every hundredth publication was in some batch, whose publications are all counted.
     let latency = value("cast_to_socket_seconds_count");
@@ -122,6 +130,8 @@ fn each_count_of_stats_is_a_metric() {
         "connections",
         "connections_closed",
         "publications_without_topic",
+        // This one is in `about`, by code.
+        "requests_refused",
     ];
     for (name, _) in server.stats() {
         let is_measured = name.ends_with("_ns");

@@ -1,5 +1,7 @@
 //! Conversion of core types to terms.
 
+use std::borrow::Cow;
+
 use dev_websocket_core::{
     ConnectionInfo, Family, Info, Sample, Samples, SettingError, SettingValue, Settings, StartError,
 };
@@ -229,8 +231,9 @@ pub(crate) fn metrics(env: Env<'_>, families: Vec<Family>) -> Term<'_> {
 
 /// Encodes each sample as `{[{Label, Of}], Value}`.
 fn samples(env: Env<'_>, samples: Vec<Sample>) -> Vec<Term<'_>> {
-    let sample = |Sample { label, value, .. }| {
-        let labels: Vec<_> = label.into_iter().collect();
+    let sample = |Sample { labels, value, .. }: Sample| {
+        let label = |(name, of): &(&'static str, Cow<'static, str>)| (*name, text(env, of));
+        let labels: Vec<_> = labels.iter().map(label).collect();
         (labels, value).encode(env)
     };
     samples.into_iter().map(sample).collect()

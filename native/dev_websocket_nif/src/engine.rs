@@ -10,7 +10,7 @@ use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SendError, Sender, channel};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -35,6 +35,9 @@ pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine {
     tokens: Arc::default(),
     control: Mutex::new(None),
 });
+
+/// Release of Erlang/OTP, for the metrics.
+pub(crate) static OTP: OnceLock<String> = OnceLock::new();
 
 pub(crate) type Result<T> = std::result::Result<T, Reason>;
 
@@ -224,6 +227,7 @@ impl Engine {
             .inbound(self.inbound.clone())
             .slot_marks(self.slots.clone())
             .interest(self.interest.clone())
+            .otp(OTP.get().map(String::as_str).unwrap_or_default())
             .start();
         match started {
             Ok(server) => {

@@ -27,17 +27,22 @@ use dev_websocket_core::{Access, Settings};
 use rustler::{Atom, Encoder, Env, OwnedEnv, Term};
 
 use crate::decode::Budget;
-use crate::engine::{Command, ENGINE, Outcome, Reason};
+use crate::engine::{Command, ENGINE, OTP, Outcome, Reason};
 use crate::publishing::Answer;
 use crate::send::SendOutcome;
 
 rustler::init!("hb_websocket_nif", load = load);
 
-fn load(_env: Env<'_>, _info: Term<'_>) -> bool {
+/// Takes the release of Erlang/OTP from the module that loads the library. Older modules give another term.
+fn load(_env: Env<'_>, info: Term<'_>) -> bool {
+    if let Ok(release) = info.decode() {
+        // The release stays the same as long as the VM runs.
+        let _ = OTP.set(release);
+    }
     true
 }
 
-/// The version of this interface. The device compares it with its own number in `dev_websocket_engine.erl`, because a
+/// The version of this interface. The device compares it with its own number in `dev_websocket_library.erl`, because a
 /// running VM keeps its library while newer copies of the device are loaded. A NIF that is added, removed or changed
 /// needs a new version.
 const INTERFACE: u32 = 3;

@@ -197,8 +197,10 @@ fn refuse<B>(
     caller: Caller,
     refusal: Refusal,
 ) -> Outcome {
-    shared.context.counters.requests_refused.add(1);
-    let (reason, peer) = (refusal.reason(), caller.peer);
+    let (reason, peer) = (refusal.reason().to_string(), caller.peer);
+    let counters = &shared.context.counters;
+    counters.requests_refused.add(1);
+    counters.refusals.add(&reason);
     tracing::info!(
         name: "refused_upgrade", %reason, %peer,
         "The WebSocket server refused a request of {peer}: {reason}."

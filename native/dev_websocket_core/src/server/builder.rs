@@ -21,7 +21,7 @@ use crate::settings::Settings;
 use crate::shard::Shard;
 use crate::shard::interest::InterestSignal;
 use crate::shared::inbound::Inbound;
-use crate::shared::{Persistent, Shared, token_watch};
+use crate::shared::{Persistent, Shared, VERSION, token_watch};
 use crate::telemetry::counters::Counters;
 use crate::tls::Tls;
 use crate::wire::close::Disconnect;
@@ -88,6 +88,12 @@ impl Builder {
     /// Sets the secret that signs tokens, and the revoked tokens. By default they are new.
     pub fn tokens(mut self, tokens: Arc<TokenState>) -> Self {
         self.persistent.access = tokens;
+        self
+    }
+
+    /// Sets the release of Erlang/OTP that runs the server, for the metrics. By default it is empty.
+    pub fn otp(mut self, release: impl Into<String>) -> Self {
+        self.persistent.otp = release.into();
         self
     }
 
@@ -162,8 +168,8 @@ impl Builder {
             .spawn(shared.tls.clone().watch());
         running.listen(&shared, Door::Public, listener);
         tracing::info!(
-            name: "started", %address, shards = shard_count, workers,
-            "The WebSocket server listens on {address} (shards: {shard_count}, workers: {workers})."
+            name: "started", %address, shards = shard_count, workers, version = VERSION,
+            "The WebSocket server {VERSION} listens on {address} (shards: {shard_count}, workers: {workers})."
         );
         if let Some(operator) = operator {
             open_operator(&mut running, &shared, operator);

@@ -246,7 +246,7 @@ settings! {
         "writer threads, 0 for one per four cores", "More writers send to different connections at the same time.";
     #[harmless]
     workers: u64 = 0, "a number from 0 to 256", |n| *n <= 256,
-        "reader threads of the runtime, 0 for one per four cores", "More workers read and accept at the same time.";
+        "threads that read from connections, and as many that serve requests, 0 for one per four cores", "More workers read and accept at the same time.";
 }
 
 fn default_excluded_topic_keys() -> Vec<String> {

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::settings::active::ActiveSettings;
 use crate::settings::{Settings, size};
-use crate::shared::{Shared, WEBSOCKET_PATH};
+use crate::shared::{Shared, VERSION, WEBSOCKET_PATH};
 use crate::telemetry::counters::ResultsSource;
 use crate::wire::control::{Limits, PROTOCOL};
 use crate::wire::format::Format;
@@ -33,7 +33,7 @@ pub struct Info {
 pub struct Description {
     /// The URL for clients, and the topics.
     pub info: Info,
-    /// JSON object with `uri`, `topics`, `protocol`, `epoch`, `results`, and the same `limits` as in the first frame.
+    /// JSON object with `uri`, `topics`, `protocol`, `version`, `epoch`, `results`, and the same `limits` as in the first frame.
     pub json: serde_json::Value,
     /// The same JSON as text. Cloning it is cheap.
     pub document: Bytes,
@@ -146,6 +146,7 @@ impl Shared {
             "uri": info.uri,
             "topics": info.topics,
             "protocol": PROTOCOL,
+            "version": VERSION,
             "epoch": self.context.epoch,
             "results": results.name(),
             "limits": Limits::of(settings),

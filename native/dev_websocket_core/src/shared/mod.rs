@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::{Authority, TokenState};
 use crate::limits::admission::Admission;
 use crate::limits::handshakes::Handshakes;
+use crate::log::publication::now;
 use crate::log::publication_log::Log;
 use crate::log::slot_marks::SlotMarks;
 use crate::settings::Settings;
@@ -42,6 +43,9 @@ use crate::wire::close::Disconnect;
 
 /// Path of the WebSocket endpoint.
 pub(crate) const WEBSOCKET_PATH: &str = "/ws";
+
+/// Version of the library, which `info`, the metrics and the log tell.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Id of the next connection. It outlives the server, so that an id kept by a listener never means another connection.
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
@@ -67,6 +71,10 @@ pub(crate) struct Shared {
     pub(crate) inbound: Arc<Inbound>,
     pub(crate) slots: Arc<SlotMarks>,
     pub(crate) tls: Arc<Tls>,
+    /// Start of the server, in milliseconds since 1970.
+    pub(crate) started_ms: u64,
+    /// Release of Erlang/OTP, empty without one.
+    pub(crate) otp: String,
     next_shard: AtomicUsize,
     /// The runtime that reads from connections.
     reading: Handle,
@@ -80,6 +88,7 @@ pub(crate) struct Persistent {
     pub(crate) slots: Arc<SlotMarks>,
     pub(crate) interest: Arc<InterestSignal>,
     pub(crate) access: Arc<TokenState>,
+    pub(crate) otp: String,
 }
 
 impl Shared {
@@ -98,6 +107,7 @@ impl Shared {
             slots,
             interest,
             access,
+            otp,
         } = lasting;
         Arc::new(Self {
             address: ArcSwap::from_pointee(address),
@@ -121,6 +131,8 @@ impl Shared {
             inbound,
             slots,
             tls: Arc::default(),
+            started_ms: now(),
+            otp,
             next_shard: AtomicUsize::new(0),
             reading,
         })

@@ -1,6 +1,9 @@
 //! Event counters since the start of the program. All servers of the program share them, so a restart keeps them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
 
 use crate::access::TokenError;
 use crate::telemetry::histograms::Histograms;
@@ -14,6 +17,7 @@ macro_rules! counters {
             $( $(#[doc = $doc])+ pub $name: Counter, )*
             pub(crate) histograms: Histograms,
             pub(crate) tails: Tails,
+            pub(crate) refusals: Refusals,
         }
 
         impl Counters {
@@ -184,6 +188,32 @@ counters! {
     log_events,
     /// Log events lost because the queue was full, or because their reader was killed.
     log_events_dropped,
+}
+
+/// Refused requests by the code of the answer. The codes are those of the server, so their number is bounded.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals(Mutex<BTreeMap<String, u64>>);
+
+impl Refusals {
+    /// Counts a refused request.
+    pub(crate) fn add(&self, code: &str) {
+        let mut counts = self.0.lock();
+        match counts.get_mut(code) {
+            Some(count) => *count += 1,
+            None => {
+                counts.insert(code.to_owned(), 1);
+            }
+        }
+    }
+
+    /// Returns the codes in their order, and their counts.
+    pub(crate) fn list(&self) -> Vec<(String, u64)> {
+        let counts = self.0.lock();
+        counts
+            .iter()
+            .map(|(code, count)| (code.clone(), *count))
+            .collect()
+    }
 }
 
 /// The number of followed processes, which the embedder sets.

@@ -2,8 +2,10 @@
 //!
 //! The values are those of `stats`. The names state the unit, and counts that differ in one aspect have it as a label.
 
+mod about;
 mod table;
 
+use std::borrow::Cow;
 use std::fmt::Error;
 
 use prometheus_client::collector::Collector;
@@ -44,7 +46,10 @@ pub(crate) fn document(shared: &Shared, is_open_metrics: bool) -> (&'static str,
 /// Converts the text to the older format. There, the family of a counter has the name of its samples, and there is no
 /// end mark.
 fn older(text: &str) -> String {
-    let is_counter = |name: &str| COUNTERS.iter().any(|(counter, ..)| *counter == name);
+    let is_counter = |name: &str| {
+        let mut rows = COUNTERS.iter().map(|(counter, ..)| counter);
+        rows.any(|counter| *counter == name) || about::COUNTERS.contains(&name)
+    };
     let mut older = String::with_capacity(text.len() + 1024);
     for line in text.lines().filter(|line| *line != "# EOF") {
         let described = ["# HELP ", "# TYPE "].iter().find_map(|kind| {
@@ -88,14 +93,28 @@ pub enum Samples {
     },
 }
 
-/// A value with an optional label, which distinguishes it from the other samples of its family.
+/// A value with the labels that distinguish it from the other samples of its family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sample {
-    /// Label name and label value; `None` if the family has only one sample.
-    pub label: Option<(&'static str, &'static str)>,
+    /// Label names and label values; empty if the family has only one sample.
+    pub labels: Vec<(&'static str, Cow<'static, str>)>,
     /// The value.
     pub value: u64,
+}
+
+impl Sample {
+    fn new(value: u64) -> Self {
+        Self {
+            labels: Vec::new(),
+            value,
+        }
+    }
+
+    fn with(mut self, label: &'static str, of: impl Into<Cow<'static, str>>) -> Self {
+        self.labels.push((label, of.into()));
+        self
+    }
 }
 
 /// Returns all families with the server's present values.
@@ -114,9 +133,13 @@ pub(crate) fn families(shared: &Shared) -> Vec<Family> {
                 samples: samples(
                     counts
                         .iter()
-                        .map(|(stat, of)| Sample {
-                            label: (!label.is_empty()).then_some((*label, *of)),
-                            value: value(stat),
+                        .map(|(stat, of)| {
+                            let sample = Sample::new(value(stat));
+                            if label.is_empty() {
+                                sample
+                            } else {
+                                sample.with(label, *of)
+                            }
                         })
                         .collect(),
                 ),
@@ -124,7 +147,9 @@ pub(crate) fn families(shared: &Shared) -> Vec<Family> {
     };
     let histograms = &shared.context.counters.histograms;
     let seconds = |nanos: u64| nanos as f64 / 1e9;
-    numbers(COUNTERS, Samples::Counter)
+    about::families(shared)
+        .into_iter()
+        .chain(numbers(COUNTERS, Samples::Counter))
         .chain(numbers(GAUGES, Samples::Gauge))
         .chain([
             histogram(
@@ -183,12 +208,11 @@ impl Collector for Reading {
             let mut family = encoder.encode_descriptor(name, help, None, kind)?;
             match samples {
                 Samples::Counter(samples) | Samples::Gauge(samples) => {
-                    for Sample { label, value } in samples {
-                        match label {
-                            None => encode_value(&mut family, kind, *value)?,
-                            Some(label) => {
-                                encode_value(&mut family.encode_family(&[*label])?, kind, *value)?;
-                            }
+                    for Sample { labels, value } in samples {
+                        if labels.is_empty() {
+                            encode_value(&mut family, kind, *value)?;
+                        } else {
+                            encode_value(&mut family.encode_family(labels)?, kind, *value)?;
                         }
                     }
                 }

@@ -161,12 +161,6 @@ pub(super) const COUNTERS: &[Row] = &[
         ],
     ),
     (
-        "requests_refused",
-        "HTTP requests refused",
-        "",
-        &[("requests_refused", "")],
-    ),
-    (
         "requests_forbidden",
         "Requests refused because the token does not allow them",
         "",
