@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 
 use super::error::TokenError;
 use super::keys::{Algorithm, Key};
+use super::object::Object;
 
 /// The type of a token (RFC 9068 section 2.1). The prefix `application/` may be left out (RFC 7515 section 4.1.9).
 const TYPE: &str = "at+jwt";
@@ -68,7 +69,7 @@ impl<'t> Unverified<'t> {
         };
         let signed = text.as_bytes().get(..header.len() + 1 + payload.len());
         let header = decode(header)?;
-        let header: Header = serde_json::from_slice(&header)
+        let Object::<Header>(header) = serde_json::from_slice(&header)
             .map_err(|_| TokenError::Malformed("its header is not a JSON object with alg"))?;
         if let Some(name) = header.unsupported() {
             return Err(TokenError::Header(name));

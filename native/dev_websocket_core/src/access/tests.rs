@@ -156,6 +156,31 @@ fn unsigned_tokens_and_unknown_headers_are_refused() {
 }
 
 #[test]
+fn a_list_is_no_header_and_no_claims() {
+    let fixture = Fixture::new();
+    let header = r#"["HS256","HS256","at+jwt",null,null,null,null,null,null,null]"#;
+    let claims = claims(now(), &["prices"]).to_string();
+    let refused = |header: &str, claims: &str| {
+        let token = fixture.keys.sign_with("HS256", header, claims);
+        fixture.verify(&token).unwrap_err()
+    };
+    assert!(matches!(refused(header, &claims), TokenError::Malformed(_)));
+    let header = json!({"alg": "HS256", "typ": "at+jwt", "kid": "HS256"}).to_string();
+    let claims = json!([
+        ISSUER,
+        "dev_websocket",
+        "alice",
+        now() + 600,
+        null,
+        null,
+        null,
+        []
+    ]);
+    let error = refused(&header, &claims.to_string());
+    assert!(matches!(error, TokenError::Claims(_)), "{error}");
+}
+
+#[test]
 fn claims_are_checked() {
     let fixture = Fixture::new();
     let now = now();
@@ -375,6 +400,8 @@ fn a_broken_key_file_names_the_key_and_keeps_the_old_keys() {
     for (text, part) in [
         ("{".to_owned(), "line 1"),
         ("[]".to_owned(), "JSON Web Key Set"),
+        ("[[]]".to_owned(), "JSON Web Key Set"),
+        (r#"{"keys": [[]]}"#.to_owned(), "JSON Web Key Set"),
         (r#"{"keys": 1}"#.to_owned(), "JSON Web Key Set"),
         (
             change(0, "k", json!(encode([1; 31]))),
