@@ -74,6 +74,18 @@ class Texts(unittest.TestCase):
         for wanted in ("0.500", "2.00 M", "topics, uws, round 1: gone", "| measure"):
             self.assertIn(wanted, text)
 
+    def test_tls_is_compared_round_by_round(self):
+        made = results([{"rate": 1}], [])
+        for number, (plain, tls) in enumerate([(8e6, 2e6), (4e6, 2e6), (2e6, 1e6)]):
+            made.add("tls", "device", number, {"rate": plain, "bytes": 2048})
+            made.add("tls", "device-tls", number, {"rate": tls, "bytes": 8192})
+        machine = {"cpu": "c", "cores": 2, "memory_gib": 1, "kernel": "k", "otp": "25", "rust": "r", "commit": "x"}
+        quiet = {"load_before": 0, "load_after": 1, "stolen": 0.01}
+        made_report = report.Report(made, machine, quiet, plan.modes()["quick"], Ready(), 1, "today")
+        (ratios,) = [line for line in made_report.text().splitlines() if line.startswith("| TLS vs plain")]
+        self.assertEqual([cell.strip() for cell in ratios.split("|")[2:7]], ["0.50 x", "-", "-", "-", "4.00 x"])
+        self.assertNotIn("TLS vs plain", report.Report(results([{"rate": 1}], []), machine, quiet, plan.modes()["quick"], Ready(), 1, "").text())
+
     def test_plots_are_well_formed(self):
         svg = plots.bars("a < b", "unit", {"device": 5e6, "uws": 3e5, "axum": None})
         self.assertEqual(len(xml.dom.minidom.parseString(svg).getElementsByTagName("rect")), 2)

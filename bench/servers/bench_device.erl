@@ -21,7 +21,7 @@ main(Settings) ->
 
 serve() ->
     {ok, #{uri := Uri}} = dev_websocket:info(),
-    {match, [Port]} = re:run(Uri, "^ws://[^/]*:([0-9]+)/", [{capture, all_but_first, binary}]),
+    {match, [Port]} = re:run(Uri, "^wss?://[^/]*:([0-9]+)/", [{capture, all_but_first, binary}]),
     Publish = fun(Topic, Payload) -> dev_websocket:cast(#{<<"topic">> => Topic, <<"data">> => Payload}, #{}) end,
     bench_feed:serve(binary_to_integer(Port), Publish, #{
         <<"multi_burst">> => fun multi_burst/1,

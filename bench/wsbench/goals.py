@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .measure import FAULTS
-from .servers import RAW
+from .servers import RAW, TLS
 from .stats import median, paired_ratio, ratio
 
 # What a connection may have waiting (the server's default), and so what a client that never reads may cost.
@@ -104,7 +104,7 @@ class Table:
     def _errors(self):
         faults = None
         for scenario, servers in self._results.figures.items():
-            for figures in servers.get("device", []) + servers.get(RAW, []):
+            for figures in [*servers.get("device", []), *servers.get(RAW, []), *servers.get(TLS, [])]:
                 if figures and scenario != "slow":
                     faults = (faults or 0) + sum(figures.get(fault) or 0 for fault in FAULTS)
         return _at_most("all other scenarios: lost, duplicated, reordered, closed", 0, faults, "frames")

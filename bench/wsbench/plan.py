@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from . import measure
 from .measure import Pace
 from .procs import Failure
-from .servers import ALL, ERLANG, RAW, Asker, Load, Server, available
+from .servers import ALL, ERLANG, RAW, TLS, Asker, Load, Server, available
 
 
 # How casts are paced when their cost is measured: 10,000 a second. To 10,000 subscribers that would be a hundred million
@@ -43,8 +43,8 @@ class Mode:
 
 
 def modes():
-    goals = ["floor-write", "floor-coalesce", "uws", "cowboy-pg", "cowboy-ets", "device", "device-raw"]
-    quick = ["floor-write", "floor-coalesce", "uws", "cowboy-pg", "device"]
+    goals = ["floor-write", "floor-coalesce", "uws", "cowboy-pg", "cowboy-ets", "device", "device-raw", "device-tls"]
+    quick = ["floor-write", "floor-coalesce", "uws", "cowboy-pg", "device", "device-tls"]
     return {
         "quick": Mode("quick", 2.8, 1, 0, quick, 3, 4, 2, 0.3),
         "goals": Mode("goals", 14, 5, 0, goals),
@@ -115,7 +115,7 @@ class Run:
     # --- what stands in the table of goals ---------------------------------------------------------------------------
 
     def _goal_steps(self):
-        every = self.servers
+        every = [name for name in self.servers if name != TLS]
         quick = self.mode.name == "quick"
         # The goals compare bursts to many and to topics with the fastest only.
         slower = ("floor-write", "cowboy-pg", "cowboy-ets")
@@ -123,6 +123,7 @@ class Run:
         yield "thousand", every, self._thousand
         yield "ten-thousand", fast, self._ten_thousand
         yield "topics", fast, self._topics
+        yield "tls", ["device", TLS], self._tls
         yield "slow", ["device"], self._slow
         yield "cast", ["device"], self._cast if not quick else self._cast_quick
 
@@ -145,6 +146,13 @@ class Run:
         with Server(name, self.ready, channel=64) as server, Load(server, 5000, "t{i}") as load:
             yield "topics-5000", measure.topics_burst(server, load, 5000, 10, seconds=self.mode.burst_seconds)
 
+    def _tls(self, name):
+        with Server(name, self.ready) as server:
+            load, memory = measure.idle_memory(server, 10_000)
+            load.close()
+        with Server(name, self.ready) as server, Load(server, 1000) as load:
+            yield "tls", memory | measure.burst(server, load, 500, seconds=self.mode.burst_seconds)
+
     def _slow(self, name):
         yield "slow", measure.slow_readers(name, self.ready, self.mode.slow_seconds)
 
@@ -163,8 +171,8 @@ class Run:
     # --- the rest ----------------------------------------------------------------------------------------------------
 
     def _wide_steps(self):
-        yield "sizes", self.servers, self._sizes
-        every = [name for name in self.servers if name != RAW]
+        every = [name for name in self.servers if name not in (RAW, TLS)]
+        yield "sizes", [name for name in self.servers if name != TLS], self._sizes
         yield "overlapping", ["device"], self._overlapping
         yield "choices", ["device"], self._choices
         yield "measuring", ["device"], self._measuring

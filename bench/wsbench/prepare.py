@@ -15,6 +15,8 @@ VENV = BENCH / ".venv"
 LOAD = BENCH / "load/target/release/load"
 FLOOR = BENCH / "load/target/release/floor"
 AXUM = BENCH / "peers/axum/target/release/peer-axum"
+CERTIFICATE = CACHE / "tls/cert.pem"
+KEY = CACHE / "tls/key.pem"
 UWS = BENCH / "peers/uws/target/release/peer-uws"
 # Another build of the device can be measured without touching this checkout.
 DEVICE_EBIN = Path(os.environ.get("BENCH_DEVICE_EBIN", ROOT / "_build/default/lib/dev_websocket/ebin")).resolve()
@@ -28,6 +30,7 @@ class Ready:
     cowboy_ebins: list = field(default_factory=list)
     axum: bool = False
     device: bool = False
+    tls: bool = False
     skipped: dict = field(default_factory=dict)
 
 
@@ -111,6 +114,17 @@ def _device(ready):
     ready.device = True
 
 
+def _tls(ready):
+    """A certificate of this machine's own, as new as each run."""
+    if not shutil.which("openssl"):
+        raise Missing("needs openssl")
+    CERTIFICATE.parent.mkdir(parents=True, exist_ok=True)
+    _run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+          "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
+          "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", str(KEY), "-out", str(CERTIFICATE)])
+    ready.tls = True
+
+
 def _erlc(folder, options=()):
     EBIN.mkdir(parents=True, exist_ok=True)
     sources = sorted(str(path) for path in folder.glob("*.erl"))
@@ -125,13 +139,14 @@ def prepare(wanted, say):
         _cargo("load")
     except Missing as error:
         raise SystemExit(f"bench: the load client does not build: {error}") from error
-    erlang = {"device", "device-raw", "cowboy-pg", "cowboy-ets"} & set(wanted)
+    erlang = {"device", "device-raw", "device-tls", "cowboy-pg", "cowboy-ets"} & set(wanted)
     steps = [
         (erlang, "erlang", lambda _: _erlc(BENCH / "servers")),
         ({"uws"}, "uws", _uws),
         ({"axum"}, "axum", _axum),
         ({"cowboy-pg", "cowboy-ets"}, "cowboy", _cowboy),
-        ({"device", "device-raw"}, "device", _device),
+        ({"device", "device-raw", "device-tls"}, "device", _device),
+        ({"device-tls"}, "tls", _tls),
     ]
     for servers, name, step in steps:
         if not servers & set(wanted):

@@ -1,8 +1,8 @@
 """Results as text: Markdown that also reads well in a terminal."""
 
 from . import goals
-from .servers import LABELS
-from .stats import median, spread
+from .servers import LABELS, TLS
+from .stats import median, paired_ratio, spread
 
 
 def table(head, rows):
@@ -88,6 +88,7 @@ class Report:
             yield self._section(f"Steady {rate} messages/s to 1,000 subscribers, 200 B", f"steady-{rate}", pace)
         yield self._section("Memory of idle connections, 10,000 of them", "memory",
                             [("KB each", "bytes", 1 / 1024, 2), ("all connected after ms", "connect_ms", 1, 0)])
+        yield self._tls()
         yield self._section("10 of 1,000 clients never read, 4 KB, 100 messages/s", "slow", [
             ("p99 ms of the others without", "p99_without_ms", 1, 1), ("with", "p99_with_ms", 1, 1), ("memory cost, MB", "grown_mb", 1, 1),
             ("lost for the others", "lost_with", 1, 0), ("reordered", "reordered_with", 1, 0)])
@@ -112,6 +113,22 @@ class Report:
             (f"{when} {key} us", f"{when}_{key}_us", 1, 1) for when in ("quiet", "busy") for key in ("p50", "p99", "max")])
         yield self._growth("subscribers", "Cost as subscribers grow", "subscribers-")
         yield self._growth("topics", "Cost as topics grow (up to 1,000 connections)", "topics-growth-")
+
+    def _tls(self):
+        """Both servers, and TLS divided by plain, round by round."""
+        columns = [("deliveries/s", "rate", 1, 0), ("CPU", "cpu", 1, 2), ("CPU of the clients", "load_cpu", 1, 2), ("p99 ms", "p99_ms", 1, 1),
+                   ("KB each of 10,000 idle", "bytes", 1 / 1024, 2), ("connected after ms", "connect_ms", 1, 0), ("lost", "lost", 1, 0)]
+        rounds = {name: self.results.of("tls", name) for name in ("device", TLS)}
+        if not all(rounds.values()):
+            return ""
+        rows = []
+        for name in rounds:
+            values = [(self.median("tls", name, key), scale, digits) for _, key, scale, digits in columns]
+            rows.append([LABELS[name], *(_number(None if value is None else value * scale, digits) for value, scale, digits in values)])
+        ratios = [paired_ratio(rounds[TLS], rounds["device"], key) for _, key, _, _ in columns[:-1]]
+        rows.append(["TLS vs plain", *("-" if ratio is None else f"{ratio:.2f} x" for ratio in ratios), ""])
+        return "## TLS: burst of 500 messages to 1,000 subscribers, 200 B\n\n" + table(
+            ["server", *(column[0] for column in columns)], rows)
 
     def _overlapping(self, columns):
         rows = []

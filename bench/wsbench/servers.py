@@ -16,11 +16,14 @@ LABELS = {
     "cowboy-ets": "cowboy + ETS, caller sends",
     "device": "dev_websocket",
     "device-raw": "dev_websocket (format=raw)",
+    "device-tls": "dev_websocket over its own TLS",
 }
 ALL = list(LABELS)
 ERLANG = ("cowboy-pg", "cowboy-ets", "device")
 # Its clients get the bare payload, as those of peers and floors do.
 RAW = "device-raw"
+# Measured beside "device" only, in a scenario of its own.
+TLS = "device-tls"
 
 
 def _erl(ready, *start):
@@ -41,7 +44,7 @@ def _command(name, ready, channel, settings):
             return [str(prepare.AXUM), str(channel)]
         case "cowboy-pg" | "cowboy-ets":
             return _erl(ready, "-s", "bench_cowboy", "main", name.removeprefix("cowboy-"))
-        case "device" | "device-raw":
+        case "device" | "device-raw" | "device-tls":
             return _erl(ready, "-s", "bench_device", "main", *(f"{key}={value}" for key, value in settings.items()))
     raise Failure(f"no server {name}")
 
@@ -54,6 +57,7 @@ def available(name, ready):
         "cowboy-ets": bool(ready.cowboy_ebins) and "erlang" not in ready.skipped,
         "device": ready.device and "erlang" not in ready.skipped,
         RAW: ready.device and "erlang" not in ready.skipped,
+        TLS: ready.device and ready.tls and "erlang" not in ready.skipped,
     }.get(name, True)
 
 
@@ -64,7 +68,10 @@ class Server(Child):
         env = dict(os.environ, DEV_WEBSOCKET_PORT="0")
         if ready.uws_path:
             env["LD_LIBRARY_PATH"] = str(ready.uws_path)
-        super().__init__(name, _command(name, ready, channel, settings or {}), prepare.LOGS, env, prepare.CACHE)
+        settings = dict(settings or {})
+        if name == TLS:
+            settings |= {"tls_cert": prepare.CERTIFICATE, "tls_key": prepare.KEY}
+        super().__init__(name, _command(name, ready, channel, settings), prepare.LOGS, env, prepare.CACHE)
         try:
             self.port = self.wait("ready", 30)["port"]
         except Failure:
@@ -84,12 +91,15 @@ class Load(Child):
     """The load client, connected and subscribed."""
 
     def __init__(self, server, conns, topic="t", slow=0):
-        url = f"ws://127.0.0.1:{server.port}/ws?topic={topic}"
+        scheme = "wss" if server.name == TLS else "ws"
+        url = f"{scheme}://127.0.0.1:{server.port}/ws?topic={topic}"
         command = [str(prepare.LOAD), "--url", url, "--conns", str(conns), "--slow", str(slow), "--connect-seconds", "60"]
         if server.name == RAW:
             # The server answers the request once the subscription stands; no frame says so.
             command[2] += "&format=raw"
             command += ["--welcome", "false"]
+        if server.name == TLS:
+            command += ["--trust", str(prepare.CERTIFICATE)]
         super().__init__("load", command, prepare.LOGS)
         self.conns = conns
         self._stream = 0

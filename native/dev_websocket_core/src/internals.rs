@@ -3,6 +3,7 @@
 
 pub mod peers;
 pub mod reading;
+pub mod tokens;
 
 use std::sync::Arc;
 

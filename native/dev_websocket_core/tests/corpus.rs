@@ -17,7 +17,7 @@ type Check = fn(&[u8]);
 
 #[test]
 fn inputs_found_by_fuzzing_still_pass() {
-    let targets: [(&str, Check); 7] = [
+    let targets: [(&str, Check); 8] = [
         ("query", fuzz::query::check),
         ("control", fuzz::control::check),
         ("topics", fuzz::topics::check),
@@ -25,6 +25,7 @@ fn inputs_found_by_fuzzing_still_pass() {
         ("templates", fuzz::templates::check),
         ("message", fuzz::message::check),
         ("peers", fuzz::peers::check),
+        ("token", fuzz::token::check),
     ];
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     let mut failed = Vec::new();

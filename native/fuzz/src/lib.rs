@@ -9,6 +9,8 @@ pub mod message;
 pub mod patterns;
 pub mod peers;
 pub mod query;
+pub mod signing;
 pub mod templates;
+pub mod token;
 pub mod topics;
 pub mod values;

@@ -27,8 +27,8 @@ class ErlangError(Exception):
 
 
 class Vm:
-    def __init__(self, descriptors=None, **settings):
-        command = ["erl", "-noshell", "-pa", EBIN, "-pa", os.path.join(OUT, "ebin"), "-run", "e2e_vm", "main"]
+    def __init__(self, descriptors=None, ebin=EBIN, **settings):
+        command = ["erl", "-noshell", "-pa", ebin, "-pa", os.path.join(OUT, "ebin"), "-run", "e2e_vm", "main"]
         if descriptors:
             command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
         self.process = subprocess.Popen(
@@ -109,13 +109,14 @@ class Vm:
     def settings(self, **changed):
         """Changes settings of the running server for a while."""
         before = self.eval("dev_websocket:config()")
-        self._start(changed)
+        self.start(changed)
         try:
             yield
         finally:
-            self._start({name: before[name] for name in changed})
+            self.start({name: before[name] for name in changed})
 
-    def _start(self, settings):
+    def start(self, settings):
+        """Starts the server, or changes settings of a running one."""
         given = ", ".join(f"{name} => {value}" for name, value in settings.items())
         answer = self.eval(f"dev_websocket:start(#{{{given}}})")
         assert answer == "ok", answer

@@ -68,6 +68,17 @@ impl Authority {
         }
     }
 
+    /// Uses the keys of a key file's text.
+    ///
+    /// # Errors
+    /// The call returns a text that names the key and its field.
+    #[cfg(feature = "internals")]
+    pub(crate) fn set_keys(&self, document: &[u8]) -> Result<(), String> {
+        let keys = KeySet::parse(document).map_err(|error| error.to_string())?;
+        self.keys.store(Arc::new(keys));
+        Ok(())
+    }
+
     /// Returns the session of a connection to the operator's port.
     pub(crate) fn operator(&self) -> Arc<Session> {
         self.operator.clone()
@@ -104,6 +115,19 @@ impl Authority {
     /// # Errors
     /// The call returns the first [`TokenError`].
     pub(crate) fn verify(&self, token: &str, settings: &Settings) -> Result<Session, TokenError> {
+        self.verify_at(token, settings, now())
+    }
+
+    /// Does the same as [`Self::verify`] at a time in seconds since 1970.
+    ///
+    /// # Errors
+    /// The call returns the first [`TokenError`].
+    pub(crate) fn verify_at(
+        &self,
+        token: &str,
+        settings: &Settings,
+        now: u64,
+    ) -> Result<Session, TokenError> {
         if token.len() as u64 > settings.max_token_bytes {
             return Err(TokenError::TooLong(settings.max_token_bytes));
         }
@@ -123,7 +147,6 @@ impl Authority {
         if *claims.iss != *key.issuer {
             return Err(TokenError::Issuer);
         }
-        let now = now();
         claims.check(now, settings.token_max_life.as_secs())?;
         let grants = claims.grants()?;
         if claims.is_revoked(&self.persistent.revocations.read()) {

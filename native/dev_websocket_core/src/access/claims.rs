@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::LEEWAY_SECONDS;
 use super::error::TokenError;
 use super::grants::Grants;
+use super::object::Object;
 use super::revocations::Revocations;
 
 /// The audience of a token for this server, and the type of its grants.
@@ -52,8 +53,8 @@ impl Claims {
     ///
     /// # Errors
     /// [`TokenError::Claims`] names a claim that is missing or has the wrong type.
-    pub(super) fn parse(json: &[u8]) -> Result<Self, TokenError> {
-        let claims: Self = serde_json::from_slice(json).map_err(|error| {
+    pub(super) fn parse(json: &str) -> Result<Self, TokenError> {
+        let Object::<Self>(claims) = serde_json::from_str(json).map_err(|error| {
             let text = error.to_string();
             let end = text.find(" at line").unwrap_or(text.len());
             TokenError::Claims(text[..end].to_owned())

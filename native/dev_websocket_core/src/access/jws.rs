@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 
 use super::error::TokenError;
 use super::keys::{Algorithm, Key};
+use super::object::Object;
 
 /// The type of a token (RFC 9068 section 2.1). The prefix `application/` may be left out (RFC 7515 section 4.1.9).
 const TYPE: &str = "at+jwt";
@@ -67,8 +68,8 @@ impl<'t> Unverified<'t> {
             return Err(TokenError::Malformed("it must have three parts"));
         };
         let signed = text.as_bytes().get(..header.len() + 1 + payload.len());
-        let header = decode(header)?;
-        let header: Header = serde_json::from_slice(&header)
+        let header = decode_text(header)?;
+        let Object::<Header>(header) = serde_json::from_str(&header)
             .map_err(|_| TokenError::Malformed("its header is not a JSON object with alg"))?;
         if let Some(name) = header.unsupported() {
             return Err(TokenError::Header(name));
@@ -106,12 +107,17 @@ impl<'t> Unverified<'t> {
     ///
     /// # Errors
     /// [`TokenError::Signature`] if the key did not sign the token.
-    pub(super) fn verify(&self, key: &Key) -> Result<Vec<u8>, TokenError> {
+    pub(super) fn verify(&self, key: &Key) -> Result<String, TokenError> {
         if !key.verifies(self.signed, &self.signature) {
             return Err(TokenError::Signature);
         }
-        decode(self.payload)
+        decode_text(self.payload)
     }
+}
+
+/// Decodes a part that is JSON. Also what no reader looks at must be UTF-8 (RFC 7519 section 7.2).
+fn decode_text(text: &str) -> Result<String, TokenError> {
+    String::from_utf8(decode(text)?).map_err(|_| TokenError::Malformed("a part is not UTF-8"))
 }
 
 /// Encodes a part of a token.

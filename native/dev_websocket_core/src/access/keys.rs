@@ -13,6 +13,8 @@ use ring::signature::{
 use serde::Deserialize;
 use thiserror::Error;
 
+use super::object::Object;
+
 /// The key id and the issuer of tokens that this server signs itself.
 pub(crate) const OWN_ISSUER: &str = "dev_websocket";
 
@@ -133,7 +135,7 @@ pub(super) struct KeySet(HashMap<String, Key>);
 
 #[derive(Deserialize)]
 struct Document {
-    keys: Vec<Jwk>,
+    keys: Vec<Object<Jwk>>,
 }
 
 #[derive(Deserialize)]
@@ -158,7 +160,7 @@ impl KeySet {
     /// # Errors
     /// The call returns [`KeyError`] for the first key that cannot be used; the others are not used either.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, KeyError> {
-        let document: Document = serde_json::from_slice(bytes).map_err(|error| {
+        let Object::<Document>(document) = serde_json::from_slice(bytes).map_err(|error| {
             // The text of the error may quote a value, so only its position is told.
             let (line, column) = (error.line(), error.column());
             KeyError::Json(format!("error at line {line}, column {column}"))
@@ -167,7 +169,7 @@ impl KeySet {
             return Err(KeyError::TooMany);
         }
         let mut keys = HashMap::new();
-        for (index, jwk) in document.keys.into_iter().enumerate() {
+        for (index, Object(jwk)) in document.keys.into_iter().enumerate() {
             let (kid, key) = jwk.read().map_err(|reason| KeyError::Key(index, reason))?;
             if keys.insert(kid, key).is_some() {
                 return Err(KeyError::Key(index, "kid is used twice"));

@@ -15,6 +15,7 @@ mod issue;
 mod jws;
 mod keys;
 mod logins;
+mod object;
 mod revocations;
 pub(crate) mod session;
 #[cfg(test)]

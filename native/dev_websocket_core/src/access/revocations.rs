@@ -9,6 +9,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::LEEWAY_SECONDS;
+use super::object::Object;
 
 /// Limit on the revocations that calls add. It bounds the memory at some megabytes.
 const MAX_REVOKED: usize = 65_536;
@@ -62,7 +63,8 @@ impl Document {
     /// # Errors
     /// The call returns a text with the position of the error.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(bytes).map_err(|error| error.to_string())
+        let Object(document) = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        Ok(document)
     }
 }
 

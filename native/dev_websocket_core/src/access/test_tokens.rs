@@ -63,11 +63,16 @@ impl Keys {
     /// Signs claims with the key of an algorithm.
     pub(crate) fn sign(&self, algorithm: &str, claims: &Json) -> String {
         let header = json!({"alg": algorithm, "typ": "at+jwt", "kid": algorithm});
-        self.sign_with(algorithm, &header.to_string(), &claims.to_string())
+        self.sign_with(algorithm, header.to_string(), claims.to_string())
     }
 
     /// Signs any header and claims.
-    pub(crate) fn sign_with(&self, algorithm: &str, header: &str, claims: &str) -> String {
+    pub(crate) fn sign_with(
+        &self,
+        algorithm: &str,
+        header: impl AsRef<[u8]>,
+        claims: impl AsRef<[u8]>,
+    ) -> String {
         let signed = format!("{}.{}", encode(header), encode(claims));
         let random = SystemRandom::new();
         let bytes = signed.as_bytes();

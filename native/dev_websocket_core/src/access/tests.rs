@@ -61,7 +61,7 @@ impl Fixture {
 
     fn with_header(&self, header: &Json) -> Result<Session, TokenError> {
         let claims = claims(now(), &["prices"]).to_string();
-        self.verify(&self.keys.sign_with("HS256", &header.to_string(), &claims))
+        self.verify(&self.keys.sign_with("HS256", header.to_string(), &claims))
     }
 }
 
@@ -148,11 +148,54 @@ fn unsigned_tokens_and_unknown_headers_are_refused() {
     let twice = r#"{"alg":"HS256","alg":"HS256","typ":"at+jwt","kid":"HS256"}"#;
     let token = fixture
         .keys
-        .sign_with("HS256", twice, &claims(now(), &[]).to_string());
+        .sign_with("HS256", twice, claims(now(), &[]).to_string());
     assert!(matches!(
         fixture.verify(&token),
         Err(TokenError::Malformed(_))
     ));
+}
+
+#[test]
+fn a_list_is_no_header_and_no_claims() {
+    let fixture = Fixture::new();
+    let header = r#"["HS256","HS256","at+jwt",null,null,null,null,null,null,null]"#;
+    let claims = claims(now(), &["prices"]).to_string();
+    let refused = |header: &str, claims: &str| {
+        let token = fixture.keys.sign_with("HS256", header, claims);
+        fixture.verify(&token).unwrap_err()
+    };
+    assert!(matches!(refused(header, &claims), TokenError::Malformed(_)));
+    let header = json!({"alg": "HS256", "typ": "at+jwt", "kid": "HS256"}).to_string();
+    let claims = json!([
+        ISSUER,
+        "dev_websocket",
+        "alice",
+        now() + 600,
+        null,
+        null,
+        null,
+        []
+    ]);
+    let error = refused(&header, &claims.to_string());
+    assert!(matches!(error, TokenError::Claims(_)), "{error}");
+}
+
+#[test]
+fn a_field_without_a_meaning_must_be_utf8_too() {
+    let fixture = Fixture::new();
+    let header = json!({"alg": "HS256", "typ": "at+jwt", "kid": "HS256"}).to_string();
+    let claims = claims(now(), &["prices"]).to_string();
+    let longer =
+        |json: &str, text: &[u8]| [b"{\"x\":\"", text, b"\",", &json.as_bytes()[1..]].concat();
+    for (text, is_accepted) in [(&b"\xc3\xa4"[..], true), (b"\xff", false)] {
+        for (header, claims) in [
+            (longer(&header, text), claims.clone().into_bytes()),
+            (header.clone().into_bytes(), longer(&claims, text)),
+        ] {
+            let token = fixture.keys.sign_with("HS256", header, claims);
+            assert_eq!(fixture.verify(&token).is_ok(), is_accepted, "{text:?}");
+        }
+    }
 }
 
 #[test]
@@ -375,6 +418,8 @@ fn a_broken_key_file_names_the_key_and_keeps_the_old_keys() {
     for (text, part) in [
         ("{".to_owned(), "line 1"),
         ("[]".to_owned(), "JSON Web Key Set"),
+        ("[[]]".to_owned(), "JSON Web Key Set"),
+        (r#"{"keys": [[]]}"#.to_owned(), "JSON Web Key Set"),
         (r#"{"keys": 1}"#.to_owned(), "JSON Web Key Set"),
         (
             change(0, "k", json!(encode([1; 31]))),

@@ -1,10 +1,13 @@
 //! The command line.
 
 use crate::control::Expect;
+use crate::wire;
+use rustls::ClientConfig;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
-const USAGE: &str = "usage: load --url ws://HOST:PORT/PATH?topic=TEMPLATE [--conns N] [--slow N] [--sources N] \
+const USAGE: &str = "usage: load --url ws[s]://HOST:PORT/PATH?topic=TEMPLATE [--trust CERTIFICATE.pem] [--conns N] [--slow N] [--sources N] \
 [--inflight N] [--connect-seconds S] [--deadline S] [--welcome true|false] [--expect N]
 In the URL {i} is the number of the connection, {mod:M} that modulo M, {over:N:K} N of K topics from there on, \
 {every:C:N} the topics i, i+C, i+2C, ...";
@@ -17,6 +20,8 @@ pub(crate) struct Args {
     pub(crate) host: String,
     /// Path and query, with placeholders.
     pub(crate) path: String,
+    /// For `wss://`: whom to trust.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
     /// Connections that read.
     pub(crate) conns: usize,
     /// Connections that stop reading once they are subscribed.
@@ -41,6 +46,7 @@ impl Args {
             server: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)),
             host: String::new(),
             path: String::new(),
+            tls: None,
             conns: 1,
             slow: 0,
             sources: 8,
@@ -50,6 +56,7 @@ impl Args {
             welcome: true,
             expect: None,
         };
+        let mut is_tls = false;
         while let Some(name) = args.next() {
             let value = args.next().ok_or(USAGE)?;
             let number = || {
@@ -58,7 +65,8 @@ impl Args {
                     .map_err(|error| format!("{name} {value}: {error}\n{USAGE}"))
             };
             match name.as_str() {
-                "--url" => parsed.set_url(&value)?,
+                "--url" => is_tls = parsed.set_url(&value)?,
+                "--trust" => parsed.tls = Some(wire::trust(&value)?),
                 "--conns" => parsed.conns = number()? as usize,
                 "--slow" => parsed.slow = number()? as usize,
                 "--sources" => parsed.sources = number()?.clamp(1, 200) as u8,
@@ -72,13 +80,20 @@ impl Args {
         }
         if parsed.host.is_empty() {
             Err(USAGE.into())
+        } else if is_tls != parsed.tls.is_some() {
+            Err("wss:// and --trust need each other".into())
         } else {
             Ok(parsed)
         }
     }
 
-    fn set_url(&mut self, url: &str) -> Result<(), String> {
-        let rest = url.strip_prefix("ws://").ok_or("only ws:// URLs")?;
+    /// Gives whether the URL asks for TLS.
+    fn set_url(&mut self, url: &str) -> Result<bool, String> {
+        let (is_tls, rest) = match url.split_once("://") {
+            Some(("ws", rest)) => (false, rest),
+            Some(("wss", rest)) => (true, rest),
+            _ => return Err("only ws:// and wss:// URLs".into()),
+        };
         let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let mut found = host
             .to_socket_addrs()
@@ -93,7 +108,7 @@ impl Args {
         } else {
             path.to_owned()
         };
-        Ok(())
+        Ok(is_tls)
     }
 }
 
@@ -129,6 +144,7 @@ mod tests {
             "--conns x",
             "--what 1",
             "--conns",
+            "--url wss://127.0.0.1:99/ws",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -1,9 +1,10 @@
 //! One connection: connecting, handshake, welcome, live.
 
 use crate::args::Args;
+use crate::wire::{Received, Wire};
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 use wsbench::frame::{client_control, opcode};
@@ -51,7 +52,7 @@ pub(crate) struct Conn {
     pub(crate) reader: Reader,
     /// Only of a connection that comes and goes.
     pub(crate) track: Track,
-    stream: TcpStream,
+    wire: Wire,
     /// The server's response head while it is not whole.
     head: Vec<u8>,
     /// Bytes that wait for room in the socket.
@@ -90,47 +91,39 @@ impl Conn {
             index,
             reader: Reader::default(),
             track: Track::default(),
-            stream: TcpStream::from_std(socket.into()),
+            wire: Wire::new(
+                TcpStream::from_std(socket.into()),
+                args.tls.as_ref(),
+                &args.host,
+            )?,
             head: Vec::new(),
             out: request.into_bytes(),
         })
     }
 
     pub(crate) fn stream(&mut self) -> &mut TcpStream {
-        &mut self.stream
+        self.wire.stream()
     }
 
     /// The kernel says that there is room, or that connecting ended.
     pub(crate) fn writable(&mut self) -> io::Result<()> {
         if self.state == State::Connecting {
-            if let Some(error) = self.stream.take_error()? {
+            if let Some(error) = self.wire.stream().take_error()? {
                 return Err(error);
             }
             self.state = State::Handshake;
         }
-        while !self.out.is_empty() {
-            match self.stream.write(&self.out) {
-                Ok(n) => drop(self.out.drain(..n)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        self.wire.send(&mut self.out)
     }
 
     /// One read; `None` when there is nothing.
     #[inline]
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        loop {
-            match self.stream.read(buffer) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(n) => return Ok(Some(n)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+    pub(crate) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        sealed: &mut [u8],
+    ) -> io::Result<Option<Received>> {
+        self.wire.receive(buffer, sealed)
     }
 
     /// Takes bytes of the response head; gives what follows it, once it is whole.
@@ -164,17 +157,18 @@ impl Conn {
         match how % 4 {
             0 => {
                 // A reset.
-                let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+                let _ =
+                    socket2::SockRef::from(&*self.wire.stream()).set_linger(Some(Duration::ZERO));
             }
             1 => {
                 // The polite way.
                 let mut frame = Vec::new();
                 client_control(&mut frame, opcode::CLOSE, &1000u16.to_be_bytes());
-                let _ = self.stream.write(&frame);
+                let _ = self.wire.send(&mut frame);
             }
             2 => {
                 // Half closed first, so that the server finds the end before the connection is gone.
-                let _ = self.stream.shutdown(Shutdown::Write);
+                let _ = self.wire.stream().shutdown(Shutdown::Write);
             }
             _ => {} // just closed
         }

@@ -10,6 +10,7 @@ mod conn;
 mod control;
 mod phase;
 mod template;
+mod wire;
 
 use args::Args;
 

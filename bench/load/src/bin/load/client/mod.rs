@@ -18,6 +18,8 @@ use wsbench::feed::print_line;
 
 const WAKE: Token = Token(usize::MAX);
 const BUFFER: usize = 256 * 1024;
+/// Less than [`BUFFER`] by more than a record of TLS.
+const SEALED: usize = 192 * 1024;
 
 /// Connects, counts and answers commands until told to end or the deadline is over.
 pub(crate) fn run(args: Args) -> Result<(), String> {
@@ -54,6 +56,7 @@ struct Client {
     churned: usize,
     lost: u64,
     buffer: Vec<u8>,
+    sealed: Vec<u8>,
     hint: usize,
     begun: Instant,
 }
@@ -85,6 +88,7 @@ impl Client {
             churned: 0,
             lost: 0,
             buffer: vec![0; BUFFER],
+            sealed: vec![0; SEALED],
             hint: 0,
             begun: Instant::now(),
             args,

@@ -1,6 +1,6 @@
 //! What to do when a socket can be read or written.
 
-use super::{BUFFER, Client};
+use super::Client;
 use crate::conn::{Conn, Kind, State};
 use std::io;
 use std::time::Instant;
@@ -28,11 +28,12 @@ impl Client {
             if conn.kind == Kind::Slow && conn.state == State::Live {
                 return;
             }
-            let read = match conn.read(&mut self.buffer) {
+            let received = match conn.read(&mut self.buffer, &mut self.sealed) {
                 Ok(None) => return,
-                Ok(Some(n)) => n,
+                Ok(Some(received)) => received,
                 Err(error) => return self.lose(slot, &error),
             };
+            let read = received.bytes;
             let taken = if matches!(conn.state, State::Connecting | State::Handshake) {
                 match conn.handshake(&self.buffer[..read]) {
                     Ok(None) => Ok(()),
@@ -50,7 +51,7 @@ impl Client {
             }
             // Less than there was room for: the socket is empty, and epoll tells of what comes next. Only the end of
             // the connection may already have been told of.
-            if read < BUFFER && !ended {
+            if !received.is_full && !ended {
                 return;
             }
         }
