@@ -297,7 +297,7 @@ load_first([File | Files], _Error) ->
 %% is reported as not found.
 load_checked(File) ->
     case fault(elf(File ++ ".so")) of
-        none -> erlang:load_nif(File, erlang:system_info(otp_release));
+        none -> erlang:load_nif(File, list_to_binary(erlang:system_info(otp_release)));
         Fault -> {error, {bad_library, lists:flatten([File, ".so ", Fault])}}
     end.
 
