@@ -446,12 +446,15 @@ take_port() ->
     {Listener, Port}.
 
 with_environment(Os, Application, Test) ->
+    Before = application:get_all_env(dev_websocket),
     [os:putenv(Variable, Value) || {Variable, Value} <- Os],
     [application:set_env(dev_websocket, Key, Value) || {Key, Value} <- Application],
     try Test()
     after
         [os:unsetenv(Variable) || {Variable, _} <- Os],
-        [application:unset_env(dev_websocket, Key) || {Key, _} <- Application]
+        [application:unset_env(dev_websocket, Key) || {Key, _} <- Application],
+        %% Later tests need the port and the host of test/sys.config.
+        application:set_env([{dev_websocket, Before}])
     end.
 
 %% @doc The lines that are logged while something runs, here instead of on the

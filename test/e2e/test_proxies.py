@@ -1,5 +1,6 @@
 """Real proxies in front of the server, with the configurations that docs/OPERATING.md shows."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -9,11 +10,13 @@ import unittest
 from support import proxies
 from support.browser import CHROMIUM, Tab
 from support.clients import PythonClient
+from support.reconnecting import Client
 from support.vm import Vm
 
 HOST = "node.example"
 # Not the address of a trusted proxy, but one of this machine.
 CLIENT = "127.0.0.2"
+DEADLINE = 120
 ALICE = {"Authorization": "Bearer alice"}
 
 
@@ -145,6 +148,77 @@ class Nginx(AsDocumented, Proxied):
 
 @unittest.skipIf(proxies.CADDY is None, "no caddy on PATH")
 class Caddy(AsDocumented, Proxied):
+    proxy = staticmethod(proxies.caddy)
+    header = "X-Forwarded-Uri"
+
+
+class Restarted:
+    """Many clients of a node that starts anew behind its proxy."""
+
+    settings = {name: AsDocumented.settings[name] for name in ("public_uri", "control")}
+    clients = 1000
+
+    def setUp(self):
+        self.start()
+        authority = self.stack.enter_context(proxies.authority(self.header))
+        self.at = self.stack.enter_context(self.proxy(self.port, authority))
+
+    async def test_all_clients_come_back_and_none_loses_a_message_in_silence(self):
+        clients = [
+            Client(
+                f"ws://127.0.0.1:{self.at}/ws", topics=["alice-1"], headers=ALICE,
+                min_reconnect_delay=0.1, max_reconnect_delay=2, timeout=DEADLINE,
+            )
+            for _ in range(self.clients)
+        ]
+        seen = [[] for _ in clients]
+
+        async def follow(client, into):
+            client.on("gap", lambda gap: into.append(("gap", gap["reason"])))
+            async for message in client:
+                into.append(message["data"]["data"])
+
+        async with contextlib.AsyncExitStack() as stack:
+            # A few at a time: the service about each connection is a small one.
+            for start in range(0, len(clients), 50):
+                few = clients[start : start + 50]
+                await asyncio.gather(*(stack.enter_async_context(client) for client in few))
+                await asyncio.gather(*(client.ready() for client in few))
+            tasks = [asyncio.ensure_future(follow(client, into)) for client, into in zip(clients, seen)]
+            self.cast("before")
+            await self.until(lambda: all(into == ["before"] for into in seen))
+            await asyncio.to_thread(self.vm.close)
+            self.vm = Vm(port=self.port, trusted_proxies="127.0.0.1,::1", **self.settings)
+            self.stack.callback(self.vm.close)
+            self.vm.eval("begin {ok, _} = dev_websocket:info(), ok end")
+            self.cast("meanwhile")
+            await self.until(lambda: all(("gap", "epoch") in into for into in seen))
+            self.cast("after")
+            await self.until(lambda: all(into[-1] == "after" for into in seen))
+            self.assertEqual(self.vm.stats()["connections"], self.clients)
+            for into in seen:
+                self.assertIn(into, (["before", ("gap", "epoch"), "after"], ["before", ("gap", "epoch"), "meanwhile", "after"]))
+            for task in tasks:
+                task.cancel()
+
+    def cast(self, data):
+        self.vm.cast(f'#{{<<"topic">> => <<"alice-1">>, <<"data">> => <<"{data}">>}}')
+
+    async def until(self, holds):
+        deadline = asyncio.get_running_loop().time() + DEADLINE
+        while not holds():
+            self.assertLess(asyncio.get_running_loop().time(), deadline)
+            await asyncio.sleep(0.02)
+
+
+@unittest.skipIf(proxies.NGINX is None, "no nginx")
+class NginxRestarted(Restarted, Proxied):
+    proxy = staticmethod(proxies.nginx)
+    header = "X-Original-URI"
+
+
+@unittest.skipIf(proxies.CADDY is None, "no caddy on PATH")
+class CaddyRestarted(Restarted, Proxied):
     proxy = staticmethod(proxies.caddy)
     header = "X-Forwarded-Uri"
 

@@ -53,11 +53,16 @@ class Authority(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Service(http.server.ThreadingHTTPServer):
+    # By default the system refuses all but five of the connections that come at once.
+    request_queue_size = 1024
+
+
 @contextlib.contextmanager
 def authority(header):
     """The service, which reads the URL from this header; gives its port."""
     handler = type("Handler", (Authority,), {"header": header})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with Service(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield server.server_address[1]
@@ -103,12 +108,13 @@ def _nginx(text, port):
         # What the example leaves to the system: its files, and who runs it.
         paths = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         text = text.replace("http {\n", f"http {{\naccess_log off;\n{paths}")
+        text = text.replace("worker_processes auto;", "worker_processes 1;")
         if "stream {" in text and os.path.exists(STREAM_MODULE):
             text = f"load_module {STREAM_MODULE};\n{text}"
         path = os.path.join(folder, "nginx.conf")
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
-        about = f"daemon off; pid {folder}/pid; error_log stderr; worker_processes 1;"
+        about = f"daemon off; pid {folder}/pid; error_log stderr;"
         with _running([NGINX, "-p", folder, "-c", path, "-g", about], port):
             yield port
 
@@ -127,7 +133,7 @@ def nginx(server, authority):
 def nginx_stream(server):
     """nginx that forwards bytes behind a header of the PROXY protocol."""
     port = free_port()
-    text = f"events {{}}\nstream {{ server {{ listen 127.0.0.1:{port}; proxy_pass 127.0.0.1:{server}; proxy_protocol on; }} }}\n"
+    text = f"worker_processes 1; events {{}}\nstream {{ server {{ listen 127.0.0.1:{port}; proxy_pass 127.0.0.1:{server}; proxy_protocol on; }} }}\n"
     return _nginx(text, port)
 
 
