@@ -32,9 +32,9 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// Least and largest number of connections that are told or closed in one turn. It grows by one in [`GROWTH`], so that
 /// even a hundred thousand permissions end within ten seconds.
-const LEAST: usize = 8;
+const LEAST: usize = 2;
 const MOST: usize = 256;
-const GROWTH: Duration = Duration::from_millis(256);
+const GROWTH: Duration = Duration::from_millis(128);
 
 /// Watches until the server stops.
 pub(crate) async fn watch(shared: Arc<Shared>) {

@@ -120,7 +120,7 @@ async fn turns_grow_while_many_are_left_and_begin_small_again() {
         turns.take(&crowd.shared).await;
         taken += 1;
     }
-    // With the least number it would be 12,500 turns.
+    // With the least number it would be 50,000 turns.
     assert!(taken < 6000, "{taken}");
     due(LEAST + 1);
     turns.take(&crowd.shared).await;
