@@ -1,8 +1,5 @@
 """Access control with real clients: the documents' example, renewed tokens, expiry, revocation, and secrets in no output."""
 
-import base64
-import hashlib
-import hmac
 import json
 import os
 import re
@@ -13,36 +10,8 @@ from support.browser import CHROMIUM, Tab
 from support.case import EngineTest
 from support.clients import PythonClient, Refused
 from support.reconnecting import NodeReconnecting, PythonReconnecting, with_clients
-from support.vm import OUT, ROOT
-
-SECRET = bytes(range(32))
-ISSUER = "https://shop.example"
-
-
-def part(value):
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
-
-
-def keys():
-    """Writes the key file of these tests, and gives its path."""
-    os.makedirs(OUT, exist_ok=True)
-    path = os.path.join(OUT, "token_keys.json")
-    key = {"kid": "shop-1", "alg": "HS256", "kty": "oct", "iss": ISSUER, "k": part(SECRET)}
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump({"keys": [key]}, file)
-    return path
-
-
-def token(seconds, topics, **claims):
-    """A token that ends in so many seconds."""
-    now = int(time.time())
-    grants = [{"type": "dev_websocket", "actions": ["read"], "topics": topics}]
-    claims = {"iss": ISSUER, "aud": "dev_websocket", "sub": "alice", "iat": now, "exp": now + seconds} | claims
-    header = {"alg": "HS256", "typ": "at+jwt", "kid": "shop-1"}
-    parts = [part(json.dumps(value).encode()) for value in (header, claims | {"authorization_details": grants})]
-    signed = ".".join(parts)
-    return signed + "." + part(hmac.new(SECRET, signed.encode(), hashlib.sha256).digest())
-
+from support.tokens import keys, token
+from support.vm import ROOT
 
 class AccessTest(EngineTest):
     # The check after each test listens to a topic of its own, without a token.

@@ -5,21 +5,22 @@ Says `ready` when it is under way, and at the end how often it did what. A serve
 """
 
 import asyncio
-import collections
 import contextlib
 import itertools
 import json
 import os
 import random
-import socket
-import struct
 import sys
+import time
 from urllib.parse import quote
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
 
-from support.crowd import SOURCES, most_connections  # noqa: E402
+from support.crowd import most_connections  # noqa: E402
 from support.raw import CONTINUATION, PING, TEXT, frame, head  # noqa: E402
+
+import token_attackers as tokens  # noqa: E402
+from connecting import PACE, Connection, aim, again, counts, host, many, once, paced, under_way  # noqa: E402
 
 # Those that hold something, and how much of it: what an attack with 51,200 topics or globs, or 12,800 templates, needs.
 HOLDERS, TOPICS, TEMPLATES = 400, 128, 16
@@ -27,83 +28,7 @@ HOLDERS, TOPICS, TEMPLATES = 400, 128, 16
 LATEST, PUTTING_OFF, SLOW_READING, REPLAYING = 20, 50, 20, 4
 # So many connections at a time, and so many of anything in a second, are for none of these much work to make.
 SILENT, DRIPPING, NEVER_READING, FLOODING, CROWD = 2000, 500, 50, 20, 3000
-PACE = 200
 TOPIC = "t"
-RESET = struct.pack("ii", 1, 0)
-
-counts = collections.Counter()
-under_way = asyncio.Event()
-sources = itertools.cycle(SOURCES)
-
-
-class Connection:
-    """A connection to the server, in the middle of an event loop. What goes wrong with it is what was wanted."""
-
-    def __init__(self, receive_buffer=None):
-        self.socket = socket.socket()
-        self.socket.setblocking(False)
-        self.socket.bind((next(sources), 0))
-        if receive_buffer:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-
-    async def __aenter__(self):
-        await asyncio.get_running_loop().sock_connect(self.socket, ADDRESS)
-        counts["connections"] += 1
-        return self
-
-    async def __aexit__(self, *_):
-        self.socket.close()
-
-    async def send(self, data):
-        await asyncio.get_running_loop().sock_sendall(self.socket, data)
-
-    async def receive(self):
-        data = await asyncio.get_running_loop().sock_recv(self.socket, 65536)
-        if not data:
-            raise ConnectionError("the server has closed it")
-        return data
-
-    async def upgrade(self, target="/ws"):
-        await self.send(head(HOST, target))
-        received = b""
-        while b"connection_established" not in received:
-            received += await self.receive()
-
-    async def end(self):
-        """Waits for the server to have enough."""
-        while True:
-            await self.receive()
-
-    def reset(self):
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-
-
-async def once(act, **options):
-    with contextlib.suppress(OSError):
-        async with Connection(**options) as connection:
-            await act(connection)
-
-
-async def again(act, **options):
-    """One connection after the other, each used up by the same deed."""
-    while True:
-        await once(act, **options)
-        # The pace of one: all of them together keep to that of the attack.
-        await asyncio.sleep(0.001)
-
-
-async def many(count, act, **options):
-    await asyncio.gather(*(again(act, **options) for _ in range(count)))
-
-
-async def paced(act):
-    """A new connection at the pace of the attack, whether others are still there or not."""
-    running = set()
-    while True:
-        task = asyncio.create_task(once(act))
-        running.add(task)
-        task.add_done_callback(running.discard)
-        await asyncio.sleep(1 / PACE)
 
 
 async def silent_sockets():
@@ -112,7 +37,7 @@ async def silent_sockets():
 
 async def slow_requests():
     async def drip(connection):
-        await connection.send(head(HOST)[:-2] + b"X-Slow: ")
+        await connection.send(head(host())[:-2] + b"X-Slow: ")
         while True:
             await connection.send(b"x")
             await asyncio.sleep(1)
@@ -122,7 +47,7 @@ async def slow_requests():
 
 async def never_reading():
     async def sleep(connection):
-        await connection.send(head(HOST, f"/ws?topic={TOPIC}"))
+        await connection.send(head(host(), f"/ws?topic={TOPIC}"))
         await asyncio.sleep(3600)
 
     await many(NEVER_READING, sleep, receive_buffer=4096)
@@ -130,7 +55,7 @@ async def never_reading():
 
 async def resets():
     """At any byte of a request or of a first frame."""
-    bytes_ = head(HOST, f"/ws?topic={TOPIC}") + frame(TEXT, b'{"type":"subscribe","topics":["reset"]}')
+    bytes_ = head(host(), f"/ws?topic={TOPIC}") + frame(TEXT, b'{"type":"subscribe","topics":["reset"]}')
 
     async def cut(connection):
         await connection.send(bytes_[: random.randrange(len(bytes_))])
@@ -214,10 +139,10 @@ async def garbage():
     """What is no HTTP, oversized heads, and frames that are none."""
     requests = (
         os.urandom(1000),
-        head(HOST)[:-2] + b"X-Large: " + b"x" * 100_000 + b"\r\n\r\n",
-        head(HOST, "/ws?" + "x" * 66_000),
-        head(HOST) * 2,
-        head(HOST) + os.urandom(1000),
+        head(host())[:-2] + b"X-Large: " + b"x" * 100_000 + b"\r\n\r\n",
+        head(host(), "/ws?" + "x" * 66_000),
+        head(host()) * 2,
+        head(host()) + os.urandom(1000),
     )
 
     async def send(connection):
@@ -254,8 +179,8 @@ async def holders(targets, then=None):
 
 async def resets_behind_requests():
     """Right behind the request, in each format: the answer meets a socket that is gone."""
-    plain = f"GET /events?topic={TOPIC} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
-    requests = (head(HOST, f"/ws?topic={TOPIC}"), head(HOST, f"/ws?topic={TOPIC}&format=raw"), plain)
+    plain = f"GET /events?topic={TOPIC} HTTP/1.1\r\nHost: {host()}\r\n\r\n".encode()
+    requests = (head(host(), f"/ws?topic={TOPIC}"), head(host(), f"/ws?topic={TOPIC}&format=raw"), plain)
 
     async def cut(connection):
         await connection.send(random.choice(requests))
@@ -302,7 +227,7 @@ async def latest_of_many_topics():
     """Clients with `slow=latest` that do not read, while each message has another topic."""
 
     async def sleep(connection):
-        await connection.send(head(HOST, "/ws?topic=*&slow=latest"))
+        await connection.send(head(host(), "/ws?topic=*&slow=latest"))
         counts["held"] += 1
         await asyncio.sleep(3600)
 
@@ -313,7 +238,7 @@ async def infos():
     """One client asks for `/info` as fast as it is answered, while there are 51,200 topics."""
 
     async def ask(connection):
-        await connection.send(f"GET /info HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        await connection.send(f"GET /info HTTP/1.1\r\nHost: {host()}\r\n\r\n".encode())
         with contextlib.suppress(ConnectionError):
             await connection.end()
         counts["requests"] += 1
@@ -332,7 +257,7 @@ async def replays_with_expressions():
 
     async def replay(connection):
         expressions = [f"[01]*1[01]{{{25 + number}}}x{next(numbers)}" for number in range(8)]
-        await connection.send(head(HOST, f"/ws?since=0&{query('match', expressions)}"))
+        await connection.send(head(host(), f"/ws?since=0&{query('match', expressions)}"))
         received = b""
         while b'"type":"live"' not in received:
             received = received[-100:] + await connection.receive()
@@ -345,7 +270,7 @@ async def requests_put_off():
     """Large requests within a replay that is not read."""
 
     async def ask(connection):
-        await connection.send(head(HOST, "/ws?topic=*&since=0"))
+        await connection.send(head(host(), "/ws?topic=*&since=0"))
         for number in range(63):
             names = [f"{number}-{name:0250}" for name in range(250)]
             await connection.send(frame(TEXT, json.dumps({"type": "subscribe", "topics": names}).encode()))
@@ -362,7 +287,7 @@ async def slow_readers():
     ping, pong = bytes([0x80 | PING, 0]), frame(10)
 
     async def read(connection):
-        await connection.send(head(HOST, "/ws?topic=*"))
+        await connection.send(head(host(), "/ws?topic=*"))
         while True:
             data = await asyncio.get_running_loop().sock_recv(connection.socket, 1000)
             if not data:
@@ -380,10 +305,14 @@ ATTACKS = {
         silent_sockets, slow_requests, never_reading, resets, ping_floods, frames_of_one_byte, frames_of_no_bytes,
         subscription_storms, crowds, garbage, resets_behind_requests, unsubscribing_of_12000_names, globs, templates,
         latest_of_many_topics, infos, replays_with_expressions, requests_put_off, slow_readers,
+        tokens.tokens_that_end_within_a_minute, tokens.tokens_that_end_at_once, tokens.forged_tokens_in_requests,
+        tokens.forged_tokens_in_frames,
     )
 }
+# These end by themselves, and their counts are complete only then.
+ENDING = {tokens.tokens_that_end_within_a_minute, tokens.tokens_that_end_at_once}
 # These say themselves when they are under way: what they hold takes a while to make.
-PREPARED = {globs, templates, infos}
+PREPARED = {globs, templates, infos} | ENDING
 
 
 async def main(attack):
@@ -393,16 +322,18 @@ async def main(attack):
         ready = asyncio.create_task(under_way.wait())
         await asyncio.wait([ready, task], return_when=asyncio.FIRST_COMPLETED)
     print("ready", flush=True)
+    begun = time.monotonic()
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    if act in ENDING:
+        await asyncio.wait([task])
     if task.done():
         task.result()
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-    print(json.dumps(counts), flush=True)
+    print(json.dumps(counts | {"seconds": time.monotonic() - begun}), flush=True)
 
 
 if __name__ == "__main__":
-    ADDRESS = ("127.0.0.1", int(sys.argv[1]))
-    HOST = f"127.0.0.1:{ADDRESS[1]}"
+    aim(int(sys.argv[1]))
     asyncio.run(main(sys.argv[2]))

@@ -11,12 +11,14 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.join(HERE, "../..")
-sys.path.insert(0, os.path.join(ROOT, "bench"))
+sys.path[:0] = [os.path.join(ROOT, "bench"), os.path.join(ROOT, "test/e2e")]
 
+from support.tokens import keys  # noqa: E402
 from wsbench import measure, prepare, stats  # noqa: E402
 from wsbench.procs import raise_file_limit  # noqa: E402
 from wsbench.servers import Load, Server  # noqa: E402
@@ -29,15 +31,35 @@ VARIANTS = ("calm", "elsewhere", "attacked")
 # Messages beside the stream, in every variant: an attack that makes each message dearer needs some.
 FRESH = {"rate": 100, "tags": 5, "size": 100}
 LARGE = {"rate": 200, "tags": 1, "size": 2000}
+# The healthy clients have no token: their topic is public. No attacker is told to come later.
+TOKENS = {"access": "token", "token_keys": keys(), "public_topics": "t", "max_logins": 10_000}
 
 
 @dataclass
 class Plan:
-    """What else an attack needs: settings, messages beside the stream, and how many are kept before it begins."""
+    """What else an attack needs: settings, messages beside the stream, and how many are kept before it begins. One that
+    takes its time says for how long it is measured, and how often at the most. `fault` finds one in the attackers' counts."""
 
     settings: dict = field(default_factory=dict)
     background: dict = None
     kept: int = 0
+    seconds: float = None
+    rounds: int = None
+    fault: Callable[[dict], str] = lambda counts: None
+
+
+def not_all_closed(counts):
+    """Each connection was there in time, and was closed with 3000."""
+    if counts["late"] or counts.get("closed_3000") != counts["held"]:
+        return f"not all connections were closed with 3000: {counts}"
+    return None
+
+
+def not_verified(counts):
+    """The attackers have the answers to as many forged tokens as they mean to send, or nearly so."""
+    if counts["forged"] < 900 * counts["seconds"]:
+        return f"less than 900 forged tokens a second were verified: {counts}"
+    return None
 
 
 ATTACKS = {
@@ -56,6 +78,10 @@ ATTACKS = {
     "replays_with_expressions": Plan(kept=20_000),
     "requests_put_off": Plan(kept=20_000),
     "slow_readers": Plan({"send_buffer_bytes": 4 << 20, "ping_interval": 1000}, LARGE),
+    "tokens_that_end_within_a_minute": Plan(TOKENS, seconds=62, rounds=2, fault=not_all_closed),
+    "tokens_that_end_at_once": Plan(TOKENS, seconds=5, fault=not_all_closed),
+    "forged_tokens_in_requests": Plan(TOKENS, fault=not_verified),
+    "forged_tokens_in_frames": Plan(TOKENS, fault=not_verified),
 }
 
 
@@ -77,7 +103,7 @@ class Attackers:
         return self
 
     def __exit__(self, *_):
-        said, _ = self.process.communicate(timeout=60)
+        said, _ = self.process.communicate(timeout=120)
         if self.process.returncode != 0:
             raise measure.Failure("the attackers have failed")
         self.counts = json.loads(said)
@@ -88,6 +114,7 @@ def compare(attack, rounds, seconds, ready):
     results = []
     plan = ATTACKS[attack]
     settings = SETTINGS | plan.settings
+    seconds = plan.seconds or seconds
     with Server("device", ready, settings=settings) as server, Server("device", ready, settings=settings) as other:
         for each in (server, other):
             if plan.kept:
@@ -96,7 +123,7 @@ def compare(attack, rounds, seconds, ready):
                 each.ask(10, cmd="background", **plan.background)
         with Load(server, CLIENTS) as load:
             measure.steady(server, load, RATE, 1)
-            for number in range(rounds):
+            for number in range(min(rounds, plan.rounds or rounds)):
                 turn = number % len(VARIANTS)
                 results.append({})
                 for variant in VARIANTS[turn:] + VARIANTS[:turn]:
@@ -106,6 +133,8 @@ def compare(attack, rounds, seconds, ready):
                         with Attackers(attack, other if variant == "elsewhere" else server) as attackers:
                             figures = measure.steady(server, load, RATE, seconds)
                         figures["connections"] = attackers.counts.get("connections", 0)
+                        if fault := plan.fault(attackers.counts):
+                            raise measure.Failure(fault)
                     results[-1][variant] = figures
     return results
 

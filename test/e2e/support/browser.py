@@ -45,11 +45,12 @@ class Tab:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, width=1440, height=900):
+    async def open(cls, width=1440, height=900, arguments=()):
         profile = tempfile.mkdtemp()
         process = await asyncio.create_subprocess_exec(
             CHROMIUM,
             *ARGUMENTS,
+            *arguments,
             f"--user-data-dir={profile}",
             "about:blank",
             stdin=asyncio.subprocess.DEVNULL,
