@@ -1,13 +1,13 @@
 # Every command of the project. CI calls these and nothing else.
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help build client package package-nif run watch test hostile conformance chaos soak fuzz models sanitize lint deny dialyzer bench picture clean
+.PHONY: help build client package package-nif run watch test otp27 hostile conformance chaos soak fuzz models sanitize lint deny dialyzer bench picture clean
 
 # How long each target of `make fuzz` runs.
 SECONDS = 60
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1	\2/p' Makefile
 
 build: ## the application, loadable at _build/default/lib/dev_websocket
 	@.ci/requirements build
@@ -34,9 +34,13 @@ watch: ## print the messages of a topic: make watch TOPIC=prices
 	@URI="$(URI)" TOPIC="$(TOPIC)" examples/feed/watch
 
 test: ## all tests: Rust, Erlang, as a dependency, real clients end to end, and the Autobahn suite
-	@.ci/requirements build test browser proxies monitoring
+	@.ci/requirements build test browser proxies monitoring otp27
 	@$(MAKE) build
 	@test/run
+
+otp27: build ## the tests of Erlang and end to end on Erlang/OTP 27, in a Debian 13 root below _build; needs root
+	@.ci/requirements test otp27
+	@test/otp27
 
 hostile: build ## long tests with hostile clients, and their cost for other clients
 	@.ci/requirements build test hostile
