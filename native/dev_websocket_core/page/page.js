@@ -8,6 +8,7 @@ import { wordsOf } from './gap.js'
 import { Hold } from './hold.js'
 import { visible } from './json.js'
 import { listenForKeys, store, stored } from './keys.js'
+import { Operator } from './operator.js'
 import { Rows } from './rows.js'
 import { ServerTotals } from './server.js'
 import { Session } from './session.js'
@@ -52,6 +53,7 @@ const chooser = new Chooser({ topics: allTopics, change })
 
 const access = new TokenField({ changed: () => open(session.cursor) })
 const totals = new ServerTotals(access)
+const operator = new Operator(access)
 const session = new Session({
   message (frame, isLive) {
     const entry = { kind: 'message', frame, isLive, latency: Date.now() - frame.timestamp, size: frame.size ?? 0 }
@@ -162,7 +164,11 @@ async function refresh () {
     const answer = await fetch(new URL('info', base(location)), { cache: 'no-store', headers: access.headers })
     // It may be switched off.
     hasInfo = answer.status !== 404
-    if (answer.ok) known = (await answer.json()).topics.filter((topic) => typeof topic === 'string')
+    if (answer.ok) {
+      const info = await answer.json()
+      known = info.topics.filter((topic) => typeof topic === 'string')
+      operator.show(info.operator)
+    }
     chooser.renew()
   } catch {
     // The next time, then.

@@ -31,8 +31,8 @@ export class ServerTotals {
   async #read () {
     try {
       const answer = await fetch(new URL('metrics', base(location)), { cache: 'no-store', headers: this.#access.headers })
-      $('server').hidden = !answer.ok
       if (answer.ok) this.#show({ at: performance.now(), ...totalsOf(await answer.text()) })
+      else $('totals').replaceChildren()
       return answer.ok
     } catch {
       // The server is gone, which the page says elsewhere.
@@ -56,7 +56,7 @@ export class ServerTotals {
       ['Up', now.started, (started) => span(Date.now() / 1000 - started)],
       ['Version', now.version, String]
     ]
-    $('server').lastElementChild.replaceChildren(...facts.flatMap(([name, value, text]) => (
+    $('totals').replaceChildren(...facts.flatMap(([name, value, text]) => (
       value === undefined ? [] : [h('div', { class: name === 'Dropped' && value > 0 ? 'bad' : null }, h('dt', {}, name), h('dd', {}, text(value)))])))
   }
 }

@@ -20,7 +20,7 @@ use super::{Answer, answer_with, client};
 const HTML: &str = include_str!("../../page/page.html");
 const STYLE: &str = include_str!("../../page/page.css");
 /// The page's scripts, behind those of the client. Each file stands after the files that it uses.
-const SCRIPTS: [&str; 22] = [
+const SCRIPTS: [&str; 23] = [
     include_str!("../../page/choice.js"),
     include_str!("../../page/announce.js"),
     include_str!("../../page/dom.js"),
@@ -41,6 +41,7 @@ const SCRIPTS: [&str; 22] = [
     include_str!("../../page/session.js"),
     include_str!("../../page/totals.js"),
     include_str!("../../page/server.js"),
+    include_str!("../../page/operator.js"),
     include_str!("../../page/status.js"),
     include_str!("../../page/page.js"),
 ];
