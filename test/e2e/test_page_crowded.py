@@ -76,12 +76,14 @@ class CrowdedPage(PageTest):
         whole = """[...document.querySelectorAll('#busiest .name:has(.head)')].map((name) => {
             const [tail, box] = [name.querySelector('.tail'), name.getBoundingClientRect()]
             const seen = Math.min(tail.getBoundingClientRect().right, box.right) - tail.getBoundingClientRect().left
-            return seen >= 60 ? tail.textContent.slice(0, 5) : ''
+            return seen >= 70 ? tail.textContent.slice(0, 9) : ''
         })"""
         seen = await self.tab.eval(whole)
         self.assertGreater(len(seen), 5)
         self.assertNotIn("", seen)
         self.assertEqual(len(set(seen)), len(seen), seen)
+        # Rows that came before their names were known as well.
+        await self.tab.until("[...document.querySelectorAll('#rows .chip:first-child .tail')].slice(0, 20).every((tail) => /^room-\\d+\\/temperature$/.test(tail.textContent))")
         for width in (1440, 1000, 390, 320):
             await self.tab.resize(width, 844, touch=width < 500)
             # All topics of a message are seen, or how many more there are.
@@ -214,7 +216,11 @@ class CrowdedPage(PageTest):
         self.start_casting()
         await self.tab.until(f"Number({text('#received')}.replaceAll(',', '')) > 1000")
         port = urlsplit(self.page).port
-        await self.tab.eval("for (let n = 0; n < 5; n++) document.querySelector('#copy-link').click()")
+        # More than can be said in time.
+        for number in range(10):
+            await self.tab.eval("document.querySelector('#copy-link').click()")
+            await self.tab.eval("document.querySelector('#last').dispatchEvent(new Event('change'))")
+            await self.tab.until(f"{STATE} === 'open'", f"live again, time {number}")
         await asyncio.to_thread(self.vm.eval, "dev_websocket:stop()")
         await self.tab.until(f"/server is gone/.test({text('#alarm')})", "read out")
         self.assertEqual(await asyncio.to_thread(self.vm.eval, f"dev_websocket:start(#{{port => {port}}})"), "ok")
@@ -222,9 +228,8 @@ class CrowdedPage(PageTest):
         await self.tab.until(f"{text('#said')} === 'Live'", "back")
         said = await self.tab.eval("said")
         self.assertGreaterEqual(len(said), 3)
-        for before, after in zip(said, said[1:]):
-            # Timers of browsers are as exact as this.
-            self.assertGreaterEqual(after - before, 990)
+        # The observer is told a little later than the region.
+        self.assertLessEqual(len(said), (said[-1] - said[0]) / 1000 + 1.5)
         self.no_complaints(*NETWORK)
 
     async def test_a_phone_shows_messages_first_and_all_of_everything(self):

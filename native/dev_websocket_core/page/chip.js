@@ -5,8 +5,11 @@ import { Names } from './names.js'
 /** Of all names that are shown, so that each is cut where it does not differ. */
 let names = new Names()
 
+/** Says whether there are others than before. */
 export function know (all) {
+  const before = names
   names = new Names(all)
+  return !names.equals(before)
 }
 
 /** A name in two parts, of which the first, that others have as well, gives way where there is little room. */

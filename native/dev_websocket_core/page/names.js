@@ -1,5 +1,5 @@
 /** Characters that part a name into pieces that people read as one. */
-const SEPARATOR = /[/:.,;|_\s-]/
+const SEPARATOR = /[/:,;|\s]/
 /** Characters of a piece that stand before the first difference at most. */
 const MOST_BEFORE = 12
 /** A common beginning that is shorter takes no room worth saving. */
@@ -11,6 +11,10 @@ export class Names {
 
   constructor (names = []) {
     this.#sorted = [...new Set(names)].sort()
+  }
+
+  equals (other) {
+    return this.#sorted.length === other.#sorted.length && this.#sorted.every((name, index) => name === other.#sorted[index])
   }
 
   /** How many characters of a name others have as well, down to the beginning of a piece; 0 where nothing is gained. */

@@ -190,7 +190,7 @@ function draw () {
 
 function render () {
   // Who reads is not disturbed, and sees all there is. Else what is out of sight is not worth a row.
-  const isReading = rows.areOpen || isScrolled() || (stream.entries.length > 0 && hold.isHeld)
+  const isReading = isRead()
   if (!isPaused && !isReading) stream.take()
   const { entries, matching, waiting } = stream
   // A held list only grows downwards, as it does for who scrolls.
@@ -208,6 +208,10 @@ function render () {
     : $('state').dataset.state === 'open' ? 'Connected. The next message appears here the moment it is published.' : '')
 }
 
+function isRead () {
+  return rows.areOpen || isScrolled() || (stream.entries.length > 0 && hold.isHeld)
+}
+
 function isScrolled () {
   const top = Math.max(0, $('scroller').getBoundingClientRect().top)
   return $('rows').getBoundingClientRect().top < top - 4
@@ -218,7 +222,8 @@ function tick () {
   say($('cursor'), session.cursor ?? '–')
   $('rows').classList.toggle('calm', figures.rates.all.rate(second()) > CALM)
   figures.draw()
-  know(allTopics())
+  // A row in which somebody may be about to click stays as it is.
+  if (know(allTopics()) && !isRead()) rows.rename()
   topics.draw({ rates: figures.rates, known, chosen: chosenTopics() })
 }
 

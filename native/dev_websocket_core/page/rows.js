@@ -3,9 +3,14 @@ import { clock, copies, duration, h } from './dom.js'
 import { wordsOf } from './gap.js'
 import { preview, pretty, visible } from './json.js'
 
-/** Pixels of a topic in a closed row, and how many there are at most. */
-const ROOM = 104
+/** Pixels of a character of a topic in a closed row, and of everything around a topic. */
+const CHARACTER = 6.95
+const AROUND = 21
+/** Pixels of the number of topics that have no room. */
+const ROOM_OF_MORE = 34
+/** Topics that a closed row shows at most, and characters of one before it gives way to others. */
 const MOST = 6
+const LONG = 18
 
 /** The list of rows: draws entries, opens and closes them, and moves between them. */
 export class Rows {
@@ -14,8 +19,8 @@ export class Rows {
   #changed
   #rows = new Map()
   #open = new Set()
-  /** How many topics a closed row has room for. */
-  #few = 4
+  /** Pixels that a closed row has for topics. */
+  #room = 400
   /** The one that Tab and arrows reach: the newest, until another is given the focus. */
   #active = null
   #isNewest = true
@@ -59,6 +64,11 @@ export class Rows {
       else this.#list.insertBefore(row, place)
     }
     if (this.#isNewest) this.#activate(this.#list.firstChild, true)
+  }
+
+  /** Draws the topics of all rows again, because more names are known or more fit. */
+  rename () {
+    for (const [entry, row] of this.#rows) row.querySelector(':scope > .chips')?.replaceChildren(...this.#chips(entry))
   }
 
   toggle (row) {
@@ -143,20 +153,26 @@ export class Rows {
   /** As many topics as there is room for, and how many more there are. */
   #chips ({ frame: { seq, topics = [], process } }) {
     const shown = topics.filter((topic) => topic !== `process:${process}`)
-    const chips = shown.slice(0, this.#few).map((topic) => chip(topic, this.#isChosen(topic)))
-    const more = shown.length - chips.length
-    if (more > 0) chips.push(h('span', { class: 'more', title: shown.slice(-more).map(visible).join('\n') }, `+${more}`))
+    const widths = shown.slice(0, MOST).map((topic) => Math.min(topic.length, LONG) * CHARACTER + AROUND)
+    let [count, width] = [0, 0]
+    while (count < widths.length && (count === 0 || width + widths[count] + (count + 1 < shown.length ? ROOM_OF_MORE : 0) <= this.#room)) width += widths[count++]
+    const chips = shown.slice(0, count).map((topic) => {
+      const made = chip(topic, this.#isChosen(topic))
+      made.classList.toggle('short', topic.length <= LONG && count > 1)
+      return made
+    })
+    const more = shown.length - count
+    if (more > 0) chips.push(h('span', { class: 'more', title: shown.slice(count).map(visible).join('\n') }, `+${more}`))
     if (seq === undefined) chips.push(h('span', { class: 'more' }, 'only for this connection'))
     return chips
   }
 
   /** Shows more or fewer topics when the rows have become wider or narrower. */
   #fit () {
-    const place = this.#list.querySelector('.message > .chips')
-    const few = place === null ? this.#few : Math.min(MOST, Math.max(1, Math.floor(place.clientWidth / ROOM)))
-    if (few === this.#few) return
-    this.#few = few
-    for (const [entry, row] of this.#rows) row.querySelector(':scope > .chips')?.replaceChildren(...this.#chips(entry))
+    const room = this.#list.querySelector('.message > .chips')?.clientWidth ?? this.#room
+    if (room === this.#room) return
+    this.#room = room
+    this.rename()
   }
 
   #origin (process, slot) {

@@ -214,7 +214,8 @@ class Tab:
         await self.do("Input.insertText", text=text)
 
     async def screenshot(self, path):
-        picture = await self.do("Page.captureScreenshot", format="png")
+        kind = os.path.splitext(path)[1][1:]
+        picture = await self.do("Page.captureScreenshot", format=kind, **({"quality": 90} if kind == "webp" else {}))
         with open(path, "wb") as file:
             file.write(base64.b64decode(picture["data"]))
 

@@ -200,14 +200,9 @@ fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, mut caller: Caller) ->
         .unwrap_or_else(|refusal| refuse(shared, request, caller, refusal))
 }
 
-/// Counts, logs and answers a refused request.
-fn refuse<B>(
-    shared: &Arc<Shared>,
-    request: &Request<B>,
-    caller: Caller,
-    refusal: Refusal,
-) -> Outcome {
-    let (reason, peer) = (refusal.reason().to_string(), caller.peer);
+/// Counts and logs a refused request.
+fn note_refusal(shared: &Shared, refusal: &Refusal, peer: SocketAddr) {
+    let reason = refusal.reason().to_string();
     let counters = &shared.context.counters;
     counters.requests_refused.add(1);
     counters.refusals.add(&reason);
@@ -215,6 +210,16 @@ fn refuse<B>(
         name: "refused_upgrade", %reason, %peer,
         "The WebSocket server refused a request of {peer}: {reason}."
     );
+}
+
+/// Counts, logs and answers a refused request.
+fn refuse<B>(
+    shared: &Arc<Shared>,
+    request: &Request<B>,
+    caller: Caller,
+    refusal: Refusal,
+) -> Outcome {
+    note_refusal(shared, &refusal, caller.peer);
     let mut answer = refusal.into_response();
     // No other page has any business there.
     if operator::endpoint(request.uri().path()).is_none() {

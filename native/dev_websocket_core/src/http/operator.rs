@@ -14,7 +14,7 @@ use hyper::{Method, Request, StatusCode};
 use serde_json::{Value as Json, json};
 
 use super::refusal::Refusal;
-use super::{Answer, Caller, Door, JSON, answer_with, credentials, host};
+use super::{Answer, Caller, Door, JSON, answer_with, credentials, host, note_refusal};
 use crate::access::Session;
 use crate::error::{BadJson, Rejected};
 use crate::error_code::ErrorCode;
@@ -227,7 +227,7 @@ impl Work {
         match done {
             Ok(document) => answer_with(StatusCode::OK, JSON, document.to_string()),
             Err(refusal) => {
-                shared.context.counters.requests_refused.add(1);
+                note_refusal(&shared, &refusal, peer);
                 refusal.into_response()
             }
         }
