@@ -245,7 +245,7 @@ class CrowdedPage(PageTest):
             await self.tab.until("document.querySelector('#more').matches(':popover-open')")
             await self.no_sideways()
             for what in ("#copy-link", "#show-limits", "#last", "#clear", "#export", "#server"):
-                self.assertTrue(await self.tab.eval(f"document.querySelector({json.dumps(what)}).checkVisibility()"), what)
+                await self.tab.until(f"document.querySelector({json.dumps(what)}).checkVisibility()", what)
             await self.tab.press("Escape")
             await asyncio.to_thread(self.vm.eval, "dev_websocket:stop()")
             await self.tab.until("!document.querySelector('#gone').hidden")
@@ -258,6 +258,18 @@ class CrowdedPage(PageTest):
         await self.open("?topic=prices")
         self.assertTrue(await self.tab.eval("document.querySelector('.bar #export').checkVisibility() && document.querySelector('#chooser #last').checkVisibility()"))
         self.no_complaints(*NETWORK)
+
+    async def test_a_screen_reader_hears_whole_names(self):
+        await self.open("?topic=*")
+        self.cast("sensor/building-0/room-1", "x", action="Mint")
+        self.cast("sensor/building-0/room-2", "x", action="Mint")
+        await self.tab.until("document.querySelectorAll('#rows .chip .head').length > 2 && document.querySelector('#busiest .head')")
+        await self.tab.do("Accessibility.enable")
+        nodes = (await self.tab.do("Accessibility.getFullAXTree"))["nodes"]
+        buttons = {node["name"]["value"] for node in nodes if node.get("role", {}).get("value") == "button"}
+        self.assertLessEqual({"sensor/building-0/room-1", "sensor/building-0/room-2", "action:Mint", "Missed 0", "Pause"}, buttons)
+        self.assertEqual({name for name in buttons if not name.strip()}, set())
+        self.no_complaints()
 
     async def test_axe_finds_nothing(self):
         looks = ("the page", "light", "#show-limits", "#show-missing", "#show-help", "#access", "gone")

@@ -21,7 +21,7 @@ export function parts (name, least = 0) {
 
 /** A topic as a button; `data-topic` is what it chooses. The key of `key:value` steps back behind the value. */
 export function chip (topic, isChosen, text) {
-  const attributes = { class: isChosen ? 'chip chosen' : 'chip', 'data-topic': topic, title: visible(topic), tabindex: -1 }
+  const attributes = { class: isChosen ? 'chip chosen' : 'chip', 'data-topic': topic, title: visible(topic), 'aria-label': visible(topic), tabindex: -1 }
   const colon = topic.indexOf(':')
   return h('button', attributes, ...text === undefined ? parts(topic, colon > 0 ? colon + 1 : 0) : [h('span', { class: 'tail' }, visible(text))])
 }

@@ -89,7 +89,7 @@ export class Topics {
     const note = h('small')
     const add = h('button', { class: 'icon', 'data-add': topic, 'aria-label': `Subscribe to ${text}` })
     const folds = isFamily ? h('button', { class: 'icon fold', 'data-key': key, 'aria-label': `Topics of ${visible(key)}` }) : null
-    const name = h('button', { class: 'name', 'data-topic': topic, title: text }, ...isFamily ? [h('span', { class: 'tail' }, text)] : parts(topic))
+    const name = h('button', { class: 'name', 'data-topic': topic, title: text, 'aria-label': text }, ...isFamily ? [h('span', { class: 'tail' }, text)] : parts(topic))
     const row = h('li', {}, h('div', {}, ...isFamily ? [folds, name, note] : [name]), picture, speed, count, add)
     return { row, picture, speed, count, add, note, fold: folds }
   }
