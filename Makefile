@@ -86,9 +86,9 @@ sanitize: ## tests under the sanitizers and Miri, as far as the toolchains are t
 bench: build ## measure against other servers: see bench/
 	python3 bench/run.py
 
-picture: build ## docs/live-page.png: the live page with the feed of `make run`
+picture: build ## docs/live-page.png and docs/live-page/: the live page with the feed of `make run`, crowded, and without its server
 	@.ci/requirements build test browser proxies
-	@PYTHONPYCACHEPREFIX=_build/e2e/pycache $$(examples/feed/venv) test/e2e/picture.py docs/live-page.png
+	@PYTHONPYCACHEPREFIX=_build/e2e/pycache $$(test/e2e/prepare) test/e2e/picture.py docs
 
 clean: ## remove everything that was built
 	rm -rf _build priv target

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import urllib.error
 import urllib.request
 
@@ -105,9 +106,9 @@ class Frames(EngineTest):
 
 
 class Answers(EngineTest):
-    def ask(self, path, method="GET", **headers):
-        url = self.uri.replace("ws://", "http://").removesuffix("/ws") + path
-        request = urllib.request.Request(url, method=method, headers=headers)
+    def ask(self, path, method="GET", base=None, body=None, **headers):
+        url = (base or self.uri.replace("ws://", "http://").removesuffix("/ws")) + path
+        request = urllib.request.Request(url, method=method, headers=headers, data=body)
         try:
             answer = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=DEADLINE)
         except urllib.error.HTTPError as refusal:
@@ -147,6 +148,36 @@ class Answers(EngineTest):
         with self.vm.settings(endpoints="[<<\"health\">>]"):
             for path in paths:
                 if path != "/health":
-                    status, content, body = await asyncio.to_thread(self.ask, path)
-                    Draft202012Validator(paths[path]["get"]["responses"]["404"]["content"][content]["schema"]).validate(json.loads(body))
+                    ((method, operation),) = paths[path].items()
+                    status, content, body = await asyncio.to_thread(self.ask, path, method.upper())
+                    Draft202012Validator(operation["responses"]["404"]["content"][content]["schema"]).validate(json.loads(body))
                     self.assertEqual(status, 404, path)
+
+    async def test_the_answers_to_an_operator_are_as_documented(self):
+        paths = resolved(document("openapi.yaml"), document("openapi.yaml"))["paths"]
+        # An address of this machine that no other test has, so the port stays free.
+        with socket.create_server(("127.19.2.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.vm.eval(f'ok = dev_websocket:start(#{{operator_host => "127.19.2.1", operator_port => {port}}})')
+        self.addCleanup(self.vm.eval, "ok = dev_websocket:start(#{operator_port => 0})")
+        await self.subscriber("a")
+        operator, kind = f"http://127.19.2.1:{port}", {"Content-Type": "application/json"}
+        (known,) = json.loads((await asyncio.to_thread(self.ask, "/connections", base=operator))[2])["connections"]
+        for path, target, method, base, body, headers, status in (
+            ("/info", "/info", "GET", operator, None, {}, 200),
+            ("/connections", "/connections?cursor=0&limit=1", "GET", operator, None, {}, 200),
+            ("/connections", "/connections?limit=0", "GET", operator, None, {}, 400),
+            ("/connections", "/connections", "GET", None, None, {}, 403),
+            ("/cast", "/cast", "POST", operator, b'{"topic":"a"}', kind, 200),
+            ("/cast", "/cast", "POST", operator, b"x", kind, 400),
+            ("/cast", "/cast", "POST", operator, b"{}", {"Content-Type": "text/plain"}, 415),
+            ("/cast", "/cast", "POST", operator, b'{"a":"' + b"x" * 1048576 + b'"}', kind, 413),
+            ("/cast", "/cast", "POST", None, b"{}", kind, 403),
+            ("/connections/{connection}", "/connections/x", "DELETE", operator, None, {}, 400),
+            ("/connections/{connection}", "/connections/0", "DELETE", operator, None, {}, 404),
+            ("/connections/{connection}", f"/connections/{known['connection']}", "DELETE", operator, None, {}, 200),
+        ):
+            got, content, answer = await asyncio.to_thread(self.ask, target, method, base, body, **headers)
+            self.assertEqual(got, status, f"{target} {answer}")
+            schema = paths[path][method.lower()]["responses"][str(status)]["content"][content]["schema"]
+            Draft202012Validator(schema).validate(json.loads(answer))

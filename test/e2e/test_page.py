@@ -3,77 +3,15 @@
 import asyncio
 import json
 import os
-import unittest
 from urllib.parse import quote, urlsplit
 
-from support.browser import CHROMIUM, PageError, Tab
-from support.case import EngineTest
+from support.browser import PageError
+from support.live_page import NETWORK, ROWS, STATE, TEXTS, PageTest, binary, text
 from support.peers import PathProxy
 from support.vm import OUT
 
-# What a browser itself says of a connection that could not be made.
-NETWORK = ("WebSocket connection to", "Failed to load resource")
 
-ROWS = "document.querySelectorAll('#rows .message')"
-TEXTS = "[...document.querySelectorAll('#rows .preview')].map((row) => row.textContent)"
-STATE = "document.querySelector('#state').dataset.state"
-
-
-def text(selector):
-    return f"document.querySelector({json.dumps(selector)}).textContent"
-
-
-def binary(value):
-    """A text or bytes as Erlang writes any bytes."""
-    data = value if isinstance(value, bytes) else value.encode()
-    return f"<<{','.join(map(str, data))}>>"
-
-
-@unittest.skipIf(CHROMIUM is None, "no chromium on PATH")
-class LivePage(EngineTest):
-    async def asyncSetUp(self):
-        await super().asyncSetUp()
-        # Without what other tests published.
-        self.assertEqual(self.vm.eval("begin dev_websocket:stop(), dev_websocket:start(#{port => 0}) end"), "ok")
-        self.uri = self.vm.uri()
-        self.page = self.uri.replace("ws://", "http://").removesuffix("ws")
-        tab = Tab.open()
-        self.tab = await tab.__aenter__()
-        self.addAsyncCleanup(tab.__aexit__, None, None, None)
-        # Nothing that a test does may reach another host.
-        self.addAsyncCleanup(self.check_requests)
-
-    async def check_requests(self):
-        hosts = {urlsplit(url).netloc for url in self.tab.requests if not url.startswith(("data:", "blob:", "about:"))}
-        self.assertLessEqual(hosts, {urlsplit(self.page).netloc})
-
-    async def open(self, query="", page=None):
-        await self.tab.go((page or self.page) + query)
-        await self.tab.until(f"{STATE} === 'open'", "live")
-
-    def no_complaints(self, *expected):
-        complaints = [complaint for complaint in self.tab.complaints if not complaint.startswith(expected)]
-        self.assertEqual(complaints, [])
-
-    def cast(self, topic, data, **tags):
-        pairs = {"topic": topic, "data": data, **tags}
-        self.vm.cast("#{" + ",".join(f"{binary(key)} => {binary(value)}" for key, value in pairs.items()) + "}")
-
-    async def until_shown(self, *datas):
-        """Waits until the rows are messages of these data, the newest first."""
-        await self.tab.until(f"JSON.stringify({TEXTS}.map((text) => /data: \"([^\"]*)\"/.exec(text)[1])) === {json.dumps(json.dumps(datas))}".replace(", ", ","))
-
-    async def query(self):
-        return await self.tab.eval("location.search")
-
-    async def no_sideways(self):
-        """Nothing is wider than the screen."""
-        wide = await self.tab.eval(
-            "[...document.querySelectorAll('section, div, p, pre, dl, ul, li, input, select, button:not(.chip)')]"
-            ".filter((element) => element.getBoundingClientRect().right > innerWidth).map(({ tagName, id }) => `${tagName} ${id}`)"
-        )
-        self.assertEqual((await self.tab.eval("document.documentElement.scrollWidth - innerWidth"), wide), (0, []))
-
+class LivePage(PageTest):
     async def test_messages_appear_as_they_are_published(self):
         self.cast("a", "before the page")
         await self.open("?topic=a")
@@ -221,10 +159,15 @@ class LivePage(EngineTest):
         self.cast("a", "four", action="Say")
         self.assertEqual(await self.tab.until(f"!document.querySelector('#newer').hidden && {text('#newer')}"), "↑ 1 new")
         await self.tab.press("Escape")
-        await self.until_shown("four", "three", "two", "one")
         self.assertIsNone(await self.tab.eval(pre))
         self.assertEqual(await self.tab.eval(focused), str(newest - 1))
-        await self.tab.press("ArrowUp", "ArrowRight", "ArrowRight")
+        # Nor is who has the focus there, until the focus goes above the newest.
+        self.cast("a", "five", action="Say")
+        self.assertEqual(await self.tab.until(f"{text('#newer')} === '↑ 2 new' && {text('#rows .seq')}"), str(newest))
+        await self.tab.press("ArrowUp", "ArrowUp")
+        await self.until_shown("five", "four", "three", "two", "one")
+        self.assertEqual(await self.tab.eval(focused), str(newest + 1))
+        await self.tab.press("ArrowRight", "ArrowRight")
         self.assertEqual(await self.tab.eval("document.activeElement.textContent"), "action:Say")
         await self.tab.press("Enter")
         self.assertEqual(await self.query(), "?topic=action:Say")
@@ -246,10 +189,12 @@ class LivePage(EngineTest):
         # It has the focus already when it is asked for again.
         await self.tab.press("Home", "Home")
         self.cast("a", "two")
-        await self.until_shown("two", "one")
+        await self.tab.until(f"{text('#newer')} === '↑ 1 new'")
+        await self.until_shown("one")
         focused = "document.activeElement.closest('li')?.querySelector('.preview').textContent.includes('two')"
         self.assertIs(await self.tab.eval(focused), False)
         await self.tab.press("ArrowUp")
+        await self.until_shown("two", "one")
         self.assertIs(await self.tab.eval(focused), True)
         await self.tab.press("ArrowDown")
         self.assertIs(await self.tab.eval(focused), False)

@@ -1,4 +1,4 @@
-import { $, say } from './dom.js'
+import { $, announce, say } from './dom.js'
 
 /** Name of the token in the storage of this tab, which ends with the tab. */
 const KEY = 'dev_websocket_token'
@@ -34,6 +34,7 @@ export class TokenField {
 
   ask (message) {
     say($('access-fault'), message)
+    announce(`This server asks for a token. ${message}`, true)
     $('access').hidden = false
   }
 

@@ -1,4 +1,4 @@
-import { $, h } from './dom.js'
+import { $, announce, h } from './dom.js'
 import { visible } from './json.js'
 
 const MAX_PROPOSALS = 8
@@ -97,6 +97,7 @@ export class Chooser {
   fault (text) {
     $('fault').textContent = text
     $('fault').hidden = text === ''
+    if (text !== '') announce(text, true)
     $('item').setAttribute('aria-invalid', String(text !== ''))
   }
 

@@ -1,3 +1,5 @@
+import { Announcer } from './announce.js'
+
 /** Elements made of nodes alone: no text of a message is ever read as HTML. */
 
 export const $ = (id) => document.getElementById(id)
@@ -23,6 +25,17 @@ function fill (element, attributes, children) {
 /** Sets a text only where it differs, so that nothing is drawn again for nothing. */
 export function say (element, text) {
   if (element.textContent !== text) element.textContent = text
+}
+
+/** The only live regions of the page, told by one announcer. */
+const announcer = new Announcer((text, isUrgent) => {
+  say($('said'), isUrgent ? '' : text)
+  say($('alarm'), isUrgent ? text : '')
+})
+
+/** Has a text read out to who does not see the page. */
+export function announce (text, isUrgent = false) {
+  announcer.say(text, isUrgent)
 }
 
 const NUMBER = new Intl.NumberFormat('en')
@@ -68,11 +81,8 @@ export function copies (button, text) {
       field.remove()
     }
     button.classList.add('copied')
-    say($('said'), 'Copied')
-    setTimeout(() => {
-      button.classList.remove('copied')
-      say($('said'), '')
-    }, 1200)
+    announce('Copied')
+    setTimeout(() => button.classList.remove('copied'), 1200)
   }
   return button
 }

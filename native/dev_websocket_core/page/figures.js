@@ -3,6 +3,8 @@ import { Rates, area, median } from './rates.js'
 
 /** Milliseconds that the latency looks back. */
 const LOOK_BACK = 5000
+/** Gaps that are kept for who asks what is missing. */
+const MAX_GAPS = 200
 
 /** The numbers above the stream: how much came, how fast, how late, and what is missing. */
 export class Figures {
@@ -19,6 +21,8 @@ export class Figures {
     this.rates = new Rates(second())
     this.#latencies = []
     this.#volume = this.#missed = this.#gaps = 0
+    /** The newest gaps as `{ at, frame }`, the newest first. */
+    this.gaps = []
   }
 
   /** Counts a message; only a live one has come just now. */
@@ -28,9 +32,11 @@ export class Figures {
     if (isLive) this.#latencies.push({ at: performance.now(), latency })
   }
 
-  gap ({ dropped = 0 }) {
-    this.#missed += dropped
+  gap (frame) {
+    this.#missed += frame.dropped ?? 0
     this.#gaps++
+    this.gaps.unshift({ at: Date.now(), frame })
+    this.gaps.length = Math.min(this.gaps.length, MAX_GAPS)
   }
 
   draw () {
@@ -43,7 +49,7 @@ export class Figures {
     say($('latency'), latency === null ? '–' : duration(latency))
     say($('missed'), number(this.#missed))
     say($('gaps'), this.#gaps > 0 ? `in ${number(this.#gaps)} ${this.#gaps === 1 ? 'gap' : 'gaps'}` : '')
-    $('missed').parentNode.classList.toggle('bad', this.#gaps > 0)
+    $('missed').classList.toggle('bad', this.#gaps > 0)
     trace($('pace'), all.series(second()))
   }
 }

@@ -1,13 +1,18 @@
 import { TokenField } from './access.js'
 import { FIRST, add, addressOf, base, choiceOf, chosenAs, only, queryOf, remove, simplify } from './choice.js'
-import { onChip } from './chip.js'
+import { know, onChip } from './chip.js'
 import { Chooser } from './chooser.js'
-import { $, copies, h, number, say } from './dom.js'
+import { $, announce, clock, copies, h, number, say } from './dom.js'
 import { Figures, second } from './figures.js'
+import { wordsOf } from './gap.js'
+import { Hold } from './hold.js'
 import { visible } from './json.js'
 import { listenForKeys, store, stored } from './keys.js'
+import { Operator } from './operator.js'
 import { Rows } from './rows.js'
+import { ServerTotals } from './server.js'
 import { Session } from './session.js'
+import { Status } from './status.js'
 import { Stream, jsonLines } from './stream.js'
 import { Topics } from './topics.js'
 
@@ -21,8 +26,6 @@ const ROW = 36
 /** With more messages a second, new rows are not pointed out. */
 const CALM = 20
 
-const STATES = { connecting: 'Connecting', replaying: 'Replaying', open: 'Live', waiting: 'Reconnecting', closed: 'Disconnected' }
-
 const choice = choiceOf(location.search)
 choice.last ??= choice.since === null ? FIRST : null
 
@@ -35,8 +38,6 @@ let hasInfo = true
 let isPaused = false
 let isDrawing = false
 let drawn = 0
-/** When the next attempt to connect is made. */
-let until = null
 /** Whether the notice ends with the next connection. */
 let isTrouble = false
 
@@ -45,10 +46,14 @@ const isChosen = (topic) => {
   return choice[kind].includes(text)
 }
 const rows = new Rows($('rows'), { isChosen, changed: draw })
-const topics = new Topics($('busiest'), { isChosen })
+const hold = new Hold($('scroller'), { changed: draw })
+const topics = new Topics($('busiest'), { isChosen, changed: tick })
+const status = new Status()
 const chooser = new Chooser({ topics: allTopics, change })
 
 const access = new TokenField({ changed: () => open(session.cursor) })
+const totals = new ServerTotals(access)
+const operator = new Operator(access)
 const session = new Session({
   message (frame, isLive) {
     const entry = { kind: 'message', frame, isLive, latency: Date.now() - frame.timestamp, size: frame.size ?? 0 }
@@ -66,17 +71,15 @@ const session = new Session({
     access.hide()
     if (isTrouble) notice('')
     refresh()
+    totals.begin()
   },
-  state ({ state, delay, code, reason }) {
-    $('state').dataset.state = state
-    say($('state-name'), STATES[state])
-    until = state === 'waiting' ? performance.now() + delay : null
-    $('retry').hidden = state !== 'waiting' && state !== 'closed'
-    if (state === 'closed') notice(`Connection closed: ${reason || code}`)
-    if (code === 3000 || code === 3003) access.ask(reason)
+  state (change) {
+    status.turn(change)
+    if (change.code === 3000 || change.code === 3003) access.ask(change.reason)
     tick()
     draw()
   },
+  lost: () => status.lost(),
   refused: correct
 }, access)
 
@@ -106,6 +109,7 @@ function view () {
   if (choice.since !== null) choice.last ??= FIRST
   choice.since = null
   isPaused = false
+  status.begin()
   clear()
   figures.clear()
   chooser.fault('')
@@ -119,7 +123,7 @@ function open (cursor) {
   const value = String(choice.last ?? FIRST)
   if (![...last.options].some((option) => option.value === value)) last.add(new Option(`the newest ${value}`, value))
   last.value = value
-  document.title = `${[...choice.topic, ...choice.process, ...choice.match, ...choice.template].map(visible).join(', ') || 'All messages'} – live`
+  status.name = `${[...choice.topic, ...choice.process, ...choice.match, ...choice.template].map(visible).join(', ') || 'All messages'}`
   session.open(choice, cursor)
 }
 
@@ -145,12 +149,13 @@ function notice (text, ends = false) {
   isTrouble = ends
   say($('notice').firstChild, text)
   $('notice').hidden = text === ''
+  if (text !== '') announce(text, true)
 }
 
 // ---- Topics of the server ----
 
 function allTopics () {
-  return [...new Set([...figures.rates.busiest(Infinity, second()).map(({ topic }) => topic), ...known])]
+  return [...new Set([...figures.rates.busiest(second()), ...known])]
 }
 
 async function refresh () {
@@ -159,7 +164,11 @@ async function refresh () {
     const answer = await fetch(new URL('info', base(location)), { cache: 'no-store', headers: access.headers })
     // It may be switched off.
     hasInfo = answer.status !== 404
-    if (answer.ok) known = (await answer.json()).topics.filter((topic) => typeof topic === 'string')
+    if (answer.ok) {
+      const info = await answer.json()
+      known = info.topics.filter((topic) => typeof topic === 'string')
+      operator.show(info.operator)
+    }
     chooser.renew()
   } catch {
     // The next time, then.
@@ -181,12 +190,14 @@ function draw () {
 
 function render () {
   // Who reads is not disturbed, and sees all there is. Else what is out of sight is not worth a row.
-  const isReading = rows.areOpen || isScrolled()
+  const isReading = isRead()
   if (!isPaused && !isReading) stream.take()
   const { entries, matching, waiting } = stream
+  // A held list only grows downwards, as it does for who scrolls.
   rows.show(isPaused || isReading ? matching : matching.slice(-Math.ceil(innerHeight / ROW)))
   $('newer').hidden = isPaused || waiting === 0
   say($('newer'), `↑ ${number(waiting)} new`)
+  $('stream').classList.toggle('held', isReading && waiting > 0)
   say($('pause'), isPaused ? `Resume${waiting > 0 ? ` · ${number(waiting)} new` : ''}` : 'Pause')
   $('pause').setAttribute('aria-pressed', String(isPaused))
   say($('count'), `${matching === entries ? '' : `${number(matching.length)} of `}${number(entries.length)} shown`)
@@ -197,22 +208,34 @@ function render () {
     : $('state').dataset.state === 'open' ? 'Connected. The next message appears here the moment it is published.' : '')
 }
 
+function isRead () {
+  return rows.areOpen || isScrolled() || (stream.entries.length > 0 && hold.isHeld)
+}
+
 function isScrolled () {
   const top = Math.max(0, $('scroller').getBoundingClientRect().top)
   return $('rows').getBoundingClientRect().top < top - 4
 }
 
 function tick () {
-  say($('state-wait'), until === null ? '' : ` in ${Math.max(0, Math.ceil((until - performance.now()) / 1000))} s`)
+  status.tick()
   say($('cursor'), session.cursor ?? '–')
   $('rows').classList.toggle('calm', figures.rates.all.rate(second()) > CALM)
   figures.draw()
-  topics.draw(figures.rates, known)
+  // A row in which somebody may be about to click stays as it is.
+  if (know(allTopics()) && !isRead()) rows.rename()
+  topics.draw({ rates: figures.rates, known, chosen: chosenTopics() })
+}
+
+/** Topics that were asked for by their names. */
+function chosenTopics () {
+  return [...choice.topic.filter((topic) => !topic.includes('*')), ...choice.process.map((id) => `process:${id}`)]
 }
 
 function clear () {
   stream.clear()
   rows.closeAll()
+  hold.release()
   render()
 }
 
@@ -223,6 +246,13 @@ function pause () {
 
 function showNewest () {
   rows.closeAll()
+  hold.release()
+  takeNewest()
+}
+
+/** Shows what waits, though somebody points or reads. */
+function takeNewest () {
+  if (!isPaused) stream.take()
   $('scroller').scrollTop = 0
   if (isScrolled()) $('stream').scrollIntoView()
   render()
@@ -268,6 +298,14 @@ $('show-limits').onclick = () => {
   ]))
   $('limits').showModal()
 }
+$('show-missing').onclick = () => {
+  const items = figures.gaps.map(({ at, frame }) => {
+    const { text, place } = wordsOf({ ...frame, epoch: server.epoch })
+    return h('li', {}, h('time', {}, clock(at)), h('b', {}, text), h('small', {}, place))
+  })
+  $('missing').lastElementChild.replaceChildren(...items.length > 0 ? items : [h('li', { class: 'hint' }, 'Nothing, as far as the server says.')])
+  $('missing').showModal()
+}
 $('show-help').onclick = () => $('help').showModal()
 for (const dialog of document.querySelectorAll('dialog')) {
   dialog.onclick = ({ target }) => { if (target === dialog) dialog.close() }
@@ -284,20 +322,40 @@ $('theme').onclick = () => {
 listenForKeys({
   '/': () => $('filter').focus(),
   a: () => $('item').focus(),
+  t () {
+    $('topics').open = true
+    $('find').focus()
+  },
   ' ': pause,
   '?': () => $('help').showModal(),
   ArrowDown: ({ target }) => rows.focus(target.closest('#rows li') ? 'nextSibling' : undefined),
-  ArrowUp: ({ target }) => rows.focus(target.closest('#rows li') ? 'previousSibling' : undefined),
-  Home: () => rows.focusNewest(),
+  ArrowUp ({ target }) {
+    const row = target.closest('#rows li')
+    // Above the newest that is shown is what waits.
+    if (row !== null && row.previousSibling === null) takeNewest()
+    rows.focus(row ? 'previousSibling' : undefined)
+  },
+  Home () {
+    takeNewest()
+    rows.focusNewest()
+  },
   Escape ({ target }) {
-    if (target === $('filter') && target.value !== '') {
+    if (target.matches('#filter, #find') && target.value !== '') {
       target.value = ''
       target.dispatchEvent(new Event('input'))
     } else target.blur()
   }
 })
 
-$('topics').open = !matchMedia('(max-width: 760px)').matches
+// What a phone has no room for lies behind a button.
+const phone = matchMedia('(max-width: 760px)')
+const moved = ['first', 'clear', 'export', 'server'].map((id) => [$(id), $(id).parentNode, $(id).nextSibling])
+phone.onchange = () => {
+  $('topics').open = !phone.matches
+  if (phone.matches) $('more').append(...moved.map(([element]) => element))
+  else for (const [element, parent, next] of moved.toReversed()) parent.insertBefore(element, next)
+}
+phone.onchange()
 say($('host'), location.host)
 setInterval(tick, TICK)
 setInterval(() => { if (!document.hidden && $('state').dataset.state === 'open') refresh() }, REFRESH)

@@ -2,8 +2,10 @@
 export const SPAN = 60
 /** Seconds whose mean is the present rate. */
 const RECENT = 5
-/** Topics that are counted; the one that was silent longest makes place. */
+/** Topics that are counted. */
 const MAX_TOPICS = 1000
+/** Keys of topics that are counted, each for all its topics. */
+const MAX_KEYS = 200
 
 /** How many there were in each of the last seconds. Seconds are whole numbers that grow. */
 export class Window {
@@ -51,9 +53,16 @@ export class Window {
   }
 }
 
-/** The windows of all messages and of each topic. */
+/** The key of a topic `key:value`, else null. */
+export function keyOf (topic) {
+  const colon = topic.indexOf(':')
+  return colon > 0 && colon < topic.length - 1 ? topic.slice(0, colon) : null
+}
+
+/** The windows of all messages, of each topic, and of all topics of one key. */
 export class Rates {
   #topics = new Map()
+  #keys = new Map()
 
   constructor (second) {
     this.all = new Window(second)
@@ -62,28 +71,49 @@ export class Rates {
   count (topics, second, isLive) {
     this.all.count(second, isLive)
     for (const topic of topics) {
-      const window = this.#topics.get(topic) ?? new Window(second)
-      window.count(second, isLive)
-      // Behind the others: those at the head have been silent longest.
-      this.#topics.delete(topic)
-      this.#topics.set(topic, window)
-      if (this.#topics.size > MAX_TOPICS) this.#topics.delete(this.#topics.keys().next().value)
+      countIn(this.#topics, topic, MAX_TOPICS, second, isLive)
+      const key = keyOf(topic)
+      if (key !== null) countIn(this.#keys, key, MAX_KEYS, second, isLive)
     }
   }
 
-  has (topic) {
-    return this.#topics.has(topic)
-  }
-
-  /** The topics with most messages in the window, then those with most before, as `{ topic, total, rate, series }`. */
-  busiest (limit, second) {
-    const topics = [...this.#topics]
-    for (const [, window] of topics) window.goOn(second)
-    topics.sort(([a, { recent, total }], [b, other]) => other.recent - recent || other.total - total || (a < b ? -1 : 1))
-    return topics.slice(0, limit).map(([topic, window]) => {
-      return { topic, total: window.total, rate: window.rate(second), series: window.series(second) }
+  /** Every topic that was counted, as `{ topic, total, recent }`. */
+  list (second) {
+    return [...this.#topics].map(([topic, window]) => {
+      window.goOn(second)
+      return { topic, total: window.total, recent: window.recent }
     })
   }
+
+  /** What was counted of all topics of a key, also of those that are forgotten. */
+  family (key, second) {
+    const window = this.#keys.get(key)
+    window?.goOn(second)
+    return { total: window?.total ?? 0, recent: window?.recent ?? 0 }
+  }
+
+  /** The rate and the series of a topic, or with `key` of all topics of that key. */
+  paceOf ({ topic, key }, second) {
+    const window = key === undefined ? this.#topics.get(topic) : this.#keys.get(key)
+    return window === undefined ? { rate: 0, series: [] } : { rate: window.rate(second), series: window.series(second) }
+  }
+
+  /** The topics with most messages in the window, then those with most before. */
+  busiest (second) {
+    const topics = this.list(second)
+    topics.sort((a, b) => b.recent - a.recent || b.total - a.total || (a.topic < b.topic ? -1 : 1))
+    return topics.map(({ topic }) => topic)
+  }
+}
+
+/** Counts in one of the windows; the one that was silent longest makes place for more than `most`. */
+function countIn (windows, name, most, second, isLive) {
+  const window = windows.get(name) ?? new Window(second)
+  window.count(second, isLive)
+  // Behind the others: those at the head have been silent longest.
+  windows.delete(name)
+  windows.set(name, window)
+  if (windows.size > most) windows.delete(windows.keys().next().value)
 }
 
 /** The middle one of some numbers, null of none. */

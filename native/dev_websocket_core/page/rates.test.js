@@ -36,19 +36,30 @@ test('the busiest topics come first', () => {
   rates.count(['a', 'b'], 100)
   rates.count(['b'], 100)
   rates.count([], 100)
-  const busiest = rates.busiest(3, 101)
-  assert.deepEqual(busiest.map(({ topic, total }) => [topic, total]), [['b', 2], ['a', 1], ['old', 2]])
+  assert.deepEqual(rates.busiest(101), ['b', 'a', 'old', 'old2'])
   assert.equal(rates.all.total, 5)
   assert.equal(rates.all.rate(101), 3 / 5)
   rates.count(['b'], 101, false)
-  assert.deepEqual(rates.busiest(1, 101)[0], { ...busiest[0], total: 3 })
+  assert.deepEqual(rates.list(101).at(-1), { topic: 'b', total: 3, recent: 2 })
+  assert.deepEqual(tail(rates.paceOf({ topic: 'b' }, 101).series), [2])
+  assert.deepEqual(rates.paceOf({ topic: 'absent' }, 101), { rate: 0, series: [] })
 })
 
-test('topics without end take no memory without end', () => {
+test('all topics of a key are counted together', () => {
   const rates = new Rates(0)
-  for (let n = 0; n < 5000; n++) rates.count(['kept', `once:${n}`], 0)
-  assert.equal(rates.busiest(Infinity, 0).length, 1000)
-  assert.ok(rates.has('kept') && rates.has('once:4999') && !rates.has('once:0'))
+  for (const topic of ['price:1', 'price:2', 'price', ':', ':x', 'price:']) rates.count([topic], 10)
+  assert.deepEqual(rates.family('price', 11), { total: 2, recent: 2 })
+  assert.deepEqual(tail(rates.paceOf({ topic: 'price:*', key: 'price' }, 11).series), [2])
+  assert.deepEqual(rates.family('', 11), { total: 0, recent: 0 })
+})
+
+test('topics and keys without end take no memory without end', () => {
+  const rates = new Rates(0)
+  for (let n = 0; n < 5000; n++) rates.count(['kept', `once${n}:${n}`], 0)
+  const topics = rates.busiest(0)
+  assert.equal(topics.length, 1000)
+  assert.ok(topics.includes('kept') && topics.includes('once4999:4999') && !topics.includes('once0:0'))
+  assert.deepEqual([rates.family('once4999', 0).total, rates.family('once0', 0).total], [1, 0])
 })
 
 test('a folded series has the newest seconds', () => {

@@ -1,25 +1,16 @@
 import { chip, short } from './chip.js'
-import { clock, copies, duration, h, number } from './dom.js'
+import { clock, copies, duration, h } from './dom.js'
+import { wordsOf } from './gap.js'
 import { preview, pretty, visible } from './json.js'
 
-/** Topics that a closed row shows at most. */
-const FEW = 4
-
-const GAPS = {
-  slow: (count) => `${count} missing: dropped because this page reads too slowly`,
-  overload: (count) => `${count} missing: dropped because the publish queue was full`,
-  expired: (count) => `${count} missing: expired from the history before the replay`,
-  epoch: (count) => `The server restarted and its sequence numbers start again${count === '0 messages' ? '' : `; ${count} missing`}`,
-  cursor: () => 'The server could not resume from the cursor; messages may be missing'
-}
-
-/** What is missing of a process, instead of messages. */
-const SLOT_GAPS = {
-  not_cached: (count) => `${count} missing: not in the node's cache`,
-  withheld: (count) => `${count} withheld: failed the node’s checks`,
-  not_followed: (count) => `${count} missing: computed without a subscriber`,
-  limit: () => 'Not followed: limit of followed processes reached'
-}
+/** Pixels of a character of a topic in a closed row, and of everything around a topic. */
+const CHARACTER = 6.95
+const AROUND = 21
+/** Pixels of the number of topics that have no room. */
+const ROOM_OF_MORE = 34
+/** Topics that a closed row shows at most, and characters of one before it gives way to others. */
+const MOST = 6
+const LONG = 18
 
 /** The list of rows: draws entries, opens and closes them, and moves between them. */
 export class Rows {
@@ -28,6 +19,8 @@ export class Rows {
   #changed
   #rows = new Map()
   #open = new Set()
+  /** Pixels that a closed row has for topics. */
+  #room = 400
   /** The one that Tab and arrows reach: the newest, until another is given the focus. */
   #active = null
   #isNewest = true
@@ -42,6 +35,7 @@ export class Rows {
     })
     list.addEventListener('focusin', ({ target }) => { if (target !== list) this.#activate(target.closest('li'), false) })
     list.addEventListener('keydown', (event) => this.#key(event))
+    new ResizeObserver(() => this.#fit()).observe(list)
   }
 
   get areOpen () {
@@ -70,6 +64,11 @@ export class Rows {
       else this.#list.insertBefore(row, place)
     }
     if (this.#isNewest) this.#activate(this.#list.firstChild, true)
+  }
+
+  /** Draws the topics of all rows again, because more names are known or more fit. */
+  rename () {
+    for (const [entry, row] of this.#rows) row.querySelector(':scope > .chips')?.replaceChildren(...this.#chips(entry))
   }
 
   toggle (row) {
@@ -132,31 +131,48 @@ export class Rows {
 
   // ---- Drawing ----
 
-  #gap ({ reason, dropped = 0, after, epoch, process, from_slot: from, to_slot: to }) {
-    const isOfProcess = typeof process === 'string'
-    const [texts, what] = isOfProcess ? [SLOT_GAPS, 'slot'] : [GAPS, 'message']
-    const count = `${number(dropped)} ${what}${dropped === 1 ? '' : 's'}`
-    const text = texts[reason]?.(count) ?? `${count} missing: ${reason}`
-    const slots = from === undefined ? '' : ` ${from}${to === from ? '' : `–${to}`}`
-    const place = isOfProcess ? visible(`${short(process)}${slots}`) : reason === 'epoch' ? epoch : `after ${after ?? '?'}`
+  #gap (frame) {
+    const { text, place } = wordsOf(frame)
     return h('li', { class: 'gap' },
       h('button', { class: 'line', tabindex: -1, 'aria-label': text }),
-      h('b', {}, text), h('span', {}, place), h('code', {}, reason))
+      h('b', {}, text), h('span', {}, place), h('code', {}, frame.reason))
   }
 
-  #message ({ frame, isLive }) {
-    const { seq, timestamp, topics = [], process, slot, data } = frame
-    const shown = topics.filter((topic) => topic !== `process:${process}`)
-    const chips = shown.slice(0, FEW).map((topic) => chip(topic, this.#isChosen(topic)))
-    if (seq === undefined) chips.push(h('span', { class: 'more' }, 'only for this connection'))
-    const name = `${seq === undefined ? 'Direct message' : `Message ${seq}`}, ${topics.slice(0, FEW).join(', ') || 'no topic'}`
+  #message (entry) {
+    const { frame: { seq, timestamp, topics = [], process, slot, data }, isLive } = entry
+    const name = `${seq === undefined ? 'Direct message' : `Message ${seq}`}, ${topics.slice(0, MOST).join(', ') || 'no topic'}`
     return h('li', { class: isLive ? 'message live' : 'message' },
       h('button', { class: 'line', tabindex: -1, 'aria-expanded': 'false', 'aria-label': visible(name) }),
       h('time', {}, clock(timestamp)),
       h('span', { class: 'seq' }, seq ?? '–'),
-      h('span', { class: 'chips' }, ...chips),
+      h('span', { class: 'chips' }, ...this.#chips(entry)),
       h('span', { class: 'preview' }, ...preview(data, topics).map(({ kind, text }) => kind === 'key' ? h('i', {}, text) : text)),
       h('span', { class: 'origin' }, ...this.#origin(process, slot)))
+  }
+
+  /** As many topics as there is room for, and how many more there are. */
+  #chips ({ frame: { seq, topics = [], process } }) {
+    const shown = topics.filter((topic) => topic !== `process:${process}`)
+    const widths = shown.slice(0, MOST).map((topic) => Math.min(topic.length, LONG) * CHARACTER + AROUND)
+    let [count, width] = [0, 0]
+    while (count < widths.length && (count === 0 || width + widths[count] + (count + 1 < shown.length ? ROOM_OF_MORE : 0) <= this.#room)) width += widths[count++]
+    const chips = shown.slice(0, count).map((topic) => {
+      const made = chip(topic, this.#isChosen(topic))
+      made.classList.toggle('short', topic.length <= LONG && count > 1)
+      return made
+    })
+    const more = shown.length - count
+    if (more > 0) chips.push(h('span', { class: 'more', title: shown.slice(count).map(visible).join('\n') }, `+${more}`))
+    if (seq === undefined) chips.push(h('span', { class: 'more' }, 'only for this connection'))
+    return chips
+  }
+
+  /** Shows more or fewer topics when the rows have become wider or narrower. */
+  #fit () {
+    const room = this.#list.querySelector('.message > .chips')?.clientWidth ?? this.#room
+    if (room === this.#room) return
+    this.#room = room
+    this.rename()
   }
 
   #origin (process, slot) {

@@ -14,7 +14,7 @@ export class Session {
   #isEstablished = false
   #refusals = 0
 
-  /** `events` has a function for `message`, `gap`, `established`, `state` and `refused`; `access` has the token. */
+  /** `events` has a function for `message`, `gap`, `established`, `state`, `lost` and `refused`; `access` has the token. */
   constructor (events, access) {
     this.#events = events
     this.#access = access
@@ -60,7 +60,8 @@ export class Session {
 
   async #diagnose (client, choice) {
     const faults = await faultsOf({ ...choice, since: client.cursor }, this.#access.headers)
-    if (client !== this.#client || faults === null || client.state === 'open') return
+    if (client !== this.#client || client.state === 'open') return
+    if (faults === null) return this.#events.lost()
     if (faults.length > 0) return this.#events.refused(faults)
     // It may have come back just now.
     const message = 'it may not take WebSockets from pages of this origin'

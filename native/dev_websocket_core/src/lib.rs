@@ -61,7 +61,6 @@ pub use error::{BadJson, Rejected, StartError};
 pub use log::publication::slot_gap::{SlotGap, SlotRange};
 pub use log::slot_marks::{MAX_HOLES, MAX_SLOT, Mark, Position, SlotMarks};
 pub use message::process_id::ProcessId;
-pub use server::admin::ConnectionInfo;
 pub use server::publish::Event;
 pub use server::results::{MAX_PART_BYTES, MAX_PART_EVENTS, SlotRejected};
 pub use server::send::{Direct, SendError};
@@ -70,6 +69,7 @@ pub use settings::{
     Access, Networks, ProcessIds, SettingError, SettingRow, SettingValue, Settings, Topics,
 };
 pub use shard::interest::{Interest, InterestSignal, InterestWatcher, Wanted};
+pub use shared::connection_info::ConnectionInfo;
 pub use shared::exposition::{Family, Sample, Samples};
 pub use shared::inbound::{Inbound, Listener, Listening, Payload};
 pub use shared::info::{Description, Info};

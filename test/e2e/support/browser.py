@@ -179,16 +179,28 @@ class Tab:
 
     async def click(self, selector, *modifiers):
         """A click of the mouse in the middle of an element, which must be there to be hit."""
-        middle = f"""(() => {{
+        await self.click_at(await self.middle(selector), *modifiers)
+
+    async def click_at(self, place, *modifiers):
+        held = sum(MODIFIERS[name] for name in modifiers)
+        for kind in ("mousePressed", "mouseReleased"):
+            await self._mouse(kind, place, button="left", clickCount=1, modifiers=held)
+
+    async def point(self, place):
+        """Moves the mouse."""
+        await self._mouse("mouseMoved", place)
+
+    async def _mouse(self, kind, place, **details):
+        await self.do("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], **details)
+
+    async def middle(self, selector):
+        """The middle of an element, which is scrolled into sight."""
+        return await self.eval(f"""(() => {{
             const element = document.querySelector({json.dumps(selector)})
             element.scrollIntoView({{ block: 'nearest' }})
             const {{ x, y, width, height }} = element.getBoundingClientRect()
             return [x + width / 2, y + height / 2]
-        }})()"""
-        x, y = await self.eval(middle)
-        held = sum(MODIFIERS[name] for name in modifiers)
-        for kind in ("mousePressed", "mouseReleased"):
-            await self.do("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1, modifiers=held)
+        }})()""")
 
     async def press(self, *keys):
         for key in keys:
@@ -202,7 +214,8 @@ class Tab:
         await self.do("Input.insertText", text=text)
 
     async def screenshot(self, path):
-        picture = await self.do("Page.captureScreenshot", format="png")
+        kind = os.path.splitext(path)[1][1:]
+        picture = await self.do("Page.captureScreenshot", format=kind, **({"quality": 90} if kind == "webp" else {}))
         with open(path, "wb") as file:
             file.write(base64.b64decode(picture["data"]))
 

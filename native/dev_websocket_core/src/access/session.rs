@@ -64,6 +64,11 @@ impl Session {
         }
     }
 
+    /// Returns whether the session has a token with every permission that a token can give.
+    pub(crate) fn allows_all(&self) -> bool {
+        self.holder.is_some() && self.grants.everything && self.grants.send
+    }
+
     /// Returns whether the session has no token and no permissions of its own.
     pub(crate) fn is_anonymous(&self) -> bool {
         self.holder.is_none() && !self.grants.everything

@@ -71,6 +71,21 @@ pub(super) fn check_everything(shared: &Shared, session: &Session) -> Result<(),
     }
 }
 
+/// Checks that a session has a token with all the permissions that a token can give.
+///
+/// # Errors
+/// A [`Refusal`] if it has no token, or a token without the grant `*` or the action `send`.
+pub(super) fn check_all(shared: &Shared, session: &Session) -> Result<(), Refusal> {
+    if session.holder.is_none() {
+        Err(refused(shared, &TokenError::Missing))
+    } else if session.allows_all() {
+        Ok(())
+    } else {
+        shared.context.counters.requests_forbidden.add(1);
+        Err(Refusal::needs_all())
+    }
+}
+
 /// Returns the permissions of a request and its query in the form of its response, after a check of one by the other.
 ///
 /// # Errors

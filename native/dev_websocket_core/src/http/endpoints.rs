@@ -7,21 +7,26 @@ use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use serde_json::json;
 
 use super::refusal::RETRY_SECONDS;
-use super::{Answer, accepts, answer_with};
+use super::{Answer, JSON, accepts, answer_with};
 use crate::shared::Shared;
 use crate::shared::exposition;
 
-const JSON: &str = "application/json";
-
 /// Answers with the data that a client needs before it connects, the same as the device's key `info`.
-pub(super) fn info(shared: &Shared, shows_topics: bool) -> Answer {
+/// An operator learns which endpoints for operators serve the caller.
+pub(super) fn info(shared: &Shared, shows_topics: bool, operator: &[&str]) -> Answer {
     let description = shared.describe();
     let document = if shows_topics {
         &description.document
     } else {
         &description.without_topics
     };
-    answer_with(StatusCode::OK, JSON, document.clone())
+    if operator.is_empty() {
+        return answer_with(StatusCode::OK, JSON, document.clone());
+    }
+    // The list of topics may be long, so the document is not made anew.
+    let open = document.strip_suffix(b"}").unwrap_or(document);
+    let more = format!(",\"operator\":{}}}", json!(operator));
+    answer_with(StatusCode::OK, JSON, [open, more.as_bytes()].concat())
 }
 
 /// Answers with the metrics for Prometheus.

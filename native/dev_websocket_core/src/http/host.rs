@@ -48,6 +48,22 @@ pub(super) fn check<B>(
     Ok(())
 }
 
+/// Refuses a request by a name that strangers could make their own, whatever the settings allow otherwise: an origin with
+/// a wildcard names nobody.
+pub(super) fn check_own_name<B>(request: &Request<B>, settings: &Settings) -> Result<(), Refusal> {
+    let by_header = request.headers().get(HOST).map(|host| host.to_str().ok());
+    let by_target = request.uri().authority().map(|host| Some(host.as_str()));
+    let is_known = |host: Option<&str>| {
+        host.and_then(name)
+            .is_some_and(|name| is_own(&name, settings))
+    };
+    if by_header.into_iter().chain(by_target).all(is_known) {
+        Ok(())
+    } else {
+        Err(Refusal::unknown_host())
+    }
+}
+
 /// Refuses two hosts, because this server and a proxy in front of it may read them differently (RFC 9112 section 3.2).
 fn check_count<B>(request: &Request<B>) -> Result<(), Refusal> {
     let hosts = request.headers().get_all(HOST).iter().count();
@@ -73,6 +89,15 @@ fn name(authority: &str) -> Option<String> {
 }
 
 fn is_ours(name: &str, settings: &Settings) -> bool {
+    is_own(name, settings)
+        || settings
+            .origins
+            .iter()
+            .any(|origin| is_host_of(origin, name))
+}
+
+/// Returns true for addresses, and for names that the settings state in full.
+fn is_own(name: &str, settings: &Settings) -> bool {
     is_address(name)
         || name == "localhost"
         || !name.is_empty() && is_public(name, &settings.public_host)
@@ -82,7 +107,7 @@ fn is_ours(name: &str, settings: &Settings) -> bool {
         || settings
             .origins
             .iter()
-            .any(|origin| is_host_of(origin, name))
+            .any(|origin| !origin.contains('*') && is_host_of(origin, name))
 }
 
 fn is_public(name: &str, public_host: &str) -> bool {

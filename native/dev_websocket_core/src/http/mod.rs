@@ -11,6 +11,7 @@ mod events;
 pub(crate) mod forwarded;
 mod host;
 pub(crate) mod listener;
+mod operator;
 mod page;
 pub(crate) mod proxy_header;
 pub(crate) mod query;
@@ -57,6 +58,8 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Methods of the endpoints that only return information.
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
+const JSON: &str = "application/json";
+
 type Answer = Response<Full<Bytes>>;
 
 /// The outcome of a request.
@@ -64,6 +67,8 @@ enum Outcome {
     Answered(Answer),
     /// The connection answers the request; the socket belongs to it from here on.
     Accepted(Box<AcceptedRequest>),
+    /// The operator's work, which takes time and may need the body of the request.
+    Begun(operator::Work, SocketAddr),
 }
 
 /// A function that decides about a request.
@@ -123,8 +128,7 @@ async fn exchange<S>(
     let (hand_over, handed_over) = oneshot::channel();
     let hand_over = Mutex::new(Some(hand_over));
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = match decide(&shared, &request, caller) {
-            Outcome::Answered(answer) => Some(answer),
+        let outcome = match decide(&shared, &request, caller) {
             Outcome::Accepted(accepted) => {
                 if let Some(hand_over) = hand_over.lock().take() {
                     // The receiver lives as long as this service.
@@ -132,11 +136,17 @@ async fn exchange<S>(
                 }
                 None
             }
+            outcome => Some((outcome, request)),
         };
-        async {
-            match answer {
-                Some(answer) => Ok::<_, Infallible>(answer),
-                None => pending().await,
+        let shared = &shared;
+        async move {
+            match outcome {
+                Some((Outcome::Answered(answer), _)) => Ok::<_, Infallible>(answer),
+                // The box keeps the task of every other request small.
+                Some((Outcome::Begun(work, peer), request)) => {
+                    Ok(Box::pin(work.answer(shared.clone(), peer, request.into_body())).await)
+                }
+                _ => pending().await,
             }
         }
     });
@@ -190,14 +200,9 @@ fn outcome<B>(shared: &Arc<Shared>, request: &Request<B>, mut caller: Caller) ->
         .unwrap_or_else(|refusal| refuse(shared, request, caller, refusal))
 }
 
-/// Counts, logs and answers a refused request.
-fn refuse<B>(
-    shared: &Arc<Shared>,
-    request: &Request<B>,
-    caller: Caller,
-    refusal: Refusal,
-) -> Outcome {
-    let (reason, peer) = (refusal.reason().to_string(), caller.peer);
+/// Counts and logs a refused request.
+fn note_refusal(shared: &Shared, refusal: &Refusal, peer: SocketAddr) {
+    let reason = refusal.reason().to_string();
     let counters = &shared.context.counters;
     counters.requests_refused.add(1);
     counters.refusals.add(&reason);
@@ -205,8 +210,21 @@ fn refuse<B>(
         name: "refused_upgrade", %reason, %peer,
         "The WebSocket server refused a request of {peer}: {reason}."
     );
+}
+
+/// Counts, logs and answers a refused request.
+fn refuse<B>(
+    shared: &Arc<Shared>,
+    request: &Request<B>,
+    caller: Caller,
+    refusal: Refusal,
+) -> Outcome {
+    note_refusal(shared, &refusal, caller.peer);
     let mut answer = refusal.into_response();
-    cors::allow(&mut answer, request.headers(), &shared.settings());
+    // No other page has any business there.
+    if operator::endpoint(request.uri().path()).is_none() {
+        cors::allow(&mut answer, request.headers(), &shared.settings());
+    }
     Outcome::Answered(answer)
 }
 
@@ -236,12 +254,16 @@ fn route<B>(
         "/info" => "info",
         "/health" => "health",
         "/metrics" => "metrics",
-        _ => return Err(Refusal::not_found()),
+        _ => operator::endpoint(path).ok_or_else(Refusal::not_found)?,
     };
     if !has(endpoint) {
         return Err(Refusal::not_found());
     }
     cors::check(headers, &settings)?;
+    if operator::endpoint(path).is_some() {
+        let work = operator::accept(shared, request, caller)?;
+        return Ok(Outcome::Begun(work, caller.peer));
+    }
     let mut answer = match (request.method(), endpoint) {
         (&Method::OPTIONS, _) => preflight(&settings),
         (&Method::GET, "events") => {
@@ -253,7 +275,8 @@ fn route<B>(
         (&Method::GET | &Method::HEAD, "client") => client::answer(),
         (&Method::GET | &Method::HEAD, "info") => {
             let session = credentials::session(shared, &settings, headers, query, caller)?;
-            endpoints::info(shared, session.grants.everything)
+            let offered = operator::offered(&settings, &session, caller);
+            endpoints::info(shared, session.grants.everything, &offered)
         }
         (&Method::GET | &Method::HEAD, "metrics") => {
             let session = credentials::session(shared, &settings, headers, query, caller)?;

@@ -147,6 +147,14 @@ impl Refusal {
         )
     }
 
+    /// 403: the endpoint changes what others receive.
+    pub(crate) fn needs_all() -> Self {
+        Self::insufficient(
+            "this endpoint needs the operator's port, or a token with the grant * and the action send"
+                .into(),
+        )
+    }
+
     fn insufficient(message: String) -> Self {
         let challenge = "Bearer realm=\"dev_websocket\", error=\"insufficient_scope\"";
         Self {
@@ -157,10 +165,7 @@ impl Refusal {
     }
 
     fn forbidden(code: &'static str, message: &str) -> Self {
-        Self {
-            status: StatusCode::FORBIDDEN,
-            ..Self::bad_request(code, message)
-        }
+        Self::with_status(StatusCode::FORBIDDEN, code, message)
     }
 
     /// 503: the request is right, but the server as a whole has no room for it.
@@ -178,6 +183,40 @@ impl Refusal {
             code: Code::Request("not_found"),
             message: "not found; the WebSocket endpoint is /ws".into(),
             header: None,
+        }
+    }
+
+    /// 404: there is no connection with this id, or it has ended.
+    pub(crate) fn no_connection() -> Self {
+        Self::with_status(StatusCode::NOT_FOUND, "no_connection", "no such connection")
+    }
+
+    /// 409: nobody could receive the message.
+    pub(crate) fn no_audience() -> Self {
+        let message = "no client is connected and no history is kept";
+        Self::with_status(StatusCode::CONFLICT, "no_audience", message)
+    }
+
+    /// 413: RFC 9110 section 15.5.14.
+    pub(crate) fn too_large() -> Self {
+        let message = "the message is larger than max_message_bytes";
+        Self::with_status(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    }
+
+    /// 415: RFC 9110 section 15.5.16.
+    pub(crate) fn content_type() -> Self {
+        let message = "Content-Type: must be application/json";
+        Self::with_status(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "bad_content_type",
+            message,
+        )
+    }
+
+    fn with_status(status: StatusCode, code: &'static str, message: &str) -> Self {
+        Self {
+            status,
+            ..Self::bad_request(code, message)
         }
     }
 

@@ -6,7 +6,6 @@ use crate::message::Value;
 use crate::message::provenance::{self, Provenance};
 use crate::server::Server;
 use crate::settings::active::ActiveSettings;
-use crate::settings::size;
 
 /// A message in a slot of a process.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,21 +36,7 @@ impl Server {
         message: &Value<'_>,
         origin: &Provenance<'_>,
     ) -> Result<u64, Rejected> {
-        self.has_audience()?;
-        let shared = &*self.shared;
-        let active = shared.context.active.load();
-        let draft = self
-            .draft(&active, message, origin)
-            .inspect_err(|rejected| self.count_dropped(*rejected))?;
-        let without_topic = draft.is_without_topic();
-        let appended = shared
-            .context
-            .log
-            .append(draft, active.settings.publish_queue_bytes);
-        // A message without room has left a gap for the subscribers, so shards are woken in that case too.
-        shared.context.wake_shards();
-        self.count(appended, without_topic);
-        appended
+        self.shared.publish(message, origin)
     }
 
     /// Publishes the message in a JSON text.
@@ -59,16 +44,7 @@ impl Server {
     /// # Errors
     /// [`BadJson`] if the text is no message or the message was dropped; the counters include both already.
     pub fn publish_json(&self, body: &[u8], origin: &Provenance<'_>) -> Result<u64, BadJson> {
-        self.has_audience()?;
-        if body.len() > size(self.shared.context.active.load().settings.max_message_bytes) {
-            self.count_dropped(Rejected::TooLarge);
-            return Err(Rejected::TooLarge.into());
-        }
-        let json: serde_json::Value = serde_json::from_slice(body).map_err(|error| {
-            self.shared.context.counters.dropped_malformed.add(1);
-            BadJson::Malformed(error.to_string())
-        })?;
-        Ok(self.publish_with(&(&json).into(), origin)?)
+        self.shared.publish_json(body, origin)
     }
 
     /// Checks that a message could reach anybody: there is a connection, or history is kept. It costs two loads, so a
@@ -77,45 +53,13 @@ impl Server {
     /// # Errors
     /// [`Rejected::NoAudience`], which is counted.
     pub fn has_audience(&self) -> Result<(), Rejected> {
-        if self.is_heard() {
-            return Ok(());
-        }
-        self.count_dropped(Rejected::NoAudience);
-        Err(Rejected::NoAudience)
+        self.shared.has_audience()
     }
 
     /// Makes the same check as [`Self::has_audience`] for a caller without a message, so nothing is counted.
     #[must_use]
     pub fn is_heard(&self) -> bool {
-        self.shared.admission.connections() != 0
-            || self.shared.context.active.load().settings.history_bytes != 0
-    }
-
-    /// Finds the topics and encodes the message.
-    #[inline]
-    fn draft(
-        &self,
-        active: &ActiveSettings,
-        message: &Value<'_>,
-        origin: &Provenance<'_>,
-    ) -> Result<Draft, Rejected> {
-        let counters = &self.shared.context.counters;
-        let settings = &active.settings;
-        counters.histograms.time_encoding(active.is_measured, || {
-            let set = active.topic_rules.topics_with(message, origin);
-            counters.topics_reserved.add(set.reserved);
-            counters.topics_excess.add(set.excess);
-            counters.topics_invalid.add(set.invalid);
-            let limit = size(settings.max_message_bytes);
-            Draft::encode(
-                &self.shared.context.buffers,
-                set.topics,
-                message,
-                origin,
-                limit,
-                settings.commitments,
-            )
-        })
+        self.shared.is_heard()
     }
 
     /// Encodes an event like [`Self::draft`], but replaces data that is too large with a stub under the same topics.
@@ -127,7 +71,7 @@ impl Server {
         let Event { message, origin } = event;
         let drafted = message
             .as_ref()
-            .map(|message| self.draft(active, message, origin));
+            .map(|message| self.shared.draft(active, message, origin));
         match drafted {
             None | Some(Err(Rejected::TooLarge)) => {
                 // Topics of the stub itself would be nonsense. Those of a message are counted already.
@@ -145,28 +89,5 @@ impl Server {
             }
             Some(draft) => draft,
         }
-    }
-
-    fn count(&self, appended: Result<u64, Rejected>, without_topic: bool) {
-        let counters = &self.shared.context.counters;
-        match appended {
-            Ok(_) => {
-                counters.publications.add(1);
-                counters
-                    .publications_without_topic
-                    .add(u64::from(without_topic));
-            }
-            Err(rejected) => self.count_dropped(rejected),
-        }
-    }
-
-    fn count_dropped(&self, rejected: Rejected) {
-        let counters = &self.shared.context.counters;
-        match rejected {
-            Rejected::TooLarge => &counters.dropped_too_large,
-            Rejected::Overload => &counters.dropped_overload,
-            Rejected::NoAudience => &counters.dropped_no_audience,
-        }
-        .add(1);
     }
 }

@@ -166,7 +166,7 @@ settings! {
         "connections in the handshake", "When full, the oldest handshake older than 1 s is evicted; otherwise the new connection waits.";
     origins: Vec<String> = Vec::new(), "a list of origins as browsers send them: scheme and host, and the port if it is not the scheme's own, such as https://app.example or http://*.example:8080", |origins| origins.iter().all(|origin| hosts::is_origin(origin)),
         "origins of browsers, empty for all, `*` for any run of characters", "A page of another origin is refused with HTTP 403 `bad_origin`. Programs send no `Origin` and are served.";
-    endpoints: Vec<String> = default_endpoints(), "a list of page, client, info, health, metrics and events", |names| names.iter().all(|name| ENDPOINTS.contains(&name.as_str())),
+    endpoints: Vec<String> = default_endpoints(), "a list of page, client, info, health, metrics, events, connections and cast", |names| names.iter().all(|name| ENDPOINTS.contains(&name.as_str())),
         "endpoints beside `/ws`", "Other endpoints answer HTTP 404. Without `metrics`, histograms are off.";
     access: Access = Access::Open, "open or token", |_| true,
         "switch", "With `token`, a subscription needs a token or a public topic: HTTP 401 `unauthorized` or 403 `forbidden`, or an error frame.";
@@ -269,7 +269,16 @@ fn default_excluded_topic_keys() -> Vec<String> {
 }
 
 /// The endpoints that the listener can serve besides the WebSocket endpoint.
-const ENDPOINTS: [&str; 6] = ["page", "client", "info", "health", "metrics", "events"];
+const ENDPOINTS: [&str; 8] = [
+    "page",
+    "client",
+    "info",
+    "health",
+    "metrics",
+    "events",
+    "connections",
+    "cast",
+];
 
 fn default_endpoints() -> Vec<String> {
     ENDPOINTS.map(str::to_owned).to_vec()

@@ -1,9 +1,11 @@
 //! The state that the parts of a server share: settings in force, the log, the mailboxes of the shards, and admission.
 
+pub(crate) mod connection_info;
 pub(crate) mod connections;
 pub(crate) mod exposition;
 pub(crate) mod inbound;
 pub(crate) mod info;
+mod publishing;
 pub(crate) mod token_watch;
 
 use std::io;

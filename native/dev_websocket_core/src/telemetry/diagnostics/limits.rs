@@ -7,7 +7,7 @@ use tracing::Level;
 
 /// Every kind of event. The name of an event is its kind, as in `tracing::info!(name: "started", ..)`; other names
 /// count as the last kind.
-pub const KINDS: [&str; 18] = [
+pub const KINDS: [&str; 19] = [
     "started",
     "stopped",
     "moved",
@@ -15,6 +15,7 @@ pub const KINDS: [&str; 18] = [
     "failed_accept",
     "lost_address",
     "operator_port",
+    "operator_request",
     "token_file",
     "refused_proxy_header",
     "refused_upgrade",
