@@ -14,12 +14,13 @@
 %%% reading the state.
 %%%
 %%% A call raises when a store fails or a message is only half written, as the node writes
-%%% asynchronously. The caller tries again later.
+%%% asynchronously. The caller tries again later. Not every half written message raises:
+%%% `dev_websocket_whole' proves what is published.
 -module(dev_websocket_cache).
 -export([open/1, is_id/1, has_slot/3, is_scheduled/3, newest_slot/3, later_slot/4]).
--export([state/3, assignment/3, results/2, read/2, path/1, place/2]).
--export([reference/3, child/3, text_key/3, integer_key/3, committers/2]).
--export([load/3, load_all/2, ensure/2]).
+-export([state/3, assignment/3, results/2, is_stored/2, path/1, place/2]).
+-export([reference/3, text_key/3, integer_key/3]).
+-export([entries/2, names/2, target/2, ensure/2]).
 -export([new_source/1, source_name/1, open/2, find/1, refresh/3]).
 
 %% Pause between two searches for a node, in milliseconds.
@@ -28,8 +29,9 @@
 -define(REFRESH, 30_000).
 
 -type cache() :: map().
-%% A message: its path in the store, maybe with the names of its keys, or a map with links.
--type root() :: {path, binary()} | {listed, binary(), [binary()]} | {message, map()}.
+%% A message: its path in the store, maybe with the names of its keys, all keys as they are
+%% stored, or a map with links.
+-type root() :: {path, binary()} | {listed, binary(), [binary()]} | {whole, map()} | {message, map()}.
 %% The content of a key: a value, or the id of a message. It is ambiguous if both exist.
 -type ref() :: {value, term()} | {link, binary()} | ambiguous | none.
 %% The node whose cache is read, and its options.
@@ -70,12 +72,18 @@ is_scheduled(#{assignments := Stores} = Cache, Id, Slot) ->
 
 %% @doc The newest slot of the unbroken run that begins with `First', or `First' - 1. The
 %% search doubles and halves its steps. A list of the store could be misled by one slot far
-%% ahead, forged or real.
+%% ahead, forged or real. The slot behind the newest is looked for again, because the store
+%% may have been making its link anew.
 -spec newest_slot(cache(), binary(), non_neg_integer()) -> integer().
 newest_slot(Cache, Id, First) ->
-    case has_slot(Cache, Id, First) of
+    Exists = fun(Slot) -> has_slot(Cache, Id, Slot) end,
+    Newest = case Exists(First) of
         false -> First - 1;
-        true -> grow(fun(Slot) -> has_slot(Cache, Id, Slot) end, First, 1)
+        true -> grow(Exists, First, 1)
+    end,
+    case Exists(Newest + 1) of
+        false -> Newest;
+        true -> newest_slot(Cache, Id, Newest + 1)
     end.
 
 %% @doc Search for a slot behind a missing one, 1, 2, 4, .. and at most `Reach' slots ahead.
@@ -108,19 +116,16 @@ assignment(#{assignments := Stores} = Cache, Id, Slot) ->
 results(_Cache, {message, #{<<"results">> := Results}}) when is_map(Results) -> {value, Results};
 results(Cache, Root) -> reference(Cache, Root, <<"results">>).
 
-%% @doc A message with links, or a binary.
--spec read(cache(), binary()) -> term() | missing.
-read(#{opts := Opts}, Path) ->
-    case hb_cache:read(Path, Opts) of
-        {ok, Value} -> Value;
-        _ -> missing
-    end.
+%% @doc Whether something is at a path.
+-spec is_stored(cache(), binary()) -> boolean().
+is_stored(#{all := All} = Cache, Path) ->
+    lists:any(fun(Stores) -> has(Cache, Stores, resolved(Cache, Stores, Path)) end, All).
 
 %% @doc The path of a message in the store.
 -spec path(root()) -> {ok, binary()} | none.
 path({listed, Path, _Names}) -> {ok, Path};
 path({path, Path}) -> {ok, Path};
-path({message, _}) -> none.
+path(_) -> none.
 
 %% @doc The path that a path leads to, with links followed.
 -spec place(cache(), binary()) -> binary() | undefined.
@@ -129,6 +134,14 @@ place(#{states := Stores} = Cache, Path) ->
 
 %% @doc The content of a key. A message is not loaded, and only its id returned.
 -spec reference(cache(), root(), binary()) -> ref().
+reference(_Cache, {whole, Keys}, Key) ->
+    Link = <<Key/binary, "+link">>,
+    case Keys of
+        #{Link := _, Key := _} -> ambiguous;
+        #{Link := Id} -> {link, Id};
+        #{Key := Value} -> {value, Value};
+        _ -> none
+    end;
 reference(Cache, {listed, Path, Names}, Key) ->
     Link = <<Key/binary, "+link">>,
     case {lists:member(Link, Names), lists:member(Key, Names)} of
@@ -148,11 +161,8 @@ reference(Cache, {path, Path}, Key) ->
     end;
 reference(#{opts := Opts} = Cache, {message, Message}, Key) ->
     case Message of
-        #{Key := {link, Ref, #{<<"type">> := <<"link">>}}} when is_binary(Ref) ->
-            case value(Cache, Ref) of
-                undefined -> {link, Ref};
-                Id -> {link, Id}
-            end;
+        #{Key := {link, Ref, #{<<"type">> := <<"link">>}} = Link} when is_binary(Ref) ->
+            target(Cache, Link);
         #{Key := {link, _, _} = Link} ->
             {value, dev_websocket_node:text(hb_cache:ensure_loaded(Link, Opts))};
         #{Key := Value} when is_map(Value); is_list(Value) ->
@@ -166,18 +176,14 @@ reference(#{opts := Opts} = Cache, {message, Message}, Key) ->
 reference(undefined, _Kind) -> none;
 reference(Content, Kind) -> {Kind, Content}.
 
-%% @doc The message under a key.
--spec child(cache(), root(), binary()) -> root() | missing.
-child(Cache, Root, Key) ->
-    case reference(Cache, Root, Key) of
-        {link, Id} -> {path, Id};
-        _ -> missing
-    end.
-
 %% @doc The text under a key.
 -spec text_key(cache(), root() | missing, binary()) -> binary() | undefined.
 text_key(_Cache, missing, _Key) ->
     undefined;
+text_key(Cache, {path, Path}, Key) ->
+    text(Cache, <<Path/binary, "/", Key/binary>>);
+text_key(Cache, {listed, Path, _Names}, Key) ->
+    text(Cache, <<Path/binary, "/", Key/binary>>);
 text_key(Cache, Root, Key) ->
     case reference(Cache, Root, Key) of
         {value, Value} when is_binary(Value) -> Value;
@@ -191,37 +197,40 @@ integer_key(Cache, Root, Key) ->
     catch error:_ -> undefined
     end.
 
-%% @doc The signatures of a message: ids of its commitments with their signers.
--spec committers(cache(), root() | missing) -> [{binary(), binary()}].
-committers(_Cache, missing) ->
-    [];
-committers(Cache, {listed, Path, _Names}) ->
-    committers(Cache, {path, Path});
-committers(#{assignments := Stores} = Cache, {path, Path}) ->
-    At = fun(Name) -> <<Path/binary, "/commitments", Name/binary>> end,
-    [
-        {Id, Committer}
-     ||
-        Id <- names(Cache, Stores, At(<<>>)),
-        Committer <- [text_key(Cache, {path, At(<<"/", Id/binary>>)}, <<"committer">>)],
-        is_binary(Committer)
-    ].
+%% @doc The place of a message and all its keys as they are stored, without its signatures.
+%% It is `torn' if a listed key cannot be read, or the place is no id.
+-spec entries(cache(), binary()) -> {binary(), map()} | torn.
+entries(Cache, Path) ->
+    Places = [{Stores, resolved(Cache, Stores, Path)} || Stores <- maps:get(all, Cache)],
+    case [Found || {Stores, Place} = Found <- Places, has(Cache, Stores, Place)] of
+        [{Stores, Place} | _] ->
+            Names = listed(Cache, Stores, Place) -- [<<"commitments">>],
+            Keys = maps:from_list([{Name, value(Cache, Stores, <<Place/binary, "/", Name/binary>>)} || Name <- Names]),
+            case is_id(Place) andalso not lists:member(undefined, maps:values(Keys)) of
+                true -> {Place, Keys};
+                false -> torn
+            end;
+        [] ->
+            torn
+    end.
 
-%% @doc A value with its links loaded, up to `Budget' bytes, and the bytes left. Parts that
-%% do not fit, or lie too deep, stay links.
--spec load(cache(), term(), integer()) -> {term(), integer()}.
-load(#{opts := Opts}, Value, Budget) ->
-    dev_websocket_node:load_within(Value, Budget, Opts).
+%% @doc The id that a link leads to, if it is a link to a message.
+-spec target(cache(), tuple()) -> {link, binary()} | value.
+target(Cache, {link, Ref, Properties} = Link) ->
+    case {is_id(Ref), Properties} of
+        {true, _} -> {link, Ref};
+        {false, #{<<"type">> := <<"link">>}} ->
+            case value(Cache, Ref) of
+                <<Id:43/binary>> -> {link, Id};
+                _ -> error({not_whole, element(2, Link)})
+            end;
+        {false, _} -> value
+    end.
 
 %% @doc The value of a link; links inside it stay links.
 -spec ensure(cache(), term()) -> term().
 ensure(#{opts := Opts}, Link) ->
     hb_cache:ensure_loaded(Link, Opts).
-
-%% @doc A value with all of its links loaded.
--spec load_all(cache(), term()) -> term().
-load_all(#{opts := Opts}, Value) ->
-    hb_cache:ensure_all_loaded(Value, Opts).
 
 %%% The node whose cache is read. Its options come from the node itself, never from a
 %%% caller. They hold a private key, and stay in the tails server, its readers and here.
@@ -281,6 +290,8 @@ cache(Stores, Opts) ->
         layout => Layout,
         states => or_else(local_stores(process_store, Opts), Stores),
         assignments => or_else(local_stores(scheduler_store, Opts), Stores),
+        %% Content can be in each of them.
+        all => lists:usort([Stores | [Own || Name <- [process_store, scheduler_store], Own <- [local_stores(Name, Opts)], Own =/= []]]),
         address => dev_websocket_node:option(address, none, Opts),
         opts => scoped(Generation, Stores, Opts)
     }.
@@ -392,6 +403,8 @@ at(Cache, Stores, Path) ->
     case has(Cache, Stores, Path) of
         true ->
             Resolved = resolved(Cache, Stores, Path),
+            %% A link that is missing for a moment is not followed.
+            _ = is_id(Resolved) orelse maps:get(generation, Cache) =:= newer orelse error({not_whole, Path}),
             case listed(Cache, Stores, Resolved) of
                 [] -> {path, Resolved};
                 Names -> {listed, Resolved, Names}
@@ -401,19 +414,30 @@ at(Cache, Stores, Path) ->
     end.
 
 %% @doc A binary, from the first store that has it.
-value(#{states := Stores, assignments := Stores} = Cache, Path) ->
-    value(Cache, Stores, Path);
-value(#{states := States, assignments := Assignments, opts := Opts} = Cache, Path) ->
-    Found = [
-        Value
-     ||
-        Stores <- [States, Assignments, dev_websocket_node:option(store, [], Opts)],
-        Value <- [value(Cache, Stores, Path)], Value =/= undefined
-    ],
-    case Found of
-        [Value | _] -> Value;
-        [] -> undefined
+value(Cache, Path) ->
+    first([value(Cache, Stores, Path) || Stores <- maps:get(all, Cache)]).
+
+first([undefined | Rest]) -> first(Rest);
+first([Value | _]) -> Value;
+first([]) -> undefined.
+
+%% @doc A binary that is not part of a proven message. Its file is named by its hash.
+text(Cache, Path) ->
+    first([text(Cache, Stores, Path) || Stores <- maps:get(all, Cache)]).
+
+text(Cache, Stores, Path) ->
+    case resolved(Cache, Stores, Path) of
+        <<"data/", Hash:43/binary>> = Place ->
+            Value = value(Cache, Stores, Place),
+            _ = is_binary(Value) andalso hash(Value) =:= Hash orelse error({not_whole, Path}),
+            Value;
+        _ ->
+            value(Cache, Stores, Path)
     end.
+
+hash(Value) ->
+    <<Hash:43/binary, _/binary>> = base64:encode(crypto:hash(sha256, Value)),
+    binary:replace(binary:replace(Hash, <<"+">>, <<"-">>, [global]), <<"/">>, <<"_">>, [global]).
 
 value(#{generation := newer, opts := Opts}, Stores, Path) ->
     binary_of(hb_store:read(Stores, Path, Opts));
@@ -436,7 +460,8 @@ resolve(_Cache, Stores, Path) ->
 
 %% @doc The names in a group. The path is resolved first, because not every store follows
 %% links when it lists a group.
-names(Cache, Stores, Path) ->
+-spec names(cache(), binary()) -> [binary()].
+names(#{assignments := Stores} = Cache, Path) ->
     listed(Cache, Stores, resolved(Cache, Stores, Path)).
 
 resolved(Cache, Stores, Path) ->

@@ -5,12 +5,11 @@
 %%% and nothing can be loaded or verified.
 %%%
 %%% Nodes of different age have different functions, so each is called only where it is
-%%% exported. A call that raises counts as unknown and never ends the caller, except in
-%%% `load_within/3'.
+%%% exported. A call that raises counts as unknown and never ends the caller.
 -module(dev_websocket_node).
 -export([is_present/0, has_module/1, option/3, own_options/1, running_node/0]).
 -export([loaded/2, load_within/3, ensure/2, text/1]).
--export([signers/2, is_valid/2, committed/2, id/2, committers/1]).
+-export([signers/2, is_valid/2, committed/2, id/2, committers/1, content_id/2, structured/2]).
 
 %% Levels of a message that are loaded. JSON readers of clients rarely take more.
 -define(MAX_DEPTH, 64).
@@ -92,11 +91,12 @@ has_link(_) -> false.
 has_link_in(none) -> false;
 has_link_in({_, Value, Rest}) -> has_link(Value) orelse has_link_in(maps:next(Rest)).
 
-%% @doc A value with its links loaded, up to `Budget' bytes, and the bytes left. Parts that
-%% do not fit, or lie deeper than 64 levels, stay links. A failure of the store raises.
--spec load_within(term(), integer(), map()) -> {term(), integer()}.
-load_within(Value, Budget, Opts) ->
-    load(Value, Budget, ?MAX_DEPTH, Opts).
+%% @doc A value with its links opened by `Open', up to `Budget' bytes, and the bytes left.
+%% Parts that do not fit, or lie deeper than 64 levels, are links. What `Open' raises is
+%% raised.
+-spec load_within(term(), integer(), fun((tuple()) -> term())) -> {term(), integer()}.
+load_within(Value, Budget, Open) ->
+    load(Value, Budget, ?MAX_DEPTH, Open).
 
 %% @doc A number or atom as the text that the store has for it. Other terms are returned as
 %% they are.
@@ -158,6 +158,29 @@ id(Msg, Opts) when is_map(Msg) ->
 id(_, _) ->
     error.
 
+%% @doc The id over all keys of a message in the form of the store, where messages inside it
+%% are ids. It is `unknown' on a node without such ids.
+-spec content_id(map(), map()) -> {ok, binary()} | unknown | error.
+content_id(Keys, Opts) ->
+    %% The ids inside it are not to be followed. Generations spell the option differently.
+    Flat = Opts#{linkify_mode => discard, <<"linkify-mode">> => discard},
+    case call(hb_message, id, [[Keys, none, Flat]], error) of
+        Id when is_binary(Id) -> {ok, Id};
+        _ ->
+            case erlang:function_exported(hb_message, id, 3) of
+                true -> error;
+                false -> unknown
+            end
+    end.
+
+%% @doc A message in the form of the store, with its types and with links.
+-spec structured(map(), map()) -> {ok, map()} | error.
+structured(Keys, Opts) ->
+    case call(hb_message, convert, [[Keys, <<"structured@1.0">>, tabm, Opts]], error) of
+        Message when is_map(Message) -> {ok, Message};
+        _ -> error
+    end.
+
 computed_id(Msg, Opts) ->
     case call(hb_message, id, [[Msg, all, Opts], [Msg, all]], error) of
         Id when is_binary(Id) -> {ok, Id};
@@ -177,32 +200,34 @@ call(Module, Function, [Arguments | Older], Unknown) ->
             call(Module, Function, Older, Unknown)
     end.
 
-load({link, _, _} = Link, Budget, Depth, Opts) when Budget > 0, Depth > 0 ->
-    case hb_cache:ensure_loaded(Link, Opts) of
+load({link, _, _} = Link, Budget, Depth, Open) when Budget > 0, Depth > 0 ->
+    case Open(Link) of
         {link, _, _} = Same -> {Same, Budget};
-        Value -> load(Value, Budget, Depth - 1, Opts)
+        Value -> load(Value, Budget, Depth - 1, Open)
     end;
-load(Value, Budget, _Depth, _Opts) when is_binary(Value) ->
+load(Value, Budget, _Depth, _Open) when is_binary(Value), Budget =< 0 ->
+    {{link, too_large, #{}}, Budget};
+load(Value, Budget, _Depth, _Open) when is_binary(Value) ->
     {Value, Budget - byte_size(Value)};
-load(Map, Budget, Depth, Opts) when is_map(Map), Depth > 0 ->
-    load_entries(maps:next(maps:iterator(Map)), Budget, Depth, Opts, []);
-load([_ | _] = List, Budget, Depth, Opts) when Depth > 0 ->
-    load_items(List, Budget, Depth, Opts, []);
-load(Value, Budget, _Depth, _Opts) ->
+load(Map, Budget, Depth, Open) when is_map(Map), Depth > 0 ->
+    load_entries(maps:next(maps:iterator(Map)), Budget, Depth, Open, []);
+load([_ | _] = List, Budget, Depth, Open) when Depth > 0 ->
+    load_items(List, Budget, Depth, Open, []);
+load(Value, Budget, _Depth, _Open) ->
     {Value, Budget - 8}.
 
-load_entries(none, Budget, _Depth, _Opts, Loaded) ->
+load_entries(none, Budget, _Depth, _Open, Loaded) ->
     {maps:from_list(Loaded), Budget};
-load_entries({Key, Value, Rest}, Budget, Depth, Opts, Loaded) ->
-    {Item, Left} = load(Value, Budget - key_bytes(Key), Depth - 1, Opts),
-    load_entries(maps:next(Rest), Left, Depth, Opts, [{Key, Item} | Loaded]).
+load_entries({Key, Value, Rest}, Budget, Depth, Open, Loaded) ->
+    {Item, Left} = load(Value, Budget - key_bytes(Key), Depth - 1, Open),
+    load_entries(maps:next(Rest), Left, Depth, Open, [{Key, Item} | Loaded]).
 
-load_items([Head | Tail], Budget, Depth, Opts, Loaded) ->
-    {Item, Left} = load(Head, Budget, Depth - 1, Opts),
-    load_items(Tail, Left, Depth, Opts, [Item | Loaded]);
-load_items([], Budget, _Depth, _Opts, Loaded) ->
+load_items([Head | Tail], Budget, Depth, Open, Loaded) ->
+    {Item, Left} = load(Head, Budget, Depth - 1, Open),
+    load_items(Tail, Left, Depth, Open, [Item | Loaded]);
+load_items([], Budget, _Depth, _Open, Loaded) ->
     {lists:reverse(Loaded), Budget};
-load_items(Tail, Budget, _Depth, _Opts, Loaded) ->
+load_items(Tail, Budget, _Depth, _Open, Loaded) ->
     {lists:reverse(Loaded, Tail), Budget}.
 
 key_bytes(Key) when is_binary(Key) -> byte_size(Key);

@@ -14,7 +14,7 @@
 %%% Each reading of a slot gives the same events in the same order. So a reader can go on in
 %%% the middle of a slot after another one was killed.
 -module(dev_websocket_process).
--export([find/2, slot/3, facts/3, scheduled_at/3]).
+-export([find/2, slot/3, facts/2, scheduled_at/3]).
 -export([outbox/1, wanted/1, result_event/4, message_event/4]).
 
 %% A state must have the same program as its process message, in these keys.
@@ -34,7 +34,7 @@
 %% next. The content that the signature covers is the process, wherever it is stored.
 -spec find(dev_websocket_cache:cache(), binary()) -> {ok, map()} | missing | {withheld, atom()}.
 find(#{address := Address} = Cache, Id) ->
-    case dev_websocket_cache:read(Cache, Id) of
+    case dev_websocket_whole:find(Cache, Id) of
         Message when is_map(Message) ->
             Commitment = commitment(Message, Id),
             case first_signed([fun() -> Message end, fun() -> first_state(Cache, Id) end], Id, Commitment, Cache) of
@@ -58,41 +58,67 @@ slot(Cache, #{id := Id} = Process, Slot) ->
         missing ->
             missing;
         Root ->
-            Checks = [
-                {at_slot, fun() -> dev_websocket_cache:integer_key(Cache, Root, <<"at-slot">>) =:= Slot end},
-                {process, fun() -> is_state_of(Cache, Root, Id) end},
-                {definition, fun() -> definition(Cache, Root) =:= maps:get(definition, Process) end},
-                {not_scheduled, fun() -> not maps:get(is_scheduled_here, Process) orelse dev_websocket_cache:is_scheduled(Cache, Id, Slot) end}
-            ],
-            case [Why || {Why, Holds} <- Checks, not Holds()] of
-                [] -> {ok, with_results(Cache, Root, #{process => Id, slot => Slot})};
-                [Why | _] -> {withheld, Why}
+            %% A state that fails is read again, as a whole: a key may have been missing.
+            case failed(Cache, Process, Slot, Root) =/= [] andalso failed(Cache, Process, Slot, dev_websocket_whole:root(Cache, Root)) of
+                [Why | _] -> {withheld, Why};
+                _ -> {ok, with_results(Cache, Root, maps:merge(#{process => Id, slot => Slot}, maps:with([is_scheduled_here], Process)))}
             end
     end.
+
+%% @doc The checks that a state fails.
+failed(Cache, #{id := Id} = Process, Slot, Root) ->
+    Checks = [
+        {at_slot, fun() -> dev_websocket_cache:integer_key(Cache, Root, <<"at-slot">>) =:= Slot end},
+        {process, fun() -> is_state_of(Cache, Root, Id) end},
+        {definition, fun() -> definition(Cache, Root) =:= maps:get(definition, Process) end},
+        {not_scheduled, fun() -> not maps:get(is_scheduled_here, Process) orelse dev_websocket_cache:is_scheduled(Cache, Id, Slot) end}
+    ],
+    [Why || {Why, Holds} <- Checks, not Holds()].
 
 %% @doc Facts about a slot from the scheduler's cache: the id of its `assignment', and the
 %% `sender' of its message. The node signs a message from another process, which names that
 %% process.
--spec facts(dev_websocket_cache:cache(), binary(), non_neg_integer()) -> map().
-facts(#{address := Address} = Cache, Id, Slot) ->
+-spec facts(dev_websocket_cache:cache(), map()) -> map().
+facts(Cache, #{process := Id, slot := Slot} = Found) ->
     case dev_websocket_cache:assignment(Cache, Id, Slot) of
         missing ->
+            %% It was there a moment ago.
+            _ = maps:get(is_scheduled_here, Found, false) andalso error({not_whole, assignment}),
             #{};
         Assignment ->
-            Facts = case dev_websocket_cache:committers(Cache, Assignment) of
+            Facts = case dev_websocket_whole:committers(Cache, Assignment) of
                 [{AssignmentId, _}] -> #{assignment => AssignmentId};
                 _ -> #{}
             end,
-            Body = dev_websocket_cache:child(Cache, Assignment, <<"body">>),
-            case dev_websocket_cache:committers(Cache, Body) of
-                [{_, Address}] ->
-                    case dev_websocket_cache:text_key(Cache, Body, <<"from-process">>) of
-                        Sender when is_binary(Sender) -> Facts#{sender => Sender};
-                        _ -> Facts#{sender => Address}
-                    end;
-                [{_, Sender}] -> Facts#{sender => Sender};
+            case body(Cache, Assignment) of
+                {link, Body} -> maps:merge(Facts, sender(Cache, {path, Body}));
                 _ -> Facts
             end
+    end.
+
+%% @doc The link to the message of an assignment, if the assignment has one.
+body(Cache, Assignment) ->
+    case dev_websocket_cache:reference(Cache, Assignment, <<"body">>) of
+        {link, <<_:43/binary>>} = Body -> Body;
+        _ -> dev_websocket_cache:reference(Cache, dev_websocket_whole:root(Cache, Assignment), <<"body">>)
+    end.
+
+sender(#{address := Address} = Cache, Body) ->
+    case dev_websocket_whole:committers(Cache, Body) of
+        [{_, Address}] ->
+            case settled(Cache, Body, fun(Root) -> dev_websocket_cache:text_key(Cache, Root, <<"from-process">>) end) of
+                Sender when is_binary(Sender) -> #{sender => Sender};
+                _ -> #{sender => Address}
+            end;
+        [{_, Sender}] -> #{sender => Sender};
+        _ -> #{}
+    end.
+
+%% @doc A key of a message. A missing one is looked for again in the whole message.
+settled(Cache, Root, Key) ->
+    case Key(Root) of
+        undefined -> Key(dev_websocket_whole:root(Cache, Root));
+        Value -> Value
     end.
 
 %% @doc The time at which a slot was assigned, in milliseconds, or 0 if it is not known.
@@ -101,7 +127,7 @@ scheduled_at(Cache, Id, Slot) ->
     case dev_websocket_cache:assignment(Cache, Id, Slot) of
         missing -> 0;
         Assignment ->
-            case dev_websocket_cache:integer_key(Cache, Assignment, <<"timestamp">>) of
+            case settled(Cache, Assignment, fun(Root) -> dev_websocket_cache:integer_key(Cache, Root, <<"timestamp">>) end) of
                 Time when is_integer(Time), Time > 0 -> Time;
                 _ -> 0
             end
@@ -204,13 +230,13 @@ signed(missing, _Id, _Commitment, _Cache) ->
     error;
 signed(Message, Id, none, #{opts := Opts} = Cache) ->
     Unsigned = maps:remove(<<"commitments">>, Message),
-    case dev_websocket_node:id(dev_websocket_cache:load_all(Cache, Unsigned), Opts) =:= {ok, Id} of
+    case dev_websocket_node:id(dev_websocket_whole:load_all(Cache, Unsigned), Opts) =:= {ok, Id} of
         true -> {ok, Unsigned};
         false -> error
     end;
 signed(Message, Id, Commitment, #{opts := Opts} = Cache) ->
     Covered = covered(Message, Commitment),
-    Loaded = dev_websocket_cache:load_all(Cache, Covered),
+    Loaded = dev_websocket_whole:load_all(Cache, Covered),
     case
         [Key || Key <- ?STATE_KEYS, is_map_key(Key, Covered)] =:= [] andalso
             dev_websocket_node:is_valid(Loaded#{<<"commitments">> => #{Id => Commitment}}, Opts)
@@ -238,7 +264,7 @@ first_state(Cache, Id) ->
             State;
         Root ->
             {ok, Path} = dev_websocket_cache:path(Root),
-            dev_websocket_cache:read(Cache, Path)
+            dev_websocket_whole:message(Cache, Path)
     end.
 
 is_state_of(Cache, Root, Id) ->
@@ -263,16 +289,22 @@ with_results(Cache, Root, Slot) ->
         _ -> Slot
     end,
     case dev_websocket_cache:results(Cache, Root) of
-        {link, ResultsId} ->
-            case dev_websocket_cache:read(Cache, ResultsId) of
-                Results when is_map(Results) -> WithState#{results => Results, results_id => ResultsId};
-                _ -> error({unreadable, ResultsId})
-            end;
         {value, Results} when is_map(Results) ->
             WithState#{results => Results};
-        _ ->
-            WithState#{results => #{}}
+        Link ->
+            case whole_link(Cache, Root, Link) of
+                {link, ResultsId} ->
+                    #{} = Results = dev_websocket_whole:message(Cache, ResultsId),
+                    WithState#{results => Results, results_id => ResultsId};
+                _ ->
+                    WithState#{results => #{}}
+            end
     end.
+
+%% @doc A link with an id, or what the whole state has in its place: a state without results
+%% is rare, and a torn one looks the same.
+whole_link(_Cache, _Root, {link, <<_:43/binary>>} = Link) -> Link;
+whole_link(Cache, Root, _Torn) -> dev_websocket_cache:results(Cache, dev_websocket_whole:root(Cache, Root)).
 
 provenance(#{process := Id, slot := Slot} = Facts, Path) ->
     maps:merge(#{process => Id, slot => Slot, path => Path}, maps:with([assignment], Facts)).

@@ -299,27 +299,24 @@ publish_from(Slot, Part, Publish, Left) ->
     end.
 
 %% @doc Publish a slot from a part on.
-publish(Cache, #{id := Id} = Process, Slot, Part, Max) ->
+publish(Cache, Process, Slot, Part, Max) ->
     Unreadable = {unreadable, Slot, not_readable},
     case dev_websocket_log:safely(slot, fun() -> dev_websocket_process:slot(Cache, Process, Slot) end, Unreadable) of
         {ok, Found} ->
-            dev_websocket_log:safely(publish, fun() -> publish_found(Found, Cache, Id, Slot, Part, Max) end, Unreadable);
+            dev_websocket_log:safely(publish, fun() -> publish_found(Found, Cache, Part, Max) end, Unreadable);
         {withheld, Why} ->
             {withheld, Slot, Why};
         Other ->
             Other
     end.
 
-publish_found(#{results := Results} = Found, Cache, Id, Slot, Part, Max) ->
+publish_found(#{results := Results} = Found, Cache, Part, Max) ->
     Parts = dev_websocket_process:wanted(Results),
-    {Wanted, _} = dev_websocket_cache:load(Cache, maps:remove(<<"outbox">>, Parts), ?MAX_PART_BYTES),
-    Outbox = dev_websocket_process:outbox(one_layer(Cache, maps:get(<<"outbox">>, Parts, []))),
-    Facts = maps:merge(Found, dev_websocket_process:facts(Cache, Id, Slot)),
+    {Wanted, _} = dev_websocket_whole:load(Cache, maps:remove(<<"outbox">>, Parts), ?MAX_PART_BYTES),
+    Outbox = dev_websocket_process:outbox(dev_websocket_whole:open(Cache, maps:get(<<"outbox">>, Parts, []))),
+    Facts = maps:merge(Found, dev_websocket_process:facts(Cache, Found)),
     Event = dev_websocket_process:result_event(Facts, Wanted, length(Outbox), Max),
     publish_parts([{result, Event} | Outbox], Cache, Facts, Part, Max).
-
-one_layer(Cache, Link) when element(1, Link) =:= link -> dev_websocket_cache:ensure(Cache, Link);
-one_layer(_Cache, Value) -> Value.
 
 publish_parts(Parts, Cache, Facts, Part, Max) when Part < length(Parts) ->
     publish_chunks(lists:nthtail(Part, Parts), Cache, Facts, Part, Max);
@@ -348,7 +345,7 @@ chunk(Rest, _Cache, _Facts, _Max, Parts, Bytes, [_ | _] = Events) when Parts =:=
 chunk([{result, Event} | Rest], Cache, Facts, Max, Parts, Bytes, Events) ->
     chunk(Rest, Cache, Facts, Max, Parts - 1, Bytes, [Event | Events]);
 chunk([{Key, Lazy} | Rest], Cache, Facts, Max, Parts, Bytes, Events) ->
-    {Message, Left} = dev_websocket_cache:load(Cache, Lazy, ?MAX_PART_BYTES),
+    {Message, Left} = dev_websocket_whole:load(Cache, Lazy, ?MAX_PART_BYTES),
     Event = dev_websocket_process:message_event(Facts, Key, Message, Max),
     chunk(Rest, Cache, Facts, Max, Parts - 1, Bytes - (?MAX_PART_BYTES - Left), [Event | Events]).
 

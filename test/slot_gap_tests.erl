@@ -78,15 +78,15 @@ a_refused_slot_is_read_again_for_2_seconds(Store) ->
 a_refused_slot_that_becomes_right_is_published(Store) ->
     Id = stand_in:process(Store, #{}),
     Client = follow(Id),
-    State = stand_in:compute(Store, Id, 0, #{}),
-    stand_in:overwrite(Store, <<State/binary, "/at-slot">>, {value, <<"9">>}),
+    _ = stand_in:compute(Store, Id, 0, #{}),
+    _ = stand_in:forge(Store, Id, 0, #{<<"at-slot">> => <<"9">>}),
     followed:until(fun() ->
         case sys:get_state(followed:tails()) of
             #{tails := #{Id := #{retry := {0, _, _}}}} -> true;
             _ -> false
         end
     end),
-    stand_in:overwrite(Store, <<State/binary, "/at-slot">>, {value, <<"0">>}),
+    _ = stand_in:forge(Store, Id, 0, #{<<"at-slot">> => <<"0">>}),
     followed:results(Client, [0]).
 
 a_refused_process_refuses_all_its_slots(Store) ->
@@ -114,7 +114,7 @@ an_unreadable_slot_does_not_stop_later_ones(Store) ->
     Output = #{<<"body">> => Id},
     _ = stand_in:compute(Store, Id, 0, #{<<"output">> => Output}),
     #{<<"table">> := Table} = Store,
-    ets:delete(Table, stand_in:id_of(Output)),
+    ets:delete(Table, stand_in:message_id(Output)),
     [compute(Store, Id, Slot) || Slot <- [1, 2]],
     ok = sys:resume(Server),
     ?assertMatch(
@@ -133,8 +133,8 @@ gaps_are_sent_to_subscribers_and_counted(Store) ->
     Id = stand_in:process(Store, #{}),
     [Json, Other] = [follow(Id), fresh_server:client("topic=*")],
     Before = followed:count(<<"slot_gaps_withheld">>),
-    State = stand_in:compute(Store, Id, 0, #{}),
-    stand_in:overwrite(Store, <<State/binary, "/authority">>, {value, stand_in:id()}),
+    _ = stand_in:compute(Store, Id, 0, #{}),
+    _ = stand_in:forge(Store, Id, 0, #{<<"authority">> => stand_in:id()}),
     compute(Store, Id, 1),
     [
         ?assertMatch(

@@ -4,9 +4,9 @@
 %%% Signatures are not computed here. A message is valid when it and the commitment are
 %%% unchanged since the test stored them (`sign/2', or a recorded process).
 -module(stand_in).
--export([with/2, beside/2, recorded/1, empty/0, options/1, fault/2, no_fault/1, calls/1]).
--export([process/2, compute/4, schedule/4, forget/3, overwrite/3, write/2, id/0, id_of/1]).
--export([verify/3, id/3, get/3, get_opts/1, info/0]).
+-export([with/2, beside/2, recorded/1, empty/0, options/1, fault/2, no_fault/1, tear/2, no_tear/1, calls/1]).
+-export([process/2, compute/4, forge/4, schedule/4, forget/3, overwrite/3, write/2, stored/2, id/0, message_id/1]).
+-export([verify/3, id/3, convert/4, get/3, get_opts/1, info/0]).
 
 -define(NODE, stand_in_node).
 -define(MODULES, [
@@ -95,7 +95,13 @@ recorded(Name) ->
     Store = #{<<"table">> := Table} = empty(),
     #{store := Entries} = recorded:term("slot_store_" ++ Name),
     true = ets:insert(Table, Entries),
+    [record_id(Store, Id) || {<<Id:43/binary>>, group} <- Entries],
     Store.
+
+%% @doc The id that the real node computed for a message, for `id/3'.
+record_id(#{<<"table">> := Table} = Store, Id) ->
+    Keys = stored(Store, Id),
+    true = ets:insert(Table, {{'#id', id_of(Keys)}, Id}).
 
 empty() ->
     Table = ets:new(stand_in_store, [ordered_set, public]),
@@ -104,6 +110,10 @@ empty() ->
 %% @doc A function that the store calls before it answers.
 fault(#{<<"table">> := Table}, Fault) -> ets:insert(Table, {'#fault', Fault}).
 no_fault(#{<<"table">> := Table}) -> ets:delete(Table, '#fault').
+
+%% @doc A function of a path and its entry: what the next looks see.
+tear(#{<<"table">> := Table}, Tear) -> ets:insert(Table, {'#tear', Tear}).
+no_tear(#{<<"table">> := Table}) -> ets:delete(Table, '#tear').
 
 %% @doc How often it was asked.
 calls(#{<<"table">> := Table}) -> ets:lookup_element(Table, '#calls', 2).
@@ -120,28 +130,41 @@ process(Store, Keys) ->
         },
         Keys
     ),
-    put_entry(Store, Id, {link, write(Store, Message)}),
+    Content = write(Store, Message),
+    #{<<"table">> := Table} = Store,
+    true = ets:insert(Table, {{'#signed', Id}, Content}),
+    put_entry(Store, Id, {link, Content}),
     Id.
 
 %% @doc Store the state of a slot, and its assignment unless there is one; the path.
 compute(Store, Id, Slot, Results) ->
     Number = integer_to_binary(Slot),
     _ = assigned(Store, Id, Number) orelse schedule(Store, Id, Slot, #{}),
-    State = write(Store, #{
+    {Keys, Inner} = flat(#{
         <<"at-slot">> => Slot, <<"device">> => <<"process@1.0">>, <<"initialized">> => <<"true">>,
         %% States of different processes are different messages.
         <<"test">> => <<Id/binary, "/", Number/binary>>, <<"results">> => Results
     }),
-    put_entry(Store, <<State/binary, "/process+link">>, {value, Id}),
+    [write(Store, Message) || Message <- Inner],
     %% The state has the same program as the process, by the same content ids.
-    [
-        copy(Store, <<Id/binary, "/", Key/binary>>, <<State/binary, "/", Key/binary>>)
-     ||
-        Key <- [
+    Program = maps:with(
+        [
             <<"device-stack+link">>, <<"execution-device">>, <<"module+link">>, <<"module">>,
             <<"scheduler">>, <<"authority">>
-        ]
-    ],
+        ],
+        stored(Store, Id)
+    ),
+    put_state(Store, Id, Number, maps:merge(Keys#{<<"process+link">> => Id}, Program)).
+
+%% @doc Put a state with other keys at a slot, as a stranger can; `none' removes a key.
+forge(#{<<"table">> := Table} = Store, Id, Slot, Changes) ->
+    Number = integer_to_binary(Slot),
+    [{_, {link, State}}] = ets:lookup(Table, <<"computed/", Id/binary, "/slot/", Number/binary>>),
+    Keys = maps:merge(stored(Store, State), Changes),
+    put_state(Store, Id, Number, maps:filter(fun(_, Value) -> Value =/= none end, Keys)).
+
+put_state(Store, Id, Number, Keys) ->
+    State = put_keys(Store, Keys),
     overwrite(Store, <<"computed/", Id/binary, "/slot/", Number/binary>>, {link, State}),
     State.
 
@@ -169,24 +192,17 @@ forget(#{<<"table">> := Table}, Id, Slot) ->
 overwrite(Store, Path, Entry) -> put_entry(Store, Path, Entry).
 
 %% @doc Store a message under its content's id, keys and all; the id.
-write(Store, Message) when is_map(Message) ->
-    Id = id_of(Message),
-    put_entry(Store, Id, group),
-    Types = [
-        {Key, Type}
-     ||
-        {Key, Value} <- maps:to_list(Message), Type <- [type(Value)], Type =/= none
-    ],
-    _ = Types =:= [] orelse put_entry(Store, <<Id/binary, "/ao-types">>, {value, types(Types)}),
-    [write_key(Store, Id, Key, Value) || {Key, Value} <- maps:to_list(Message)],
-    Id;
-write(Store, List) when is_list(List) ->
-    Numbered = maps:from_list([{integer_to_binary(N), Item} || {N, Item} <- lists:zip(lists:seq(1, length(List)), List)]),
-    Id = write(Store, Numbered),
-    put_entry(Store, <<Id/binary, "/ao-types">>, {value, types([{<<".">>, <<"list">>}])}),
+write(Store, Message) ->
+    {Keys, Inner} = flat(Message),
+    [write(Store, Value) || Value <- Inner],
+    Id = put_keys(Store, Keys),
+    case Message of
+        #{<<"commitments">> := Commitments} -> write_commitments(Store, Id, Commitments);
+        _ -> ok
+    end,
     Id.
 
-write_key(Store, Id, <<"commitments">>, Commitments) ->
+write_commitments(Store, Id, Commitments) ->
     Group = id_of({commitments, Id}),
     put_entry(Store, Group, group),
     [
@@ -194,13 +210,73 @@ write_key(Store, Id, <<"commitments">>, Commitments) ->
      ||
         {Key, Commitment} <- maps:to_list(Commitments)
     ],
-    put_entry(Store, <<Id/binary, "/commitments">>, {link, Group});
-write_key(_Store, _Id, _Key, Empty) when Empty =:= #{}; Empty =:= []; Empty =:= <<>> ->
-    ok;
-write_key(Store, Id, Key, Value) when is_map(Value); is_list(Value) ->
-    put_entry(Store, <<Id/binary, "/", Key/binary, "+link">>, {value, write(Store, Value)});
-write_key(Store, Id, Key, Value) ->
-    put_entry(Store, <<Id/binary, "/", Key/binary>>, {value, text(Value)}).
+    put_entry(Store, <<Id/binary, "/commitments">>, {link, Group}).
+
+%% @doc The keys of a message as they are stored, and the messages inside it.
+flat(List) when is_list(List) ->
+    Numbered = [{integer_to_binary(N), Item} || {N, Item} <- lists:zip(lists:seq(1, length(List)), List)],
+    {Keys, Inner} = flat(maps:from_list(Numbered)),
+    Types = [<<".=\"list\"">> | [Types || #{<<"ao-types">> := Types} <- [Keys]]],
+    {Keys#{<<"ao-types">> => iolist_to_binary(lists:join(<<", ">>, Types))}, Inner};
+flat(Message) ->
+    Entries = maps:to_list(maps:remove(<<"commitments">>, Message)),
+    Inner = [Value || {_, Value} <- Entries, is_inner(Value)],
+    Types = [{Key, Type} || {Key, Value} <- Entries, Type <- [type(Value)], Type =/= none],
+    Stored = [stored_key(Key, Value) || {Key, Value} <- Entries, Value =/= #{}, Value =/= [], Value =/= <<>>],
+    {maps:from_list([{<<"ao-types">>, types(Types)} || Types =/= []] ++ Stored), Inner}.
+
+is_inner(Value) -> (is_map(Value) orelse is_list(Value)) andalso Value =/= #{} andalso Value =/= [].
+
+stored_key(Key, Value) ->
+    case is_inner(Value) of
+        true -> {<<Key/binary, "+link">>, message_id(Value)};
+        false -> {Key, text(Value)}
+    end.
+
+%% @doc The content id of a message.
+message_id(Message) ->
+    {Keys, _} = flat(Message),
+    id_of(Keys).
+
+%% @doc As in the store of a node: equal values are one file, and keys are links to it.
+put_keys(Store, Keys) ->
+    Id = id_of(Keys),
+    put_entry(Store, Id, group),
+    [
+        begin
+            Data = <<"data/", (digest(Value))/binary>>,
+            put_entry(Store, Data, {value, Value}),
+            put_entry(Store, <<Id/binary, "/", Key/binary>>, {link, Data})
+        end
+     ||
+        {Key, Value} <- maps:to_list(Keys)
+    ],
+    Id.
+
+%% @doc The keys of a message in the store. This is no look at the store, which may fail.
+stored(#{<<"table">> := Table}, Id) ->
+    Root = followed(Table, Id),
+    Prefix = <<Root/binary, "/">>,
+    maps:from_list(stored(Table, Prefix, byte_size(Prefix), ets:next(Table, Prefix))).
+
+stored(Table, Prefix, Size, Path) ->
+    case Path of
+        <<Prefix:Size/binary, Name/binary>> ->
+            Found = [
+                {Name, Value}
+             ||
+                binary:match(Name, <<"/">>) =:= nomatch, {_, {value, Value}} <- ets:lookup(Table, followed(Table, Path))
+            ],
+            Found ++ stored(Table, Prefix, Size, ets:next(Table, Path));
+        _ ->
+            []
+    end.
+
+followed(Table, Path) ->
+    case ets:lookup(Table, Path) of
+        [{_, {link, Target}}] -> followed(Table, Target);
+        _ -> Path
+    end.
 
 type(Value) when is_integer(Value) -> <<"integer">>;
 type(Value) when is_atom(Value) -> <<"atom">>;
@@ -220,23 +296,19 @@ put_entry(#{<<"table">> := Table}, Path, Entry) ->
     true = ets:insert(Table, {Path, Entry}),
     ok.
 
-%% @doc As the file system of a store has it: the parts in front may be links.
-copy(#{<<"table">> := Table} = Store, From, To) ->
-    [Root, Key] = binary:split(From, <<"/">>),
-    Real = case ets:lookup(Table, Root) of
-        [{_, {link, Target}}] -> Target;
-        _ -> Root
-    end,
-    [put_entry(Store, To, Entry) || {_, Entry} <- ets:lookup(Table, <<Real/binary, "/", Key/binary>>)].
-
 assigned(#{<<"table">> := Table}, Id, Number) ->
     ets:member(Table, <<"assignments/", Id/binary, "/", Number/binary>>).
 
 %% @doc An id that nothing has.
 id() -> recorded:process().
 
-id_of(Content) ->
-    Text = base64:encode(crypto:hash(sha256, term_to_binary(Content))),
+id_of(Content) -> digest(term_to_binary(ordered(Content))).
+
+ordered(Keys) when is_map(Keys) -> lists:sort(maps:to_list(Keys));
+ordered(Other) -> Other.
+
+digest(Content) ->
+    Text = base64:encode(crypto:hash(sha256, Content)),
     << <<(url_safe(Character))>> || <<Character>> <= Text, Character =/= $= >>.
 
 url_safe($+) -> $-;
@@ -246,9 +318,15 @@ url_safe(Character) -> Character.
 %%% Answers of a node's modules.
 
 %% @doc `hb_message:verify/3': each commitment must be over this content.
-verify(#{<<"commitments">> := Commitments} = Message, all, _Opts) ->
+verify(#{<<"commitments">> := Commitments} = Message, all, #{store := Stores}) ->
     Signed = maps:remove(<<"commitments">>, Message),
-    lists:all(fun({Id, Commitment}) -> is_signed(Id, Commitment, Signed) end, maps:to_list(Commitments)).
+    lists:all(
+        fun({Id, Commitment}) ->
+            is_signed(Id, Commitment, Signed) andalso
+                [] =:= [Other || #{<<"table">> := Table} <- Stores, {_, Other} <- ets:lookup(Table, {'#signed', Id}), Other =/= message_id(Signed)]
+        end,
+        maps:to_list(Commitments)
+    ).
 
 %% @doc Written ones sign with their id; recorded ones have a key and a long signature.
 is_signed(Id, #{<<"signature">> := Id}, Signed) -> not is_map_key(<<"forged">>, Signed);
@@ -262,8 +340,15 @@ is_signed(_Id, _Commitment, _Signed) -> false.
 
 unquoted(Name) -> hd(binary:split(Name, <<"+link">>)).
 
-%% @doc `hb_message:id/3'.
-id(Message, all, _Opts) -> id_of(maps:remove(<<"commitments">>, Message)).
+%% @doc `hb_message:id/3'. A store that was recorded has other ids.
+id(Message, _Committers, #{store := Stores}) ->
+    Id = message_id(Message),
+    Recorded = [Real || #{<<"table">> := Table} <- Stores, {_, Real} <- ets:lookup(Table, {'#id', Id})],
+    hd(Recorded ++ [Id]).
+
+%% @doc `hb_message:convert/4', for keys with their types.
+convert(#{<<"ao-types">> := Types} = Keys, <<"structured@1.0">>, tabm, _Opts) ->
+    stand_in_cache:structured(Types, maps:remove(<<"ao-types">>, Keys)).
 
 %% @doc `hb_opts:get/3'.
 get(Key, Default, Opts) -> maps:get(Key, Opts, Default).

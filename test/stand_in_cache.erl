@@ -1,7 +1,7 @@
 %%% @doc Stands in for a node's `hb_cache' (June and September 2025): messages are read
 %%% lazily, as links with types. Loaded under that name by `stand_in'.
 -module(stand_in_cache).
--export([read/2, ensure_loaded/2, ensure_all_loaded/2]).
+-export([read/2, ensure_loaded/2, ensure_all_loaded/2, structured/2]).
 
 read(Path, #{store := Store} = Opts) ->
     case hb_store:type(Store, Path) of
@@ -10,6 +10,8 @@ read(Path, #{store := Store} = Opts) ->
         not_found -> not_found
     end.
 
+ensure_loaded({link, Id, #{<<"type">> := <<"link">>, <<"lazy">> := false}} = Link, Opts) ->
+    loaded(read(Id, Opts), Link);
 ensure_loaded({link, Ref, #{<<"type">> := <<"link">>}} = Link, #{store := Store} = Opts) ->
     case hb_store:read(Store, Ref) of
         {ok, Id} -> loaded(read(Id, Opts), Link);
@@ -29,7 +31,20 @@ ensure_all_loaded([Head | Tail], Opts) ->
 ensure_all_loaded(Value, _Opts) ->
     Value.
 
+%% @doc The keys of a message with these types; messages inside it are links with ids.
+structured(Text, Keys) ->
+    Types = types(Text),
+    Empty = [{Key, empty(Type)} || {Key, <<"empty-", Type/binary>>} <- maps:to_list(Types)],
+    maps:from_list(Empty ++ [given(Name, Value, Types) || {Name, Value} <- maps:to_list(Keys)]).
+
 %%% Private functions.
+
+given(Name, Value, Types) ->
+    Size = byte_size(Name) - 5,
+    case Name of
+        <<Key:Size/binary, "+link">> -> {Key, {link, Value, #{<<"type">> => <<"link">>, <<"lazy">> => false}}};
+        _ -> {Name, typed(maps:get(Name, Types, none), Value)}
+    end.
 
 loaded({ok, Value}, _Link) -> Value;
 loaded(not_found, Link) -> throw({necessary_message_not_found, Link}).
@@ -67,15 +82,16 @@ entry(Name, Root, Types, #{store := Store}) ->
 
 types(Root, Store) ->
     case hb_store:read(Store, <<Root/binary, "/ao-types">>) of
-        {ok, Text} ->
-            maps:from_list([
-                {Key, binary:part(Quoted, 1, byte_size(Quoted) - 2)}
-             ||
-                Item <- binary:split(Text, <<", ">>, [global]), [Key, Quoted] <- [binary:split(Item, <<"=">>)]
-            ]);
-        not_found ->
-            #{}
+        {ok, Text} -> types(Text);
+        not_found -> #{}
     end.
+
+types(Text) ->
+    maps:from_list([
+        {Key, binary:part(Quoted, 1, byte_size(Quoted) - 2)}
+     ||
+        Item <- binary:split(Text, <<", ">>, [global]), [Key, Quoted] <- [binary:split(Item, <<"=">>)]
+    ]).
 
 empty(<<"message">>) -> #{};
 empty(<<"list">>) -> [];

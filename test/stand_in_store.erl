@@ -8,7 +8,7 @@ scope(Stores, local) when is_list(Stores) ->
 
 type(Stores, Path) ->
     first(fun(Table) ->
-        case lookup(Table, resolved(Table, Path)) of
+        case at(Table, Path) of
             group -> composite;
             {value, _} -> simple;
             none -> not_found
@@ -20,7 +20,7 @@ resolve(Stores, Path) ->
 
 read(Stores, Path) ->
     first(fun(Table) ->
-        case lookup(Table, resolved(Table, Path)) of
+        case entry(Table, Path) of
             {value, Value} -> {ok, Value};
             _ -> not_found
         end
@@ -29,7 +29,7 @@ read(Stores, Path) ->
 list(Stores, Path) ->
     first(fun(Table) ->
         Group = resolved(Table, Path),
-        case lookup(Table, Group) of
+        case entry(Table, Group) of
             group -> {ok, names(Table, <<Group/binary, "/">>)};
             _ -> not_found
         end
@@ -54,12 +54,34 @@ count(Table) ->
         [] -> ok
     end.
 
+%% @doc As in the file store, whose links hold paths of its own: only the last part of the
+%% path is followed.
+at(Table, Path) ->
+    case lookup(Table, Path) of
+        {link, Target} -> at(Table, Target);
+        Entry -> Entry
+    end.
+
+%% @doc A link that was not followed, because it was missing, is followed by a file system.
+entry(Table, Path) ->
+    case lookup(Table, resolved(Table, Path)) of
+        {link, Target} -> entry(Table, Target);
+        Entry -> Entry
+    end.
+
 lookup(Table, Path) ->
     case ets:lookup(Table, Path) of
         [{_, {hang, Hang, Value}}] -> Hang(), {value, Value};
         [{_, missing}] -> none;
-        [{_, Entry}] -> Entry;
+        [{_, Entry}] -> seen(Table, Path, Entry);
         [] -> none
+    end.
+
+%% @doc What a look sees while somebody writes the same content: a test may tear it.
+seen(Table, Path, Entry) ->
+    case ets:lookup(Table, '#tear') of
+        [{_, Tear}] -> Tear(Path, Entry);
+        [] -> Entry
     end.
 
 %% @doc The path with the links of all its parts followed, as a file system does.
@@ -86,9 +108,9 @@ names(Table, Prefix, Key) when is_binary(Key) ->
     case Key of
         <<Prefix:Size/binary, Name/binary>> ->
             Next = names(Table, Prefix, ets:next(Table, Key)),
-            case binary:match(Name, <<"/">>) of
-                nomatch -> [Name | Next];
-                _ -> Next
+            case binary:match(Name, <<"/">>) =:= nomatch andalso lookup(Table, Key) =/= none of
+                true -> [Name | Next];
+                false -> Next
             end;
         _ ->
             []
