@@ -13,7 +13,8 @@
     commitments_of_others_change_nothing,
     a_process_without_a_local_store_has_no_cache,
     values_are_loaded_within_a_budget,
-    a_half_written_message_raises
+    a_half_written_message_raises,
+    a_node_without_content_ids_is_believed
 ]).
 
 cache_test_() ->
@@ -229,6 +230,21 @@ a_half_written_message_raises() ->
         _ = stand_in:forge(Store, Id, 0, #{<<"results+link">> => none}),
         ?assertMatch({ok, #{results := Empty}} when Empty =:= #{}, dev_websocket_process:slot(Cache, Process, 0))
     end).
+
+%% There is nothing to compare with, and the results come.
+a_node_without_content_ids_is_believed() ->
+    Store = stand_in:empty(),
+    Opts = stand_in:options(Store),
+    Id = stand_in:process(Store, #{}),
+    State = stand_in:compute(Store, Id, 0, #{<<"data">> => <<"x">>, <<"error">> => <<"e">>}),
+    #{<<"results+link">> := Results} = stand_in:stored(Store, State),
+    stand_in:overwrite(Store, <<Results/binary, "/data">>, {value, <<"y">>}),
+    Read = fun() ->
+        {ok, Cache} = dev_websocket_cache:open(Opts),
+        dev_websocket_whole:message(Cache, Results)
+    end,
+    ?assertEqual(#{<<"data">> => <<"y">>, <<"error">> => <<"e">>}, stand_in:with({without_ids, Opts}, Read)),
+    ?assertError({not_whole, Results}, stand_in:with({june, Opts}, Read)).
 
 %%% Helpers.
 

@@ -55,6 +55,8 @@ modules(Generation) ->
 
 %% @doc Only newer nodes have this function.
 generation(hb_opts, september) -> [{info, default_message_with_env}];
+%% No known node is without ids.
+generation(hb_message, without_ids) -> [{id, no_id}];
 generation(_, _) -> [].
 
 renamed(Name, Source, Names) ->
