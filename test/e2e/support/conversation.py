@@ -1,6 +1,6 @@
 """A conversation with the server, recorded byte by byte: what is sent, what comes back, and where a connection ends.
 
-Only what differs from run to run is masked, each byte by a letter: the epoch, timestamps, the header Date, the port."""
+Only what differs from run to run is masked, each byte by a letter: the epoch, timestamps, the header Date, the port, the version."""
 
 import json
 import os
@@ -79,6 +79,7 @@ class Talk:
             return lambda match: match[1] + letter * len(match[2])
 
         data = re.sub(rb"()\b(%s)\b" % self.epoch.encode(), mask(b"E"), data)
+        data = re.sub(rb'("version":")([\d.]+)', mask(b"V"), data)
         data = re.sub(rb'("timestamp":)(\d{13})\b', mask(b"T"), data)
         data = re.sub(rb"(?im)(^date: )([^\r\n]+)", mask(b"D"), data)
         return re.sub(rb"(:)(%s)\b" % self.port.encode(), mask(b"P"), data)
