@@ -23,6 +23,13 @@ def show(message: Message) -> None:
     print(message["seq"], message["topics"], message["data"], flush=True)
 
 
+def store(file: Path, cursor: str) -> None:
+    # In one step: a program that is killed meanwhile leaves the old cursor or the new one.
+    new = file.with_name(file.name + ".new")
+    new.write_text(cursor, encoding="utf-8")
+    new.replace(file)
+
+
 async def main(url: str, file: Path) -> None:
     cursor = file.read_text(encoding="utf-8") if file.exists() else None
     async with Client(url, topics=["prices"], cursor=cursor, last=1) as client:
@@ -35,7 +42,7 @@ async def main(url: str, file: Path) -> None:
         async for message in client:
             show(message)
             # Behind the message in hand: after a crash it goes on with the next.
-            file.write_text(client.cursor or "", encoding="utf-8")
+            store(file, client.cursor or "")
 
 
 if __name__ == "__main__":
