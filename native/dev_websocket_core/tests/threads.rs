@@ -42,7 +42,16 @@ fn threads_and_sockets_are_gone_after_shutdown() {
             .map(|_| Client::connect(&server, "?topic=a"))
             .collect();
         server.send("a", "x");
-        let names = ["ws-io", "ws-io", "ws-io", "ws-shard-0", "ws-shard-1"];
+        let names = [
+            "ws-http",
+            "ws-http",
+            "ws-http",
+            "ws-io",
+            "ws-io",
+            "ws-io",
+            "ws-shard-0",
+            "ws-shard-1",
+        ];
         until("all threads to be named", || threads() == names);
         thread::scope(|scope| {
             for client in clients {
