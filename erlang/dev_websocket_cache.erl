@@ -205,10 +205,10 @@ entries(Cache, Path) ->
     case [Found || {Stores, Place} = Found <- Places, has(Cache, Stores, Place)] of
         [{Stores, Place} | _] ->
             Names = listed(Cache, Stores, Place) -- [<<"commitments">>],
-            Keys = maps:from_list([{Name, value(Cache, Stores, <<Place/binary, "/", Name/binary>>)} || Name <- Names]),
-            case is_id(Place) andalso not lists:member(undefined, maps:values(Keys)) of
-                true -> {Place, Keys};
-                false -> torn
+            Read = [{Name, value(Cache, Stores, <<Place/binary, "/", Name/binary>>)} || Name <- Names],
+            case is_id(Place) andalso [Name || {Name, undefined} <- Read, not is_id(Name)] of
+                [] -> {Place, maps:from_list([Entry || {_, Value} = Entry <- Read, Value =/= undefined])};
+                _ -> torn
             end;
         [] ->
             torn

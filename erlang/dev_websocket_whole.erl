@@ -18,6 +18,8 @@
 
 %% Readings of a message before the call raises.
 -define(TRIES, 3).
+%% Names of which one is left out in turn.
+-define(MAX_VARIANTS, 8).
 %% More bytes than a message has.
 -define(ALL, 1 bsl 60).
 
@@ -126,16 +128,35 @@ proven(#{opts := Opts, generation := Generation} = Cache, Path, Left, Before) ->
     Read = dev_websocket_cache:entries(Cache, Path),
     case Read of
         {Place, Keys} ->
-            case dev_websocket_node:content_id(Keys, Opts) of
-                {ok, Place} -> Read;
-                %% This node cannot compute ids.
-                unknown -> Read;
+            case whole(Place, variants(Keys), Opts) of
+                {ok, Whole} -> {Place, Whole};
                 %% Such a node has not been tried: two equal readings have to do there.
                 _ when Generation =:= newer, Read =:= Before -> Read;
                 _ -> again(Cache, Path, Left, Read)
             end;
         torn ->
             again(Cache, Path, Left, none)
+    end.
+
+%% @doc The first of these readings that has the id, or the first one on a node that cannot
+%% compute ids.
+whole(_Place, [], _Opts) ->
+    none;
+whole(Place, [Keys | Others], Opts) ->
+    case dev_websocket_node:content_id(Keys, Opts) of
+        {ok, Place} -> {ok, Keys};
+        unknown -> {ok, Keys};
+        _ -> whole(Place, Others, Opts)
+    end.
+
+%% @doc A node keeps the answer of `/<message>/<request>' beside the keys of the message, under
+%% the id of the request (`hb_cache:write_binary/3'). So anybody can add such names, and they
+%% are left out: all of them, or one of them where others are keys of the message.
+variants(Keys) ->
+    case [Name || Name <- maps:keys(Keys), dev_websocket_cache:is_id(Name)] of
+        [] -> [Keys];
+        [_] = Ids -> [Keys, maps:without(Ids, Keys)];
+        Ids -> [Keys, maps:without(Ids, Keys) | [maps:remove(Id, Keys) || Id <- lists:sublist(Ids, ?MAX_VARIANTS)]]
     end.
 
 again(Cache, Path, Left, Read) ->

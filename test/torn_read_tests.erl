@@ -13,7 +13,8 @@ torn_read_test_() ->
         a_torn_look_for_the_newest_slot_changes_nothing,
         a_place_that_stays_torn_changes_no_event,
         a_torn_state_is_unreadable_and_not_refused,
-        torn_results_are_a_gap_and_come_when_they_are_whole
+        torn_results_are_a_gap_and_come_when_they_are_whole,
+        answers_that_a_node_keeps_beside_the_keys_change_no_event
     ]).
 
 -compile([export_all, nowarn_export_all]).
@@ -133,6 +134,32 @@ a_torn_state_is_unreadable_and_not_refused(Store) ->
     ],
     stand_in:no_tear(Store),
     ?assertMatch({caught_up, _}, dev_websocket_tail:read(Cache, Id, Process)).
+
+%% A stranger makes them by a request of any message, such as the results of a slot.
+answers_that_a_node_keeps_beside_the_keys_change_no_event(Store) ->
+    {Id, Cache, _Client} = reader(Store),
+    {ok, Process} = dev_websocket_process:find(Cache, Id),
+    Balances = #{stand_in:id() => <<"1">>, stand_in:id() => <<"2">>},
+    Results = results(),
+    lists:foldl(
+        fun({Output, Added}, Slot) ->
+            Given = Results#{<<"output">> => Output},
+            _ = stand_in:compute(Store, Id, Slot, Given),
+            Whole = events(Cache, Process, Slot),
+            #{<<"outbox">> := Outbox} = Given,
+            Messages = [Given, Output, Outbox | Outbox],
+            Content = stand_in:write(Store, #{<<"x">> => <<"y">>}),
+            [
+                stand_in:overwrite(Store, <<(stand_in:message_id(Message))/binary, "/", (stand_in:id())/binary>>, Entry)
+             ||
+                Message <- Messages, Entry <- lists:sublist([{value, <<"answer">>}, {link, Content}], Added)
+            ],
+            ?assertEqual(Whole, events(Cache, Process, Slot)),
+            Slot + 1
+        end,
+        0,
+        [{#{<<"body">> => <<"plain">>}, 1}, {#{<<"body">> => <<"both">>}, 2}, {Balances, 1}]
+    ).
 
 torn_results_are_a_gap_and_come_when_they_are_whole(Store) ->
     Id = stand_in:process(Store, #{}),
