@@ -173,6 +173,8 @@ async fn exchange<S>(
         // The client does not read its answer.
         () = sleep(timeout * 2) => return,
     };
+    // From here on it is a connection. Its client may hear of that before this task has ended.
+    drop(place);
     let parts = connection.into_parts();
     let (socket, early) = (parts.io.into_inner().into(), parts.read_buf.to_vec());
     // The connection gets its own task, which is smaller than this one and lives longer.
