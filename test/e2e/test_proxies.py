@@ -53,6 +53,25 @@ class Proxied(unittest.IsolatedAsyncioTestCase):
         return self.vm.eval(expression)
 
 
+class Behind(Proxied):
+    """A VM behind one of the proxies of examples/proxy."""
+
+    def setUp(self):
+        self.start()
+        authority = self.stack.enter_context(proxies.authority(self.header))
+        self.at = self.stack.enter_context(self.proxy(self.port, authority))
+
+
+class BehindNginx(Behind):
+    proxy = staticmethod(proxies.nginx)
+    header = "X-Original-URI"
+
+
+class BehindCaddy(Behind):
+    proxy = staticmethod(proxies.caddy)
+    header = "X-Forwarded-Uri"
+
+
 class AsDocumented:
     """What the example of each proxy does."""
 
@@ -61,11 +80,6 @@ class AsDocumented:
         "control": "off",
         "max_connections_per_ip": 2,
     }
-
-    def setUp(self):
-        self.start()
-        authority = self.stack.enter_context(proxies.authority(self.header))
-        self.at = self.stack.enter_context(self.proxy(self.port, authority))
 
     async def test_a_websocket_gets_what_its_url_is_admitted_to_and_no_more(self):
         client = await self.connect("?topic=alice-1")
@@ -141,15 +155,13 @@ class AsDocumented:
 
 
 @unittest.skipIf(proxies.NGINX is None, "no nginx")
-class Nginx(AsDocumented, Proxied):
-    proxy = staticmethod(proxies.nginx)
-    header = "X-Original-URI"
+class Nginx(AsDocumented, BehindNginx):
+    pass
 
 
 @unittest.skipIf(proxies.CADDY is None, "no caddy on PATH")
-class Caddy(AsDocumented, Proxied):
-    proxy = staticmethod(proxies.caddy)
-    header = "X-Forwarded-Uri"
+class Caddy(AsDocumented, BehindCaddy):
+    pass
 
 
 class Restarted:
@@ -157,11 +169,6 @@ class Restarted:
 
     settings = {name: AsDocumented.settings[name] for name in ("public_uri", "control")}
     clients = 1000
-
-    def setUp(self):
-        self.start()
-        authority = self.stack.enter_context(proxies.authority(self.header))
-        self.at = self.stack.enter_context(self.proxy(self.port, authority))
 
     async def test_all_clients_come_back_and_none_loses_a_message_in_silence(self):
         clients = [
@@ -212,15 +219,13 @@ class Restarted:
 
 
 @unittest.skipIf(proxies.NGINX is None, "no nginx")
-class NginxRestarted(Restarted, Proxied):
-    proxy = staticmethod(proxies.nginx)
-    header = "X-Original-URI"
+class NginxRestarted(Restarted, BehindNginx):
+    pass
 
 
 @unittest.skipIf(proxies.CADDY is None, "no caddy on PATH")
-class CaddyRestarted(Restarted, Proxied):
-    proxy = staticmethod(proxies.caddy)
-    header = "X-Forwarded-Uri"
+class CaddyRestarted(Restarted, BehindCaddy):
+    pass
 
 
 @unittest.skipIf(proxies.NGINX is None or not os.path.exists(proxies.STREAM_MODULE), "no nginx with its stream module")
