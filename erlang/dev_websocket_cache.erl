@@ -15,7 +15,7 @@
 %%%
 %%% A call raises when a store fails or a message is only half written, as the node writes
 %%% asynchronously. The caller tries again later. Not every half written message raises:
-%%% `dev_websocket_whole' proves what is published.
+%%% `dev_websocket_whole' proves content before it is published.
 -module(dev_websocket_cache).
 -export([open/1, is_id/1, has_slot/3, is_scheduled/3, newest_slot/3, later_slot/4]).
 -export([state/3, assignment/3, results/2, is_stored/2, path/1, place/2]).

@@ -8,8 +8,8 @@
 %%% But the place of a message is its content id, which the node computed over all of its
 %%% keys, with the ids of the messages inside it. So all keys are read, the node computes
 %%% the id again, and a message with another id is read again at once, three times. After
-%%% that the call raises, and the caller tries later. What is returned was read only once,
-%%% and is what the id names.
+%%% that the call raises, and the caller tries later. The returned content is the one that
+%%% was compared with the id; nothing is read again after that.
 %%%
 %%% Signatures are no part of a content id. Each one is a message with an id of its own, but
 %%% nothing proves how many there are. A message that seems to have none is looked at again.

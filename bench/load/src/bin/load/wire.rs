@@ -62,7 +62,7 @@ impl Wire {
         &mut self.stream
     }
 
-    /// Sends what the socket takes. What it does not take stays in `out`, or in the session.
+    /// Sends as much as the socket takes. The rest stays in `out`, or in the session.
     pub(crate) fn send(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         let Some(session) = &mut self.session else {
             while !out.is_empty() {
@@ -78,7 +78,7 @@ impl Wire {
         flush(session, &mut self.stream)
     }
 
-    /// Reads once; `None` when there is nothing. `sealed` has room for what is not decrypted yet.
+    /// Reads once; `None` without data. `sealed` has room for bytes that are not decrypted yet.
     #[inline]
     pub(crate) fn receive(
         &mut self,
