@@ -7,6 +7,7 @@
 //! Connections are served in rounds. Between two rounds the shard takes new publications, so connections served late
 //! get more in one write. It also carries out commands, so a reply does not wait for thousands of sockets.
 
+mod arrivals;
 mod batch;
 mod client;
 mod clients;
@@ -36,6 +37,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use self::arrivals::Arrivals;
 use self::batch::Batch;
 use self::clients::Clients;
 use self::command::Command;
@@ -55,6 +57,9 @@ use crate::wire::close::Disconnect;
 
 /// Number of connections served in one round: about a millisecond of writing.
 const ROUND: usize = 256;
+
+/// Number of connections that come or leave in one round.
+const ARRIVALS: usize = 16;
 
 /// Divisor of `publish_queue_bytes`: the part that may be queued while a shard without connections is parked.
 const UNNOTED_SHARE: u64 = 8;
@@ -110,6 +115,7 @@ pub(crate) struct Shard {
     steps: usize,
     /// Commands to carry out, the first one last.
     commands: Vec<Command>,
+    arrivals: Arrivals,
     /// Reason for closing all connections, including those that arrive later.
     closing: Option<Disconnect>,
     is_stopping: bool,
@@ -145,6 +151,7 @@ impl Shard {
             #[cfg(test)]
             steps: 0,
             commands: Vec::new(),
+            arrivals: Arrivals::default(),
             closing: None,
             is_stopping: false,
         }
@@ -168,7 +175,9 @@ impl Shard {
             if self.queue.is_empty() && !self.is_stopping {
                 self.end_batch();
                 self.mailbox.sleep_unless(self.rest(), || {
-                    self.cursor.has_next() || !self.replaying.is_empty()
+                    self.cursor.has_next()
+                        || !self.replaying.is_empty()
+                        || !self.arrivals.is_empty()
                 });
             }
         }
@@ -180,6 +189,7 @@ impl Shard {
         self.carry_out_all();
         self.take_publications(published);
         self.serve_round();
+        self.arrivals_round();
         self.replay_round();
         self.remove_marked();
         self.count();
@@ -195,15 +205,37 @@ impl Shard {
         }
     }
 
-    /// Carries out all commands. After a panic, it begins with those left over, except the one that panicked.
+    /// Carries out all commands that may not wait for publications. After a panic, it begins with those left over,
+    /// except the one that panicked.
     fn carry_out_all(&mut self) {
         if self.commands.is_empty() {
             self.mailbox.take(&mut self.commands);
             self.commands.reverse();
         }
         while let Some(command) = self.commands.pop() {
-            self.carry_out(command);
-            self.remove_marked();
+            if let Some(command) = self.arrivals.sort(command) {
+                self.carry_out(command);
+                self.remove_marked();
+            }
+        }
+    }
+
+    /// Opens and removes some connections. Before the shard stops, it does all of it.
+    fn arrivals_round(&mut self) {
+        let (mut left, taken) = if self.is_stopping {
+            (usize::MAX, Seq::MAX)
+        } else {
+            (ARRIVALS, self.seq)
+        };
+        while left > 0
+            && let Some(commands) = self.arrivals.next(taken)
+        {
+            left -= 1;
+            self.commands.extend(commands.into_iter().rev());
+            while let Some(command) = self.commands.pop() {
+                self.carry_out(command);
+                self.remove_marked();
+            }
         }
     }
 
@@ -392,6 +424,8 @@ impl Shard {
     }
 }
 
+#[cfg(test)]
+mod arrivals_tests;
 #[cfg(test)]
 mod seam_tests;
 #[cfg(test)]

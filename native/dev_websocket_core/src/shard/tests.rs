@@ -60,6 +60,18 @@ impl Bench {
         from: Option<crate::wire::cursor::From>,
         topics: &[&str],
     ) -> (TcpStream, ConnectionHandle) {
+        let (client, handle, open) = self.request(format, from, topics).await;
+        self.shard.carry_out(open);
+        (client, handle)
+    }
+
+    /// Connects a client and returns both ends, and the command that opens the connection.
+    pub(super) async fn request(
+        &mut self,
+        format: Format,
+        from: Option<crate::wire::cursor::From>,
+        topics: &[&str],
+    ) -> (TcpStream, ConnectionHandle, Command) {
         let address = self.listener.local_addr().unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(address), self.listener.accept());
         let (accepted, address) = accepted.unwrap();
@@ -72,7 +84,7 @@ impl Bench {
         self.connections += 1;
         let state = ConnectionState::new(self.connections, accepted.into(), peer, Arc::default());
         let handle = ConnectionHandle::new(state.clone(), self.context.mailboxes[0].clone());
-        self.shard.carry_out(Command::Open(Box::new(Opening {
+        let open = Command::Open(Box::new(Opening {
             state,
             head: Bytes::from_static(b"head"),
             format,
@@ -85,8 +97,8 @@ impl Bench {
                 .collect(),
             ignored: Vec::new(),
             settings: self.context.settings(),
-        })));
-        (client.unwrap(), handle)
+        }));
+        (client.unwrap(), handle, open)
     }
 
     /// Sends a client's request as its task would: refused by the task, or carried out by the shard. Returns the number
