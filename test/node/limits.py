@@ -1,0 +1,2 @@
+def limits(node, options):
+    return []

@@ -1,0 +1,54 @@
+"""Attacks a running HyperBEAM node that has the device, and shows what its subscribers got. README.md tells more."""
+
+import argparse
+import sys
+
+import flows
+import limits
+import runs
+from node import Node
+from signing import Wallet
+
+PARTS = {
+    "attacks": runs.attacks,
+    "silence": runs.silence,
+    "hints": runs.hints,
+    "flows": flows.flows,
+    "before": flows.before,
+    "after": flows.after,
+    "slots": flows.slots,
+    "lua": flows.lua,
+    "delay": flows.delay,
+    "quiet": flows.quiet,
+    "limits": limits.limits,
+}
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--node", required=True, help="the node, like http://127.0.0.1:8734")
+    parser.add_argument("--websocket", required=True, help="the device, like ws://127.0.0.1:8735/ws; - for a node without it")
+    parser.add_argument("--wallet", required=True, help="the stranger's wallet; it is made if it is not there")
+    parser.add_argument("--state", default="node-state.json", help="the file that carries processes over a restart of the node")
+    parser.add_argument("--process", help="a process of the operator, for the part slots")
+    parser.add_argument("--count", type=int, default=300, help="slots of the part slots, 300")
+    parser.add_argument("--hints", type=int, default=20_000, help="ids of the part hints, 20,000")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of the part silence, 3")
+    parser.add_argument("--only", help="only attacks whose name contains this text")
+    parser.add_argument("parts", nargs="+", choices=PARTS)
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    options.stranger = Wallet.load(options.wallet)
+    failed = 0
+    for name in options.parts:
+        failures = PARTS[name](Node(options.node), options)
+        print(f"{name}: {'passed' if not failures else 'FAILED'}", *failures, sep="\n  ", flush=True)
+        failed += bool(failures)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

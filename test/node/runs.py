@@ -1,0 +1,240 @@
+"""The runs of attacks: processes to attack, subscribers beside them, and slots afterwards that must all come."""
+
+import concurrent.futures
+import secrets
+import time
+
+import device_keys
+import other_devices
+import paths
+import programs
+import silencing
+from attack import Scene
+from node import Answer, Request, until
+from signing import encoded
+from watching import Judge, Watch, expect, raised, watch_process, watch_topic
+
+THREADS = 2
+
+
+def stored_messages(node, wallet, victim, facts):
+    """Messages of the stranger in the node's cache, each of which pretends to be something."""
+    forged = {"at-slot": 7, "initialized": "true", "process": victim, "results": "FORGED", "output": "FORGED"}
+    state = {"device": "process@1.0"}
+    return {
+        "lua": node.store(wallet, {"content-type": "application/lua"}, (programs.TEMPLATE % ({"body": ""} | facts)).encode()),
+        "state": node.store(wallet, state | forged),
+        "program": node.store(wallet, state | forged | {"execution-device": "websocket@1.0", "module": victim}),
+        "stack": node.store(wallet, state | forged | {"execution-device": "stack@1.0", "device-stack": '"websocket@1.0"'}),
+        "device": node.store(wallet, forged | {"execution-device": "websocket@1.0", "slot": "7", "hashpath": victim}),
+        "assignment": node.store(wallet, {"slot": "7", "process": victim, "epoch": "0", "hash-chain": "FORGED"}, b"FORGED"),
+    }
+
+
+class Field:
+    """Victims, subscribers and the judge of one run."""
+
+    def __init__(self, node, options):
+        self.node = node
+        self.wallet = options.stranger
+        self.uri = options.websocket
+        self.judge = Judge(self.wallet.address)
+        self.watches = {}
+        self.failures = []
+        # Slots that are scheduled, by process. Slot 0 is the process itself.
+        self.next = {}
+
+    def victim(self, computed, pending=0):
+        """A process with subscribers before its first slot, with slots that are computed, and slots that are only scheduled."""
+        process = self.node.process(self.wallet, programs.LEDGER)
+        self.watches[f"process {process[:5]}"] = watch_process(self.uri, process)
+        self.watches[f"from {process[:5]}"] = watch_topic(self.uri, "from:" + process)
+        self.judge.honest[process] = {}
+        self.next[process] = 1
+        for _ in range(computed - 1):
+            self.schedule(process)
+        self.compute(process)
+        if not expect(self.watches[f"process {process[:5]}"], process, range(computed)):
+            raise RuntimeError(f"the first slots did not come: {self.watches[f'process {process[:5]}'].frames}")
+        for _ in range(pending):
+            self.schedule(process)
+        return process
+
+    def schedule(self, process, amount=None):
+        slot = self.next[process]
+        self.node.schedule(self.wallet, process, action="Transfer", amount=amount or f"{slot}00{secrets.randbelow(1000)}")
+        self.next[process] += 1
+
+    def compute(self, process):
+        """Computes all that is scheduled, and notes what the node itself serves."""
+        for slot in range(self.next[process]):
+            self.node.compute(process, slot)
+            self.judge.honest[process][slot] = self.node.output(process, slot)
+
+    def scene(self, process, stored, pending=False):
+        watch = self.watches[f"process {process[:5]}"]
+        newest = watch.slots(process)[-1]
+        frame = next(frame for frame in watch.messages() if frame.get("slot") == newest and "from" not in frame)
+        return Scene(
+            victim=process, newest=newest, sender=self.wallet.address, operator=self.node.operator(), wallet=self.wallet,
+            results=frame["data"]["results-id"], state=frame["data"]["state-id"], assignment=frame["assignment"],
+            stored=stored, own=stored["own"], pending=pending,
+        )
+
+    def finish(self):
+        """Every slot of every victim came once and in order, and nothing else did."""
+        for process in self.next:
+            slots = range(self.next[process])
+            for name in (f"process {process[:5]}", "everything"):
+                watch = self.watches[name]
+                if not expect(watch, process, list(slots)):
+                    self.failures.append(f"{name}: slots {watch.slots(process)} instead of {slots}")
+            sent = [frame["slot"] for frame in self.watches[f"from {process[:5]}"].messages()]
+            if sent != list(slots):
+                self.failures.append(f"from {process[:5]}: messages of {sent} instead of {slots}")
+        for name, watch in self.watches.items():
+            faults = list(self.judge.faults(watch))
+            if faults:
+                self.failures.append(f"{name}: {len(faults)} faults, the first: {faults[0]}")
+            print(f"  {name}: {len(watch.messages())} messages, {len(watch.gaps())} gaps, {len(faults)} forged or wrong")
+        stats = self.node.stats()
+        for name in ("panics", "exceptions"):
+            if stats[name]:
+                self.failures.append(f"{name}: {stats[name]}")
+        for watch in self.watches.values():
+            watch.close()
+
+
+def field(node, options):
+    made = Field(node, options)
+    made.watches["everything"] = watch_topic(options.websocket, "*")
+    made.watches["actions"] = watch_topic(options.websocket, "action:Credit-Notice")
+    made.watches["template"] = Watch(options.websocket, "template=%7B%22type%22:%22result%22%7D")
+    return made
+
+
+def run_all(node, attacks, only=None):
+    """Runs attacks by several strangers at once. Gives how many attacks and requests there were."""
+    attacks = [attack for attack in attacks if not only or only in attack.name]
+    names = {attack.name for attack in attacks}
+    if len(names) != len(attacks):
+        raise RuntimeError("two attacks have one name")
+
+    def run(attack):
+        answer = Answer(0, (), b"")
+        for request in attack.requests:
+            request = request(answer) if callable(request) else request
+            if request is not None:
+                answer = node.send(request)
+        return len(attack.requests)
+
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        return len(attacks), sum(pool.map(run, attacks))
+
+
+def legal(run, node, processes):
+    """Two more slots of each process, by legal requests alone: no counter of attacks may grow."""
+    before = node.stats()
+    for process in processes:
+        run.schedule(process)
+        run.schedule(process)
+        run.compute(process)
+        if not until(lambda p=process: run.watches["everything"].slots(p)[-1:] == [run.next[p] - 1], 30):
+            run.failures.append(f"after the attacks slot {run.next[process] - 1} of {process} did not come")
+    if grown := raised(before, node.stats()):
+        run.failures.append(f"legal requests were counted as attacks: {grown}")
+
+
+def own_processes(node, run, scene):
+    """Programs of the stranger, each in a process that somebody subscribes to."""
+    for name, lua in programs.strangers(scene, scene.next):
+        process = node.process(run.wallet, lua)
+        run.judge.strangers.add(process)
+        watch = watch_process(run.uri, process)
+        node.message(run.wallet, process, "schedule", amount="1")
+        for slot in (0, 1):
+            node.send(Request("GET", f"/{process}~process@1.0/compute&slot={slot}"))
+        node.send(Request("GET", f"/{process}~process@1.0/now/results"))
+        until(lambda w=watch, p=process: w.slots(p)[-1:] == [1], 1)
+        run.watches[f"stranger: {name}"] = watch
+
+
+def attacks(node, options):
+    """All tables, on a process of which all is computed, and on one with slots that wait."""
+    run = field(node, options)
+    settled, waiting = run.victim(3), run.victim(1, pending=3)
+    facts = {"victim": settled, "sender": run.wallet.address, "slot": 3, "results": settled, "module": settled}
+    stored = stored_messages(node, run.wallet, settled, facts)
+    stored["own"] = node.process(run.wallet, programs.LEDGER)
+    run.judge.strangers.update(stored.values())
+    before, began = node.stats(), time.monotonic()
+    total = [0, 0]
+    for process, pending in ((settled, False), (waiting, True)):
+        scene = run.scene(process, stored, pending)
+        for table in (paths, device_keys, other_devices):
+            # The claims of the stranger's own are the same for every victim.
+            if pending and table is other_devices:
+                continue
+            done = run_all(node, table.attacks(scene), options.only)
+            total = [one + other for one, other in zip(total, done)]
+            print(f"  {table.__name__}, {'waiting' if pending else 'computed'} slots: {done[0]} attacks", flush=True)
+    own_processes(node, run, run.scene(settled, stored))
+    print(f"  {total[0]} attacks and {len(programs.BODIES)} programs, {time.monotonic() - began:.0f} s, answers {dict(sorted(node.statuses.items()))}")
+    print(f"  counters that grew: {raised(before, node.stats())}")
+    for process in (settled, waiting):
+        run.compute(process)
+    legal(run, node, (settled, waiting))
+    run.finish()
+    return run.failures
+
+
+def silence(node, options):
+    """Rounds of: slots are scheduled, the stranger tries to silence them, the node computes them."""
+    run = field(node, options)
+    victim = run.victim(3)
+    facts = {"victim": victim, "sender": run.wallet.address, "slot": 3, "results": victim, "module": victim}
+    stored = stored_messages(node, run.wallet, victim, facts)
+    stored["own"] = node.process(run.wallet, programs.LEDGER)
+    run.judge.strangers.update(stored.values())
+    count = 0
+    for number in range(options.rounds):
+        amounts = [f"{number}{place}7" for place in range(4)]
+        for amount in amounts:
+            run.schedule(victim, amount)
+        scene = run.scene(victim, stored, pending=True)
+        for process in silencing.foretell(node, run.wallet, amounts):
+            run.judge.strangers.add(process)
+        count += run_all(node, silencing.attacks(scene, node, run.wallet, amounts), options.only)[0]
+        run.compute(victim)
+        if not until(lambda: run.watches["everything"].slots(victim)[-1:] == [run.next[victim] - 1], 30):
+            run.failures.append(f"round {number}: slots {run.watches['everything'].slots(victim)}")
+    print(f"  {count} attempts at silence in {options.rounds} rounds, answers {dict(sorted(node.statuses.items()))}")
+    legal(run, node, (victim,))
+    run.finish()
+    return run.failures
+
+
+def hints(node, options):
+    """Paths with ids that are none, that nobody computed, and that are real, while slots come."""
+    run = field(node, options)
+    victim = run.victim(2)
+    before, began = node.stats(), time.monotonic()
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+    def request(number):
+        ids = [encoded(secrets.token_bytes(32)), "".join(secrets.choice(alphabet) for _ in range(43)), "A" * (42 + number % 3), victim]
+        key = ("info", "compute", "response", "cast")[number % 4]
+        return Request("GET", f"/~{'meta' if key == 'info' else 'websocket'}@1.0/{key}?a=" + "&b=".join(ids[: 3 + number % 2]) + f"/{ids[0]}/{ids[1]}")
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        waits = [pool.submit(node.send, request(number)) for number in range(options.hints // 2)]
+        while not all(wait.done() for wait in waits):
+            run.schedule(victim)
+            run.compute(victim)
+            until(lambda: all(wait.done() for wait in waits), 3)
+    after = node.stats()
+    print(f"  {options.hints} ids in {len(waits)} requests and {time.monotonic() - began:.0f} s: {raised(before, after, ('hints', 'hints_dropped', 'tail_probes'))}")
+    print(f"  {run.next[victim] - 2} slots meanwhile; tails {after['tails']}")
+    legal(run, node, (victim,))
+    run.finish()
+    return run.failures
