@@ -101,18 +101,16 @@ class Node:
 
     def schedule(self, wallet, process, data=b"", **tags):
         """Schedules a message for a process."""
-        return self.message(wallet, process, "schedule", data, **tags)
-
-    def push(self, wallet, process, data=b"", **tags):
-        return self.message(wallet, process, "push", data, **tags)
-
-    def message(self, wallet, process, key, data=b"", **tags):
         kind = {"type": "Message"} | {name.replace("_", "-"): value for name, value in tags.items()}
         item, name = data_item(wallet, kind, data, target=process)
-        answer = self.post_item(f"/{process}~process@1.0/{key}", item)
+        answer = self.post_item(f"/{process}~process@1.0/schedule", item)
         if answer.status != 200:
-            raise RuntimeError(f"{key}: {answer.status} {answer.body[:500]!r}")
+            raise RuntimeError(f"schedule: {answer.status} {answer.body[:500]!r}")
         return name
+
+    def push(self, process, slot):
+        """Computes a slot, sends its messages to the processes that they name, and those messages' messages."""
+        return self.send(Request("POST", f"/{process}~process@1.0/push&slot+integer={slot}"))
 
     def compute(self, process, slot):
         return self.get(f"/{process}~process@1.0/compute&slot={slot}")

@@ -151,10 +151,8 @@ def own_processes(node, run, scene):
         process = node.process(run.wallet, lua)
         run.judge.strangers.add(process)
         watch = watch_process(run.uri, process)
-        node.message(run.wallet, process, "schedule", amount="1")
-        for slot in (0, 1):
-            node.send(Request("GET", f"/{process}~process@1.0/compute&slot={slot}"))
-        node.send(Request("GET", f"/{process}~process@1.0/now/results"))
+        node.schedule(run.wallet, process, amount="1")
+        node.send(Request("GET", f"/{process}~process@1.0/compute&slot=1"))
         until(lambda w=watch, p=process: w.slots(p)[-1:] == [1], 1)
         run.watches[f"stranger: {name}"] = watch
 
@@ -172,8 +170,8 @@ def attacks(node, options):
     for process, pending in ((settled, False), (waiting, True)):
         scene = run.scene(process, stored, pending)
         for table in (paths, device_keys, other_devices):
-            # The claims of the stranger's own are the same for every victim.
-            if pending and table is other_devices:
+            # What a device is told from outside is the same for every victim.
+            if pending and table is not paths:
                 continue
             done = run_all(node, table.attacks(scene), options.only)
             total = [one + other for one, other in zip(total, done)]

@@ -3,6 +3,7 @@
 import collections
 import json
 import threading
+import time
 import urllib.parse
 
 from websockets.exceptions import ConnectionClosed
@@ -23,12 +24,14 @@ class Watch:
     def __init__(self, uri, query):
         self.query = query
         self.frames = []
+        self.times = []
         self.socket = connect(f"{uri}?{query}", max_size=None, proxy=None, ping_interval=None)
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
         try:
             for text in self.socket:
+                self.times.append(time.monotonic())
                 self.frames.append(json.loads(text))
         except ConnectionClosed:
             pass
