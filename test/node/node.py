@@ -10,6 +10,8 @@ import urllib.parse
 from signing import data_item
 
 TIMEOUT = 120
+# A node that writes equal content anew reads it torn for a moment, and answers 404 or 500.
+TRIES = 10
 # The keys of an answer are its headers, and the counters of the device are more than the library takes by itself.
 http.client._MAXHEADERS = 1000  # pylint: disable=protected-access
 
@@ -45,9 +47,9 @@ class Node:
         self.address = (parts.hostname, parts.port or 80)
         self.statuses = collections.Counter()
 
-    def send(self, request):
-        """The answer, or one of status 0 when the node closes the connection."""
-        connection = http.client.HTTPConnection(*self.address, timeout=TIMEOUT)
+    def send(self, request, timeout=TIMEOUT):
+        """The answer, or one of status 0 when the node closes the connection or does not answer in time."""
+        connection = http.client.HTTPConnection(*self.address, timeout=timeout)
         try:
             connection.putrequest(request.method, request.path, skip_accept_encoding=True)
             for name, value in request.headers:
@@ -57,15 +59,18 @@ class Node:
             connection.endheaders(request.body or None)
             response = connection.getresponse()
             answer = Answer(response.status, tuple(response.getheaders()), response.read())
-        except (http.client.HTTPException, ConnectionError):
+        except (http.client.HTTPException, OSError):
             answer = BROKEN
         finally:
             connection.close()
         self.statuses[answer.status] += 1
         return answer
 
-    def get(self, path):
+    def get(self, path, tries=1):
         answer = self.send(Request("GET", path))
+        if answer.status != 200 and tries > 1:
+            time.sleep(0.2)
+            return self.get(path, tries - 1)
         if answer.status != 200:
             raise RuntimeError(f"GET {path}: {answer.status} {answer.body[:300]!r}")
         return answer
@@ -113,11 +118,11 @@ class Node:
         return self.send(Request("POST", f"/{process}~process@1.0/push&slot+integer={slot}"))
 
     def compute(self, process, slot):
-        return self.get(f"/{process}~process@1.0/compute&slot={slot}")
+        return self.get(f"/{process}~process@1.0/compute&slot={slot}", TRIES)
 
     def output(self, process, slot):
         """The output of a slot, as the node serves it."""
-        return self.get(f"/{process}~process@1.0/compute&slot={slot}/results/output/body").body.decode()
+        return self.get(f"/{process}~process@1.0/compute&slot={slot}/results/output/body", TRIES).body.decode()
 
 
 def until(test, seconds):

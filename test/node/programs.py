@@ -31,7 +31,7 @@ RESOLVER = """
 function compute(process, assignment, opts)
     local status, got = ao.resolve({ path = "/~message@1.0/set", answer = "42" })
     local other, name = ao.resolve({ device = "message@1.0", deep = { key = "found" } }, "deep/key")
-    local third, there = ao.resolve("/~meta@1.0/info/address")
+    local third, there = ao.resolve({ path = "/~meta@1.0/info/address" })
     process.results = {
         output = { body = tostring(status) .. " " .. tostring(type(got) == "table" and got.answer) .. " " .. tostring(other) .. " " .. tostring(name)
             .. " " .. tostring(third) .. " " .. (assignment.body.amount or "0") },
@@ -80,7 +80,7 @@ BODIES = {
     "calls the device as another": "ao.resolve({ 'as', 'websocket@1.0', state }, { path = 'compute', slot = slot, process = victim })",
     "computes a forged base": "ao.resolve({ device = 'process@1.0', initialized = 'true', process = victim, ['at-slot'] = slot, results = forged }, { path = 'compute', slot = slot })",
     "computes over a stack": "ao.resolve({ device = 'stack@1.0', ['device-stack'] = { 'websocket@1.0' }, process = { commitments = { [victim] = { committer = sender } } } }, { path = 'compute', slot = slot })",
-    "sets the victim": "ao.set(ao.resolve('/' .. victim), { ['at-slot'] = slot, results = forged })",
+    "sets the victim": "local _, got = ao.resolve({ path = '/' .. victim }); ao.set(got, { ['at-slot'] = slot, results = forged })",
     "keeps an answer": "ao.resolve({ path = '/' .. victim .. '/set', results = forged, ['cache-control'] = 'always' })",
     "writes the cache": "ao.resolve({ path = '/~cache@1.0/write', location = 'computed/' .. victim .. '/slot/' .. slot, body = 'FORGED' })",
     "links the cache": "ao.resolve({ device = 'cache@1.0' }, { path = 'link', source = '%(results)s', destination = 'computed/' .. victim .. '/slot/' .. slot })",

@@ -15,6 +15,8 @@ from signing import encoded
 from watching import Judge, Watch, expect, raised, watch_process, watch_topic
 
 THREADS = 2
+# Seconds for one program of the stranger's. A node takes long to print some of their errors.
+PATIENCE = 40
 
 
 def stored_messages(node, wallet, victim, facts):
@@ -125,7 +127,7 @@ def run_all(node, attacks, only=None):
         for request in attack.requests:
             request = request(answer) if callable(request) else request
             if request is not None:
-                answer = node.send(request)
+                answer = node.send(request, timeout=PATIENCE)
         return len(attack.requests)
 
     with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
@@ -152,7 +154,10 @@ def own_processes(node, run, scene):
         run.judge.strangers.add(process)
         watch = watch_process(run.uri, process)
         node.schedule(run.wallet, process, amount="1")
-        node.send(Request("GET", f"/{process}~process@1.0/compute&slot=1"))
+        began = time.monotonic()
+        answer = node.send(Request("GET", f"/{process}~process@1.0/compute&slot=1"), timeout=PATIENCE)
+        if time.monotonic() - began > 10:
+            print(f"  a program that {name}: {answer.status} after {time.monotonic() - began:.0f} s", flush=True)
         until(lambda w=watch, p=process: w.slots(p)[-1:] == [1], 1)
         run.watches[f"stranger: {name}"] = watch
 
