@@ -36,6 +36,7 @@ def arguments():
     parser.add_argument("--hints", type=int, default=20_000, help="ids of the part hints, 20,000")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the part silence, 3")
     parser.add_argument("--only", help="only attacks whose name contains this text")
+    parser.add_argument("--sample", type=int, default=1, help="each how manyth attack of a table, 1 for all")
     parser.add_argument("parts", nargs="+", choices=PARTS)
     return parser.parse_args()
 

@@ -77,8 +77,8 @@ def scheduling(scene):
 
 def stored_answers(scene):
     """Requests whose answers the node is asked to keep, beside and under what the victim's slot is made of."""
+    # An answer that is kept under the process itself puts other content at its id: limits.py shows that.
     bases = {
-        "the process": scene.victim,
         "the state": scene.state,
         "the results": scene.results,
         "the assignment": scene.assignment,

@@ -87,7 +87,7 @@ BODIES = {
     "pushes as the victim": "ao.resolve({ device = 'push@1.0', process = victim }, { path = 'push', slot = slot })",
     "changes the node": "ao.resolve({ path = '/~meta@1.0/info', method = 'POST', websocket_cast = 'open', ['websocket-port'] = 1 })",
     "logs an event": "ao.event('websocket', { 'result', victim, slot, 'FORGED' })",
-    "sends a thousand messages": "for n = 1, 1000 do process.results.outbox[tostring(n)] = { data = 'FORGED', process = victim, from = victim } end",
+    "sends many messages": "for n = 1, 150 do process.results.outbox[tostring(n)] = { data = 'FORGED', process = victim, from = victim } end",
     "nests deeply": "local deep = forged; for n = 1, 100 do deep = { process = victim, deep = deep } end; process.results.output = deep",
     "sends what is large": "process.results.output = { body = string.rep('FORGED', 60000), process = victim }",
 }

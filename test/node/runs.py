@@ -115,9 +115,9 @@ def field(node, options):
     return made
 
 
-def run_all(node, attacks, only=None):
+def run_all(node, attacks, options):
     """Runs attacks by several strangers at once. Gives how many attacks and requests there were."""
-    attacks = [attack for attack in attacks if not only or only in attack.name]
+    attacks = [attack for attack in attacks if not options.only or options.only in attack.name][:: options.sample]
     names = {attack.name for attack in attacks}
     if len(names) != len(attacks):
         raise RuntimeError("two attacks have one name")
@@ -178,7 +178,7 @@ def attacks(node, options):
             # What a device is told from outside is the same for every victim.
             if pending and table is not paths:
                 continue
-            done = run_all(node, table.attacks(scene), options.only)
+            done = run_all(node, table.attacks(scene), options)
             total = [one + other for one, other in zip(total, done)]
             print(f"  {table.__name__}, {'waiting' if pending else 'computed'} slots: {done[0]} attacks", flush=True)
     own_processes(node, run, run.scene(settled, stored))
@@ -207,7 +207,7 @@ def silence(node, options):
         scene = run.scene(victim, stored, pending=True)
         for process in silencing.foretell(node, run.wallet, amounts):
             run.judge.strangers.add(process)
-        count += run_all(node, silencing.attacks(scene, node, run.wallet, amounts), options.only)[0]
+        count += run_all(node, silencing.attacks(scene, node, run.wallet, amounts), options)[0]
         run.compute(victim)
         if not until(lambda: run.watches["everything"].slots(victim)[-1:] == [run.next[victim] - 1], 30):
             run.failures.append(f"round {number}: slots {run.watches['everything'].slots(victim)}")
