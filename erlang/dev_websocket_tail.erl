@@ -21,7 +21,7 @@
 %%% at the mark. A slot with thousands of messages is published in chunks, so that it neither
 %%% fills the memory nor holds up the engine.
 -module(dev_websocket_tail).
--export([new/3, probe/3, mark_busy/2, postpone/2, attach_done/2, read_done/5]).
+-export([new/3, probe/3, mark_busy/2, postpone/2, attach_done/2, attach_failed/2, read_done/5]).
 -export([attach/3, read/3]).
 -export([next/1, process/1, busy_since/1, is_active/1, is_postponed/1, due/3]).
 
@@ -133,6 +133,11 @@ is_postponed(_) -> false.
 %% @doc The first slot is set, or a gap was published.
 -spec attach_done(tail(), integer()) -> tail().
 attach_done(Tail, Now) -> with_mark(Tail#{busy_since := idle, searched := Now, pause := ?SEARCH, retry := none}).
+
+%% @doc The first slot could not be set: try again, but not at once, because the store may be
+%% broken for good.
+-spec attach_failed(tail(), integer()) -> tail().
+attach_failed(Tail, Now) -> Tail#{busy_since := idle, retry := {attach, Now, Now + ?AGAIN}}.
 
 %% @doc A reader has ended.
 -spec read_done(tail(), outcome(), map() | unknown, dev_websocket_cache:cache(), integer()) ->

@@ -416,8 +416,11 @@ reader_ended(Reader, Result, #{readers := Readers} = State) ->
 
 read_done(Id, Result, #{tails := Tails, cache := Cache} = State) ->
     case {Tails, Result} of
-        {#{Id := Tail}, {attached, _}} ->
+        {#{Id := Tail}, {attached, ok}} ->
             probe(Id, with_tail(Id, dev_websocket_tail:attach_done(Tail, now_ms()), State));
+        {#{Id := Tail}, {attached, _}} ->
+            count(tail_read_failures),
+            with_tail(Id, dev_websocket_tail:attach_failed(Tail, now_ms()), State);
         {#{Id := Tail}, {Outcome, Process}} ->
             Decide = fun() -> dev_websocket_tail:read_done(Tail, Outcome, Process, Cache, now_ms()) end,
             Undecided = {none, dev_websocket_tail:attach_done(Tail, now_ms())},

@@ -21,6 +21,7 @@ tails_test_() ->
         processes_in_the_setting_tail_are_followed,
         a_process_beyond_max_tails_gets_a_limit_gap,
         a_store_that_fails_is_read_later,
+        a_first_slot_that_cannot_be_set_is_tried_again_later,
         a_store_that_hangs_delays_no_other_process,
         a_process_followed_again_reports_missed_slots
     ]).
@@ -290,6 +291,22 @@ a_store_that_fails_is_read_later(Store) ->
     followed:until(fun() -> counters:get(Failures, 1) > 5 end),
     stand_in:no_fault(Store),
     followed:results(Client, [0, 1, 2, 3]),
+    ?assertEqual(0, followed:count(<<"panics">>)).
+
+%% @doc Without a pause the server would start one reader after the other, for as long as the
+%% store fails. Only a failure with a pause is counted.
+a_first_slot_that_cannot_be_set_is_tried_again_later(Store) ->
+    Id = stand_in:process(Store, #{}),
+    compute_all(Store, Id, 0, 3),
+    Server = followed:tails(),
+    stand_in:fault(Store, fun() -> self() =:= Server orelse error(broken) end),
+    Failures = followed:count(<<"tail_read_failures">>),
+    Client = follow(Id),
+    followed:until(fun() -> followed:count(<<"tail_read_failures">>) > Failures + 1 end),
+    stand_in:no_fault(Store),
+    until_followed(Id, 4),
+    compute_all(Store, Id, 4, 4),
+    followed:results(Client, [4]),
     ?assertEqual(0, followed:count(<<"panics">>)).
 
 a_store_that_hangs_delays_no_other_process(Store) ->
