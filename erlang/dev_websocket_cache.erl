@@ -21,7 +21,7 @@
 -export([state/3, assignment/3, results/2, is_stored/2, path/1, place/2]).
 -export([reference/3, text_key/3, integer_key/3]).
 -export([entries/2, names/2, target/2, ensure/2]).
--export([new_source/1, source_name/1, open/2, find/1, refresh/3]).
+-export([new_source/1, source_name/1, source_options/1, open/2, find/1, refresh/3]).
 
 %% Pause between two searches for a node, in milliseconds.
 -define(SEARCH, 1_000).
@@ -243,6 +243,10 @@ new_source(Now) ->
 %% @doc The source of results, as `info' names it.
 -spec source_name(source()) -> cache | no_node | no_local_store.
 source_name(#{name := Name}) -> Name.
+
+%% @doc The options of the node, with all of its stores.
+-spec source_options(source()) -> term().
+source_options(#{opts := Opts}) -> Opts.
 
 %% @doc Use the cache of a node with these options.
 -spec open(term(), source()) -> {cache() | none, source()}.

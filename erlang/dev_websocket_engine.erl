@@ -96,6 +96,7 @@ start(Given) ->
         _ = hb_websocket_nif:register_collector(),
         Started = log_failure(command(fun(Ref) -> hb_websocket_nif:start(Ref, Settings) end)),
         ok = dev_websocket_tails:reload(),
+        ok = dev_websocket_follow:reload(),
         Started
     end).
 
@@ -141,6 +142,7 @@ use_options(Opts) ->
         Settings = dev_websocket_settings:of_node(Opts),
         ok = dev_websocket_settings:keep_node(Settings),
         ok = dev_websocket_tails:use_options(Opts),
+        ok = dev_websocket_follow:use_options(Opts),
         case map_size(Settings) of
             0 -> boot();
             _ -> start_or_close(Settings)

@@ -9,6 +9,7 @@
 -module(dev_websocket_node).
 -export([is_present/0, has_module/1, option/3, own_options/1, running_node/0]).
 -export([loaded/2, load_within/3, ensure/2, text/1]).
+-export([compute/3]).
 -export([signers/2, is_valid/2, committed/2, id/2, committers/1, content_id/2, structured/2]).
 
 %% Levels of a message that are loaded. JSON readers of clients rarely take more.
@@ -97,6 +98,15 @@ has_link_in({_, Value, Rest}) -> has_link(Value) orelse has_link_in(maps:next(Re
 -spec load_within(term(), integer(), fun((tuple()) -> term())) -> {term(), integer()}.
 load_within(Value, Budget, Open) ->
     load(Value, Budget, ?MAX_DEPTH, Open).
+
+%% @doc Let the node compute a process up to a slot, as for a request of its path.
+-spec compute(binary(), non_neg_integer(), map()) -> ok | error.
+compute(Id, Slot, Opts) ->
+    Path = <<"/", Id/binary, "~process@1.0/compute&slot=", (integer_to_binary(Slot))/binary>>,
+    case has_module(hb_ao) andalso call(hb_ao, resolve, [[#{<<"path">> => Path}, Opts]], error) of
+        {ok, _} -> ok;
+        _ -> error
+    end.
 
 %% @doc A number or atom as the text that the store has for it. Other terms are returned as
 %% they are.

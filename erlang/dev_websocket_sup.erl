@@ -4,6 +4,7 @@
 %%%       log_reader         dev_websocket_log        logs the events of the engine
 %%%       shutdown_guard     dev_websocket_engine     stops the engine with the node
 %%%       tails              dev_websocket_tails      follows processes in the node's cache
+%%%       follow             dev_websocket_follow     lets the node compute followed processes
 %%%       {listener, _}      dev_websocket_listener   proxy of a listener, while there is one
 %%%
 %%% The application starts the supervisor. Most nodes only load the device and start no
@@ -79,8 +80,9 @@ init([]) ->
         shutdown => ?GUARD_SHUTDOWN
     },
     Tails = #{id => tails, start => {dev_websocket_tails, start_link, []}},
+    Follow = #{id => follow, start => {dev_websocket_follow, start_link, []}},
     %% Children end in reverse order, so the reader logs the stop of the engine.
-    {ok, {#{intensity => 10, period => 10}, [reader_spec(), Guard, Tails]}}.
+    {ok, {#{intensity => 10, period => 10}, [reader_spec(), Guard, Tails, Follow]}}.
 
 %%% Private functions.
 

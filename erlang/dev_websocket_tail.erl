@@ -23,7 +23,7 @@
 -module(dev_websocket_tail).
 -export([new/3, probe/3, mark_busy/2, postpone/2, attach_done/2, attach_failed/2, read_done/5]).
 -export([attach/3, read/3]).
--export([next/1, process/1, busy_since/1, is_active/1, is_postponed/1, due/3]).
+-export([next/1, process/1, busy_since/1, is_active/1, is_postponed/1, due/3, places/1]).
 
 %% Time before a gap reports a hole, a refused slot or an unreadable slot, in milliseconds.
 -define(HOLE, 5_000).
@@ -36,9 +36,11 @@
 -define(LONGEST_PAUSE, 60_000).
 -define(REACH, 1 bsl 20).
 %% A tail with this pause is quiet, so after 15 seconds without news. It is then probed only
-%% once per period, in milliseconds.
+%% once per period, in milliseconds. The period grows with the number of quiet tails, so that
+%% their probes have a bound.
 -define(QUIET_PAUSE, 4 * ?SEARCH).
 -define(QUIET, 1_000).
+-define(QUIET_EACH, 10).
 
 %% Slots that a reader publishes at most, so that processes take turns.
 -define(MAX_SLOTS, 100).
@@ -90,14 +92,29 @@ busy_since(#{busy_since := Since}) -> Since.
 is_active(#{next := Next}) -> is_integer(Next) andalso Next > 0.
 
 %% @doc The ids to probe in pass `Number', and the ids without slots. Passes are `Interval'
-%% milliseconds apart. A quiet tail is in one pass per second.
+%% milliseconds apart. A quiet tail is in one pass per second, or in fewer if there are more
+%% than 100.
 -spec due(#{binary() => tail()}, non_neg_integer(), pos_integer()) -> {[binary()], [binary()]}.
 due(Tails, Number, Interval) ->
-    Parts = max(1, ?QUIET div Interval),
-    Part = Number rem Parts,
-    IsDue = fun(Id, #{pause := Pause}) -> Pause < ?QUIET_PAUSE orelse erlang:phash2(Id, Parts) =:= Part end,
     {Active, Dormant} = lists:partition(fun({_, Tail}) -> is_active(Tail) end, maps:to_list(Tails)),
-    {[Id || {Id, Tail} <- Active, IsDue(Id, Tail)], [Id || {Id, _} <- Dormant]}.
+    {Quiet, Busy} = lists:partition(fun({_, #{pause := Pause}}) -> Pause >= ?QUIET_PAUSE end, Active),
+    Parts = max(1, max(?QUIET, ?QUIET_EACH * length(Quiet)) div Interval),
+    Due = [Id || {Id, _} <- Quiet, erlang:phash2(Id, Parts) =:= Number rem Parts],
+    {[Id || {Id, _} <- Busy] ++ Due, [Id || {Id, _} <- Dormant]}.
+
+%% @doc The number of tails that have slots, or are about to be read.
+-spec places(#{binary() => tail()}) -> non_neg_integer().
+places(Tails) ->
+    maps:fold(
+        fun(_, Tail, N) ->
+            case is_active(Tail) orelse busy_since(Tail) =/= idle of
+                true -> N + 1;
+                false -> N
+            end
+        end,
+        0,
+        Tails
+    ).
 
 %% @doc Decide the next action. `Now' is monotonic, in milliseconds.
 -spec probe(tail(), dev_websocket_cache:cache(), integer()) -> {action(), tail()}.

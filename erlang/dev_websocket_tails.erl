@@ -8,8 +8,8 @@
 %%% as well.
 %%%
 %%% Every `tail_interval' this one process probes each tail once, which reads one path of the
-%%% store. A quiet tail, without news for 15 seconds, is probed once a second and after
-%%% hints. Probes take at most a fifth of the interval, and the other tails then wait for the
+%%% store. Quiet tails, without news for 15 seconds, are probed after hints and once a second,
+%%% but at most 100 of them in a second. Probes take at most a fifth of the interval, and the other tails then wait for the
 %%% next one. At most 8 readers run at once.
 %%%
 %%% A crash loses nothing: marks are kept in the engine, and followed processes in a table of
@@ -74,6 +74,7 @@ init([]) ->
         interval => 250,
         max_tails => 1000,
         operator => [],
+        follow => true,
         tails => #{},
         %% The time until which each id is followed, or `always' during interest.
         until => #{},
@@ -166,6 +167,7 @@ hinted(State) ->
 follow_hint(Id, #{tails := Tails, until := Until, others := Others} = State) ->
     case Tails of
         #{Id := _} ->
+            ok = dev_websocket_follow:hint(Id),
             probe_after(Id, ?AFTER_HINT, prolonged(Id, State));
         #{} when Others ->
             Hinted = [1 || {_, At} <- maps:to_list(Until), At =/= always],
@@ -199,16 +201,16 @@ probe_after(Id, Later, #{hinted := Hinted} = State) ->
 %%% Interest.
 
 %% @doc Read the ids of processes that have subscribers, and follow them.
-interest(#{max_tails := MaxTails, operator := Operator} = State) ->
+interest(#{max_tails := MaxTails, operator := Operator, follow := IsFollowing} = State) ->
     Began = now_ms(),
-    Asked = ask(fun() -> hb_websocket_nif:interest(MaxTails + ?MAX_DORMANT) end),
+    Asked = IsFollowing andalso ask(fun() -> hb_websocket_nif:interest(MaxTails + ?MAX_DORMANT) end),
     Followed = case Asked of
         {ok, Wanted, Total, Others} ->
             Since = maps:from_list(Wanted),
             _ = [count(tails_limit) || Total > map_size(Since)],
             followed(Operator ++ [Id || {Id, _} <- Wanted], State#{others := Others, since := Since});
         %% An engine of another version is neither asked nor told.
-        other_version ->
+        Off when Off =:= other_version; Off =:= false ->
             followed([], State#{others := false});
         _ ->
             followed(Operator, State#{others := false})
@@ -217,6 +219,7 @@ interest(#{max_tails := MaxTails, operator := Operator} = State) ->
 
 %% @doc Follow these ids, and let all others expire.
 followed(Ids, #{until := Before} = State) ->
+    ok = dev_websocket_follow:wanted(Ids),
     Expiry = now_ms() + ?LINGER,
     Wanted = maps:from_list([{Id, always} || Id <- Ids]),
     Left = maps:map(
@@ -352,18 +355,7 @@ act(Id, Action, #{ready := Ready, tails := Tails} = State) when Action =:= attac
     end.
 
 %% @doc Whether a place is free. Each process with slots takes one.
-has_place(#{tails := Tails, max_tails := MaxTails}) ->
-    Active = maps:fold(
-        fun(_, Tail, N) ->
-            case dev_websocket_tail:is_active(Tail) orelse dev_websocket_tail:busy_since(Tail) =/= idle of
-                true -> N + 1;
-                false -> N
-            end
-        end,
-        0,
-        Tails
-    ),
-    Active < MaxTails.
+has_place(#{tails := Tails, max_tails := MaxTails}) -> dev_websocket_tail:places(Tails) < MaxTails.
 
 no_place(Id, #{tails := Tails} = State) ->
     #{Id := Tail} = Tails,
@@ -466,16 +458,17 @@ with_source({Cache, Source}, State) ->
 
 with_settings(State) ->
     case ask(fun hb_websocket_nif:settings/0) of
-        #{tail := Operator, tail_interval := Interval, max_tails := MaxTails} ->
-            State#{operator := [Id || Id <- Operator, dev_websocket_cache:is_id(Id)], interval := Interval, max_tails := MaxTails};
+        #{tail := Ids, tail_interval := Interval, max_tails := MaxTails, follow := Follow} ->
+            Operator = [Id || Id <- Ids, dev_websocket_cache:is_id(Id)],
+            State#{operator := Operator, interval := Interval, max_tails := MaxTails, follow := Follow =/= <<"off">>};
         _ ->
             State
     end.
 
 %%% Gauges and log lines.
 
-show(#{tails := Tails, ready := Ready, source := Source} = State) ->
-    Name = dev_websocket_cache:source_name(Source),
+show(#{tails := Tails, ready := Ready, source := Source, follow := IsFollowing} = State) ->
+    Name = case IsFollowing of true -> dev_websocket_cache:source_name(Source); false -> off end,
     _ = ask(fun() -> hb_websocket_nif:set_tails(map_size(Tails), queue:len(Ready), Name) end),
     State.
 

@@ -119,7 +119,7 @@ watch_interest() -> not_loaded().
 count_result(_Name) -> not_loaded().
 
 %% @doc Set the gauges of followed processes, of those that wait for a reader, and the source
-%% of results: `cache', `no_local_store' or `no_node'.
+%% of results: `cache', `no_local_store', `no_node' or `off'.
 -spec set_tails(term(), term(), term()) -> ok | {error, term()}.
 set_tails(_Tails, _Waiting, _Source) -> not_loaded().
 

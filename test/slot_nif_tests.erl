@@ -418,7 +418,7 @@ counts_are_those_of_their_names() ->
             ?assertEqual(ok, hb_websocket_nif:count_result(Name)),
             ?assertEqual(Before + 1, count(atom_to_binary(Name, utf8)))
         end,
-        [exceptions, hints, hints_dropped, tail_probes, tail_read_failures, withheld]
+        [exceptions, follow_failures, follow_slots, hints, hints_dropped, tail_probes, tail_read_failures, withheld]
     ),
     [?assertMatch({error, {bad_argument, _}}, hb_websocket_nif:count_result(Bad)) || Bad <- [tails, <<"hints">>, 1]],
     ?assertEqual(ok, hb_websocket_nif:set_tails(1000, 7, cache)),

@@ -10,7 +10,7 @@
 
 -define(NODE, stand_in_node).
 -define(MODULES, [
-    {hb_store, stand_in_store}, {hb_cache, stand_in_cache}, {hb_message, ?MODULE},
+    {hb_store, stand_in_store}, {hb_cache, stand_in_cache}, {hb_ao, stand_in_ao}, {hb_message, ?MODULE},
     {hb_opts, ?MODULE}, {hb_http_server, ?MODULE}, {ranch, ?MODULE}
 ]).
 -define(ADDRESS, <<"NODE-ADDRESS-NODE-ADDRESS-NODE-ADDRESS-NODE">>).

@@ -4,7 +4,7 @@
 -export([load/1, start/0, ask/2]).
 
 -define(STORE, {?MODULE, store}).
--define(MODULES, [?MODULE, stand_in, stand_in_store, stand_in_cache, device_copy, recorded]).
+-define(MODULES, [?MODULE, stand_in, stand_in_ao, stand_in_store, stand_in_cache, device_copy, recorded]).
 
 %% @doc Have a node in a VM, with an empty store.
 load(Call) ->

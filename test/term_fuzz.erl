@@ -133,7 +133,7 @@ random_call(Bases, Connection) ->
             {From, To} = pick([{slot(), slot()}, {undefined, undefined}, {slot(), undefined}]),
             {publish_gap, begun(), slot(), From, To, pick([not_cached, withheld, not_followed, limit, limit, Message])};
         6 -> {ask, pick([{interest, [Message]}, {slot_mark, [Message]}, {set_slot_mark, [Message, slot()]},
-                         {count_result, [pick([hints, Message])]}, {set_tails, [slot(), pick([slot(), Message]), pick([cache, no_local_store, no_node, Message])]}])};
+                         {count_result, [pick([hints, Message])]}, {set_tails, [slot(), pick([slot(), Message]), pick([cache, no_local_store, no_node, off, Message])]}])};
         _ -> {cast, Message}
     end.
 

@@ -66,7 +66,7 @@ pub use server::results::{MAX_PART_BYTES, MAX_PART_EVENTS, SlotRejected};
 pub use server::send::{Direct, SendError};
 pub use server::{Builder, Reconfigured, Server};
 pub use settings::{
-    Access, Networks, ProcessIds, SettingError, SettingRow, SettingValue, Settings, Topics,
+    Access, Follow, Networks, ProcessIds, SettingError, SettingRow, SettingValue, Settings, Topics,
 };
 pub use shard::interest::{Interest, InterestSignal, InterestWatcher, Wanted};
 pub use shared::connection_info::ConnectionInfo;

@@ -325,7 +325,7 @@ fn at_the_limit_of_ping_interval() {
 }
 
 /// Rows that are no limits, and rows that the Erlang side enforces, with their tests.
-const ELSEWHERE: [(&str, &str); 7] = [
+const ELSEWHERE: [(&str, &str); 8] = [
     ("port", "a place"),
     ("operator_port", "a place"),
     ("shards", "a number of threads"),
@@ -333,6 +333,7 @@ const ELSEWHERE: [(&str, &str); 7] = [
     ("max_data_bytes", "test/recorded_results_tests.erl"),
     ("max_tails", "test/tails_tests.erl"),
     ("tail_interval", "test/tails_tests.erl"),
+    ("follow_share", "test/follow_tests.erl"),
 ];
 
 #[test]

@@ -242,8 +242,12 @@ pub(crate) fn count<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
         &counters.tail_read_failures
     } else if atoms::withheld() == name {
         &counters.withheld
+    } else if atoms::follow_slots() == name {
+        &counters.follow_slots
+    } else if atoms::follow_failures() == name {
+        &counters.follow_failures
     } else {
-        let expected = "name must be exceptions, hints, hints_dropped, tail_probes, tail_read_failures or withheld";
+        let expected = "name must be exceptions, follow_failures, follow_slots, hints, hints_dropped, tail_probes, tail_read_failures or withheld";
         return encode::bad_argument(env, expected);
     };
     counter.add(1);
@@ -263,8 +267,10 @@ pub(crate) fn set_tails<'a>(
         ResultsSource::NoLocalStore
     } else if atoms::no_node() == source {
         ResultsSource::NoNode
+    } else if atoms::off() == source {
+        ResultsSource::Off
     } else {
-        return encode::bad_argument(env, "source must be cache, no_local_store or no_node");
+        return encode::bad_argument(env, "source must be cache, no_local_store, no_node or off");
     };
     match (tails.decode(), waiting.decode()) {
         (Ok(tails), Ok(waiting)) => {

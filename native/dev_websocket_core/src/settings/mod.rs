@@ -5,6 +5,7 @@
 
 mod access;
 pub(crate) mod active;
+mod follow;
 mod hosts;
 mod values;
 
@@ -14,9 +15,9 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use self::access::{Access, Topics};
+pub use self::follow::{Follow, ProcessIds};
+pub use self::values::Networks;
 use self::values::Setting;
-pub use self::values::{Networks, ProcessIds};
-use crate::message::process_id::is_process_id;
 use crate::message::topics::TopicRules;
 
 /// A setting's value from an external source.
@@ -222,12 +223,18 @@ settings! {
         "bytes of past publications", "The oldest publications are dropped; 0 keeps none.";
     max_known_topics: u64 = 10_000, "a number from 1 to 10000000", |n| (1..=10_000_000).contains(n),
         "topics that `info` lists", "The least recently published topic is dropped; topics with subscribers stay.";
-    tail: ProcessIds = ProcessIds::default(), "a list of at most 1000 process ids of 43 characters", |ids| ids.0.len() <= 1000 && ids.0.iter().all(|id| is_process_id(id)),
+    tail: ProcessIds = ProcessIds::default(), "a list of at most 1000 process ids of 43 characters", ProcessIds::are_valid,
         "process ids", "Results of these processes are published even without subscribers.";
     tail_interval: Duration = Duration::from_millis(250), "a number of milliseconds from 20 to 60000", |time| (20..=60_000).contains(&time.as_millis()),
-        "milliseconds between two probes of the node's cache", "The device finds a slot after this time, or after 1 second where the process had no slot for 15 seconds. A hint makes it quicker.";
+        "milliseconds between two probes of the node's cache", "The device finds a slot after this time. Processes without slots for 15 seconds get one probe a second, and at most 100 together. A hint makes it quicker.";
     max_tails: u64 = 1000, "a number from 0 to 100000", |n| *n <= 100_000,
         "processes whose results are followed at once", "Subscribers of one more get a `gap` frame of reason `limit`.";
+    follow: Follow = Follow::Cached, "off, cached or compute", |_| true,
+        "mode of followed processes", "`off` publishes no results; `compute` also lets the node compute the slots of `follow_processes` for subscribers.";
+    follow_processes: ProcessIds = ProcessIds::default(), "a list of at most 1000 process ids of 43 characters, or all", ProcessIds::are_valid_or_all,
+        "process ids, or `all`", "With `follow=compute`, subscribers of these processes make the node compute their scheduled messages.";
+    follow_share: u64 = 25, "a number from 1 to 100", |n| (1..=100).contains(n),
+        "per cent of the time that the node computes a process for its subscribers", "The next slots of that process wait.";
     tls_cert: String = String::new(), "the path of a PEM file, or empty", |_| true,
         "path of a PEM file with the certificate chain", "With `tls_key` the port speaks only TLS: `https` and `wss`. A changed file is read again.";
     tls_key: String = String::new(), "the path of a PEM file, or empty", |_| true,

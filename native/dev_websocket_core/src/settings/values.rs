@@ -129,20 +129,6 @@ pub(super) fn texts(value: SettingValue) -> Option<Vec<String>> {
     Some(texts.map(str::to_owned).collect())
 }
 
-/// Process ids, which are case-sensitive.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct ProcessIds(pub Vec<String>);
-
-impl Setting for ProcessIds {
-    fn read(value: SettingValue) -> Option<Self> {
-        texts(value).map(Self)
-    }
-
-    fn show(&self) -> SettingValue {
-        SettingValue::List(self.0.clone())
-    }
-}
-
 /// Addresses and networks, without any by default.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Networks(Vec<IpNet>);

@@ -71,6 +71,10 @@ counters! {
     tail_read_failures,
     /// Slots held back because they did not pass the node's checks; each check is retried.
     withheld,
+    /// Slots that the node computed for subscribers.
+    follow_slots,
+    /// Computations for subscribers that failed; each is tried again.
+    follow_failures,
     /// Topics of messages dropped because they exceeded `max_topics_per_message`.
     topics_excess,
     /// Topics of messages dropped because they are reserved for the node.
@@ -234,6 +238,8 @@ pub enum ResultsSource {
     NoLocalStore,
     /// The node's own cache.
     Cache,
+    /// The setting `follow` is `off`.
+    Off,
 }
 
 impl ResultsSource {
@@ -244,6 +250,7 @@ impl ResultsSource {
             Self::NoNode => "no_node",
             Self::NoLocalStore => "no_local_store",
             Self::Cache => "cache",
+            Self::Off => "off",
         }
     }
 }
@@ -260,10 +267,14 @@ impl Counters {
     /// Returns the source of results.
     pub(crate) fn results_source(&self) -> ResultsSource {
         let source = self.tails.source.load(Ordering::Relaxed);
-        [ResultsSource::NoLocalStore, ResultsSource::Cache]
-            .into_iter()
-            .find(|known| *known as u8 == source)
-            .unwrap_or_default()
+        [
+            ResultsSource::NoLocalStore,
+            ResultsSource::Cache,
+            ResultsSource::Off,
+        ]
+        .into_iter()
+        .find(|known| *known as u8 == source)
+        .unwrap_or_default()
     }
 
     /// Returns the counter of tokens refused for this reason.

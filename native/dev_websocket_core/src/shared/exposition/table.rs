@@ -70,6 +70,18 @@ pub(super) const COUNTERS: &[Row] = &[
         "",
         &[("tail_read_failures", "")],
     ),
+    (
+        "follow_slots",
+        "Slots that the node computed for subscribers",
+        "",
+        &[("follow_slots", "")],
+    ),
+    (
+        "follow_failures",
+        "Failed computations for subscribers, each tried again",
+        "",
+        &[("follow_failures", "")],
+    ),
     ("hints", "Hints of a new slot", "", &[("hints", "")]),
     (
         "hints_dropped",
