@@ -13,16 +13,21 @@ sha256() {
     fi
 }
 
+# Prints the C library of this Linux: gnu or musl. Its ldd tells, which comes with it: another C library can lie beside it.
+c_library() {
+    if command -v ldd >/dev/null 2>&1; then
+        if ldd --version 2>&1 | grep -qi musl; then echo musl; else echo gnu; fi
+    elif [ -n "$(find /lib -maxdepth 1 -name 'ld-musl-*')" ] && [ -z "$(find /lib/ /lib64/ -maxdepth 1 -name 'ld-linux*' 2>/dev/null)" ]; then
+        echo musl
+    else
+        echo gnu
+    fi
+}
+
 # Prints the machine, its system and its C library, for example x86_64-linux-gnu.
 target() {
     case $(uname -s) in
-    Linux)
-        if ldd --version 2>&1 | grep -qi musl; then
-            echo "$(uname -m)-linux-musl"
-        else
-            echo "$(uname -m)-linux-gnu"
-        fi
-        ;;
+    Linux) echo "$(uname -m)-linux-$(c_library)" ;;
     *) echo "$(uname -m)-$(uname -s | tr '[:upper:]' '[:lower:]')" ;;
     esac
 }

@@ -161,6 +161,60 @@ class Install(unittest.IsolatedAsyncioTestCase):
                 self.assert_refused(self.build(), f"{other} is for another version, machine or source; {self.package} would fit")
                 os.rename(os.path.join(folder, other), os.path.join(folder, self.package))
 
+    def musl(self, **commands):
+        """A path on which ldd is that of musl, as far as a script can tell, with other stand-ins for commands."""
+        folder = tempfile.mkdtemp(dir=self.clone)
+        says = 'if [ "$1" = --version ]; then printf "musl libc (any)\\nVersion 1.2.5\\n" >&2; exit 1; fi\n' + commands.pop("ldd", "")
+        for name, script in {"ldd": says, **commands}.items():
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                file.write(f"#!/bin/sh\n{script}")
+            os.chmod(os.path.join(folder, name), 0o755)
+        return folder + os.pathsep + path_without_cargo()
+
+    def for_musl(self):
+        """The name of the package if this machine had musl."""
+        if "-linux-gnu-" not in self.package:
+            self.skipTest("this machine has another C library than glibc")
+        return self.package.replace("-linux-gnu-", "-linux-musl-")
+
+    def test_a_library_for_another_c_library_is_never_taken(self):
+        folder = self.put()
+        machine = self.package.split("-")[2]
+        for_musl = self.for_musl()
+        for path, there, wanted in ((self.musl(), self.package, for_musl), (path_without_cargo(), for_musl, self.package)):
+            with self.subTest(there=there, wanted=wanted):
+                for name in os.listdir(folder):
+                    end = ".sha256" if name.endswith(".sha256") else ""
+                    os.rename(os.path.join(folder, name), os.path.join(folder, there + end))
+                built = self.build(PATH=path)
+                self.assertEqual((built.returncode, built.stdout), (1, ""))
+                said = built.stderr.splitlines()
+                self.assertEqual(len(said), 2, built.stderr)
+                self.assertIn(f"{there} is for another version, machine or source; {wanted} would fit", said[0])
+                self.assertIn(f"put {wanted} and its .sha256 into priv/", said[1])
+                self.assertIn(f"-{machine}-linux-", wanted)
+                # Not even by its checksum alone.
+                pinned = self.build(PATH=path, DEV_WEBSOCKET_NIF_SHA256=hashlib.sha256(self.content()).hexdigest())
+                self.assertEqual(pinned.returncode, 1)
+                self.assertFalse(os.path.exists(os.path.join(self.clone, INSTALLED)))
+
+    def test_musl_takes_its_own_library_if_the_system_can_load_it(self):
+        folder = self.put()
+        for_musl = self.for_musl()
+        for end in ("", ".sha256"):
+            os.rename(os.path.join(folder, self.package + end), os.path.join(folder, for_musl + end))
+        misses = 'echo "Error loading shared library libgcc_s.so.1: No such file or directory (needed by $1)" >&2; exit 127\n'
+        built = self.build(PATH=self.musl(ldd=misses))
+        self.assertEqual(built.returncode, 1)
+        self.assertIn(f"{for_musl} needs a newer C library, or others than this machine has", built.stderr)
+        # Functions of the VM are missing in any library of a device.
+        self.assert_installed(self.build(PATH=self.musl(ldd='echo "Error relocating $1: enif_send: symbol not found" >&2; exit 127\n')))
+
+    def test_a_build_on_musl_makes_a_library_that_a_vm_can_load(self):
+        built = self.build(PATH=self.musl(cargo='echo "flags: $RUSTFLAGS" >&2\nexit 101\n'), RUSTFLAGS="-C debuginfo=0")
+        self.assertEqual(built.returncode, 101)
+        self.assertEqual(built.stderr.splitlines()[1:], ["flags: -C debuginfo=0 -C target-feature=-crt-static"])
+
     def test_a_changed_source_needs_another_library(self):
         self.put()
         with open(os.path.join(self.clone, "native/dev_websocket_core/src/lib.rs"), "a", encoding="utf-8") as file:
