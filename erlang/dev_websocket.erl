@@ -351,6 +351,8 @@ explain(Reason) ->
 
 %% @doc Start the engine. A device whose `on_load' fails cannot be called at all, so this
 %% always succeeds. Newer nodes load the other modules later; then the first call starts it.
+%% A fault is not logged here, for the log's module may be missing too: the first call meets
+%% the same fault, and says so.
 on_load() ->
     try dev_websocket_engine:load()
     catch _:_ -> ok

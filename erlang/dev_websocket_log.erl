@@ -24,7 +24,8 @@
 -type limit() :: {integer(), non_neg_integer()}.
 -export_type([limit/0]).
 
-%% @doc Log one line of the device. This never raises, also before the logger has started.
+%% @doc Log one line of the device. This never raises, also before the logger has started:
+%% the line is lost then, as there is nowhere to say so.
 -spec log(logger:level(), map(), string(), [term()]) -> ok.
 log(Level, Event, Format, Arguments) ->
     try logger:log(Level, Format, Arguments, maps:merge(Event, application()))
@@ -63,6 +64,7 @@ safely(Place, Call, Default) ->
 -spec log_exception(atom(), error | exit | throw, term(), list()) -> ok.
 log_exception(Place, Class, Reason, Stack) ->
     _ = try hb_websocket_nif:count_result(exceptions)
+    %% Without the library there is no counter; the line below tells of the fault.
     catch _:_ -> ok
     end,
     Kind = kind(Reason),
@@ -131,6 +133,7 @@ log_rest() ->
 
 log_event({Level, Text, Metadata}) ->
     try logger:log(Level, Text, Metadata)
+    %% As in `log/4': nowhere is left to say it, and the reader must go on.
     catch _:_ -> ok
     end.
 

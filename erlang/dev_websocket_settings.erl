@@ -101,6 +101,7 @@ application_environment() ->
 %% read. Early in the boot of a node no application controller runs yet.
 load(Application) ->
     _ = try application:load(Application)
+    %% The environment is empty then, and the other sources of settings hold.
     catch exit:_ -> ok
     end,
     ok.

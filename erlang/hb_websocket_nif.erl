@@ -161,6 +161,7 @@ metrics() -> not_loaded().
 -spec register_collector() -> ok | {error, no_prometheus}.
 register_collector() ->
     try prometheus_registry:register_collector(?MODULE)
+    %% Also where prometheus.erl has not started yet: the engine's next start tries again.
     catch _:_ -> {error, no_prometheus}
     end.
 

@@ -168,6 +168,7 @@ settle(Holds) ->
 settle(Holds, Show) ->
     settle(Holds, Show, erlang:monotonic_time(millisecond) + ?DEADLINE).
 
+%% Looks again and again: no event tells that a thread has ended or that a counter has risen.
 settle(Holds, Show, Deadline) ->
     case Holds() of
         true ->

@@ -207,6 +207,7 @@ flood_on(Message, Count, AtATime) ->
     _ = settle(fun(#{<<"publish_queued_bytes">> := Waiting}) -> Waiting =:= 0 end),
     flood_on(Message, Count - Now, AtATime).
 
+%% Looks again and again: no event tells that a counter has changed.
 settle(Fits, Deadline) ->
     Stats = dev_websocket:stats(),
     case Fits(Stats) of
