@@ -6,7 +6,7 @@
 %%% prints can be told from it.
 -module(e2e_vm).
 -export([main/0, burst/4, settle/1]).
--export([start_casting/1, start_casting/2, stop_casting/0, flood/3]).
+-export([start_casting/1, start_casting/2, stop_casting/0, flood/3, flood_until_dropped/2]).
 -export([upgrade/1, reload_engine/0]).
 -export([echo/0, sleeper/1, wake/1, unlisten/0]).
 
@@ -68,6 +68,12 @@ stop_casting() ->
 flood(Topic, Count, Bytes) ->
     Message = #{<<"topic">> => Topic, <<"data">> => binary:copy(<<"x">>, Bytes)},
     flood_on(Message, Count, max(1, 1048576 div Bytes)).
+
+%% @doc Cast messages of so many bytes until a client that does not read misses one. What
+%% a server does then does not wait for the client, so the test must be there at once.
+flood_until_dropped(Topic, Bytes) ->
+    Before = dropped(dev_websocket:stats()),
+    flood_until(fun() -> dropped(dev_websocket:stats()) > Before end, Topic, Bytes).
 
 %% @doc Load a changed version of each module of the device, and say which they are.
 %% The one before the last is purged as a release upgrade does it: when nobody runs it
@@ -198,6 +204,13 @@ cast_at(Topic, Count, Rate, Started) ->
     after 1 ->
         cast_at(Topic, Due, Rate, Started)
     end.
+
+flood_until(Is, Topic, Bytes) ->
+    ok = flood(Topic, 1, Bytes),
+    Is() orelse flood_until(Is, Topic, Bytes),
+    ok.
+
+dropped(#{<<"dropped_slow">> := Slow, <<"dropped_disconnected">> := Disconnected}) -> Slow + Disconnected.
 
 flood_on(_Message, 0, _AtATime) ->
     ok;

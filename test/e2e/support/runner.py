@@ -13,7 +13,12 @@ from .vm import OUT
 class Result(unittest.TextTestResult):
     """Shows the name of a test as the sentence it is, and its time."""
 
+    succeeded = 0
+
     def getDescription(self, test):
+        # What happens to a class as a whole, and the parts of a test, name themselves.
+        if not hasattr(test, "_testMethodName") or isinstance(test, unittest.case._SubTest):
+            return str(test)
         return f"{type(test).__name__}: {test._testMethodName.removeprefix('test_').replace('_', ' ')}"
 
     def startTest(self, test):
@@ -22,6 +27,7 @@ class Result(unittest.TextTestResult):
 
     def addSuccess(self, test):
         unittest.TestResult.addSuccess(self, test)
+        self.succeeded += 1
         self.stream.writeln(f"ok ({time.monotonic() - self.started:.2f} s)")
         self.stream.flush()
 
@@ -37,7 +43,6 @@ def run(folder, names):
     # No buffering: what a hanging test said is to be seen.
     result = unittest.TextTestRunner(sys.stdout, verbosity=2, resultclass=Result).run(suite)
     failed = len({test.id() for test, _ in result.failures + result.errors} | {test.id() for test in result.unexpectedSuccesses})
-    passed = result.testsRun - failed - len(result.skipped)
     try:
         end_shared_vms()
     except Exception as error:  # pylint: disable=broad-except
@@ -46,5 +51,5 @@ def run(folder, names):
     if result.testsRun == 0:
         print("no test has such a name")
         failed += 1
-    print(f"{passed} passed, {failed} failed")
+    print(f"{result.succeeded} passed, {failed} failed")
     return 1 if failed else 0
