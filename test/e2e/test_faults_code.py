@@ -4,8 +4,8 @@ from support.hostile import HostileTest
 from support.raw import RawClient
 
 TIMES = 2
-# So many casts at once, none of which may find the library gone. They fit into the queue on a slow machine too.
-PROCESSES, EACH, ROUNDS = 4, 1_000, 20
+# So many casts at once, none of which may find the library gone. The queue has room for all, however slow its writers are.
+PROCESSES, EACH = 4, 5_000
 
 
 class CodeChanges(HostileTest):
@@ -27,9 +27,7 @@ class CodeChanges(HostileTest):
     async def test_the_library_is_purged_and_loaded_again_while_messages_flow(self):
         def reload():
             burst = f'e2e_vm:burst(<<"flood">>, {PROCESSES}, {EACH}, 0)'
-            idle = 'fun(#{<<"publish_queued_bytes">> := Waiting}) -> Waiting =:= 0; (_) -> false end'
-            rounds = f"[begin {burst}, e2e_vm:settle({idle}) end || _ <- lists:seq(1, {ROUNDS})]"
-            self.vm.eval(f"register(e2e_burst, spawn(fun() -> {rounds} end))")
+            self.vm.eval(f"register(e2e_burst, spawn(fun() -> {burst} end))")
             for _ in range(TIMES):
                 self.assertEqual(self.vm.eval("e2e_vm:reload_engine()"), "ok")
             self.vm.settle("is_map(S) andalso whereis(e2e_burst) =:= undefined")
@@ -38,4 +36,4 @@ class CodeChanges(HostileTest):
         async with self.siege():
             await self.attack(reload)
         published = self.vm.stats()["publications"] - before
-        self.assertEqual(published, PROCESSES * EACH * ROUNDS + self.cast_count)
+        self.assertEqual(published, PROCESSES * EACH + self.cast_count)
