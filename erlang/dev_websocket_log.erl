@@ -12,7 +12,7 @@
 %%% own. Levels are set for the module `dev_websocket', also on nodes that rename modules.
 -module(dev_websocket_log).
 -export([log/4, new_limit/0, log_limited/5]).
--export([safely/3, log_exception/4]).
+-export([safely/3, log_exception/4, hidden/2]).
 -export([start_link/0, init/1, read/1]).
 
 %% Lines of one kind per period, in milliseconds.
@@ -110,6 +110,21 @@ read(Supervisor) ->
             ok
     end,
     wait(Supervisor).
+
+%% @doc The status of a server whose state holds the private key of the node, for reports:
+%% only this part of the state.
+-spec hidden(gen_server:format_status(), fun((map()) -> map())) -> gen_server:format_status().
+hidden(Status, Shown) ->
+    maps:map(
+        fun
+            (state, State) -> Shown(State);
+            (log, _) -> [];
+            (message, _) -> hidden;
+            (reason, _) -> hidden;
+            (_, Value) -> Value
+        end,
+        Status
+    ).
 
 %%% Private functions.
 

@@ -5,6 +5,7 @@
 %%%       shutdown_guard     dev_websocket_engine     stops the engine with the node
 %%%       tails              dev_websocket_tails      follows processes in the node's cache
 %%%       follow             dev_websocket_follow     lets the node compute followed processes
+%%%       replays            dev_websocket_replays    reads past slots again for clients
 %%%       {listener, _}      dev_websocket_listener   proxy of a listener, while there is one
 %%%
 %%% The application starts the supervisor. Most nodes only load the device and start no
@@ -81,8 +82,9 @@ init([]) ->
     },
     Tails = #{id => tails, start => {dev_websocket_tails, start_link, []}},
     Follow = #{id => follow, start => {dev_websocket_follow, start_link, []}},
+    Replays = #{id => replays, start => {dev_websocket_replays, start_link, []}},
     %% Children end in reverse order, so the reader logs the stop of the engine.
-    {ok, {#{intensity => 10, period => 10}, [reader_spec(), Guard, Tails, Follow]}}.
+    {ok, {#{intensity => 10, period => 10}, [reader_spec(), Guard, Tails, Follow, Replays]}}.
 
 %%% Private functions.
 

@@ -18,8 +18,7 @@
 %%% The second part, `attach/3' and `read/3', runs in a reader process. The engine keeps the
 %%% mark of a process, how far it is published, and takes each event of a slot once and in
 %%% order. A reader that is killed therefore repeats and loses nothing: the next one goes on
-%%% at the mark. A slot with thousands of messages is published in chunks, so that it neither
-%%% fills the memory nor holds up the engine.
+%%% at the mark.
 -module(dev_websocket_tail).
 -export([new/3, probe/3, mark_busy/2, postpone/2, attach_done/2, attach_failed/2, read_done/5]).
 -export([attach/3, read/3]).
@@ -44,11 +43,6 @@
 
 %% Slots that a reader publishes at most, so that processes take turns.
 -define(MAX_SLOTS, 100).
-%% Events and bytes of a chunk.
--define(MAX_PARTS, 100).
--define(MAX_CHUNK_BYTES, 1024 * 1024).
-%% Bytes of one event that are loaded. The rest is replaced by its path.
--define(MAX_PART_BYTES, 5 * 1024 * 1024).
 
 -type tail() :: map().
 -type action() :: none | attach | read |
@@ -322,54 +316,14 @@ publish_from(Slot, Part, Publish, Left) ->
 
 %% @doc Publish a slot from a part on.
 publish(Cache, Process, Slot, Part, Max) ->
-    Unreadable = {unreadable, Slot, not_readable},
-    case dev_websocket_log:safely(slot, fun() -> dev_websocket_process:slot(Cache, Process, Slot) end, Unreadable) of
-        {ok, Found} ->
-            dev_websocket_log:safely(publish, fun() -> publish_found(Found, Cache, Part, Max) end, Unreadable);
-        {withheld, Why} ->
-            {withheld, Slot, Why};
-        Other ->
-            Other
-    end.
-
-publish_found(#{results := Results} = Found, Cache, Part, Max) ->
-    Parts = dev_websocket_process:wanted(Results),
-    {Wanted, _} = dev_websocket_whole:load(Cache, maps:remove(<<"outbox">>, Parts), ?MAX_PART_BYTES),
-    Outbox = dev_websocket_process:outbox(dev_websocket_whole:open(Cache, maps:get(<<"outbox">>, Parts, []))),
-    Facts = maps:merge(Found, dev_websocket_process:facts(Cache, Found)),
-    Event = dev_websocket_process:result_event(Facts, Wanted, length(Outbox), Max),
-    publish_parts([{result, Event} | Outbox], Cache, Facts, Part, Max).
-
-publish_parts(Parts, Cache, Facts, Part, Max) when Part < length(Parts) ->
-    publish_chunks(lists:nthtail(Part, Parts), Cache, Facts, Part, Max);
-publish_parts(_Parts, _Cache, #{process := Id, slot := Slot}, Part, _Max) ->
-    %% A crash came after the last event and before the end of the slot.
-    published(hb_websocket_nif:publish_slot(Id, Slot, Part, [], true), Slot).
-
-publish_chunks(Parts, Cache, #{process := Id, slot := Slot} = Facts, Part, Max) ->
-    {Events, Rest} = chunk(Parts, Cache, Facts, Max, ?MAX_PARTS, ?MAX_CHUNK_BYTES, []),
-    IsLast = Rest =:= [],
-    Published =
-        case hb_websocket_nif:publish_slot(Id, Slot, Part, Events, IsLast) of
-            large -> hb_websocket_nif:publish_slot_large(Id, Slot, Part, Events, IsLast);
-            Answer -> Answer
+    #{id := Id} = Process,
+    dev_websocket_slot:send(Cache, Process, {Slot, Part}, Max, fun(From, Events, IsLast) ->
+        Answer = case hb_websocket_nif:publish_slot(Id, Slot, From, Events, IsLast) of
+            large -> hb_websocket_nif:publish_slot_large(Id, Slot, From, Events, IsLast);
+            Published -> Published
         end,
-    case published(Published, Slot) of
-        ok when IsLast -> ok;
-        ok -> publish_chunks(Rest, Cache, Facts, Part + length(Events), Max);
-        Other -> Other
-    end.
-
-chunk([], _Cache, _Facts, _Max, _Parts, _Bytes, Events) ->
-    {lists:reverse(Events), []};
-chunk(Rest, _Cache, _Facts, _Max, Parts, Bytes, [_ | _] = Events) when Parts =:= 0; Bytes =< 0 ->
-    {lists:reverse(Events), Rest};
-chunk([{result, Event} | Rest], Cache, Facts, Max, Parts, Bytes, Events) ->
-    chunk(Rest, Cache, Facts, Max, Parts - 1, Bytes, [Event | Events]);
-chunk([{Key, Lazy} | Rest], Cache, Facts, Max, Parts, Bytes, Events) ->
-    {Message, Left} = dev_websocket_whole:load(Cache, Lazy, ?MAX_PART_BYTES),
-    Event = dev_websocket_process:message_event(Facts, Key, Message, Max),
-    chunk(Rest, Cache, Facts, Max, Parts - 1, Bytes - (?MAX_PART_BYTES - Left), [Event | Events]).
+        published(Answer, Slot)
+    end).
 
 published(ok, _Slot) -> ok;
 published({dropped, repeated}, _Slot) -> ok;

@@ -16,7 +16,7 @@
 %%% the supervisor.
 -module(dev_websocket_tails).
 -behaviour(gen_server).
--export([start_link/0, new_tables/0, use_options/1, reload/0]).
+-export([start_link/0, new_tables/0, use_options/1, reload/0, tell_followed/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 %% The names are shared by all copies of the device.
@@ -65,6 +65,11 @@ use_options(Opts) ->
 reload() ->
     gen_server:cast(?SERVER, reload).
 
+%% @doc Tell a server of slot replays when a process is followed, and how to read it.
+-spec tell_followed(pid(), non_neg_integer(), binary()) -> ok.
+tell_followed(Server, Replay, Id) ->
+    gen_server:cast(?SERVER, {tell_followed, {Server, Replay}, Id}).
+
 init([]) ->
     process_flag(trap_exit, true),
     Now = now_ms(),
@@ -89,6 +94,8 @@ init([]) ->
         hinted => #{},
         ready => queue:new(),
         readers => #{},
+        %% Slot replays that wait for a process to be followed.
+        waiting => #{},
         lines => dev_websocket_log:new_limit(),
         %% The earliest time to read the interest again.
         not_before => Now,
@@ -110,6 +117,8 @@ handle_cast({options, Opts}, State) ->
     {noreply, ticking(open(Opts, State))};
 handle_cast(reload, State) ->
     {noreply, ticking(interest(with_settings(State)))};
+handle_cast({tell_followed, Replay, Id}, #{waiting := Waiting} = State) ->
+    {noreply, ticking(answered(State#{waiting := dev_websocket_replays:wait(Replay, Id, Waiting, now_ms())}))};
 handle_cast(_Cast, State) ->
     {noreply, State}.
 
@@ -122,7 +131,7 @@ handle_info({websocket_interest, changed}, #{not_before := NotBefore} = State) -
             _ = erlang:send_after(Wait, self(), {websocket_interest, changed}),
             {noreply, State};
         _ ->
-            {noreply, ticking(start_readers(interest(find_node(State))))}
+            {noreply, ticking(answered(start_readers(interest(find_node(State)))))}
     end;
 handle_info(hinted, State) ->
     {noreply, ticking(start_readers(hinted(State)))};
@@ -138,16 +147,7 @@ handle_info(_Info, State) ->
 
 %% @doc Reports show no state, because it holds the private key of the node.
 format_status(Status) ->
-    maps:map(
-        fun
-            (state, #{tails := Tails}) -> #{tails => map_size(Tails)};
-            (log, _) -> [];
-            (message, _) -> hidden;
-            (reason, _) -> hidden;
-            (_, Value) -> Value
-        end,
-        Status
-    ).
+    dev_websocket_log:hidden(Status, fun(#{tails := Tails}) -> #{tails => map_size(Tails)} end).
 
 %%% Private functions.
 
@@ -253,20 +253,17 @@ expire(Now, #{tails := Tails, until := Until} = State) ->
     want_hints(State#{tails := maps:without(Expired, Tails), until := maps:without(Expired, Until)}).
 
 is_idle(Id, Tails) ->
-    case Tails of
-        #{Id := Tail} -> dev_websocket_tail:busy_since(Tail) =:= idle;
-        #{} -> true
-    end.
+    not is_map_key(Id, Tails) orelse dev_websocket_tail:busy_since(maps:get(Id, Tails)) =:= idle.
 
 %%% Time.
 
 tick(State) ->
     Now = now_ms(),
-    ticking(show(start_readers(probe_some(Now, end_readers(Now, expire(Now, search(Now, State))))))).
+    ticking(answered(show(start_readers(probe_some(Now, end_readers(Now, expire(Now, search(Now, State)))))))).
 
 %% @doc Set the timer, unless no process is of interest.
 ticking(#{tick := none, cache := none, tails := Tails, others := Others} = State) when
-    map_size(Tails) > 0; Others
+    map_size(Tails) > 0; Others; map_size(map_get(waiting, State)) > 0
 ->
     State#{tick := erlang:send_after(?SEARCH, self(), tick)};
 ticking(#{tick := none, interval := Interval, tails := Tails} = State) when map_size(Tails) > 0 ->
@@ -402,7 +399,7 @@ job(attach, Id, #{until := Until, since := Wanted}) ->
 
 reader_ended(Reader, Result, #{readers := Readers} = State) ->
     case Readers of
-        #{Reader := Id} -> start_readers(read_done(Id, Result, State#{readers := maps:remove(Reader, Readers)}));
+        #{Reader := Id} -> answered(start_readers(read_done(Id, Result, State#{readers := maps:remove(Reader, Readers)})));
         #{} -> State
     end.
 
@@ -437,6 +434,11 @@ end_readers(Now, #{readers := Readers, tails := Tails} = State) ->
 
 ended(killed) -> too_slow;
 ended(_) -> crashed.
+
+%% @doc Answer the slot replays whose process is followed by now.
+answered(#{waiting := Waiting, tails := Tails, cache := Cache, source := Source} = State) ->
+    Name = dev_websocket_cache:source_name(Source),
+    State#{waiting := dev_websocket_replays:answer(Waiting, Tails, Cache, Name, now_ms())}.
 
 %%% The node and its cache.
 

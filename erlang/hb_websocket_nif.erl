@@ -15,6 +15,8 @@
 -export([cast/1, cast_large/1, publish/2, publish_large/2, publish_json/2]).
 -export([slot_mark/1, set_slot_mark/2, publish_slot/5, publish_slot_large/5, publish_slot_gap/4]).
 -export([interest/1, watch_interest/0, count_result/1, set_tails/3]).
+-export([watch_slot_replays/0, slot_replays/1, replay_slot/5, replay_slot_large/5]).
+-export([replay_gap/4, replay_live/1, replay_failed/2]).
 -export([has_audience/0, count_dropped/1]).
 -export([describe/0, info/0, settings/0, protective/0, stats/0, validate/1]).
 -export([listen/1, unlisten/1, acknowledge/1, send/2, send_large/2]).
@@ -122,6 +124,43 @@ count_result(_Name) -> not_loaded().
 %% of results: `cache', `no_local_store', `no_node' or `off'.
 -spec set_tails(term(), term(), term()) -> ok | {error, term()}.
 set_tails(_Tails, _Waiting, _Source) -> not_loaded().
+
+%% @doc Make the caller the reader of slot replays. It receives `{websocket_slot_replays,
+%% changed}' for the first replay that is due or has ended after each `slot_replays/1'.
+%% Replays that another reader had begun are due again.
+-spec watch_slot_replays() -> ok | {error, term()}.
+watch_slot_replays() -> not_loaded().
+
+%% @doc The slot replays that are due, at most `Max', longest first: their next event. Each
+%% waits for one of the steps below. Those that have ended are returned as well.
+-spec slot_replays(term()) -> {ok, [{Replay, binary(), Slot, Part}], [Replay]} | {error, term()} when
+    Replay :: non_neg_integer(), Slot :: non_neg_integer(), Part :: non_neg_integer().
+slot_replays(_Max) -> not_loaded().
+
+%% @doc Send events of a slot from number `Part' on to the client of a slot replay, as
+%% `publish_slot/5' publishes them. They must be the next ones.
+-spec replay_slot(term(), term(), term(), term(), term()) -> ok | large | {dropped, atom()} | {error, term()}.
+replay_slot(_Replay, _Slot, _Part, _Events, _IsLast) -> not_loaded().
+
+%% @doc Send events on a dirty scheduler, as `publish_slot_large/5' publishes them.
+-spec replay_slot_large(term(), term(), term(), term(), term()) -> ok | {dropped, atom()} | {error, term()}.
+replay_slot_large(_Replay, _Slot, _Part, _Events, _IsLast) -> not_loaded().
+
+%% @doc Tell the client of a slot replay that slots are missing, from the next one on. The
+%% reason is `not_cached', `withheld' or `not_replayed'.
+-spec replay_gap(term(), term(), term(), term()) -> ok | {dropped, atom()} | {error, term()}.
+replay_gap(_Replay, _From, _To, _Reason) -> not_loaded().
+
+%% @doc Let the client of a slot replay go live. The replay is due again if further slots
+%% were published.
+-spec replay_live(term()) -> ok | {dropped, atom()} | {error, term()}.
+replay_live(_Replay) -> not_loaded().
+
+%% @doc End a slot replay because of `no_node', `no_local_store', `unknown_process', `limit'
+%% (of followed processes) or `unreadable'. The client is told, with the slots that it
+%% misses, and goes live.
+-spec replay_failed(term(), term()) -> ok | {dropped, atom()} | {error, term()}.
+replay_failed(_Replay, _Reason) -> not_loaded().
 
 %% @doc Whether a client could receive a message. Nothing is counted.
 -spec has_audience() -> boolean() | {error, term()}.

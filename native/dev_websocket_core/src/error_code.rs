@@ -32,6 +32,10 @@ pub(crate) enum ErrorCode {
     BadTemplate,
     /// The cursor is malformed or is ahead of the newest publication.
     BadSince,
+    /// The start of a slot replay is malformed, or cannot be combined with other fields.
+    BadFromSlot,
+    /// The process of a slot replay is no process id, or there is more than one.
+    BadProcess,
     /// The server cannot provide the requested number of past publications.
     BadLast,
     /// The slow policy is unknown, or the format does not allow it.
@@ -59,4 +63,14 @@ pub(crate) enum ErrorCode {
     Busy,
     /// No listener receives the messages of clients.
     NoListener,
+    /// The server makes `max_slot_replays` slot replays already.
+    TooManySlotReplays,
+    /// No node with a cache of its own is behind the server.
+    NoCache,
+    /// The node does not know the process of a slot replay.
+    UnknownProcess,
+    /// The node follows `max_tails` processes already.
+    TooManyProcesses,
+    /// The node's cache could not be read.
+    ReplayFailed,
 }

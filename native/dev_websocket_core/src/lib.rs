@@ -64,11 +64,13 @@ pub use message::process_id::ProcessId;
 pub use server::publish::Event;
 pub use server::results::{MAX_PART_BYTES, MAX_PART_EVENTS, SlotRejected};
 pub use server::send::{Direct, SendError};
+pub use server::slots::{ReplayFailure, ReplayRejected};
 pub use server::{Builder, Reconfigured, Server};
 pub use settings::{
     Access, Follow, Networks, ProcessIds, SettingError, SettingRow, SettingValue, Settings, Topics,
 };
 pub use shard::interest::{Interest, InterestSignal, InterestWatcher, Wanted};
+pub use shard::slot_replay::{DueReplay, SlotReplays};
 pub use shared::connection_info::ConnectionInfo;
 pub use shared::exposition::{Family, Sample, Samples};
 pub use shared::inbound::{Inbound, Listener, Listening, Payload};

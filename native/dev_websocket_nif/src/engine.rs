@@ -17,7 +17,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use dev_websocket_core::{
     Counters, Disconnect, Inbound, InterestSignal, Reconfigured, Rejected, Server, Settings,
-    SlotMarks, StartError, TokenState, panic_text,
+    SlotMarks, SlotReplays, StartError, TokenState, panic_text,
 };
 use parking_lot::Mutex;
 
@@ -32,6 +32,7 @@ pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine {
     inbound: Arc::default(),
     slots: Arc::default(),
     interest: Arc::default(),
+    replays: Arc::default(),
     tokens: Arc::default(),
     control: Mutex::new(None),
 });
@@ -138,6 +139,8 @@ pub(crate) struct Engine {
     pub(crate) slots: Arc<SlotMarks>,
     /// The signal of changed interest; it is shared so that its watcher survives a restart.
     pub(crate) interest: Arc<InterestSignal>,
+    /// The slot replays; they are shared so that their reader survives a restart.
+    pub(crate) replays: Arc<SlotReplays>,
     tokens: Arc<TokenState>,
     /// The control thread's channel; the lock is held only to queue a job.
     control: Mutex<Option<Sender<Job>>>,
@@ -227,6 +230,7 @@ impl Engine {
             .inbound(self.inbound.clone())
             .slot_marks(self.slots.clone())
             .interest(self.interest.clone())
+            .slot_replays(self.replays.clone())
             .otp(OTP.get().map(String::as_str).unwrap_or_default())
             .start();
         match started {

@@ -18,6 +18,7 @@ mod publishing;
 mod results;
 mod send;
 mod settings;
+mod slots;
 mod terms;
 mod tokens;
 
@@ -45,7 +46,7 @@ fn load(_env: Env<'_>, info: Term<'_>) -> bool {
 /// The version of this interface. The device compares it with its own number in `dev_websocket_library.erl`, because a
 /// running VM keeps its library while newer copies of the device are loaded. A NIF that is added, removed or changed
 /// needs a new version.
-const INTERFACE: u32 = 3;
+const INTERFACE: u32 = 4;
 
 /// Returns the version of this interface.
 #[rustler::nif]

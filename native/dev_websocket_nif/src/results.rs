@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use dev_websocket_core::{
-    Event, MAX_PART_BYTES, MAX_PART_EVENTS, MAX_SLOT, Mark, Position, ResultsSource, SlotGap,
-    SlotRange, SlotRejected,
+    Event, MAX_PART_BYTES, MAX_PART_EVENTS, MAX_SLOT, Mark, Position, ReplayRejected,
+    ResultsSource, SlotGap, SlotRange, SlotRejected,
 };
 use rustler::{Atom, Binary, Encoder, Env, Term};
 
@@ -21,11 +21,13 @@ const MAX_PROCESS_BYTES: usize = 255;
 const NO_SLOT: &str = "slot must be an integer from 0 to 2^64 - 2";
 
 /// An answer to the caller other than `ok`.
-enum Refusal<'a> {
+pub(crate) enum Refusal<'a> {
     /// `large`: a scheduler thread would be busy for too long.
     Large,
     /// The events were not published.
     Rejected(SlotRejected),
+    /// The events were not replayed.
+    NotReplayed(ReplayRejected),
     /// Answers `{dropped, fault}`.
     Panic,
     /// There is no server.
@@ -36,7 +38,7 @@ enum Refusal<'a> {
     BadArgument(&'static str),
 }
 
-type Answer<'a, T = ()> = Result<T, Refusal<'a>>;
+pub(crate) type Answer<'a, T = ()> = Result<T, Refusal<'a>>;
 
 impl From<BeyondBudget> for Refusal<'_> {
     fn from(_: BeyondBudget) -> Self {
@@ -56,6 +58,12 @@ impl<'a> From<BadProvenance<'a>> for Refusal<'a> {
 impl From<SlotRejected> for Refusal<'_> {
     fn from(rejected: SlotRejected) -> Self {
         Self::Rejected(rejected)
+    }
+}
+
+impl From<ReplayRejected> for Refusal<'_> {
+    fn from(rejected: ReplayRejected) -> Self {
+        Self::NotReplayed(rejected)
     }
 }
 
@@ -93,9 +101,32 @@ pub(crate) fn publish_slot<'a>(
     arguments: [Term<'a>; 4],
     is_last: Term<'a>,
 ) -> (Term<'a>, i32) {
+    let [process, slot, part, events] = arguments;
+    let (answer, percent) = within_budget(|read| {
+        let process = read_process(process)?;
+        let (start, is_last) = read_part(slot, part, is_last)?;
+        guarded(|running| {
+            let events = read_events(running, events, read)?;
+            Ok(running
+                .server
+                .publish_part(&process, start, events, is_last)?)
+        })
+    });
+    (encode_answer(env, answer), percent)
+}
+
+/// Reads an event on behalf of a call.
+pub(crate) type Read<'r, 'a> =
+    &'r mut dyn FnMut(&Running, (Term<'a>, Term<'a>)) -> Answer<'a, Event<'a>>;
+
+/// Runs a call on a scheduler thread, which reads its events with one budget. The result includes the share of a time
+/// slice that this took, in percent.
+pub(crate) fn within_budget<'a>(
+    call: impl FnOnce(Read<'_, 'a>) -> Answer<'a>,
+) -> (Answer<'a>, i32) {
     let whole = Budget::inline();
     let mut left = whole;
-    let answer = publish_events(arguments, is_last, |running, (message, origin)| {
+    let answer = call(&mut |running, (message, origin)| {
         left.spend_nodes(1)?;
         let origin = provenance::read(origin, &mut left)?;
         let message = decode::value(message, &mut left, running.commitments)?;
@@ -108,7 +139,7 @@ pub(crate) fn publish_slot<'a>(
         Ok(()) => whole.percent_spent(left),
         Err(_) => 1,
     };
-    (encode_answer(env, answer), percent)
+    (answer, percent)
 }
 
 /// Publishes events of a slot of any size. An event that is too large to read is published without its data.
@@ -117,8 +148,24 @@ pub(crate) fn publish_slot_large<'a>(
     arguments: [Term<'a>; 4],
     is_last: Term<'a>,
 ) -> Term<'a> {
+    let [process, slot, part, events] = arguments;
+    let answer = of_any_size(|read| {
+        let process = read_process(process)?;
+        let (start, is_last) = read_part(slot, part, is_last)?;
+        guarded(|running| {
+            let events = read_events(running, events, read)?;
+            Ok(running
+                .server
+                .publish_part(&process, start, events, is_last)?)
+        })
+    });
+    encode_answer(env, answer)
+}
+
+/// Runs a call whose events have any size. An event that is too large to read is passed on without its data.
+pub(crate) fn of_any_size<'a>(call: impl FnOnce(Read<'_, 'a>) -> Answer<'a>) -> Answer<'a> {
     let mut bytes = 0;
-    let answer = publish_events(arguments, is_last, |running, (message, origin)| {
+    call(&mut |running, (message, origin)| {
         let whole = Budget::of_message(running.max_message_bytes);
         let origin = match provenance::read(origin, &mut { whole }) {
             Err(BadProvenance::BeyondBudget) => return Err(too_much()),
@@ -135,16 +182,15 @@ pub(crate) fn publish_slot_large<'a>(
             }
         }
         Ok(Event { message, origin })
-    });
-    encode_answer(env, answer)
+    })
 }
 
-fn publish_events<'a>(
-    [process, slot, part, events]: [Term<'a>; 4],
+/// Reads the place of the first event, and whether the last one ends the slot.
+pub(crate) fn read_part<'a>(
+    slot: Term<'a>,
+    part: Term<'a>,
     is_last: Term<'a>,
-    read: impl FnMut(&Running, (Term<'a>, Term<'a>)) -> Answer<'a, Event<'a>>,
-) -> Answer<'a> {
-    let process = read_process(process)?;
+) -> Answer<'a, (Position, bool)> {
     let start = Position {
         slot: read_slot(slot)?,
         part: part
@@ -154,19 +200,14 @@ fn publish_events<'a>(
     let is_last: bool = is_last
         .decode()
         .map_err(|_| Refusal::BadArgument("is_last must be true or false"))?;
-    guarded(|running| {
-        let events = read_events(running, events, read)?;
-        Ok(running
-            .server
-            .publish_part(&process, start, events, is_last)?)
-    })
+    Ok((start, is_last))
 }
 
 /// Reads the events of a list, up to the maximum number of events per call.
-fn read_events<'a>(
+pub(crate) fn read_events<'a>(
     running: &Running,
     events: Term<'a>,
-    mut read: impl FnMut(&Running, (Term<'a>, Term<'a>)) -> Answer<'a, Event<'a>>,
+    read: Read<'_, 'a>,
 ) -> Answer<'a, Vec<Event<'a>>> {
     let no_events = || Refusal::BadArgument("events must be a list of {Message, Origin}");
     let mut gathered = Vec::new();
@@ -204,10 +245,7 @@ pub(crate) fn publish_slot_gap<'a>(
 }
 
 fn read_gap<'a>((from, to): (Term<'a>, Term<'a>), reason: Term<'a>) -> Answer<'a, SlotGap> {
-    let slots = || {
-        SlotRange::new(read_slot(from)?, read_slot(to)?)
-            .ok_or(Refusal::BadArgument("to must not be less than from"))
-    };
+    let slots = || read_range(from, to);
     if atoms::not_cached() == reason {
         Ok(SlotGap::NotCached(slots()?))
     } else if atoms::withheld() == reason {
@@ -225,6 +263,12 @@ fn read_gap<'a>((from, to): (Term<'a>, Term<'a>), reason: Term<'a>) -> Answer<'a
             "the slots of a gap with reason limit must be undefined",
         ))
     }
+}
+
+/// Reads a range of slots.
+pub(crate) fn read_range<'a>(from: Term<'a>, to: Term<'a>) -> Answer<'a, SlotRange> {
+    SlotRange::new(read_slot(from)?, read_slot(to)?)
+        .ok_or(Refusal::BadArgument("to must not be less than from"))
 }
 
 /// Counts an event of the process that reads the cache.
@@ -302,7 +346,7 @@ fn read_slot<'a>(slot: Term<'a>) -> Answer<'a, u64> {
 }
 
 /// Runs a function with the server, if there is one, and contains its panic.
-fn guarded<'a>(run: impl FnOnce(&Running) -> Answer<'a>) -> Answer<'a> {
+pub(crate) fn guarded<'a>(run: impl FnOnce(&Running) -> Answer<'a>) -> Answer<'a> {
     let ran = ENGINE.with_server(|running| catch_unwind(AssertUnwindSafe(|| run(running))))?;
     ran.unwrap_or_else(|panic| {
         ENGINE.contained(&*panic);
@@ -316,7 +360,7 @@ fn encode_mark<'a>(env: Env<'a>, mark: &Mark) -> Term<'a> {
     (atoms::ok(), slot, part, holes).encode(env)
 }
 
-fn encode_answer<'a>(env: Env<'a>, answer: Answer<'a>) -> Term<'a> {
+pub(crate) fn encode_answer<'a>(env: Env<'a>, answer: Answer<'a>) -> Term<'a> {
     match answer {
         Ok(()) => atoms::ok().encode(env),
         Err(refusal) => encode_refusal(env, refusal),
@@ -332,6 +376,11 @@ fn encode_refusal<'a>(env: Env<'a>, refusal: Refusal<'a>) -> Term<'a> {
         Refusal::Rejected(SlotRejected::TooMuch) => dropped(atoms::malformed()),
         Refusal::Rejected(SlotRejected::NoMark) => (atoms::error(), atoms::no_mark()).encode(env),
         Refusal::Rejected(SlotRejected::Expected(Position { slot, part })) => {
+            (atoms::error(), (atoms::expected(), slot, part)).encode(env)
+        }
+        Refusal::NotReplayed(ReplayRejected::Ended) => (atoms::error(), atoms::ended()).encode(env),
+        Refusal::NotReplayed(ReplayRejected::TooMuch) => dropped(atoms::malformed()),
+        Refusal::NotReplayed(ReplayRejected::Expected(Position { slot, part })) => {
             (atoms::error(), (atoms::expected(), slot, part)).encode(env)
         }
         Refusal::Panic => dropped(atoms::fault()),

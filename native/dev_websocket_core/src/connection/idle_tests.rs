@@ -89,6 +89,7 @@ impl Connections {
             format: Format::Json,
             slow: Default::default(),
             from: None,
+            slots: None,
             published: 0,
             subscriptions: Vec::new(),
             ignored: Vec::new(),

@@ -19,9 +19,11 @@ use crate::limits::admission::{Full, Permit};
 use crate::settings::Settings;
 use crate::shard::command::Opening;
 use crate::shard::peer::Peer;
+use crate::shard::slot_replay::{NoReplay, SlotPermit};
 use crate::shared::Shared;
 use crate::tls::socket::Socket;
 use crate::wire::cursor::From;
+use crate::wire::slots::SlotStart;
 
 /// A request that was accepted and counted as a connection.
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub(super) struct AcceptedRequest {
     permit: Permit,
     peer: Peer,
     query: Query,
+    slots: Option<(SlotStart, SlotPermit)>,
     /// Sequence number of the last publication at the time of the request.
     published: u64,
     head: Bytes,
@@ -52,6 +55,14 @@ impl AcceptedRequest {
                 Full::Server => Refusal::full(),
                 Full::Address => Refusal::too_many_connections(),
             })?;
+        let slots = match query.slots {
+            None => None,
+            Some(start) => {
+                let replays = &shared.context.replays;
+                let permit = replays.admit(settings.max_slot_replays);
+                Some((start, permit.map_err(|error| refused(&error))?))
+            }
+        };
         let mut head = Vec::new();
         write_response(&mut head, response)
             .map_err(|error| Refusal::bad_request("bad_handshake", error.to_string()))?;
@@ -64,6 +75,7 @@ impl AcceptedRequest {
                 session,
             ),
             query,
+            slots,
             published: shared.context.log.last_seq(),
             head: head.into(),
             settings,
@@ -84,6 +96,7 @@ impl AcceptedRequest {
             format: self.query.format,
             slow: self.query.slow,
             from: self.query.from,
+            slots: self.slots,
             published: self.published,
             subscriptions: self.query.subscriptions,
             ignored: self.query.ignored,
@@ -91,6 +104,13 @@ impl AcceptedRequest {
         };
         let permit = self.permit;
         connection::serve(shared, handle, opening, early).map(move |()| drop(permit))
+    }
+}
+
+fn refused(error: &NoReplay) -> Refusal {
+    match error {
+        NoReplay::Full => Refusal::unavailable(error.code(), error.to_string()),
+        NoReplay::NoReader => Refusal::of(error.code(), error.to_string()),
     }
 }
 

@@ -13,6 +13,7 @@ use super::{Caller, cors};
 use crate::error_code::ErrorCode;
 use crate::shared::Shared;
 use crate::wire::cursor::{From, Since};
+use crate::wire::slots::SlotStart;
 
 /// Header in which a browser sends its cursor when it reconnects.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -31,8 +32,14 @@ pub(super) fn accept<B>(
     let (session, mut query) =
         permitted_query(shared, &settings, request, caller, Query::into_events)?;
     // The URL is the same at each reconnection, so a cursor in it is older than the one in the header.
-    if let Some(since) = last_event(headers, query.last_event_id.as_deref())? {
+    if let Some((since, slots)) = last_event(headers, query.last_event_id.as_deref())? {
         query.from = Some(From::Since(since));
+        // A slot of a process that the URL does not name has no meaning.
+        query.slots = query.slots.map(|asked| {
+            slots
+                .filter(|slots| slots.process == asked.process)
+                .unwrap_or(asked)
+        });
     }
     let query = read_query(shared, &settings, query)?;
     let mut response = Response::new(());
@@ -60,7 +67,10 @@ pub(super) fn accept<B>(
 
 /// Returns the client's cursor from the header. If a library cannot set headers, a parameter stands for it. An empty
 /// value means that the client has no cursor yet.
-fn last_event(headers: &HeaderMap, parameter: Option<&str>) -> Result<Option<Since>, Refusal> {
+fn last_event(
+    headers: &HeaderMap,
+    parameter: Option<&str>,
+) -> Result<Option<(Since, Option<SlotStart>)>, Refusal> {
     let header = headers.get(LAST_EVENT_ID).filter(|id| !id.is_empty());
     let (name, id) = match (header, parameter) {
         // A header that is not text cannot be a cursor.
@@ -68,7 +78,7 @@ fn last_event(headers: &HeaderMap, parameter: Option<&str>) -> Result<Option<Sin
         (None, Some(id)) if !id.is_empty() => (LAST_EVENT_PARAMETER, id),
         _ => return Ok(None),
     };
-    Since::parse(id)
+    SlotStart::parse_cursor(id)
         .map(Some)
         .map_err(|error| Refusal::of(ErrorCode::BadSince, format!("{name}: {error}")))
 }

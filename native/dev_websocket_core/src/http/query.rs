@@ -16,6 +16,7 @@ use crate::subscription::{Quota, Subscription, Tally};
 use crate::wire::control::regex;
 use crate::wire::cursor::{From, Since};
 use crate::wire::format::{Format, SlowPolicy};
+use crate::wire::slots::{SlotStart, SlotStartError};
 
 /// The parsed query of a URL.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub(crate) struct Query {
     pub(crate) slow: SlowPolicy,
     /// Cursor of a replay; without one, the stream begins with the next publication.
     pub(crate) from: Option<From>,
+    /// Start of a slot replay.
+    pub(crate) slots: Option<SlotStart>,
     /// Value of the parameter that stands for `Last-Event-ID` in a URL.
     pub(crate) last_event_id: Option<String>,
     /// Names of unknown parameters, at most [`MAX_IGNORED`].
@@ -45,6 +48,7 @@ impl Query {
     pub(crate) fn parse(query: &str, settings: &Settings) -> Result<Self, Refusal> {
         let mut parsed = Self::default();
         let (mut since, mut last, mut slow) = (None, None, None);
+        let (mut processes, mut from_slot) = (Vec::new(), None);
         let mut asked = Asked::new(settings);
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
@@ -71,6 +75,10 @@ impl Query {
                     let subscription = Subscription::parse(&format!("process:{id}"))
                         .map_err(|error| bad(ErrorCode::BadTopic, "process", &error))?;
                     asked.add(subscription)?;
+                    processes.push(id.to_owned());
+                }
+                "from-slot" => {
+                    from_slot = Some(SlotStart::parse_slot(&value).map_err(no_slots)?);
                 }
                 "match" => {
                     let subscription =
@@ -108,6 +116,11 @@ impl Query {
             }
         }
         parsed.subscriptions = asked.subscriptions;
+        if let Some(slot) = from_slot {
+            let has_cursor = since.is_some() || last.is_some();
+            let slots = slot_start(&processes, slot, parsed.format, has_cursor);
+            parsed.slots = Some(slots.map_err(no_slots)?);
+        }
         parsed.from = match (since, last) {
             (Some(_), Some(_)) => {
                 let message = "last: cannot be combined with since";
@@ -180,6 +193,30 @@ fn bad(code: ErrorCode, parameter: &str, error: &dyn std::fmt::Display) -> Refus
     Refusal::of(code, format!("{parameter}: {error}"))
 }
 
+fn no_slots(error: SlotStartError) -> Refusal {
+    Refusal::of(error.code(), error.to_string())
+}
+
+/// Returns the start of a slot replay, which needs exactly one process.
+fn slot_start(
+    processes: &[String],
+    slot: u64,
+    format: Format,
+    has_cursor: bool,
+) -> Result<SlotStart, SlotStartError> {
+    let (process, others) = processes.split_first().ok_or(SlotStartError::NoProcess)?;
+    if others.iter().any(|other| other != process) {
+        return Err(SlotStartError::SeveralProcesses);
+    }
+    if has_cursor {
+        return Err(SlotStartError::WithCursor);
+    }
+    if format == Format::Raw {
+        return Err(SlotStartError::Raw);
+    }
+    SlotStart::new(process, slot)
+}
+
 fn read_last(value: &str, limit: u64) -> Result<usize, Refusal> {
     match value.parse::<usize>() {
         Ok(count) if count as u64 <= limit => Ok(count),
@@ -225,6 +262,8 @@ fn decode(text: &str, what: &str) -> Result<String, Refusal> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const ID: &str = "1ZaCVOkeT1kJS6nLOL6J6SLiy5-_pauhZ4bnWJnfESo";
 
     fn names(query: &str) -> Vec<String> {
         Query::parse(query, &Settings::default())
@@ -299,6 +338,48 @@ mod tests {
             ("last=-1", "BadLast", "last"),
             ("since=1&last=1", "BadLast", "last"),
             ("slow=never", "BadSlow", "slow"),
+            ("from-slot=1", "BadFromSlot", "process"),
+            ("process=x&from-slot=1", "BadProcess", "process"),
+            (
+                &format!("process={ID}&from-slot=x"),
+                "BadFromSlot",
+                "from-slot",
+            ),
+            (
+                &format!("process={ID}&from-slot=-1"),
+                "BadFromSlot",
+                "from-slot",
+            ),
+            (
+                &format!("process={ID}&from-slot="),
+                "BadFromSlot",
+                "from-slot",
+            ),
+            (
+                &format!("process={ID}&from-slot=18446744073709551615"),
+                "BadFromSlot",
+                "from-slot",
+            ),
+            (
+                &format!("process={ID}&process={}&from-slot=1", ID.to_lowercase()),
+                "BadProcess",
+                "single",
+            ),
+            (
+                &format!("process={ID}&from-slot=1&since=1"),
+                "BadFromSlot",
+                "since",
+            ),
+            (
+                &format!("process={ID}&from-slot=1&last=1"),
+                "BadFromSlot",
+                "last",
+            ),
+            (
+                &format!("process={ID}&from-slot=1&format=raw"),
+                "BadFromSlot",
+                "raw",
+            ),
             ("slow=gap&format=raw", "BadSlow", "slow"),
         ] {
             let refusal = refusal(query);
@@ -309,6 +390,23 @@ mod tests {
         }
         assert!(refusal(&format!("topic={}", "t".repeat(256))).contains("BadTopic"));
         assert_eq!(names("topic=a,b,c").len(), 3);
+    }
+
+    #[test]
+    fn a_slot_replay_is_of_one_process() {
+        let query = |text: &str| Query::parse(text, &Settings::default()).unwrap();
+        let start = SlotStart::new(ID, 7).unwrap();
+        for text in [
+            format!("process={ID}&from-slot=7"),
+            format!("from-slot=7&process={ID}&process=+{ID}&template=%7B%22a%22:1%7D&topic=b"),
+        ] {
+            assert_eq!(query(&text).slots, Some(start), "{text}");
+        }
+        assert_eq!(
+            names(&format!("process={ID}&from-slot=7")),
+            [format!("process:{ID}")]
+        );
+        assert_eq!(query(&format!("process={ID}")).slots, None);
     }
 
     proptest! {

@@ -131,6 +131,7 @@ pub fn request(text: &str) -> Result<Request, Vec<u8>> {
             id,
             subscriptions,
             since,
+            ..
         } => {
             read.kind = "subscribe";
             read.id = id;

@@ -20,6 +20,7 @@ use crate::log::slot_marks::SlotMarks;
 use crate::settings::Settings;
 use crate::shard::Shard;
 use crate::shard::interest::InterestSignal;
+use crate::shard::slot_replay::SlotReplays;
 use crate::shared::inbound::Inbound;
 use crate::shared::{Persistent, Shared, VERSION, token_watch};
 use crate::telemetry::counters::Counters;
@@ -82,6 +83,12 @@ impl Builder {
     /// Sets the signal for changes in the processes that subscriptions name. By default no watcher is signalled.
     pub fn interest(mut self, interest: Arc<InterestSignal>) -> Self {
         self.persistent.interest = interest;
+        self
+    }
+
+    /// Sets the slot replays, which a part of the program reads. By default there is no reader, and none is possible.
+    pub fn slot_replays(mut self, replays: Arc<SlotReplays>) -> Self {
+        self.persistent.replays = replays;
         self
     }
 

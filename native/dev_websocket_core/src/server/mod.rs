@@ -7,6 +7,7 @@ pub(crate) mod publish;
 pub(crate) mod results;
 mod runtimes;
 pub(crate) mod send;
+pub(crate) mod slots;
 mod tokens;
 
 use std::sync::Arc;

@@ -235,6 +235,10 @@ settings! {
         "process ids, or `all`", "With `follow=compute`, subscribers of these processes make the node compute their scheduled messages.";
     follow_share: u64 = 25, "a number from 1 to 100", |n| (1..=100).contains(n),
         "per cent of the time that the node computes a process for its subscribers", "The next slots of that process wait.";
+    max_slot_replays: u64 = 64, "a number from 0 to 10000", |n| *n <= 10_000,
+        "slot replays at once, 0 for none", "One more is refused: HTTP 503 or an error frame, `too_many_slot_replays`.";
+    max_replay_slots: u64 = 10_000, "a number from 1 to 1000000000", |n| (1..=1_000_000_000).contains(n),
+        "slots of one slot replay", "The oldest slots are left out; a `gap` frame of reason `not_replayed` takes their place.";
     tls_cert: String = String::new(), "the path of a PEM file, or empty", |_| true,
         "path of a PEM file with the certificate chain", "With `tls_key` the port speaks only TLS: `https` and `wss`. A changed file is read again.";
     tls_key: String = String::new(), "the path of a PEM file, or empty", |_| true,

@@ -12,12 +12,15 @@ use super::ids::{EntryIndex, Seq};
 use super::outbox::{Outbox, SendCounts};
 use super::replay::Replay;
 use super::selection::Selection;
+use super::slot_replay::ClientSlots;
 use crate::log::publication::Publication;
+use crate::log::slot_marks::Position;
 use crate::shard::connection_state::ConnectionState;
 use crate::shard::context::Context;
 use crate::telemetry::panics::panic_point;
 use crate::wire::close::Disconnect;
 use crate::wire::format::{Format, SlowPolicy};
+use crate::wire::sse;
 
 /// A client of the shard: its connection, its subscriptions and the frames queued for it.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(crate) struct Client {
     pub(crate) selection: Selection,
     /// The replay in progress. Until it ends, the client takes no part in batches.
     pub(crate) replay: Option<Box<Replay>>,
+    /// The slots of a process that the client gets from a slot replay. Most clients have none.
+    pub(crate) slots: Option<Box<ClientSlots>>,
     /// Everything up to this sequence number was handled: sent, queued, dropped or not matched.
     pub(crate) served: Seq,
     /// Subscriptions with publications that were not sent to the client yet.
@@ -58,6 +63,7 @@ impl Client {
             slow,
             selection: Selection::default(),
             replay: None,
+            slots: None,
             served,
             active: Vec::new(),
             is_queued: false,
@@ -110,11 +116,19 @@ impl Client {
         if self.format == Format::Raw && matched < seqs.len() as u64 {
             return self.deliver_raw_messages(batch, seqs, limit, sent, context);
         }
-        if self.format == Format::Events {
+        let is_marked = self.format == Format::Events && self.slots.is_some();
+        if self.format == Format::Events && !is_marked {
             seqs.iter()
                 .for_each(|seq| batch.get(*seq).prepare_event(&context.epoch));
         }
-        if self.outbox.is_empty() {
+        if is_marked {
+            for seq in seqs {
+                self.push_marked(batch.get(*seq).clone(), &context.epoch);
+            }
+            if !self.outbox.is_blocked() {
+                self.flush(sent)?;
+            }
+        } else if self.outbox.is_empty() {
             let socket = &self.state.socket;
             self.outbox
                 .send(batch, frames, sent, |slices| socket.write(slices))?;
@@ -247,12 +261,55 @@ impl Client {
             publications.retain(|publication| publication.is_message());
         }
         for publication in publications {
+            if self.format == Format::Events && self.slots.is_some() {
+                self.push_marked(publication, &context.epoch);
+                continue;
+            }
             if self.format == Format::Events {
                 publication.prepare_event(&context.epoch);
             }
             self.outbox.push(publication);
         }
         self.flush(sent)
+    }
+
+    /// Queues a publication as a server-sent event whose cursor carries the next slot as well.
+    fn push_marked(&mut self, publication: Arc<Publication>, epoch: &str) {
+        if let Some(slots) = &mut self.slots {
+            slots.held.note(&publication);
+        }
+        let end = self.event_end(epoch, publication.seq());
+        self.outbox.push_with(publication, Some(end.into()));
+    }
+
+    /// Returns the end of a server-sent event at a sequence number.
+    pub(crate) fn event_end(&self, epoch: &str, seq: Seq) -> String {
+        match &self.slots {
+            None => sse::end_at(epoch, seq, ""),
+            Some(slots) => sse::end_at(epoch, seq, &slots.held.cursor().suffix()),
+        }
+    }
+
+    /// Queues a frame of a slot replay, and notes the event after it.
+    pub(crate) fn push_replayed(&mut self, frame: &Bytes, next: Position, epoch: &str, seq: Seq) {
+        if let Some(slots) = &mut self.slots {
+            slots.held.move_to(next);
+        }
+        let frame = match self.format {
+            Format::Events => sse::of(frame, self.event_end(epoch, seq).as_bytes()),
+            Format::Json | Format::Raw => frame.clone(),
+        };
+        self.outbox.push_replayed(frame);
+    }
+
+    /// Returns true if frames of a slot replay are queued.
+    pub(crate) fn has_replayed_frames(&self) -> bool {
+        self.outbox.has_replayed()
+    }
+
+    /// Returns true if the socket takes nothing at present.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.outbox.is_blocked()
     }
 
     /// Returns true if the send buffer is empty.
@@ -325,6 +382,9 @@ impl Client {
     pub(crate) fn mute(&mut self) {
         self.is_muted = true;
         self.replay = None;
+        if let Some(slots) = &mut self.slots {
+            slots.replay = None;
+        }
     }
 
     /// Returns true if the client gets no more publications.

@@ -8,11 +8,13 @@ use bytes::Bytes;
 use crate::settings::Settings;
 use crate::shard::connection_state::ConnectionState;
 use crate::shard::ids::ConnectionId;
+use crate::shard::slot_replay::{SlotPermit, SlotStep};
 use crate::subscription::Subscription;
 use crate::wire::close::Disconnect;
 use crate::wire::control::{Request, RequestError};
 use crate::wire::cursor::From;
 use crate::wire::format::{Format, SlowPolicy};
+use crate::wire::slots::SlotStart;
 
 /// A command to the shard that owns the connection. The shard ignores a command for an unknown connection, because that
 /// has just ended.
@@ -32,6 +34,12 @@ pub(crate) enum Command {
         connection: ConnectionId,
         after: u64,
         frame: Bytes,
+    },
+    /// The next step of a connection's slot replay.
+    Slots {
+        connection: ConnectionId,
+        replay: u64,
+        step: SlotStep,
     },
     /// A question for the subscriptions of a connection.
     Topics {
@@ -67,6 +75,7 @@ impl Command {
         match self {
             Self::Request { connection, .. }
             | Self::Direct { connection, .. }
+            | Self::Slots { connection, .. }
             | Self::Topics { connection, .. }
             | Self::Control { connection, .. }
             | Self::TokenExpires { connection, .. }
@@ -119,6 +128,8 @@ pub(crate) struct Opening {
     pub(crate) format: Format,
     pub(crate) slow: SlowPolicy,
     pub(crate) from: Option<From>,
+    /// The start of a slot replay and its place among all of them.
+    pub(crate) slots: Option<(SlotStart, SlotPermit)>,
     /// Sequence number of the last publication at the time of the request.
     pub(crate) published: u64,
     pub(crate) subscriptions: Vec<Subscription>,

@@ -54,6 +54,13 @@ impl Shard {
                     shard.on_client(index, |client, sent| client.send_direct(frame, sent));
                 });
             }
+            Command::Slots {
+                connection,
+                replay,
+                step,
+            } => self.with(connection, |shard, index| {
+                shard.step_slots(index, replay, step);
+            }),
             Command::Topics { connection, answer } => self.with(connection, |shard, index| {
                 answer.give(shard.topics(index));
             }),
@@ -63,6 +70,7 @@ impl Shard {
             Command::Writable { connection } => self.with(connection, |shard, index| {
                 shard.on_client(index, Client::flush);
                 shard.resume_replay(index);
+                shard.resume_slots(index);
             }),
             Command::Mute { connection } => self.with(connection, |shard, index| {
                 shard.on_client(index, |client, _| {
@@ -142,6 +150,10 @@ impl Shard {
             opening.state.peer.session.load().ends_at(),
             now(),
         );
+        let has_slots = opening.slots.is_some();
+        if let Some(slots) = opening.slots {
+            self.hold_slots(index, slots, None);
+        }
         // A connection with a replay has not received everything yet, so its reply has no cursor.
         let cursor = reply.cursor().filter(|_| opening.from.is_none());
         self.reply_at(index, &reply, cursor);
@@ -150,6 +162,8 @@ impl Shard {
                 matches!(&from, From::Since(since) if !since.is_of(&context.epoch));
             let replay = Replay::new(from, self.seq, self.choice(index));
             self.begin_replay(index, replay, is_other_epoch);
+        } else if has_slots {
+            self.begin_slots(index);
         }
     }
 
@@ -185,9 +199,10 @@ impl Shard {
             (Format::Json, _) => frame,
             (Format::Raw, _) => return,
             (Format::Events, None) => sse::of(&frame, sse::END),
-            (Format::Events, Some(seq)) => {
-                sse::of(&frame, sse::end_at(&self.context.epoch, seq).as_bytes())
-            }
+            (Format::Events, Some(seq)) => sse::of(
+                &frame,
+                client.event_end(&self.context.epoch, seq).as_bytes(),
+            ),
         };
         client.state.control_made(frame.len());
         self.send_control(index, frame);

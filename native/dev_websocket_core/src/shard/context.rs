@@ -10,11 +10,13 @@ use crate::access::Authority;
 use crate::log::buffer_pool::BufferPool;
 use crate::log::publication::now;
 use crate::log::publication_log::Log;
+use crate::log::slot_marks::SlotMarks;
 use crate::settings::Settings;
 use crate::settings::active::ActiveSettings;
 use crate::shard::command::Command;
 use crate::shard::interest::InterestSignal;
 use crate::shard::mailbox::Mailbox;
+use crate::shard::slot_replay::SlotReplays;
 use crate::shard::topic_registry::TopicRegistry;
 use crate::telemetry::counters::Counters;
 
@@ -31,6 +33,9 @@ pub(crate) struct Context {
     pub(crate) mailboxes: Box<[Arc<Mailbox<Command>>]>,
     pub(crate) gauges: Box<[ShardGauges]>,
     pub(crate) buffers: BufferPool,
+    /// Publishing progress of each process.
+    pub(crate) slots: Arc<SlotMarks>,
+    pub(crate) replays: Arc<SlotReplays>,
 }
 
 /// Gauges that one shard writes.
@@ -49,6 +54,7 @@ impl Context {
         counters: Arc<Counters>,
         access: Authority,
         interest: Arc<InterestSignal>,
+        (slots, replays): (Arc<SlotMarks>, Arc<SlotReplays>),
     ) -> Arc<Self> {
         log.keep(settings.history_bytes);
         Arc::new(Self {
@@ -61,6 +67,8 @@ impl Context {
             mailboxes: (0..shards).map(|_| Arc::default()).collect(),
             gauges: (0..shards).map(|_| ShardGauges::default()).collect(),
             buffers: BufferPool::default(),
+            slots,
+            replays,
         })
     }
 

@@ -30,6 +30,8 @@ mod replay;
 mod replaying;
 mod requests;
 mod selection;
+pub(crate) mod slot_replay;
+mod slot_replaying;
 mod subscribers;
 pub(crate) mod topic_registry;
 
@@ -39,6 +41,7 @@ use std::sync::atomic::Ordering;
 
 use self::arrivals::Arrivals;
 use self::batch::Batch;
+use self::client::Client;
 use self::clients::Clients;
 use self::command::Command;
 use self::frames::Frames;
@@ -313,13 +316,15 @@ impl Shard {
         };
         client.is_queued = false;
         panic_point!("shard::serve");
+        let is_plain = client.selection.is_plain();
         let frames = match client.active.as_slice() {
-            [entry] if client.selection.is_plain() => {
+            [entry] if is_plain && client.slots.is_none() => {
                 self.registry
                     .frames_after(*entry, client.served, client.format, &self.batch)
             }
-            active if client.selection.is_plain() => {
+            active if is_plain => {
                 self.registry.merge(active, client.served, &mut self.merged);
+                spare_slots(client, &self.batch, &mut self.merged);
                 Frames::scattered(&self.merged)
             }
             active => {
@@ -334,6 +339,7 @@ impl Shard {
                     self.merged
                         .retain(|seq| of_topics.binary_search(seq).is_ok());
                 }
+                spare_slots(client, &self.batch, &mut self.merged);
                 Frames::scattered(&self.merged)
             }
         };
@@ -421,6 +427,13 @@ impl Shard {
                 client.state.end();
             }
         }
+    }
+}
+
+/// Removes the publications that a slot replay sends to the client instead.
+fn spare_slots(client: &Client, batch: &Batch, seqs: &mut Vec<Seq>) {
+    if let Some(slots) = &client.slots {
+        seqs.retain(|seq| slots.passes(batch.get(*seq)));
     }
 }
 

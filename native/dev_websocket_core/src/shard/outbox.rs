@@ -4,6 +4,7 @@
 //! The rest is queued up to a number of bytes; beyond that the slow policy decides. Only complete frames are dropped,
 //! and only publications: all other frames are bounded where they are created.
 
+mod queued;
 mod send_counts;
 
 use std::collections::{HashSet, VecDeque};
@@ -13,9 +14,10 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use bytes::Bytes;
 
+use self::queued::Queued;
 pub(crate) use self::send_counts::{Dropped, SendCounts};
 use super::batch::Batch;
-use super::frames::{Frames, length, parts, parts_per_frame};
+use super::frames::{Frames, Parts, length, parts, parts_per_frame};
 use crate::log::publication::Publication;
 use crate::message::topic::{PrecomputedHash, Topic};
 use crate::wire::control::{GapReason, Reply};
@@ -41,6 +43,8 @@ pub(crate) struct Outbox {
     written: usize,
     /// Bytes of the queued publications, including their entries in the queue.
     waiting: usize,
+    /// Number of queued frames of a slot replay.
+    replayed: usize,
     format: Format,
     /// True if the socket took less than it was given. It reports when it takes more.
     blocked: bool,
@@ -51,7 +55,9 @@ pub(crate) struct Outbox {
 
 #[derive(Debug)]
 enum Entry {
-    Publication(Arc<Publication>),
+    Publication(Queued),
+    /// A frame of a slot replay. It is not dropped, because a replay waits for its client.
+    Replayed(Bytes),
     Control(Bytes),
     /// A frame for this connection alone.
     Direct(Bytes),
@@ -142,10 +148,27 @@ impl Outbox {
         self.entries.push_back(Entry::Direct(frame));
     }
 
+    /// Queues a frame of a slot replay.
+    pub(crate) fn push_replayed(&mut self, frame: Bytes) {
+        self.replayed += 1;
+        self.entries.push_back(Entry::Replayed(frame));
+    }
+
+    /// Returns true if frames of a slot replay are queued.
+    pub(crate) fn has_replayed(&self) -> bool {
+        self.replayed > 0
+    }
+
     /// Queues a publication.
     pub(crate) fn push(&mut self, publication: Arc<Publication>) {
-        self.waiting += self.length(&publication) + PLACE;
-        self.entries.push_back(Entry::Publication(publication));
+        self.push_with(publication, None);
+    }
+
+    /// Queues a publication, maybe with an end of its server-sent event that is the connection's own.
+    pub(crate) fn push_with(&mut self, publication: Arc<Publication>, end: Option<Box<str>>) {
+        let queued = Queued::new(publication, end);
+        self.waiting += queued.length(self.format) + PLACE;
+        self.entries.push_back(Entry::Publication(queued));
     }
 
     /// Sends publications of a batch at once and queues those that the socket does not take.
@@ -234,12 +257,13 @@ impl Outbox {
         let mut slices = Slices::new();
         for entry in self.entries.iter().take(self.per_write()) {
             match entry {
-                Entry::Publication(publication) => {
-                    push_slices(&mut slices, publication, self.format);
+                Entry::Publication(queued) => {
+                    push_parts(&mut slices, &queued.parts(self.format));
                 }
-                Entry::Control(frame) | Entry::Direct(frame) | Entry::GapFrame(frame) => {
-                    slices.push(IoSlice::new(frame))
-                }
+                Entry::Replayed(frame)
+                | Entry::Control(frame)
+                | Entry::Direct(frame)
+                | Entry::GapFrame(frame) => slices.push(IoSlice::new(frame)),
                 Entry::Gap(_) => break,
             }
         }
@@ -253,10 +277,11 @@ impl Outbox {
         self.written += taken;
         while let Some(entry) = self.entries.front() {
             let length = match entry {
-                Entry::Publication(publication) => self.length(publication),
-                Entry::Control(frame) | Entry::Direct(frame) | Entry::GapFrame(frame) => {
-                    frame.len()
-                }
+                Entry::Publication(queued) => queued.length(self.format),
+                Entry::Replayed(frame)
+                | Entry::Control(frame)
+                | Entry::Direct(frame)
+                | Entry::GapFrame(frame) => frame.len(),
                 Entry::Gap(_) => break,
             };
             if self.written < length {
@@ -268,6 +293,7 @@ impl Outbox {
                     self.waiting -= length + PLACE;
                     sent.publications += u64::from(publication.is_message());
                 }
+                Some(Entry::Replayed(_)) => self.replayed -= 1,
                 Some(Entry::Control(_)) => sent.control_bytes += length,
                 Some(Entry::Direct(_)) => sent.direct_bytes += length,
                 _ => {}
@@ -300,7 +326,7 @@ impl Outbox {
                 break;
             }
             let gap = Gap::of(publication);
-            self.waiting -= self.length(publication) + PLACE;
+            self.waiting -= publication.length(self.format) + PLACE;
             dropped += u64::from(publication.is_message());
             match place
                 .checked_sub(1)
@@ -360,7 +386,7 @@ impl Outbox {
         {
             let gap = match entry {
                 Entry::Publication(publication) if superseded && self.waiting > limit => {
-                    self.waiting -= self.length(&publication) + PLACE;
+                    self.waiting -= publication.length(self.format) + PLACE;
                     dropped += u64::from(publication.is_message());
                     Gap::of(&publication)
                 }
@@ -383,7 +409,8 @@ impl Outbox {
     /// the first of them are dropped too: they would suggest that the publications have arrived.
     pub(crate) fn drop_all(&mut self) -> Dropped {
         let partial = usize::from(self.written > 0);
-        let is_publication = |entry: &Entry| matches!(entry, Entry::Publication(_));
+        let is_publication =
+            |entry: &Entry| matches!(entry, Entry::Publication(_) | Entry::Replayed(_));
         let place = self.entries.iter().skip(partial).position(is_publication);
         let mut dropped = Dropped::default();
         if let Some(place) = place {
@@ -394,12 +421,13 @@ impl Outbox {
                     }
                     Entry::Control(frame) => dropped.control_bytes += frame.len(),
                     Entry::Direct(frame) => dropped.direct_bytes += frame.len(),
+                    Entry::Replayed(_) => self.replayed -= 1,
                     Entry::Gap(_) | Entry::GapFrame(_) => {}
                 }
             }
         }
         self.waiting = match self.entries.front() {
-            Some(Entry::Publication(publication)) => self.length(publication) + PLACE,
+            Some(Entry::Publication(publication)) => publication.length(self.format) + PLACE,
             _ => 0,
         };
         dropped
@@ -439,7 +467,10 @@ impl Outbox {
 }
 
 fn push_slices<'s>(slices: &mut Slices<'s>, publication: &'s Publication, format: Format) -> usize {
-    let parts = parts(publication, format);
+    push_parts(slices, &parts(publication, format))
+}
+
+fn push_parts<'s>(slices: &mut Slices<'s>, parts: &Parts<'s>) -> usize {
     slices.extend(parts.iter().map(|part| IoSlice::new(part)));
     parts.iter().map(|part| part.len()).sum()
 }

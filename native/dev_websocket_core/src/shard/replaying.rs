@@ -102,9 +102,13 @@ impl Shard {
             }
             let context = &self.context;
             let client = self.clients.get_mut(index);
-            if let Some(client) = client.filter(|_| !block.publications.is_empty())
+            let mut publications = block.publications;
+            if let Some(slots) = client.as_ref().and_then(|client| client.slots.as_ref()) {
+                publications.retain(|publication| slots.passes(publication));
+            }
+            if let Some(client) = client.filter(|_| !publications.is_empty())
                 && client
-                    .deliver_past(block.publications, &mut self.sent, context)
+                    .deliver_past(publications, &mut self.sent, context)
                     .is_err()
             {
                 self.clients.mark(index);
@@ -137,9 +141,12 @@ impl Shard {
         };
         let live = Reply::Live {
             id: &replay.id,
+            process: None,
+            slot: None,
             seq: self.seq,
         };
         self.reply(index, &live);
+        self.begin_slots(index);
         for (bytes, request) in replay.deferred {
             self.request(id, bytes, request);
         }

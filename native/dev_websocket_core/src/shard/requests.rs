@@ -4,6 +4,7 @@
 //! once. Therefore a request takes at most that many look-ups. Only removing a subscription scans those that the
 //! connection holds.
 
+use super::client::Client;
 use super::ids::ConnectionId;
 use super::ids::{ConnectionIndex, EntryIndex, Seq};
 use super::registry::Registry;
@@ -16,6 +17,7 @@ use crate::shard::topic_registry::TopicRegistry;
 use crate::subscription::{Quota, Subscription, TooMany};
 use crate::wire::control::{Reply, Request, RequestError, RequestId, Subscribed};
 use crate::wire::cursor::Since;
+use crate::wire::slots::SlotStart;
 
 impl Shard {
     /// Carries out a request. A change of subscriptions waits until the connection is live, because they must not
@@ -32,8 +34,8 @@ impl Shard {
                 Ok(Request::Subscribe { .. } | Request::Unsubscribe { .. })
             );
             let client = shard.clients.get_mut(index);
-            if changes && let Some(replay) = client.and_then(|client| client.replay.as_mut()) {
-                replay.deferred.push_back((bytes, request));
+            if changes && let Some(deferred) = client.and_then(Client::deferred) {
+                deferred.push_back((bytes, request));
                 return;
             }
             shard.answer(index, request);
@@ -49,7 +51,8 @@ impl Shard {
                 id,
                 subscriptions,
                 since,
-            }) => self.subscribe(index, &id, subscriptions, since),
+                slots,
+            }) => self.subscribe(index, &id, subscriptions, (since, slots)),
             Ok(Request::Unsubscribe { id, subscriptions }) => {
                 self.unsubscribe(index, &id, &subscriptions);
             }
@@ -115,7 +118,7 @@ impl Shard {
         index: ConnectionIndex,
         id: &RequestId,
         mut subscriptions: Vec<Subscription>,
-        since: Option<Since>,
+        (since, slots): (Option<Since>, Option<SlotStart>),
     ) {
         let context = self.context.clone();
         subscriptions.retain(|subscription| self.held(index, subscription).is_none());
@@ -133,6 +136,10 @@ impl Shard {
         {
             return self.refuse(index, id, ErrorCode::BadSince, error.to_string());
         }
+        let slots = match self.admit_slots(slots) {
+            Ok(slots) => slots,
+            Err((code, message)) => return self.refuse(index, id, code, message),
+        };
         let had = since.as_ref().map(|_| self.choice(index));
         let added = self.add_subscriptions(index, subscriptions);
         let count = added.count();
@@ -152,6 +159,10 @@ impl Shard {
             let choice = (self.choice(index), had);
             let replay = Replay::of_subscribe(since.seq, self.seq, choice, id.clone());
             self.begin_replay(index, replay, is_other_epoch);
+        }
+        if let Some(slots) = slots {
+            self.hold_slots(index, slots, id.clone());
+            self.begin_slots(index);
         }
     }
 

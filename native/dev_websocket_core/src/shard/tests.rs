@@ -27,6 +27,7 @@ fn context(shards: usize, log: Log) -> Arc<Context> {
         Arc::default(),
         Authority::new(Arc::default()),
         Arc::default(),
+        Default::default(),
     )
 }
 
@@ -90,6 +91,7 @@ impl Bench {
             format,
             slow: SlowPolicy::default(),
             from,
+            slots: None,
             published: self.context.log.last_seq(),
             subscriptions: topics
                 .iter()

@@ -203,6 +203,7 @@ impl Shared {
                 "tails_waiting",
                 self.context.counters.tails.waiting.load(Ordering::Relaxed),
             ),
+            ("slot_replays", self.context.replays.len()),
             ("seq", self.context.log.last_seq()),
             ("publish_queued_bytes", self.context.log.waiting_bytes()),
             (

@@ -33,6 +33,7 @@ use crate::shard::context::Context;
 use crate::shard::ids::ConnectionId;
 use crate::shard::interest::InterestSignal;
 use crate::shard::peer::Peer;
+use crate::shard::slot_replay::SlotReplays;
 use crate::shared::connections::Connections;
 use crate::shared::inbound::Inbound;
 use crate::shared::info::Descriptions;
@@ -89,6 +90,7 @@ pub(crate) struct Persistent {
     pub(crate) inbound: Arc<Inbound>,
     pub(crate) slots: Arc<SlotMarks>,
     pub(crate) interest: Arc<InterestSignal>,
+    pub(crate) replays: Arc<SlotReplays>,
     pub(crate) access: Arc<TokenState>,
     pub(crate) otp: String,
 }
@@ -108,6 +110,7 @@ impl Shared {
             inbound,
             slots,
             interest,
+            replays,
             access,
             otp,
         } = lasting;
@@ -122,6 +125,7 @@ impl Shared {
                 counters,
                 Authority::new(access),
                 interest,
+                (slots.clone(), replays),
             ),
             descriptions: Descriptions::default(),
             handshakes: Arc::default(),

@@ -96,6 +96,10 @@ counters! {
     dropped_disconnected,
     /// Publications that replays omitted because matching panicked, counted for each connection.
     replays_skipped,
+    /// Slots that replays sent again, counted for each connection.
+    slots_replayed,
+    /// Slots that replays reported missing, counted for each connection.
+    slots_not_replayed,
     /// Connections upgraded to WebSocket.
     connections_opened,
     /// Connections that ended after their upgrade. The `closed_` counters give the reasons.

@@ -5,4 +5,5 @@ pub(crate) mod control;
 pub(crate) mod cursor;
 pub(crate) mod format;
 pub(crate) mod frame;
+pub(crate) mod slots;
 pub(crate) mod sse;

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::slot_gap::SlotGapNotice;
-use super::{DATA, HEADROOM, NANOS, Notice, OverloadGap, Publication, now_nanos};
+use super::{DATA, HEADROOM, NANOS, Notice, OverloadGap, Place, Publication, now_nanos};
 use crate::error::Rejected;
 use crate::log::buffer_pool::BufferPool;
+use crate::log::slot_marks::Position;
 use crate::message::Value;
 use crate::message::json::{JsonWriter, TooLong};
+use crate::message::process_id::is_process_id;
 use crate::message::provenance::Provenance;
 use crate::message::topic::{Topic, Topics};
 use crate::wire::frame;
@@ -124,6 +126,26 @@ impl Draft {
     /// Returns the memory that the draft takes, as in [`Publication::footprint`].
     pub(crate) fn footprint(&self) -> usize {
         self.0.footprint
+    }
+
+    /// Gives an event its place in a process. A name that is no process id has none.
+    pub(crate) fn at(mut self, process: &str, position: Position) -> Self {
+        if let Some(publication) = Arc::get_mut(&mut self.0)
+            && is_process_id(process)
+            && let Ok(process) = process.as_bytes().try_into()
+        {
+            publication.place = Some(Box::new(Place { process, position }));
+            publication.footprint += size_of::<Place>();
+        }
+        self
+    }
+
+    /// Completes an event that is sent again, without a sequence number.
+    pub(crate) fn replayed(mut self) -> Arc<Publication> {
+        if let Some(publication) = Arc::get_mut(&mut self.0) {
+            publication.mark_replayed();
+        }
+        self.0
     }
 
     /// Gives the message its sequence number. The step is short because it runs under the lock of the log.

@@ -10,6 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrayvec::ArrayVec;
 
+use crate::log::slot_marks::Position;
+use crate::message::process_id::ProcessId;
 use crate::message::provenance::with_origin;
 use crate::message::topic::{Topic, Topics};
 use crate::wire::control::{GapReason, Reply};
@@ -21,6 +23,7 @@ use self::slot_gap::SlotGapNotice;
 /// The room for the frame header and the fields that depend on the sequence number, which has at most 20 digits.
 const HEADROOM: usize = frame::MAX_HEADER + PREFIX.len() + 20;
 const PREFIX: &[u8] = br#"{"type":"message","seq":"#;
+const REPLAYED_PREFIX: &[u8] = br#"{"type":"message","replayed":true"#;
 
 /// Nanoseconds per millisecond.
 const NANOS: u64 = 1_000_000;
@@ -44,10 +47,29 @@ pub(crate) struct Publication {
     raw_header: ArrayVec<u8, { frame::MAX_HEADER }>,
     footprint: usize,
     notice: Option<Notice>,
+    /// The place among the events of a process.
+    place: Option<Box<Place>>,
     /// True after the search for its subscribers has panicked.
     poisoned: AtomicBool,
     /// The end of its server-sent event, made when the first client needs it.
     event_end: OnceLock<Box<str>>,
+}
+
+/// The place of an event among those of its process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) process: ProcessId,
+    pub(crate) position: Position,
+}
+
+/// The slots of a process that a publication is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Slots<'p> {
+    pub(crate) process: &'p [u8],
+    /// The first of them.
+    pub(crate) from: u64,
+    /// The event after them.
+    pub(crate) next: Position,
 }
 
 /// A notice that is published in place of messages, as a `gap` frame.
@@ -97,19 +119,26 @@ impl Publication {
                     next: seq + 1,
                 }
                 .encode(),
-                Notice::SlotGap(gap) => gap.encode(seq, self.cast_at / NANOS),
+                Notice::SlotGap(gap) => gap.encode(Some(seq), self.cast_at / NANOS),
             };
             self.buffer = frame.to_vec();
             return;
         }
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(seq).as_bytes();
+        self.begin(PREFIX, itoa::Buffer::new().format(seq).as_bytes());
+    }
+
+    /// Writes the header and the type before the fields of a replayed event, which has no sequence number.
+    fn mark_replayed(&mut self) {
+        self.begin(REPLAYED_PREFIX, b"");
+    }
+
+    fn begin(&mut self, prefix: &[u8], digits: &[u8]) {
         let digits_start = HEADROOM - digits.len();
-        let start = digits_start - PREFIX.len();
+        let start = digits_start - prefix.len();
         let header = frame::text_header(self.buffer.len() - start);
         self.frame_start = start - header.len();
         self.buffer[self.frame_start..start].copy_from_slice(&header);
-        self.buffer[start..digits_start].copy_from_slice(PREFIX);
+        self.buffer[start..digits_start].copy_from_slice(prefix);
         self.buffer[digits_start..HEADROOM].copy_from_slice(digits);
     }
 
@@ -142,7 +171,7 @@ impl Publication {
     /// Prepares the event's end for [`Self::event`].
     pub(crate) fn prepare_event(&self, epoch: &str) {
         self.event_end
-            .get_or_init(|| sse::end_at(epoch, self.seq).into());
+            .get_or_init(|| sse::end_at(epoch, self.seq, "").into());
     }
 
     /// Returns the parts of the server-sent event: the common beginning, the JSON, and the end with the cursor.
@@ -170,6 +199,32 @@ impl Publication {
         match &self.notice {
             Some(Notice::OverloadGap(loss)) => Some(loss),
             Some(Notice::SlotGap(_)) | None => None,
+        }
+    }
+
+    /// Returns the slots that the publication is about: the slot of an event, or the missing ones of a notice.
+    pub(crate) fn slots(&self) -> Option<Slots<'_>> {
+        if let Some(place) = &self.place {
+            let Position { slot, part } = place.position;
+            return Some(Slots {
+                process: &place.process,
+                from: slot,
+                next: Position {
+                    slot,
+                    part: part + 1,
+                },
+            });
+        }
+        match &self.notice {
+            Some(Notice::SlotGap(notice)) => notice.gap.slots().map(|slots| Slots {
+                process: notice.process.as_bytes(),
+                from: slots.from(),
+                next: Position {
+                    slot: slots.to() + 1,
+                    part: 0,
+                },
+            }),
+            Some(Notice::OverloadGap(_)) | None => None,
         }
     }
 
@@ -292,6 +347,29 @@ pub(crate) mod tests {
             publication.raw_frame(),
             (&[0x81, 6][..], br#""x\"y""#.as_slice())
         );
+    }
+
+    #[test]
+    fn a_replayed_event_has_no_number() {
+        let process = "p".repeat(43);
+        let position = Position { slot: 7, part: 2 };
+        let draft = draft(&["a"], &"x".repeat(70_000)).at(&process, position);
+        let replayed = draft.replayed();
+        let mut json = payload(replayed.json_frame());
+        assert!(json["timestamp"].as_u64().unwrap() > 1_600_000_000_000);
+        json["timestamp"] = 0.into();
+        let data = "x".repeat(70_000);
+        assert_eq!(
+            json,
+            serde_json::json!({"type": "message", "replayed": true, "timestamp": 0, "topic": "a", "topics": ["a"], "data": data})
+        );
+        let slots = replayed.slots().unwrap();
+        assert_eq!(slots.process, process.as_bytes());
+        assert_eq!((slots.from, slots.next), (7, Position { slot: 7, part: 3 }));
+        let gap = slot_gap(1, &[]);
+        let slots = gap.slots().unwrap();
+        assert_eq!((slots.from, slots.next), (4, Position { slot: 5, part: 0 }));
+        assert_eq!(publication(1, &[], "").slots(), None);
     }
 
     #[test]

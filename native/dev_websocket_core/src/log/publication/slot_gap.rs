@@ -19,6 +19,8 @@ pub enum SlotGap {
     NotFollowed(SlotRange),
     /// The node already follows its maximum number of processes.
     Limit,
+    /// A slot replay leaves these slots out.
+    NotReplayed(SlotRange),
 }
 
 /// An inclusive range of slots.
@@ -32,9 +34,10 @@ impl SlotGap {
     /// Returns the missing slots; [`SlotGap::Limit`] has none.
     pub(crate) fn slots(self) -> Option<SlotRange> {
         match self {
-            Self::NotCached(slots) | Self::Withheld(slots) | Self::NotFollowed(slots) => {
-                Some(slots)
-            }
+            Self::NotCached(slots)
+            | Self::Withheld(slots)
+            | Self::NotFollowed(slots)
+            | Self::NotReplayed(slots) => Some(slots),
             Self::Limit => None,
         }
     }
@@ -45,6 +48,7 @@ impl SlotGap {
             Self::Withheld(_) => SlotGapReason::Withheld,
             Self::NotFollowed(_) => SlotGapReason::NotFollowed,
             Self::Limit => SlotGapReason::Limit,
+            Self::NotReplayed(_) => SlotGapReason::NotReplayed,
         }
     }
 }
@@ -80,8 +84,8 @@ pub(crate) struct SlotGapNotice {
 }
 
 impl SlotGapNotice {
-    /// Encodes the whole text frame.
-    pub(super) fn encode(&self, seq: u64, timestamp: u64) -> Bytes {
+    /// Encodes the whole text frame. A gap in a slot replay has no sequence number.
+    pub(crate) fn encode(&self, seq: Option<u64>, timestamp: u64) -> Bytes {
         let slots = self.gap.slots();
         Reply::SlotGap {
             reason: self.gap.reason(),
@@ -90,6 +94,7 @@ impl SlotGapNotice {
             to_slot: slots.map(SlotRange::to),
             dropped: slots.map_or(0, SlotRange::count),
             seq,
+            replayed: seq.is_none(),
             timestamp,
         }
         .encode()
@@ -124,7 +129,7 @@ mod tests {
                 process: process.as_str().into(),
                 gap: SlotGap::NotFollowed(SlotRange::new(u64::MAX / 2, MAX_SLOT).unwrap()),
             };
-            let frame = notice.encode(u64::MAX, u64::MAX);
+            let frame = notice.encode(Some(u64::MAX), u64::MAX);
             assert!(frame.len() <= notice.frame_bytes(), "{}", frame.len());
         }
     }

@@ -14,6 +14,7 @@ use crate::log::slot_marks::{Mark, OutOfOrder, Position, Turn};
 use crate::message::topic::{Topic, Topics};
 use crate::server::Server;
 use crate::server::publish::Event;
+use crate::settings::active::ActiveSettings;
 use crate::shard::interest::Interest;
 
 /// Limit on the events of one part of a slot.
@@ -73,22 +74,8 @@ impl Server {
             ..start
         };
         let active = shared.context.active.load();
-        let mut bytes = 0;
-        let mut drafts = Vec::with_capacity(events.len());
-        for mut event in events
-            .into_iter()
-            .skip(usize::try_from(published).unwrap_or(usize::MAX))
-        {
-            let origin = &mut event.origin;
-            origin.process.get_or_insert(Cow::Borrowed(process));
-            origin.slot.get_or_insert(start.slot);
-            let draft = self.draft_event(&active, &event)?;
-            bytes += draft.data_bytes();
-            if bytes > MAX_PART_BYTES && !drafts.is_empty() {
-                return Err(self.too_much());
-            }
-            drafts.push(draft);
-        }
+        let skipped = usize::try_from(published).unwrap_or(usize::MAX);
+        let drafts = self.draft_part(&active, process, start, events, skipped)?;
         let mut turn = shared.slots.take_turn();
         let mark = next_mark(&mut turn, process)?;
         if mark.published_from(start) != Ok(published) {
@@ -119,6 +106,32 @@ impl Server {
         Ok(())
     }
 
+    /// Encodes events of a slot that begin at a position, except those skipped. All events of processes are made here,
+    /// new and replayed ones.
+    pub(super) fn draft_part<'a>(
+        &self,
+        active: &ActiveSettings,
+        process: &'a str,
+        start: Position,
+        events: Vec<Event<'a>>,
+        skipped: usize,
+    ) -> Result<Vec<Draft>, SlotRejected> {
+        let mut bytes = 0;
+        let mut drafts = Vec::with_capacity(events.len());
+        for (mut event, part) in events.into_iter().zip(start.part..).skip(skipped) {
+            let origin = &mut event.origin;
+            origin.process.get_or_insert(Cow::Borrowed(process));
+            origin.slot.get_or_insert(start.slot);
+            let draft = self.draft_event(active, &event)?;
+            bytes += draft.data_bytes();
+            if bytes > MAX_PART_BYTES && !drafts.is_empty() {
+                return Err(self.too_much());
+            }
+            drafts.push(draft.at(process, Position { part, ..start }));
+        }
+        Ok(drafts)
+    }
+
     /// Tells the subscribers of a process that results are missing, and moves its mark behind them.
     ///
     /// # Errors
@@ -141,7 +154,7 @@ impl Server {
                     return Err(SlotRejected::Expected(mark.next()));
                 }
                 shared.context.log.append_or_none(vec![draft], limit)?;
-                let may_come = !matches!(gap, SlotGap::NotFollowed(_));
+                let may_come = !matches!(gap, SlotGap::NotFollowed(_) | SlotGap::NotReplayed(_));
                 mark.skip_to(slots.to(), may_come);
             }
             None => shared.context.log.append_or_none(vec![draft], limit)?,
@@ -153,6 +166,8 @@ impl Server {
             SlotGap::NotCached(slots) => counters.slot_gaps_not_cached.add(slots.count()),
             SlotGap::Withheld(slots) => counters.slot_gaps_withheld.add(slots.count()),
             SlotGap::NotFollowed(slots) => counters.slot_gaps_not_followed.add(slots.count()),
+            // Only a slot replay has such a gap, and it counts them.
+            SlotGap::NotReplayed(_) => {}
             SlotGap::Limit => counters.tails_limit.add(1),
         }
         Ok(())
@@ -172,7 +187,7 @@ impl Server {
             })
     }
 
-    fn too_much(&self) -> SlotRejected {
+    pub(super) fn too_much(&self) -> SlotRejected {
         self.shared.context.counters.dropped_malformed.add(1);
         SlotRejected::TooMuch
     }

@@ -81,6 +81,13 @@ impl Choice {
         choice
     }
 
+    /// Returns true if the client gets a publication, however long that takes to find out.
+    pub(crate) fn matches(&self, publication: &Publication) -> bool {
+        let mut budget = Budget::new(usize::MAX);
+        self.chooses(publication, &mut Scan::default(), &mut budget)
+            .unwrap_or_default()
+    }
+
     fn has_topics(&self) -> bool {
         self.everything || !self.topics.is_empty() || !self.patterns.is_empty()
     }

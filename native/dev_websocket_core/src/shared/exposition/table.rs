@@ -133,6 +133,15 @@ pub(super) const COUNTERS: &[Row] = &[
         &[("replays_skipped", "")],
     ),
     (
+        "slots_replayed",
+        "Process slots in slot replays, counted per connection, by outcome",
+        "outcome",
+        &[
+            ("slots_replayed", "sent"),
+            ("slots_not_replayed", "missing"),
+        ],
+    ),
+    (
         "sent_bytes",
         "Bytes written to sockets",
         "",
@@ -304,6 +313,12 @@ pub(super) const GAUGES: &[Row] = &[
         "Followed processes, by state",
         "state",
         &[("tails", "running"), ("tails_waiting", "waiting")],
+    ),
+    (
+        "slot_replays",
+        "Slot replays in progress",
+        "",
+        &[("slot_replays", "")],
     ),
     (
         "regexes",

@@ -9,13 +9,16 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub(crate) use self::reading::regex;
-use self::reading::{data, keep_large_integers, request_id, since, subscriptions, token, unread};
+use self::reading::{
+    data, keep_large_integers, request_id, since, slots, subscriptions, token, unread,
+};
 use crate::access::{Session, Token};
 use crate::error_code::ErrorCode;
 use crate::settings::{Access, Settings};
 use crate::subscription::{Kind, Quota, Subscription};
 use crate::wire::cursor::Since;
 use crate::wire::frame;
+use crate::wire::slots::SlotStart;
 
 /// The protocol version that `connection_established` reports.
 pub(crate) const PROTOCOL: u32 = 1;
@@ -30,6 +33,7 @@ pub(crate) enum Request {
         id: RequestId,
         subscriptions: Vec<Subscription>,
         since: Option<Since>,
+        slots: Option<SlotStart>,
     },
     Unsubscribe {
         id: RequestId,
@@ -149,12 +153,21 @@ pub(crate) enum Reply<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         to_slot: Option<u64>,
         dropped: u64,
-        seq: u64,
+        /// None in a slot replay.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        replayed: bool,
         timestamp: u64,
     },
     Live {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: &'a RequestId,
+        /// The process of a slot replay, and its first slot that comes live.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        process: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        slot: Option<u64>,
         seq: u64,
     },
     Error {
@@ -195,6 +208,8 @@ pub(crate) enum SlotGapReason {
     NotFollowed,
     /// The node already follows its maximum number of processes.
     Limit,
+    /// A slot replay left the slots out.
+    NotReplayed,
 }
 
 /// The subscriptions of a connection by kind, in the form that the client wrote.
@@ -379,18 +394,21 @@ impl Request {
         }
         let result = match kind.as_str() {
             "subscribe" => subscriptions(&mut fields, quota).and_then(|subscriptions| {
+                let since = since(&mut fields)?;
                 Ok(Self::Subscribe {
                     id: id.clone(),
                     subscriptions,
-                    since: since(&mut fields)?,
+                    slots: slots(&mut fields, since.is_some())?,
+                    since,
                 })
             }),
-            "unsubscribe" => {
-                subscriptions(&mut fields, quota).map(|subscriptions| Self::Unsubscribe {
+            "unsubscribe" => subscriptions(&mut fields, quota).map(|subscriptions| {
+                fields.remove("process");
+                Self::Unsubscribe {
                     id: id.clone(),
                     subscriptions,
-                })
-            }
+                }
+            }),
             "ping" => Ok(Self::Ping { id: id.clone() }),
             "auth" => token(&mut fields).map(|token| Self::Auth {
                 id: id.clone(),

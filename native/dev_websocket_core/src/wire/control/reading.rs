@@ -16,6 +16,7 @@ use crate::subscription::pattern::{Pattern, PatternError};
 use crate::subscription::template::Template;
 use crate::subscription::{Kind, Quota, Subscription, TooMany};
 use crate::wire::cursor::Since;
+use crate::wire::slots::{SlotStart, SlotStartError};
 
 /// The maximum length of a request's `id`, in bytes of its JSON.
 pub(super) const MAX_ID_BYTES: usize = 256;
@@ -64,8 +65,8 @@ pub(super) fn unread(text: &str, error: &serde_json::Error) -> RequestError {
     }
 }
 
-/// Reads the fields `topics`, `match` and `template`, of which at least one must have an entry. Duplicates are
-/// removed. The limits per connection also apply to `unsubscribe`, because the shard looks up each subscription.
+/// Reads the fields `topics`, `match`, `template` and `process`, of which at least one must have an entry. Duplicates
+/// are removed. The limits per connection also apply to `unsubscribe`, because the shard looks up each subscription.
 pub(super) fn subscriptions(
     fields: &mut Map<String, Value>,
     quota: Quota,
@@ -98,10 +99,36 @@ pub(super) fn subscriptions(
             }
         }
     }
+    // The field is short for a topic, as in a URL. A slot replay reads it again.
+    if let Some(process) = fields.get("process") {
+        is_missing = false;
+        let subscription = of_process(process)?;
+        if distinct.insert(subscription.clone()) {
+            subscriptions.push(subscription);
+            let topics = subscriptions
+                .iter()
+                .filter(|subscription| subscription.kind() == Kind::Topic);
+            quota
+                .check_count(Kind::Topic, topics.count())
+                .map_err(|TooMany { code, message }| (code, message))?;
+        }
+    }
     if is_missing {
         return Err((ErrorCode::BadField, "topics is missing".into()));
     }
     Ok(subscriptions)
+}
+
+fn of_process(process: &Value) -> Result<Subscription, Problem> {
+    let Value::String(id) = process else {
+        let message = "process must be a string".into();
+        return Err((ErrorCode::BadField, message));
+    };
+    if id.is_empty() {
+        return Err((ErrorCode::BadTopic, "process must not be empty".into()));
+    }
+    Subscription::parse(&format!("process:{id}"))
+        .map_err(|error| (ErrorCode::BadTopic, format!("process: {error}")))
 }
 
 type Reader = fn(Value) -> Result<Subscription, Problem>;
@@ -170,6 +197,36 @@ pub(super) fn since(fields: &mut Map<String, Value>) -> Result<Option<Since>, Pr
     Since::parse(&text)
         .map(Some)
         .map_err(|error| (ErrorCode::BadSince, error.to_string()))
+}
+
+/// Reads the fields `process` and `from-slot`, the start of a slot replay.
+pub(super) fn slots(
+    fields: &mut Map<String, Value>,
+    has_since: bool,
+) -> Result<Option<SlotStart>, Problem> {
+    let process = fields.remove("process");
+    let text = match fields.remove("from-slot") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) => text,
+        Some(Value::Number(number)) => number.to_string(),
+        Some(_) => {
+            let message = "from-slot must be a string or a number".into();
+            return Err((ErrorCode::BadField, message));
+        }
+    };
+    let read = || {
+        let slot = SlotStart::parse_slot(&text)?;
+        let Some(Value::String(process)) = process else {
+            return Err(SlotStartError::NoProcess);
+        };
+        if has_since {
+            return Err(SlotStartError::WithCursor);
+        }
+        SlotStart::new(&process, slot)
+    };
+    read()
+        .map(Some)
+        .map_err(|error| (error.code(), error.to_string()))
 }
 
 /// Returns the data of a request: a text as such, any other value in its original notation.

@@ -22,6 +22,7 @@ fn requests_are_read_with_their_ids() {
             id: Some(json!(1)),
             subscriptions: vec![Subscription::parse("a").unwrap(), Subscription::Everything],
             since: None,
+            slots: None,
         })
     );
     assert_eq!(

@@ -1,10 +1,12 @@
 //! The publishing progress of one process: the next event, and the earlier slots that were missing and may still come.
 
+use crate::wire::slots;
+
 /// The maximum number of ranges of missing slots per process; a further range replaces the oldest.
 pub const MAX_HOLES: usize = 32;
 
 /// The last slot that can be published, because a mark points to the slot after it.
-pub const MAX_SLOT: u64 = u64::MAX - 1;
+pub const MAX_SLOT: u64 = slots::MAX_SLOT;
 
 /// The position of an event of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,67 @@
+%%% @doc One slot of the cache as events, in the chunks that the engine takes. All events of
+%%% processes are made here, of new and of replayed slots.
+%%%
+%%% A slot with thousands of messages is handed over in chunks, so that it neither fills the
+%%% memory nor holds up the engine.
+-module(dev_websocket_slot).
+-export([send/5]).
+
+%% Events and bytes of a chunk.
+-define(MAX_PARTS, 100).
+-define(MAX_CHUNK_BYTES, 1024 * 1024).
+%% Bytes of one event that are loaded. The rest is replaced by its path.
+-define(MAX_PART_BYTES, 5 * 1024 * 1024).
+
+%% Gets the part of the first event, `{Message, Provenance}' of each event, and whether the
+%% last one ends the slot. Any answer but `ok' ends the call.
+-type sink() :: fun((non_neg_integer(), [{map(), map()}], boolean()) -> ok | term()).
+
+%% @doc Hand the events of a slot over, from a part on. Values of more than `Max' bytes are
+%% replaced by their size and their path.
+-spec send(dev_websocket_cache:cache(), map(), {non_neg_integer(), non_neg_integer()}, pos_integer(), sink()) ->
+    missing | {withheld, non_neg_integer(), atom()} | {unreadable, non_neg_integer(), atom()} | term().
+send(Cache, Process, {Slot, Part}, Max, Sink) ->
+    Unreadable = {unreadable, Slot, not_readable},
+    case dev_websocket_log:safely(slot, fun() -> dev_websocket_process:slot(Cache, Process, Slot) end, Unreadable) of
+        {ok, Found} ->
+            dev_websocket_log:safely(publish, fun() -> send_found(Found, Cache, Part, Max, Sink) end, Unreadable);
+        {withheld, Why} ->
+            {withheld, Slot, Why};
+        Other ->
+            Other
+    end.
+
+%%% Private functions.
+
+send_found(#{results := Results} = Found, Cache, Part, Max, Sink) ->
+    Parts = dev_websocket_process:wanted(Results),
+    {Wanted, _} = dev_websocket_whole:load(Cache, maps:remove(<<"outbox">>, Parts), ?MAX_PART_BYTES),
+    Outbox = dev_websocket_process:outbox(dev_websocket_whole:open(Cache, maps:get(<<"outbox">>, Parts, []))),
+    Facts = maps:merge(Found, dev_websocket_process:facts(Cache, Found)),
+    Event = dev_websocket_process:result_event(Facts, Wanted, length(Outbox), Max),
+    send_parts([{result, Event} | Outbox], Cache, Facts, Part, Max, Sink).
+
+send_parts(Parts, Cache, Facts, Part, Max, Sink) when Part < length(Parts) ->
+    send_chunks(lists:nthtail(Part, Parts), Cache, Facts, Part, Max, Sink);
+send_parts(_Parts, _Cache, _Facts, Part, _Max, Sink) ->
+    %% All events were handed over, but not the end of the slot.
+    Sink(Part, [], true).
+
+send_chunks(Parts, Cache, Facts, Part, Max, Sink) ->
+    {Events, Rest} = chunk(Parts, Cache, Facts, Max, ?MAX_PARTS, ?MAX_CHUNK_BYTES, []),
+    IsLast = Rest =:= [],
+    case Sink(Part, Events, IsLast) of
+        ok when not IsLast -> send_chunks(Rest, Cache, Facts, Part + length(Events), Max, Sink);
+        Answer -> Answer
+    end.
+
+chunk([], _Cache, _Facts, _Max, _Parts, _Bytes, Events) ->
+    {lists:reverse(Events), []};
+chunk(Rest, _Cache, _Facts, _Max, Parts, Bytes, [_ | _] = Events) when Parts =:= 0; Bytes =< 0 ->
+    {lists:reverse(Events), Rest};
+chunk([{result, Event} | Rest], Cache, Facts, Max, Parts, Bytes, Events) ->
+    chunk(Rest, Cache, Facts, Max, Parts - 1, Bytes, [Event | Events]);
+chunk([{Key, Lazy} | Rest], Cache, Facts, Max, Parts, Bytes, Events) ->
+    {Message, Left} = dev_websocket_whole:load(Cache, Lazy, ?MAX_PART_BYTES),
+    Event = dev_websocket_process:message_event(Facts, Key, Message, Max),
+    chunk(Rest, Cache, Facts, Max, Parts - 1, Bytes - (?MAX_PART_BYTES - Left), [Event | Events]).

@@ -1,0 +1,43 @@
+//! A publication in the send buffer of one connection.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::log::publication::Publication;
+use crate::shard::frames::{Parts, parts};
+use crate::wire::format::Format;
+
+/// A queued publication, with the end of its server-sent event where that is the connection's own.
+#[derive(Debug)]
+pub(super) struct Queued {
+    publication: Arc<Publication>,
+    end: Option<Box<str>>,
+}
+
+impl Queued {
+    pub(super) fn new(publication: Arc<Publication>, end: Option<Box<str>>) -> Self {
+        Self { publication, end }
+    }
+
+    /// Returns the parts of the frame.
+    pub(super) fn parts(&self, format: Format) -> Parts<'_> {
+        let mut parts = parts(&self.publication, format);
+        if let (Format::Events, Some(end), Some(last)) = (format, &self.end, parts.last_mut()) {
+            *last = end.as_bytes();
+        }
+        parts
+    }
+
+    /// Returns the bytes of the frame.
+    pub(super) fn length(&self, format: Format) -> usize {
+        self.parts(format).iter().map(|part| part.len()).sum()
+    }
+}
+
+impl Deref for Queued {
+    type Target = Publication;
+
+    fn deref(&self) -> &Publication {
+        &self.publication
+    }
+}
