@@ -442,4 +442,6 @@ mod arrivals_tests;
 #[cfg(test)]
 mod seam_tests;
 #[cfg(test)]
+mod slot_seam_tests;
+#[cfg(test)]
 mod tests;

@@ -13,9 +13,11 @@ use crate::settings::Settings;
 use crate::shard::connection_handle::ConnectionHandle;
 use crate::shard::connection_state::ConnectionState;
 use crate::shard::peer::Peer;
+use crate::shard::slot_replay::SlotPermit;
 use crate::subscription::{Quota, Subscription};
 use crate::wire::control::{Permitted, Request};
 use crate::wire::format::{Format, SlowPolicy};
+use crate::wire::slots::SlotStart;
 
 /// Creates the parts of a server that its shards use.
 fn context(shards: usize, log: Log) -> Arc<Context> {
@@ -30,6 +32,12 @@ fn context(shards: usize, log: Log) -> Arc<Context> {
         Default::default(),
     )
 }
+
+/// The starts of a replay and of a slot replay.
+type Starts = (
+    Option<crate::wire::cursor::From>,
+    Option<(SlotStart, SlotPermit)>,
+);
 
 /// A shard whose commands the test carries out, and the listening socket for its clients.
 pub(super) struct Bench {
@@ -61,7 +69,17 @@ impl Bench {
         from: Option<crate::wire::cursor::From>,
         topics: &[&str],
     ) -> (TcpStream, ConnectionHandle) {
-        let (client, handle, open) = self.request(format, from, topics).await;
+        self.connect_with(format, (from, None), topics).await
+    }
+
+    /// Connects a client that may ask for a slot replay as well.
+    pub(super) async fn connect_with(
+        &mut self,
+        format: Format,
+        starts: Starts,
+        topics: &[&str],
+    ) -> (TcpStream, ConnectionHandle) {
+        let (client, handle, open) = self.request_with(format, starts, topics).await;
         self.shard.carry_out(open);
         (client, handle)
     }
@@ -71,6 +89,15 @@ impl Bench {
         &mut self,
         format: Format,
         from: Option<crate::wire::cursor::From>,
+        topics: &[&str],
+    ) -> (TcpStream, ConnectionHandle, Command) {
+        self.request_with(format, (from, None), topics).await
+    }
+
+    async fn request_with(
+        &mut self,
+        format: Format,
+        (from, slots): Starts,
         topics: &[&str],
     ) -> (TcpStream, ConnectionHandle, Command) {
         let address = self.listener.local_addr().unwrap();
@@ -91,7 +118,7 @@ impl Bench {
             format,
             slow: SlowPolicy::default(),
             from,
-            slots: None,
+            slots,
             published: self.context.log.last_seq(),
             subscriptions: topics
                 .iter()

@@ -47,7 +47,8 @@ impl HeldSlots {
         publication.slots().is_none_or(|slots| {
             slots.process != self.cursor.process
                 || self.live_from.is_some_and(|first| slots.from >= first)
-                || self.is_missing(slots.from)
+                // The replay has reported its own gaps.
+                || (publication.is_message() && self.is_missing(slots.from))
         })
     }
 
