@@ -16,8 +16,8 @@
 %% A replay as its server keeps it: the number of the engine, the process and the next event.
 -type replay() :: map().
 %% `sent': the engine has something for the client, and tells when to go on. `lost': it
-%% wanted something else, and tells what.
--type outcome() :: sent | lost | ended |
+%% wanted something else, and tells what. `wait': the tail is about to publish a slot.
+-type outcome() :: sent | lost | ended | wait |
     {failed, missing | withheld | unreadable, non_neg_integer()}.
 -export_type([replay/0, outcome/0]).
 
@@ -77,6 +77,9 @@ withhold(#{number := Number, slot := Slot}, End) when Slot >= End ->
 withhold(_Replay, End) ->
     {failed, withheld, End - 1}.
 
+next_step(_Cache, #{slot := Slot}, {Next, NextPart}) when Slot =:= Next + 1, NextPart > 0 ->
+    %% The tail publishes the rest of a slot that this replay has read.
+    wait;
 next_step(_Cache, #{number := Number, slot := Slot, part := Part}, {Next, NextPart}) when
     Slot > Next; Slot =:= Next, NextPart =:= 0, Part =:= 0
 ->

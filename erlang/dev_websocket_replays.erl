@@ -24,6 +24,8 @@
 %% Pause before a slot is read again, in milliseconds, and the times before a gap reports it.
 -define(AGAIN, 400).
 -define(MISSING, 300).
+%% Pause while the tail publishes a slot, in milliseconds.
+-define(BEGUN, 20).
 -define(REFUSAL, 2_000).
 -define(UNREADABLE, 5_000).
 %% Slots in a row that cannot be read before a replay ends.
@@ -201,6 +203,9 @@ turned(Number, {Outcome, Process}, #{replays := Replays} = State) ->
     case {Replays, Outcome} of
         {#{Number := _}, ended} ->
             forget(Number, State);
+        {#{Number := _}, wait} ->
+            _ = erlang:send_after(?BEGUN, self(), {again, Number}),
+            State;
         {#{Number := Replay}, {failed, Why, To}} ->
             failed(Replay#{process := Process}, Why, To, State);
         {#{Number := Replay}, _} ->

@@ -464,12 +464,12 @@ proptest! {
             for step in steps {
                 world.run(step).await;
             }
-            world.settle();
-            // Slots that were begun are completed, and live ones follow.
+            // A slot that was begun is completed, and live ones follow.
             let Position { slot, part } = world.mark();
             if part > 0 {
                 world.publish(slot, parts(slot));
             }
+            world.settle();
             let slot = world.mark().slot;
             for slot in slot..slot + 3 {
                 world.publish(slot, parts(slot));

@@ -97,12 +97,16 @@ impl HeldSlots {
             // Nothing of the process has been published, and its first slot comes live.
             return Seam::At(next.slot);
         };
-        // A slot that is published in part is read again. The client may have a part of one that is not published
-        // again yet, after a restart of the node.
-        if next.slot > mark.slot || (next.slot == mark.slot && mark.part == 0) {
-            Seam::At(next.slot)
-        } else {
+        // A slot that is published in part is read again. After that its other parts must be published, or a cursor
+        // taken at the seam would repeat them. A client may have a part of a slot that is not published again yet,
+        // after a restart of the node.
+        let is_begun = mark.part > 0;
+        let is_behind =
+            next.slot < mark.slot || (is_begun && next.slot <= mark.slot.saturating_add(1));
+        if is_behind {
             Seam::Behind
+        } else {
+            Seam::At(next.slot)
         }
     }
 
