@@ -331,6 +331,7 @@ const ELSEWHERE: [(&str, &str); 8] = [
     ("shards", "a number of threads"),
     ("workers", "a number of threads"),
     ("max_data_bytes", "test/recorded_results_tests.erl"),
+    ("max_replay_slots", "test/slot_replay_tests.erl"),
     ("max_tails", "test/tails_tests.erl"),
     ("tail_interval", "test/tails_tests.erl"),
     ("follow_share", "test/follow_tests.erl"),
@@ -341,6 +342,7 @@ fn every_limit_of_the_table_has_its_test() {
     let source = concat!(
         include_str!("limits.rs"),
         include_str!("limits_of_choice.rs"),
+        include_str!("slot_replays.rs"),
         include_str!("token_life.rs")
     );
     let numbers = Settings::table()

@@ -8,7 +8,7 @@ use super::client::Client;
 use super::ids::{ConnectionId, ConnectionIndex};
 use super::replay::Deferred;
 use super::slot_replay::{
-    ClientSlots, HeldSlots, ReplayedFrame, Seam, SlotPermit, SlotReplay, SlotStep,
+    ClientSlots, HeldSlots, ReplayedFrame, Replaying, Seam, SlotPermit, SlotReplay, SlotStep,
 };
 use super::{Shard, connection_handle::ConnectionHandle};
 use crate::error_code::ErrorCode;
@@ -214,14 +214,22 @@ impl Shard {
         let Some(replay) = slots.replay.take() else {
             return;
         };
+        let Replaying {
+            permit,
+            id,
+            deferred,
+            ..
+        } = replay;
+        // The place is free before the client hears of the end.
+        drop(permit);
         let live = Reply::Live {
-            id: &replay.id,
+            id: &id,
             process: Some(cursor.process()),
             slot: Some(first),
             seq: self.seq,
         };
         self.reply(index, &live);
-        for (bytes, request) in replay.deferred {
+        for (bytes, request) in deferred {
             self.request(connection, bytes, request);
         }
     }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use dev_websocket_core::message::Value;
 use dev_websocket_core::{
-    Counters, Disconnect, Inbound, InterestSignal, Server, Settings, SlotMarks,
+    Counters, Disconnect, Inbound, InterestSignal, Server, Settings, SlotMarks, SlotReplays,
 };
 
 pub(crate) use self::client::{Client, seqs};
@@ -39,6 +39,7 @@ pub(crate) struct TestServer {
     pub(crate) inbound: Arc<Inbound>,
     pub(crate) slots: Arc<SlotMarks>,
     pub(crate) interest: Arc<InterestSignal>,
+    pub(crate) replays: Arc<SlotReplays>,
 }
 
 impl TestServer {
@@ -56,7 +57,7 @@ impl TestServer {
             Arc::default(),
             Arc::default(),
             Arc::default(),
-            Arc::default(),
+            (Arc::default(), Arc::default()),
         )
     }
 
@@ -67,6 +68,7 @@ impl TestServer {
             inbound,
             slots,
             interest,
+            replays,
             ..
         } = self;
         Self::over(
@@ -74,7 +76,7 @@ impl TestServer {
             counters.clone(),
             inbound.clone(),
             slots.clone(),
-            interest.clone(),
+            (interest.clone(), replays.clone()),
         )
     }
 
@@ -83,13 +85,14 @@ impl TestServer {
         counters: Arc<Counters>,
         inbound: Arc<Inbound>,
         slots: Arc<SlotMarks>,
-        interest: Arc<InterestSignal>,
+        (interest, replays): (Arc<InterestSignal>, Arc<SlotReplays>),
     ) -> Self {
         let server = Server::builder(settings)
             .counters(counters.clone())
             .inbound(inbound.clone())
             .slot_marks(slots.clone())
             .interest(interest.clone())
+            .slot_replays(replays.clone())
             .start();
         Self {
             server: server.unwrap(),
@@ -97,6 +100,7 @@ impl TestServer {
             inbound,
             slots,
             interest,
+            replays,
         }
     }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use thiserror::Error;
 
-pub(crate) use self::client_slots::ClientSlots;
+pub(crate) use self::client_slots::{ClientSlots, Replaying};
 pub(crate) use self::held::{HeldSlots, Seam};
 use super::command::Command;
 use super::connection_handle::ConnectionHandle;
