@@ -11,6 +11,7 @@
 mod client;
 mod connection;
 mod raw;
+pub(crate) mod slot_reader;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Deref;
