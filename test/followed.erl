@@ -1,10 +1,14 @@
 %%% @doc Helpers of tests of followed processes: a server, a node that stands in, and clients.
 -module(followed).
 -include_lib("eunit/include/eunit.hrl").
--export([cases/2, results/2, frames/2, slots/1, nothing_comes/1, until/1, tails/0, restart_tails/0, count/1]).
+-export([cases/2, cases/3, results/2, frames/2, slots/1, nothing_comes/1, until/1, tails/0, restart_tails/0, count/1]).
 
 %% @doc Tests of a module, each with a store of its own on a node of its own.
 cases(Module, Names) ->
+    cases(Module, Names, 120).
+
+%% @doc The same, with so many seconds for each.
+cases(Module, Names, Seconds) ->
     {foreach,
         fun() ->
             _ = persistent_term:erase({hb_websocket_nif, node_settings}),
@@ -16,7 +20,7 @@ cases(Module, Names) ->
             dev_websocket:stop()
         end,
         [
-            {timeout, 120, {atom_to_list(Name), fun() -> with_node(Module, Name) end}}
+            {timeout, Seconds, {atom_to_list(Name), fun() -> with_node(Module, Name) end}}
          ||
             Name <- Names
         ]}.

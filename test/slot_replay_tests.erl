@@ -10,7 +10,6 @@ slot_replay_test_() ->
         the_frames_are_those_of_live_slots,
         subscriptions_choose_as_they_do_live,
         nodes_of_both_layouts_are_read,
-        each_slot_comes_once_at_every_seam,
         missing_slots_are_told_and_late_ones_come,
         slots_of_a_long_hole_are_one_gap,
         refused_slots_are_told,
@@ -27,6 +26,9 @@ slot_replay_test_() ->
         a_store_that_fails_ends_a_replay,
         thousands_of_requests_delay_no_live_slot
     ]).
+
+seam_test_() ->
+    followed:cases(?MODULE, [each_slot_comes_once_at_every_seam], 120 + seams()).
 
 -compile([export_all, nowarn_export_all]).
 
@@ -109,7 +111,6 @@ until_live(Client) ->
 
 %% Replays end while slots are computed. `SEAMS' is the number of replays.
 each_slot_comes_once_at_every_seam(Store) ->
-    Seams = list_to_integer(os:getenv("SEAMS", "24")),
     Id = stand_in:process(Store, #{}),
     compute_all(Store, Id, 0, 0),
     Follower = fresh_server:client(["process=", Id]),
@@ -125,7 +126,7 @@ each_slot_comes_once_at_every_seam(Store) ->
     Publisher = spawn_link(fun() -> publish(Store, Id, 1, {Seen, Clients}, Over) end),
     [
         spawn_link(fun() ->
-            [seam(Id, max(0, Mark() - N rem 5), {Seen, Client}) || N <- lists:seq(1, Seams div length(Clients))],
+            [seam(Id, max(0, Mark() - N rem 5), {Seen, Client}) || N <- lists:seq(1, seams() div length(Clients))],
             counters:put(Seen, Client, 1 bsl 60),
             Test ! {done, Client}
         end)
@@ -136,6 +137,8 @@ each_slot_comes_once_at_every_seam(Store) ->
     Monitor = monitor(process, Publisher),
     receive {'DOWN', Monitor, process, Publisher, _} -> ok end,
     ?assertEqual(0, followed:count(<<"panics">>)).
+
+seams() -> list_to_integer(os:getenv("SEAMS", "24")).
 
 publish(Store, Id, Slot, {Seen, Clients}, Over) ->
     case counters:get(Over, 1) of
