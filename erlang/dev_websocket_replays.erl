@@ -32,9 +32,10 @@
 -define(MAX_UNREADABLE, 3).
 %% Pause between two looks at readers and at replays without an answer, in milliseconds.
 -define(TICK, 1_000).
-%% Time for the server of tails to find a node, and to hear of a process, in milliseconds.
+%% Time for the server of tails to find a node, and to follow a process, in milliseconds. The
+%% node's store may be broken.
 -define(NO_NODE, 1_000).
--define(NO_TAIL, 60_000).
+-define(NO_TAIL, 15_000).
 
 %% Who waits for a process to be followed: the process, and since when.
 -type waiting() :: #{{pid(), non_neg_integer()} => {binary(), integer()}}.
@@ -65,15 +66,18 @@ answer(Waiting, Tails, Cache, Source, Now) ->
         Waiting
     ).
 
+%% The setting `follow' is off.
+answer(_Tail, _Cache, off, _Waited) -> {error, no_node};
 answer(_Tail, none, no_local_store, _Waited) -> {error, no_local_store};
 answer(_Tail, none, Source, Waited) when Waited > ?NO_NODE -> {error, Source};
 answer(_Tail, none, _Source, _Waited) -> wait;
 answer(none, _Cache, _Source, Waited) when Waited > ?NO_TAIL -> {error, unreadable};
 answer(none, _Cache, _Source, _Waited) -> wait;
-answer(Tail, Cache, _Source, _Waited) ->
+answer(Tail, Cache, _Source, Waited) ->
     case {dev_websocket_tail:next(Tail), dev_websocket_tail:is_postponed(Tail)} of
         {Next, _} when is_integer(Next) -> {ok, Cache};
         {_, true} -> {error, limit};
+        {_, false} when Waited > ?NO_TAIL -> {error, unreadable};
         {_, false} -> wait
     end.
 

@@ -248,12 +248,10 @@ follow(Id, #{tails := Tails} = State) ->
 
 %% @doc Drop the tails without interest whose time is over.
 expire(Now, #{tails := Tails, until := Until} = State) ->
-    Expired = [Id || {Id, At} <- maps:to_list(Until), is_integer(At), At =< Now, is_idle(Id, Tails)],
+    IsIdle = fun(Id) -> not is_map_key(Id, Tails) orelse dev_websocket_tail:busy_since(map_get(Id, Tails)) =:= idle end,
+    Expired = [Id || {Id, At} <- maps:to_list(Until), is_integer(At), At =< Now, IsIdle(Id)],
     _ = [ets:delete(?FOLLOWED, Id) || Id <- Expired],
     want_hints(State#{tails := maps:without(Expired, Tails), until := maps:without(Expired, Until)}).
-
-is_idle(Id, Tails) ->
-    not is_map_key(Id, Tails) orelse dev_websocket_tail:busy_since(maps:get(Id, Tails)) =:= idle.
 
 %%% Time.
 
@@ -436,9 +434,8 @@ ended(killed) -> too_slow;
 ended(_) -> crashed.
 
 %% @doc Answer the slot replays whose process is followed by now.
-answered(#{waiting := Waiting, tails := Tails, cache := Cache, source := Source} = State) ->
-    Name = dev_websocket_cache:source_name(Source),
-    State#{waiting := dev_websocket_replays:answer(Waiting, Tails, Cache, Name, now_ms())}.
+answered(#{waiting := Waiting, tails := Tails, cache := Cache} = State) ->
+    State#{waiting := dev_websocket_replays:answer(Waiting, Tails, Cache, source(State), now_ms())}.
 
 %%% The node and its cache.
 
@@ -469,10 +466,12 @@ with_settings(State) ->
 
 %%% Gauges and log lines.
 
-show(#{tails := Tails, ready := Ready, source := Source, follow := IsFollowing} = State) ->
-    Name = case IsFollowing of true -> dev_websocket_cache:source_name(Source); false -> off end,
-    _ = ask(fun() -> hb_websocket_nif:set_tails(map_size(Tails), queue:len(Ready), Name) end),
+show(#{tails := Tails, ready := Ready} = State) ->
+    _ = ask(fun() -> hb_websocket_nif:set_tails(map_size(Tails), queue:len(Ready), source(State)) end),
     State.
+
+source(#{follow := false}) -> off;
+source(#{source := Source}) -> dev_websocket_cache:source_name(Source).
 
 %% @doc One line for each gap. Their rate is limited, because a stranger can cause gaps.
 log_gap(Id, From, To, Reason, Why, #{lines := Lines} = State) ->

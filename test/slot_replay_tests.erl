@@ -390,6 +390,28 @@ thousands_of_requests_delay_no_live_slot(Store) ->
 
 %%% Without a node.
 
+a_replay_that_waits_for_its_tail_is_answered_in_time_test() ->
+    Id = stand_in:id(),
+    Waiting = fun(Since) -> dev_websocket_replays:wait({self(), 7}, Id, #{}, Since) end,
+    Tail = dev_websocket_tail:new(Id, unknown, 0),
+    Answer = fun(Tails, Cache, Source, Now) ->
+        case dev_websocket_replays:answer(Waiting(0), Tails, Cache, Source, Now) of
+            Empty when map_size(Empty) =:= 0 -> receive {followed, 7, Answer} -> Answer end;
+            Left -> ?assertEqual(Waiting(0), Left), wait
+        end
+    end,
+    ?assertEqual(wait, Answer(#{}, none, no_node, 1_000)),
+    ?assertEqual({error, no_node}, Answer(#{}, none, no_node, 1_001)),
+    ?assertEqual({error, no_local_store}, Answer(#{}, none, no_local_store, 0)),
+    ?assertEqual({error, no_node}, Answer(#{}, #{}, off, 0)),
+    %% Its interest is not read yet, or its first slot cannot be set.
+    [?assertEqual(wait, Answer(Tails, #{}, cache, 15_000)) || Tails <- [#{}, #{Id => Tail}]],
+    [?assertEqual({error, unreadable}, Answer(Tails, #{}, cache, 15_001)) || Tails <- [#{}, #{Id => Tail}]],
+    ?assertEqual({error, limit}, Answer(#{Id => dev_websocket_tail:postpone(Tail, 9)}, #{}, cache, 0)),
+    ?assertEqual({ok, #{}}, Answer(#{Id => dev_websocket_tail:new(Id, 0, 0)}, #{}, cache, 0)),
+    %% Asking again does not begin the time anew.
+    ?assertEqual(Waiting(3), dev_websocket_replays:wait({self(), 7}, Id, Waiting(3), 9)).
+
 no_node_test_() ->
     {setup,
         fun() ->

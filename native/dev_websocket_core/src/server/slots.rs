@@ -31,7 +31,7 @@ pub enum ReplayRejected {
 /// Reasons for which a slot replay cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplayFailure {
-    /// The program is not a node.
+    /// The program is not a node, or its results are switched off.
     NoNode,
     /// The node stores nothing on this machine.
     NoLocalStore,
@@ -48,7 +48,7 @@ impl ReplayFailure {
         match self {
             Self::NoNode => (
                 ErrorCode::NoCache,
-                "from-slot: no node is behind this server, so there are no slots to replay",
+                "from-slot: this server has no results of a node, so there are no slots to replay",
             ),
             Self::NoLocalStore => (
                 ErrorCode::NoCache,

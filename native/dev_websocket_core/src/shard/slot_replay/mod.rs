@@ -135,7 +135,7 @@ pub(crate) enum NoReplay {
     #[error("from-slot: the server makes max_slot_replays slot replays already; try again")]
     Full,
     /// The program does not read slots.
-    #[error("from-slot: no node is behind this server, so there are no slots to replay")]
+    #[error("from-slot: this server has no results of a node, so there are no slots to replay")]
     NoReader,
 }
 
