@@ -21,16 +21,16 @@ sup_test_() ->
 
 children_are_the_processes_of_the_device() ->
     ok = dev_websocket:listen(self()),
-    await(fun() -> map_size(children()) =:= 5 end),
+    await(fun() -> map_size(children()) =:= 6 end),
     Children = children(),
-    ?assertMatch([_, _, _, _], [Id || Id <- maps:keys(Children), lists:member(Id, [log_reader, replays, shutdown_guard, tails])]),
+    ?assertMatch([_, _, _, _, _], [Id || Id <- maps:keys(Children), lists:member(Id, [follow, log_reader, replays, shutdown_guard, tails])]),
     [Proxy] = [Pid || {{listener, _}, Pid} <- maps:to_list(Children)],
     ?assertEqual({error, {already_listening, self(), Proxy}}, hb_websocket_nif:listen(self())),
     ?assertEqual({error, {already_read, maps:get(log_reader, Children)}}, hb_websocket_nif:read_log()),
     ?assertEqual(maps:get(tails, Children), whereis(hb_websocket_tails)),
     [?assertEqual({Id, true}, {Id, is_process_alive(Pid)}) || {Id, Pid} <- maps:to_list(Children)],
     ok = dev_websocket:unlisten(self()),
-    ?assertEqual([log_reader, replays, shutdown_guard, tails], lists:sort(maps:keys(children()))).
+    ?assertEqual([follow, log_reader, replays, shutdown_guard, tails], lists:sort(maps:keys(children()))).
 
 clients_stay_connected_when_the_supervisor_ends() ->
     Client = fresh_server:client("topic=t"),
@@ -156,7 +156,7 @@ await_children() ->
     await(fun() ->
         _ = dev_websocket:info(),
         is_pid(whereis(?SUPERVISOR)) andalso
-            [log_reader, replays, shutdown_guard, tails] =:= lists:sort([Id || {Id, Pid} <- maps:to_list(children()), is_pid(Pid), is_atom(Id)])
+            [follow, log_reader, replays, shutdown_guard, tails] =:= lists:sort([Id || {Id, Pid} <- maps:to_list(children()), is_pid(Pid), is_atom(Id)])
     end).
 
 end_supervisor() ->
