@@ -45,6 +45,8 @@ class Field:
         self.failures = []
         # Slots that are scheduled, by process. Slot 0 is the process itself.
         self.next = {}
+        self.amounts = {}
+        self.served_otherwise = []
 
     def victim(self, computed, pending=0):
         """A process with subscribers before its first slot, with slots that are computed, and slots that are only scheduled."""
@@ -64,14 +66,19 @@ class Field:
 
     def schedule(self, process, amount=None):
         slot = self.next[process]
-        self.node.schedule(self.wallet, process, action="Transfer", amount=amount or f"{slot}00{secrets.randbelow(1000)}")
+        amount = amount or f"{slot}00{secrets.randbelow(1000)}"
+        self.amounts[process, slot] = amount
+        self.node.schedule(self.wallet, process, action="Transfer", amount=amount)
         self.next[process] += 1
 
     def compute(self, process):
-        """Computes all that is scheduled, and notes what the node itself serves."""
+        """Computes all that is scheduled. The program tells the outputs; a stranger may make the node serve others."""
         for slot in range(self.next[process]):
             self.node.compute(process, slot)
-            self.judge.honest[process][slot] = self.node.output(process, slot)
+            output = f"moved {self.amounts.get((process, slot), 0)}"
+            self.judge.honest[process][slot] = output
+            if self.node.output(process, slot) != output:
+                self.served_otherwise.append((process, slot))
 
     def scene(self, process, stored, pending=False):
         watch = self.watches[f"process {process[:5]}"]
@@ -99,6 +106,8 @@ class Field:
             if faults:
                 self.failures.append(f"{name}: {len(faults)} faults, the first: {faults[0]}")
             print(f"  {name}: {len(watch.messages())} messages, {len(watch.gaps())} gaps, {len(faults)} forged or wrong")
+        if self.served_otherwise:
+            print(f"  the node itself served another output of {len(set(self.served_otherwise))} slots")
         stats = self.node.stats()
         for name in ("panics", "exceptions"):
             if stats[name]:
@@ -205,9 +214,10 @@ def silence(node, options):
         for amount in amounts:
             run.schedule(victim, amount)
         scene = run.scene(victim, stored, pending=True)
-        for process in silencing.foretell(node, run.wallet, amounts):
-            run.judge.strangers.add(process)
-        count += run_all(node, silencing.attacks(scene, node, run.wallet, amounts), options)[0]
+        foretold = [node.process(run.wallet, programs.LEDGER) for _ in amounts]
+        run.judge.strangers.update(foretold)
+        silencing.foretell(node, run.wallet, foretold, amounts)
+        count += run_all(node, silencing.attacks(scene, node, run.wallet, foretold), options)[0]
         run.compute(victim)
         if not until(lambda: run.watches["everything"].slots(victim)[-1:] == [run.next[victim] - 1], 30):
             run.failures.append(f"round {number}: slots {run.watches['everything'].slots(victim)}")

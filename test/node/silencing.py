@@ -1,18 +1,15 @@
 """Attempts at silence: what could keep a slot that is scheduled from its subscribers, before the node computes it."""
 
-import programs
 from attack import FAR, FEW, FORGED, Attack, Call, quoted, spelled
 from node import Request
 from signing import data_item
 
 
-def foretell(node, wallet, amounts):
+def foretell(node, wallet, processes, amounts):
     """Computes the results that the victim will have, in processes of the stranger: equal content has one place in the store."""
-    for amount in amounts:
-        process = node.process(wallet, programs.LEDGER)
+    for process, amount in zip(processes, amounts, strict=True):
         node.schedule(wallet, process, action="Transfer", amount=amount)
         node.compute(process, 1)
-        yield process
 
 
 def kept(scene, name, base):
@@ -39,9 +36,9 @@ def kept(scene, name, base):
             yield Attack(f"kept ({control}), posted: {kind} of {name}", (Request("POST", f"/{base}/{key}", headers, b'{"results":"FORGED"}'),))
 
 
-def foretold(scene, node, wallet, amounts):
+def foretold(scene, node, processes):
     """The messages that the victim's next slots will share: their results, by the ids that the stranger's own slots have."""
-    for number, process in enumerate(foretell(node, wallet, amounts[:2])):
+    for number, process in enumerate(processes[:2]):
         answer = node.compute(process, 1)
         results = answer.header("results+link")
         state = f"{process}~process@1.0/compute&slot=1"
@@ -71,11 +68,11 @@ def floods(scene, wallet):
         yield Attack(f"start and stop {slot}", (Request("POST", "/~websocket@1.0/start", (), b"{}"), Request("GET", "/~websocket@1.0/stop")))
 
 
-def attacks(scene, node, wallet, amounts):
+def attacks(scene, node, wallet, processes):
     for name, base in {"results": scene.results, "state": scene.state, "assignment": scene.assignment, "process": scene.victim}.items():
         # A stranger who keeps an answer under the process itself puts other content at its id: that limit is shown apart.
         if name != "process":
             yield from kept(scene, name, base)
-    yield from foretold(scene, node, wallet, amounts)
+    yield from foretold(scene, node, processes)
     yield from spelled(far_slots(scene), wallet, FEW)
     yield from floods(scene, wallet)

@@ -114,7 +114,7 @@ class Judge:
         if expected is None:
             yield "a slot that the node did not compute"
         elif is_result(frame) and expected != (data.get("output") or {}).get("body"):
-            yield f"an output that the node does not serve: {expected!r}"
+            yield f"another output than the program's: {expected!r}"
         if FORGED in json.dumps(frame):
             yield "content of the stranger"
 
