@@ -115,16 +115,7 @@ handle_info(_Info, State) ->
 
 %% @doc Reports show no state, because it holds the private key of the node.
 format_status(Status) ->
-    maps:map(
-        fun
-            (state, #{processes := Processes}) -> #{processes => map_size(Processes)};
-            (log, _) -> [];
-            (message, _) -> hidden;
-            (reason, _) -> hidden;
-            (_, Value) -> Value
-        end,
-        Status
-    ).
+    dev_websocket_log:hidden(Status, fun(#{processes := Processes}) -> #{processes => map_size(Processes)} end).
 
 %%% Private functions.
 
