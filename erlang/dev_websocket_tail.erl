@@ -20,7 +20,7 @@
 %%% order. A reader that is killed therefore repeats and loses nothing: the next one goes on
 %%% at the mark.
 -module(dev_websocket_tail).
--export([new/3, probe/3, mark_busy/2, postpone/2, attach_done/2, attach_failed/2, read_done/5]).
+-export([new/3, probe/3, probe_failed/2, mark_busy/2, postpone/2, attach_done/2, attach_failed/2, read_done/5]).
 -export([attach/3, read/3]).
 -export([next/1, process/1, busy_since/1, is_active/1, is_postponed/1, due/3, places/1]).
 
@@ -127,6 +127,11 @@ probe(#{id := Id, next := Next} = Tail, Cache, Now) ->
         true -> {read, Tail#{hole_since := none}};
         false -> missing(Tail, Cache, Now)
     end.
+
+%% @doc The probe raised: search later for slots behind a missing one, with longer pauses. The
+%% id may be of no process, and its message never whole.
+-spec probe_failed(tail(), integer()) -> tail().
+probe_failed(Tail, Now) -> with_longer_pause(Tail#{searched := Now}).
 
 %% @doc The tail waits for a reader.
 -spec mark_busy(tail(), integer()) -> tail().

@@ -310,7 +310,7 @@ probe(Id, #{tails := Tails, cache := Cache} = State) ->
             count(tail_probes),
             case dev_websocket_log:safely(probe, fun() -> dev_websocket_tail:probe(Tail, Cache, now_ms()) end, failed) of
                 {Action, Probed} -> act(Id, Action, with_tail(Id, Probed, State));
-                failed -> count(tail_read_failures), State
+                failed -> count(tail_read_failures), with_tail(Id, dev_websocket_tail:probe_failed(Tail, now_ms()), State)
             end;
         #{} ->
             State

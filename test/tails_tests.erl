@@ -22,6 +22,7 @@ tails_test_() ->
         a_process_beyond_max_tails_gets_a_limit_gap,
         a_store_that_fails_is_read_later,
         a_first_slot_that_cannot_be_set_is_tried_again_later,
+        an_id_that_cannot_be_read_is_searched_with_pauses,
         a_store_that_hangs_delays_no_other_process,
         a_process_followed_again_reports_missed_slots
     ]).
@@ -292,6 +293,31 @@ a_store_that_fails_is_read_later(Store) ->
     stand_in:no_fault(Store),
     followed:results(Client, [0, 1, 2, 3]),
     ?assertEqual(0, followed:count(<<"panics">>)).
+
+%% Anybody can name an id whose message is never whole, and the search for its slots reads it.
+an_id_that_cannot_be_read_is_searched_with_pauses(Store) ->
+    Id = stand_in:process(Store, #{}),
+    Client = follow(Id),
+    until_followed(Id, 0),
+    stand_in:tear(Store, fun
+        (<<Read:43/binary, _/binary>>, _) when Read =:= Id -> error(broken);
+        (_, Entry) -> Entry
+    end),
+    Failures = followed:count(<<"tail_read_failures">>),
+    Server = followed:tails(),
+    _ = sys:replace_state(Server, fun(#{tails := Tails} = State) ->
+        #{Id := #{searched := Searched} = Tail} = Tails,
+        State#{tails := Tails#{Id := Tail#{searched := Searched - 100_000}}}
+    end),
+    followed:until(fun() -> followed:count(<<"tail_read_failures">>) > Failures end),
+    [Server ! {probe, Id, []} || _ <- lists:seq(1, 50)],
+    Server = followed:tails(),
+    ?assertEqual(Failures + 1, followed:count(<<"tail_read_failures">>)),
+    #{tails := #{Id := #{pause := Pause}}} = sys:get_state(Server),
+    ?assertEqual(10_000, Pause),
+    stand_in:no_tear(Store),
+    compute_all(Store, Id, 0, 1),
+    followed:results(Client, [0, 1]).
 
 %% @doc Without a pause the server would start one reader after the other, for as long as the
 %% store fails. Only a failure with a pause is counted.
