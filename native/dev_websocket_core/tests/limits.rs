@@ -325,7 +325,7 @@ fn at_the_limit_of_ping_interval() {
 }
 
 /// Rows that are no limits, and rows that the Erlang side enforces, with their tests.
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: &[(&str, &str)] = &[
     ("port", "a place"),
     ("operator_port", "a place"),
     ("shards", "a number of threads"),
