@@ -31,7 +31,7 @@ pub(crate) struct Filters {
 struct State {
     hasher: RandomState,
     /// The filters by hash. An entry of a dropped filter stays until its count is returned.
-    held: HashMap<u64, SmallVec<[Held; 1]>, PrecomputedHash>,
+    held: HashMap<u64, SmallVec<[(Held, Share); 1]>, PrecomputedHash>,
     counts: Counts,
     /// The number of filters assigned to each literal, by its hash.
     crowds: HashMap<u64, u32, PrecomputedHash>,
@@ -67,14 +67,19 @@ pub(crate) enum Place {
     Anywhere,
 }
 
-/// A filter's share of the counts; dropping this returns it.
+/// A filter's place among those in use; dropping this returns its share of the counts.
 #[derive(Debug)]
 pub(crate) struct Filing {
     place: Place,
-    part: Counts,
     hash: u64,
-    crowd: Option<u64>,
     filters: Filters,
+}
+
+/// A filter's share of the counts.
+#[derive(Debug)]
+struct Share {
+    part: Counts,
+    crowd: Option<u64>,
 }
 
 impl Filing {
@@ -85,31 +90,7 @@ impl Filing {
 
 impl Drop for Filing {
     fn drop(&mut self) {
-        let mut state = self.filters.state.lock();
-        let State {
-            held,
-            counts,
-            crowds,
-            ..
-        } = &mut *state;
-        counts.globs -= self.part.globs;
-        counts.expressions -= self.part.expressions;
-        counts.templates -= self.part.templates;
-        counts.unindexed -= self.part.unindexed;
-        if let Some(crowd) = &self.crowd
-            && let Some(count) = crowds.get_mut(crowd)
-        {
-            *count -= 1;
-            if *count == 0 {
-                crowds.remove(crowd);
-            }
-        }
-        if let Some(same_hash) = held.get_mut(&self.hash) {
-            same_hash.retain(|held| !held.is_gone());
-            if same_hash.is_empty() {
-                held.remove(&self.hash);
-            }
-        }
+        self.filters.state.lock().release_gone(self.hash);
     }
 }
 
@@ -151,7 +132,9 @@ impl Filters {
             if let Some(same) = state.find(hash, subscription, &mut later) {
                 later.push(std::mem::replace(subscription, same));
             } else {
-                let filing = state.file(hash, subscription, settings, self)?;
+                // An equal filter that is being dropped must not be counted against its successor.
+                state.release_gone(hash);
+                let (filing, share) = state.file(hash, subscription, settings, self)?;
                 let held = match subscription {
                     Subscription::Pattern(pattern) => {
                         unused.extend(pattern.file(filing).err());
@@ -163,7 +146,7 @@ impl Filters {
                     }
                     Subscription::Everything | Subscription::Topic(_) => continue,
                 };
-                state.held.entry(hash).or_default().push(held);
+                state.held.entry(hash).or_default().push((held, share));
             }
         }
         Ok(())
@@ -177,7 +160,7 @@ impl State {
         wanted: &Subscription,
         later: &mut Vec<Subscription>,
     ) -> Option<Subscription> {
-        for held in self.held.get(&hash)? {
+        for (held, _) in self.held.get(&hash)? {
             let Some(there) = held.upgrade() else {
                 continue;
             };
@@ -189,6 +172,36 @@ impl State {
         None
     }
 
+    /// Removes the dropped filters of this hash, and returns their shares of the counts.
+    fn release_gone(&mut self, hash: u64) {
+        let Some(same_hash) = self.held.get_mut(&hash) else {
+            return;
+        };
+        let (counts, crowds) = (&mut self.counts, &mut self.crowds);
+        same_hash.retain(|(held, share)| {
+            // Asked once: another thread may drop the filter meanwhile, and comes here after this one.
+            let is_gone = held.is_gone();
+            if is_gone {
+                counts.globs -= share.part.globs;
+                counts.expressions -= share.part.expressions;
+                counts.templates -= share.part.templates;
+                counts.unindexed -= share.part.unindexed;
+                if let Some(crowd) = &share.crowd
+                    && let Some(count) = crowds.get_mut(crowd)
+                {
+                    *count -= 1;
+                    if *count == 0 {
+                        crowds.remove(crowd);
+                    }
+                }
+            }
+            !is_gone
+        });
+        if same_hash.is_empty() {
+            self.held.remove(&hash);
+        }
+    }
+
     /// Counts a new filter and assigns its literal.
     fn file(
         &mut self,
@@ -196,7 +209,7 @@ impl State {
         filter: &Subscription,
         settings: &Settings,
         filters: &Filters,
-    ) -> Result<Filing, TooMany> {
+    ) -> Result<(Filing, Share), TooMany> {
         let (field, mut part) = part_of(filter);
         let limits = [
             (
@@ -248,13 +261,12 @@ impl State {
         if let Some(crowd) = crowd {
             *self.crowds.entry(crowd).or_default() += 1;
         }
-        Ok(Filing {
+        let filing = Filing {
             place,
-            part,
             hash,
-            crowd,
             filters: filters.clone(),
-        })
+        };
+        Ok((filing, Share { part, crowd }))
     }
 
     /// Returns the literal with the fewest filters, and its hash.

@@ -216,3 +216,21 @@ fn a_literal_has_so_many_and_the_others_count_as_without() {
     filters.hold(&mut again, &limits).unwrap();
     assert_eq!(place(&again[0]), Place::Beginning);
 }
+
+/// A client that leaves and one that comes with the same filters, at the limit.
+#[test]
+fn filters_that_are_being_dropped_are_not_counted_against_equal_ones() {
+    let filters = Filters::default();
+    let texts = ["a*", "~^b", "{\"c\":1}"];
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..5_000 {
+                    let mut held = all(&texts);
+                    filters.hold(&mut held, &settings(1)).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(filters.counts(), Counts::default());
+}
