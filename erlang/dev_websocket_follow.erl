@@ -71,7 +71,7 @@ init([]) ->
     State = #{
         cache => none,
         source => dev_websocket_cache:new_source(Now),
-        allowed => [],
+        allowed => #{},
         share => 25,
         interval => 250,
         wanted => [],
@@ -159,18 +159,16 @@ probe_some(_Now, 0, State) ->
 probe_some(Now, Left, #{pass := [Id | Rest]} = State) ->
     probe_some(Now, Left - 1, probe(Id, Now, State#{pass := Rest}));
 probe_some(Now, Left, #{pass := [], processes := Processes} = State) ->
-    %% The next pass begins with the next tick, or goes on in this one if there is room.
-    Pass = maps:keys(Processes),
-    Part = lists:sublist(Pass, Left),
-    Probed = lists:foldl(fun(Id, Acc) -> probe(Id, Now, Acc) end, State, Part),
-    Probed#{pass := lists:nthtail(length(Part), Pass)}.
+    %% The next pass begins in the same tick if there is room, and probes each process once.
+    {Part, Rest} = lists:split(min(Left, map_size(Processes)), maps:keys(Processes)),
+    lists:foldl(fun(Id, Acc) -> probe(Id, Now, Acc) end, State#{pass := Rest}, Part).
 
 probe(_Id, _Now, #{cache := none} = State) ->
     State;
 probe(Id, Now, #{cache := Cache, processes := Processes} = State) ->
     case Processes of
         #{Id := Process} ->
-            Probe = fun() -> probed(Id, Process, Cache, workers_join(State), Now) end,
+            Probe = fun() -> probed(Id, Process, Cache, fun() -> workers_join(State) end, Now) end,
             State#{processes := Processes#{Id := dev_websocket_log:safely(follow, Probe, Process)}};
         #{} ->
             State
@@ -194,7 +192,7 @@ probed(Id, Next, Process, Cache, IsJoined, Now) ->
             %% The node writes the slots of a batch after it has answered. Until then they
             %% look as if nobody had computed them.
             GoesOn = Next =:= Computed andalso Now - Ended < quiet(Seen),
-            Seen#{is_due := IsJoined orelse GoesOn orelse Now - Since >= quiet(Seen)};
+            Seen#{is_due := GoesOn orelse Now - Since >= quiet(Seen) orelse IsJoined()};
         false when Next < Computed ->
             Seen#{is_due := false};
         false ->
@@ -302,10 +300,10 @@ spend(Process, Time, State, Now) ->
     Process#{saved := {saved(Process, State, Now) - Time, Now}, is_due := false}.
 
 outcome({ok, First, Slots}, Time, Now, Process) ->
-    _ = [count(follow_slots) || _ <- lists:seq(1, Slots)],
+    _ = [dev_websocket_log:count(follow_slots) || _ <- lists:seq(1, Slots)],
     Process#{slot_time := Time div Slots, failures := 0, computed := First + Slots, ended := Now, since := Now};
 outcome({error, _}, Time, Now, #{failures := Failures} = Process) ->
-    count(follow_failures),
+    dev_websocket_log:count(follow_failures),
     Pause = max(?PAUSE bsl min(Failures, 10), ?PAUSE_SHARE * Time),
     Process#{failures := Failures + 1, not_before := Now + min(Pause, ?LONGEST_PAUSE)}.
 
@@ -325,7 +323,7 @@ with_source({Cache, Source}, State) ->
     State#{cache := Cache, source := Source}.
 
 with_settings(State) ->
-    case settings() of
+    case dev_websocket_library:ask(follow, fun hb_websocket_nif:settings/0) of
         #{follow := <<"compute">>, follow_processes := Ids, follow_share := Share, tail_interval := Interval} ->
             Allowed = case Ids of
                 [<<"all">>] -> all;
@@ -336,10 +334,6 @@ with_settings(State) ->
             State#{allowed := #{}}
     end.
 
-%% @doc The settings of the engine, if it has the version of this device.
-settings() ->
-    dev_websocket_library:is_current() andalso dev_websocket_log:safely(follow, fun hb_websocket_nif:settings/0, none).
-
 %% @doc Set the timer, unless there is nothing to compute.
 ticking(#{tick := none, processes := Processes, workers := Workers, interval := Interval} = State) when
     map_size(Processes) > 0; map_size(Workers) > 0
@@ -347,10 +341,6 @@ ticking(#{tick := none, processes := Processes, workers := Workers, interval := 
     State#{tick := erlang:send_after(Interval, self(), tick)};
 ticking(State) ->
     State.
-
-count(Name) ->
-    _ = dev_websocket_log:safely(count, fun() -> hb_websocket_nif:count_result(Name) end, ok),
-    ok.
 
 now_ms() ->
     erlang:monotonic_time(millisecond).

@@ -6,7 +6,7 @@
 %%% Its calls then return `engine_version', and one log line asks for a restart of the
 %%% node.
 -module(dev_websocket_library).
--export([find/0, is_missing/0, is_current/0, check_version/0]).
+-export([find/0, is_missing/0, is_current/0, check_version/0, ask/2]).
 
 %% Set after a search that found no engine.
 -define(MISSING, {hb_websocket_nif, missing}).
@@ -29,6 +29,15 @@ find() ->
 -spec is_missing() -> boolean().
 is_missing() ->
     persistent_term:get(?MISSING, false).
+
+%% @doc Call the engine, if it has the version of this device. The place is that of a log line
+%% about an exception, which gives `error'.
+-spec ask(atom(), fun(() -> Answer)) -> Answer | error | other_version.
+ask(Place, Call) ->
+    case is_current() of
+        true -> dev_websocket_log:safely(Place, Call, error);
+        false -> other_version
+    end.
 
 %% @doc Search the engine: loaded already, else in the resources of this module's archive,
 %% else on the code path.

@@ -43,7 +43,7 @@ stop(Listener) when is_pid(Listener), node(Listener) =:= node() ->
     case hb_websocket_nif:unlisten(Listener) of
         {ok, Proxy} ->
             try gen_server:stop(Proxy)
-            %% It has ended in the meantime, which is what was asked for.
+            %% The proxy has ended already, as the caller wants.
             catch exit:_ -> ok
             end;
         {error, not_listening} ->

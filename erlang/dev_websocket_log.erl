@@ -12,7 +12,7 @@
 %%% own. Levels are set for the module `dev_websocket', also on nodes that rename modules.
 -module(dev_websocket_log).
 -export([log/4, new_limit/0, log_limited/5]).
--export([safely/3, log_exception/4, hidden/2]).
+-export([safely/3, log_exception/4, count/1, hidden/2]).
 -export([start_link/0, init/1, read/1]).
 
 %% Lines of one kind per period, in milliseconds.
@@ -58,6 +58,12 @@ safely(Place, Call, Default) ->
             ok = log_exception(Place, Class, Reason, Stack),
             Default
     end.
+
+%% @doc Count an event of the reading of slots, by its name in `stats'.
+-spec count(atom()) -> ok.
+count(Name) ->
+    _ = safely(count, fun() -> hb_websocket_nif:count_result(Name) end, ok),
+    ok.
 
 %% @doc Log a contained exception at debug level. The line names the kind of the reason and
 %% the function, but no terms: they may hold the node's private key.

@@ -37,7 +37,7 @@
 -define(NO_NODE, 1_000).
 -define(NO_TAIL, 15_000).
 
-%% Who waits for a process to be followed: the process, and since when.
+%% Replays that wait until their process is followed: the process, and the begin of the wait.
 -type waiting() :: #{{pid(), non_neg_integer()} => {binary(), integer()}}.
 -export_type([waiting/0]).
 
@@ -90,7 +90,7 @@ init([]) ->
         readers => #{},
         tick => none
     },
-    _ = ask(fun hb_websocket_nif:watch_slot_replays/0),
+    _ = dev_websocket_library:ask(replays, fun hb_websocket_nif:watch_slot_replays/0),
     {ok, look(State)}.
 
 handle_call(_Call, _From, State) -> {noreply, State}.
@@ -135,7 +135,7 @@ format_status(Status) ->
 
 %% @doc Ask the engine for replays that are due.
 look(State) ->
-    case ask(fun() -> hb_websocket_nif:slot_replays(?MAX_DUE) end) of
+    case dev_websocket_library:ask(replays, fun() -> hb_websocket_nif:slot_replays(?MAX_DUE) end) of
         {ok, Due, Ended} ->
             _ = length(Due) =:= ?MAX_DUE andalso (self() ! {websocket_slot_replays, changed}),
             run(lists:foldl(fun due/2, lists:foldl(fun forget/2, State, Ended), Due));
@@ -224,7 +224,7 @@ failed(#{number := Number, slot := Slot, retry := Retry} = Replay, Why, To, #{re
         {Slot, First} -> First;
         _ -> now_ms()
     end,
-    _ = Why =:= unreadable andalso count(tail_read_failures),
+    _ = Why =:= unreadable andalso dev_websocket_log:count(tail_read_failures),
     case now_ms() - Since >= patience(Why, Replay) of
         true ->
             reported(give_up(Replay, Why, To), Replay, Why, To, State);
@@ -267,23 +267,12 @@ ticking(State) ->
     State.
 
 %% @doc Kill readers that take too long, because a store may hang. The server of tails may
-%% have forgotten who waits.
+%% have forgotten waiting replays.
 tick(#{readers := Readers, replays := Replays} = State) ->
     Now = now_ms(),
     _ = [exit(Reader, kill) || {Reader, {_, Since}} <- maps:to_list(Readers), Now - Since > ?READER_DEADLINE],
     _ = [wait_for_tail(Number, Id) || {Number, #{cache := unknown, id := Id}} <- maps:to_list(Replays)],
     State.
-
-count(Name) ->
-    _ = dev_websocket_log:safely(count, fun() -> hb_websocket_nif:count_result(Name) end, ok),
-    ok.
-
-%% @doc Call the engine, if it has the version of this device.
-ask(Call) ->
-    case dev_websocket_library:is_current() of
-        true -> dev_websocket_log:safely(replays, Call, error);
-        false -> other_version
-    end.
 
 now_ms() ->
     erlang:monotonic_time(millisecond).

@@ -108,7 +108,7 @@ init([]) ->
         tails := maps:from_list([{Id, resumed(Id, Next, Now)} || {Id, Next} <- Followed]),
         until := maps:from_list([{Id, Now + ?LINGER} || {Id, _} <- Followed])
     },
-    _ = ask(fun hb_websocket_nif:watch_interest/0),
+    _ = dev_websocket_library:ask(tails, fun hb_websocket_nif:watch_interest/0),
     {ok, tick(interest(with_settings(Resumed)))}.
 
 handle_call(_Call, _From, State) -> {noreply, State}.
@@ -156,7 +156,7 @@ format_status(Status) ->
 hinted(State) ->
     lists:foldl(
         fun(Id, Acc) ->
-            count(hints),
+            dev_websocket_log:count(hints),
             follow_hint(Id, Acc)
         end,
         State,
@@ -173,7 +173,7 @@ follow_hint(Id, #{tails := Tails, until := Until, others := Others} = State) ->
             Hinted = [1 || {_, At} <- maps:to_list(Until), At =/= always],
             case length(Hinted) < ?MAX_HINTED of
                 true -> probe_after(Id, ?AFTER_HINT, prolonged(Id, follow(Id, State)));
-                false -> count(hints_dropped), State
+                false -> dev_websocket_log:count(hints_dropped), State
             end;
         #{} ->
             State
@@ -203,11 +203,11 @@ probe_after(Id, Later, #{hinted := Hinted} = State) ->
 %% @doc Read the ids of processes that have subscribers, and follow them.
 interest(#{max_tails := MaxTails, operator := Operator, follow := IsFollowing} = State) ->
     Began = now_ms(),
-    Asked = IsFollowing andalso ask(fun() -> hb_websocket_nif:interest(MaxTails + ?MAX_DORMANT) end),
+    Asked = IsFollowing andalso dev_websocket_library:ask(tails, fun() -> hb_websocket_nif:interest(MaxTails + ?MAX_DORMANT) end),
     Followed = case Asked of
         {ok, Wanted, Total, Others} ->
             Since = maps:from_list(Wanted),
-            _ = [count(tails_limit) || Total > map_size(Since)],
+            _ = [dev_websocket_log:count(tails_limit) || Total > map_size(Since)],
             followed(Operator ++ [Id || {Id, _} <- Wanted], State#{others := Others, since := Since});
         %% An engine of another version is neither asked nor told.
         Off when Off =:= other_version; Off =:= false ->
@@ -307,10 +307,10 @@ probe(_Id, #{cache := none} = State) ->
 probe(Id, #{tails := Tails, cache := Cache} = State) ->
     case Tails of
         #{Id := Tail} ->
-            count(tail_probes),
+            dev_websocket_log:count(tail_probes),
             case dev_websocket_log:safely(probe, fun() -> dev_websocket_tail:probe(Tail, Cache, now_ms()) end, failed) of
                 {Action, Probed} -> act(Id, Action, with_tail(Id, Probed, State));
-                failed -> count(tail_read_failures), with_tail(Id, dev_websocket_tail:probe_failed(Tail, now_ms()), State)
+                failed -> dev_websocket_log:count(tail_read_failures), with_tail(Id, dev_websocket_tail:probe_failed(Tail, now_ms()), State)
             end;
         #{} ->
             State
@@ -332,7 +332,7 @@ act(Id, {gap, From, To, Reason, Why}, State) ->
     _ = hb_websocket_nif:set_slot_mark(Id, From),
     case hb_websocket_nif:publish_slot_gap(Id, From, To, Reason) of
         ok ->
-            _ = [count(withheld) || Reason =:= withheld],
+            _ = [dev_websocket_log:count(withheld) || Reason =:= withheld],
             Logged = log_gap(Id, From, To, Reason, Why, State),
             Tail = dev_websocket_tail:attach_done(maps:get(Id, maps:get(tails, Logged)), now_ms()),
             with_tail(Id, Tail, Logged);
@@ -406,13 +406,13 @@ read_done(Id, Result, #{tails := Tails, cache := Cache} = State) ->
         {#{Id := Tail}, {attached, ok}} ->
             probe(Id, with_tail(Id, dev_websocket_tail:attach_done(Tail, now_ms()), State));
         {#{Id := Tail}, {attached, _}} ->
-            count(tail_read_failures),
+            dev_websocket_log:count(tail_read_failures),
             with_tail(Id, dev_websocket_tail:attach_failed(Tail, now_ms()), State);
         {#{Id := Tail}, {Outcome, Process}} ->
             Decide = fun() -> dev_websocket_tail:read_done(Tail, Outcome, Process, Cache, now_ms()) end,
             Undecided = {none, dev_websocket_tail:attach_done(Tail, now_ms())},
             {Action, Decided} = dev_websocket_log:safely(read_done, Decide, Undecided),
-            _ = [count(tail_read_failures) || {unreadable, _, _} <- [Outcome]],
+            _ = [dev_websocket_log:count(tail_read_failures) || {unreadable, _, _} <- [Outcome]],
             act(Id, Action, with_tail(Id, Decided, State));
         _ ->
             State
@@ -456,7 +456,7 @@ with_source({Cache, Source}, State) ->
     show(State#{cache := Cache, source := Source}).
 
 with_settings(State) ->
-    case ask(fun hb_websocket_nif:settings/0) of
+    case dev_websocket_library:ask(tails, fun hb_websocket_nif:settings/0) of
         #{tail := Ids, tail_interval := Interval, max_tails := MaxTails, follow := Follow} ->
             Operator = [Id || Id <- Ids, dev_websocket_cache:is_id(Id)],
             State#{operator := Operator, interval := Interval, max_tails := MaxTails, follow := Follow =/= <<"off">>};
@@ -467,7 +467,7 @@ with_settings(State) ->
 %%% Gauges and log lines.
 
 show(#{tails := Tails, ready := Ready} = State) ->
-    _ = ask(fun() -> hb_websocket_nif:set_tails(map_size(Tails), queue:len(Ready), source(State)) end),
+    _ = dev_websocket_library:ask(tails, fun() -> hb_websocket_nif:set_tails(map_size(Tails), queue:len(Ready), source(State)) end),
     State.
 
 source(#{follow := false}) -> off;
@@ -478,17 +478,6 @@ log_gap(Id, From, To, Reason, Why, #{lines := Lines} = State) ->
     Event = #{event => slot_gap, process => Id, from => From, to => To, reason => Reason},
     Text = "Slots ~b to ~b of process ~ts were not published (~ts): ~0tp.",
     State#{lines := dev_websocket_log:log_limited(Lines, warning, Event, Text, [From, To, Id, Reason, Why])}.
-
-count(Name) ->
-    _ = dev_websocket_log:safely(count, fun() -> hb_websocket_nif:count_result(Name) end, ok),
-    ok.
-
-%% @doc Call the engine, if it has the version of this device.
-ask(Call) ->
-    case dev_websocket_library:is_current() of
-        true -> dev_websocket_log:safely(tails, Call, error);
-        false -> other_version
-    end.
 
 now_ms() ->
     erlang:monotonic_time(millisecond).

@@ -10,6 +10,7 @@ import tempfile
 import unittest
 
 from support.clients import PythonClient
+from support.copies import copy_project
 from support.vm import ROOT
 
 ENGINES = ("podman", "docker")
@@ -71,14 +72,7 @@ class Container(unittest.IsolatedAsyncioTestCase):
     @classmethod
     def build(cls, clone):
         """Builds the image of a clone that has the library of this build: the minutes of cargo are another test's."""
-        names = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT, capture_output=True, text=True, check=True, timeout=DEADLINE,
-        ).stdout.split("\0")
-        for name in filter(None, names):
-            if os.path.isfile(os.path.join(ROOT, name)):
-                os.makedirs(os.path.dirname(os.path.join(clone, name)), exist_ok=True)
-                shutil.copy2(os.path.join(ROOT, name), os.path.join(clone, name))
+        copy_project(clone)
         for command in (
             [os.path.join(ROOT, "native/package-nif.sh"), os.path.join(clone, "priv")],
             [cls.engine, "build", "-f", os.path.join(clone, "Containerfile"), "-t", IMAGE, clone],

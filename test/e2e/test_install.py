@@ -13,6 +13,7 @@ import threading
 import unittest
 
 from support.clients import PythonClient
+from support.copies import copy_project
 from support.vm import ROOT, environment
 from test_feed import Lines
 
@@ -45,14 +46,7 @@ class Install(unittest.IsolatedAsyncioTestCase):
     def setUpClass(cls):
         cls.source = tempfile.mkdtemp()
         cls.addClassCleanup(shutil.rmtree, cls.source)
-        names = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT, capture_output=True, text=True, check=True, timeout=DEADLINE,
-        ).stdout.split("\0")
-        for name in filter(None, names):
-            if os.path.isfile(os.path.join(ROOT, name)):
-                os.makedirs(os.path.dirname(os.path.join(cls.source, name)), exist_ok=True)
-                shutil.copy2(os.path.join(ROOT, name), os.path.join(cls.source, name))
+        copy_project(cls.source)
         cls.packages = tempfile.mkdtemp()
         cls.addClassCleanup(shutil.rmtree, cls.packages)
         made = subprocess.run(

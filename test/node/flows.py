@@ -83,7 +83,7 @@ def flows(node, options):
         node.push(first, number + 1)
     run.expect("pushed by a client", first, range(5))
     for process in (second, third):
-        # A push ends early when the node has not yet written what it needs, so the node says how many slots there are.
+        # A push may end before the node has written all slots, so the node tells their number.
         scheduled = int(run.ask(f"/{process}~process@1.0/slot/current").body)
         run.expect("pushed from process to process", process, range(scheduled + 1))
         if not scheduled:

@@ -1,7 +1,7 @@
 //! The processes that have subscribers, for the Erlang process that watches them.
 
 use dev_websocket_core::{Interest, InterestWatcher};
-use rustler::{Encoder, Env, LocalPid, NewBinary, OwnedEnv, Term};
+use rustler::{Atom, Encoder, Env, LocalPid, NewBinary, OwnedEnv, Term};
 
 use crate::atoms;
 use crate::encode;
@@ -12,7 +12,8 @@ const MAX_IDS: usize = 65_536;
 
 /// Makes the caller the watcher that is notified of the next change.
 pub(crate) fn watch(env: Env<'_>) {
-    ENGINE.interest.watch(Watcher(env.pid()));
+    let watcher = Watcher::new(env.pid(), atoms::websocket_interest);
+    ENGINE.interest.watch(watcher);
 }
 
 /// Encodes `{ok, [{Id, Since}], Total, Others}`. The watcher is notified of the first change after this call.
@@ -42,14 +43,23 @@ pub(crate) fn read<'a>(env: Env<'a>, max: Term<'a>) -> Term<'a> {
     (atoms::ok(), processes, total, others).encode(env)
 }
 
-/// The process that is notified.
-struct Watcher(LocalPid);
+/// A process that is notified by `{Subject, changed}`.
+pub(crate) struct Watcher {
+    process: LocalPid,
+    subject: fn() -> Atom,
+}
+
+impl Watcher {
+    pub(crate) fn new(process: LocalPid, subject: fn() -> Atom) -> Self {
+        Self { process, subject }
+    }
+}
 
 impl InterestWatcher for Watcher {
     /// The message's atoms are made here, because the device's modules may have other names.
     fn changed(&self) -> bool {
-        let told = OwnedEnv::new().send_and_clear(&self.0, |env| {
-            (atoms::websocket_interest(), atoms::changed()).encode(env)
+        let told = OwnedEnv::new().send_and_clear(&self.process, |env| {
+            ((self.subject)(), atoms::changed()).encode(env)
         });
         told.is_ok()
     }

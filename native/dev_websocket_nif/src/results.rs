@@ -101,18 +101,23 @@ pub(crate) fn publish_slot<'a>(
     arguments: [Term<'a>; 4],
     is_last: Term<'a>,
 ) -> (Term<'a>, i32) {
-    let [process, slot, part, events] = arguments;
-    let (answer, percent) = within_budget(|read| {
-        let process = read_process(process)?;
-        let (start, is_last) = read_part(slot, part, is_last)?;
-        guarded(|running| {
-            let events = read_events(running, events, read)?;
-            Ok(running
-                .server
-                .publish_part(&process, start, events, is_last)?)
-        })
-    });
+    let (answer, percent) = within_budget(|read| publish(arguments, is_last, read));
     (encode_answer(env, answer), percent)
+}
+
+fn publish<'a>(
+    [process, slot, part, events]: [Term<'a>; 4],
+    is_last: Term<'a>,
+    read: Read<'_, 'a>,
+) -> Answer<'a> {
+    let process = read_process(process)?;
+    let (start, is_last) = read_part(slot, part, is_last)?;
+    guarded(|running| {
+        let events = read_events(running, events, read)?;
+        Ok(running
+            .server
+            .publish_part(&process, start, events, is_last)?)
+    })
 }
 
 /// Reads an event on behalf of a call.
@@ -148,17 +153,7 @@ pub(crate) fn publish_slot_large<'a>(
     arguments: [Term<'a>; 4],
     is_last: Term<'a>,
 ) -> Term<'a> {
-    let [process, slot, part, events] = arguments;
-    let answer = of_any_size(|read| {
-        let process = read_process(process)?;
-        let (start, is_last) = read_part(slot, part, is_last)?;
-        guarded(|running| {
-            let events = read_events(running, events, read)?;
-            Ok(running
-                .server
-                .publish_part(&process, start, events, is_last)?)
-        })
-    });
+    let answer = of_any_size(|read| publish(arguments, is_last, read));
     encode_answer(env, answer)
 }
 

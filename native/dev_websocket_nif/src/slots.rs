@@ -1,11 +1,12 @@
 //! NIFs of slot replays: the replays that are due, and the slots that their reader hands over.
 
-use dev_websocket_core::{DueReplay, InterestWatcher, Position, ReplayFailure, SlotGap};
-use rustler::{Encoder, Env, LocalPid, NewBinary, OwnedEnv, Term};
+use dev_websocket_core::{DueReplay, Position, ReplayFailure, SlotGap};
+use rustler::{Encoder, Env, NewBinary, Term};
 
 use crate::atoms;
 use crate::encode;
 use crate::engine::ENGINE;
+use crate::interest::Watcher;
 use crate::results::{
     Answer, Read, Refusal, encode_answer, guarded, of_any_size, read_events, read_part, read_range,
     within_budget,
@@ -17,7 +18,8 @@ const MAX_DUE: usize = 1000;
 /// Makes the caller the reader of slot replays, which is notified when one is due or has ended.
 #[rustler::nif]
 fn watch_slot_replays(env: Env<'_>) -> Term<'_> {
-    ENGINE.replays.watch(Watcher(env.pid()));
+    let watcher = Watcher::new(env.pid(), atoms::websocket_slot_replays);
+    ENGINE.replays.watch(watcher);
     atoms::ok().encode(env)
 }
 
@@ -149,17 +151,4 @@ fn read_replay(replay: Term<'_>) -> Answer<'_, u64> {
     replay
         .decode()
         .map_err(|_| Refusal::BadArgument("replay must be an unsigned integer of 64 bits"))
-}
-
-/// The process that is notified.
-struct Watcher(LocalPid);
-
-impl InterestWatcher for Watcher {
-    /// The message's atoms are made here, because the device's modules may have other names.
-    fn changed(&self) -> bool {
-        let told = OwnedEnv::new().send_and_clear(&self.0, |env| {
-            (atoms::websocket_slot_replays(), atoms::changed()).encode(env)
-        });
-        told.is_ok()
-    }
 }

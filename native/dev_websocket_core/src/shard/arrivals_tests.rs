@@ -136,7 +136,7 @@ async fn a_crowd_does_not_move_a_request_behind_a_later_publication() {
     assert!(read.contains("caused by the subscriber"), "{read}");
 }
 
-/// A connection gets what was published after its welcome, and nothing from before its request.
+/// A connection gets all publications after its welcome, and none from before its request.
 #[tokio::test]
 async fn a_connection_that_waited_begins_where_its_welcome_says() {
     let mut bench = Bench::new().await;

@@ -50,7 +50,7 @@ impl ClientSlots {
         }
     }
 
-    /// Keeps what is known of the processes before.
+    /// Keeps the positions of earlier processes.
     pub(crate) fn after(mut self, before: Option<Box<Self>>) -> Self {
         if let Some(before) = before {
             let others = before.earlier.into_iter().chain([before.held]);
