@@ -105,7 +105,7 @@ class Examples(EngineTest):
 
     async def test_addresses(self):
         addresses = [line.split()[0] for line in lines("ws://")]
-        self.assertEqual(len(addresses), 6)
+        self.assertEqual(len(addresses), 7)
         for address in addresses:
             base, query = self.here(address).split("?")
             # As a browser writes it, which leaves an escaped byte alone.
