@@ -96,7 +96,12 @@ handle_cast(reload, State) ->
 handle_cast({wanted, Ids}, State) ->
     {noreply, ticking(chosen(State#{wanted := Ids}))};
 handle_cast({hint, Id}, State) ->
-    {noreply, start_workers(probe(Id, now_ms(), State))};
+    Probed = probe(Id, now_ms(), State),
+    %% Anybody can cause hints, so one of a process that is not due looks through no others.
+    case Probed of
+        #{processes := #{Id := #{is_due := true}}} -> {noreply, start_workers(Probed)};
+        #{} -> {noreply, Probed}
+    end;
 handle_cast(_Cast, State) ->
     {noreply, State}.
 
@@ -217,14 +222,14 @@ start_workers(#{cache := none} = State) ->
     State;
 start_workers(#{processes := Processes, workers := Workers} = State) ->
     Now = now_ms(),
+    Free = max(0, max_workers() - map_size(Workers)),
     Busy = [Id || #{id := Id} <- maps:values(Workers)],
     Due = [
         {Since, Id}
      ||
-        {Id, #{is_due := true, since := Since} = Process} <- maps:to_list(Processes),
+        Free > 0, {Id, #{is_due := true, since := Since} = Process} <- maps:to_list(Processes),
         not lists:member(Id, Busy), may_begin(Process, State, Now)
     ],
-    Free = max(0, max_workers() - map_size(Workers)),
     lists:foldl(fun({_, Id}, Acc) -> start_worker(Id, Now, Acc) end, State, lists:sublist(lists:sort(Due), Free)).
 
 may_begin(#{not_before := NotBefore} = Process, State, Now) ->

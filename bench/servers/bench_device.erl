@@ -28,6 +28,7 @@ serve() ->
         <<"measure">> => fun measure/1,
         <<"background">> => fun background/1,
         <<"keep">> => fun keep/1,
+        <<"slots">> => fun slots/1,
         <<"stats">> => fun(_) -> #{stats => dev_websocket:stats()} end
     }).
 
@@ -66,6 +67,21 @@ keep(#{<<"count">> := Count, <<"size">> := Size}) ->
         lists:seq(1, Count)
     ),
     #{}.
+
+%% A process with slots in the cache of a node that stands in, whose modules are on the path when this is asked for. Each
+%% slot has one message.
+slots(#{<<"count">> := Count}) ->
+    ok = stand_in_vm:start(),
+    Process = stand_in_vm:ask(process, [#{}]),
+    lists:foreach(
+        fun(Slot) ->
+            Message = #{<<"action">> => <<"Credit-Notice">>, <<"quantity">> => Slot},
+            Results = #{<<"output">> => #{<<"body">> => <<"moved">>}, <<"outbox">> => #{<<"1">> => Message}},
+            stand_in_vm:ask(compute, [Process, Slot, Results])
+        end,
+        lists:seq(0, Count - 1)
+    ),
+    #{process => Process}.
 
 background(Rate, Tags, Data, Number, Begun) ->
     Text = integer_to_binary(Number),

@@ -20,6 +20,7 @@ KEY = CACHE / "tls/key.pem"
 UWS = BENCH / "peers/uws/target/release/peer-uws"
 # Another build of the device can be measured without touching this checkout.
 DEVICE_EBIN = Path(os.environ.get("BENCH_DEVICE_EBIN", ROOT / "_build/default/lib/dev_websocket/ebin")).resolve()
+STAND_IN_EBIN = ROOT / "_build/e2e/ebin"
 
 
 @dataclass

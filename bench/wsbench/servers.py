@@ -27,8 +27,9 @@ TLS = "device-tls"
 
 
 def _erl(ready, *start):
-    """The VM as it comes, but with room for the connections; BENCH_ERL_FLAGS adds to all VMs alike."""
-    folders = [prepare.EBIN, prepare.DEVICE_EBIN, *ready.cowboy_ebins]
+    """The VM as it comes, but with room for the connections; BENCH_ERL_FLAGS adds to all VMs alike. The modules that
+    stand in for a node are there when something has built them; the VM loads them only when it is told to."""
+    folders = [prepare.EBIN, prepare.DEVICE_EBIN, prepare.STAND_IN_EBIN, *ready.cowboy_ebins]
     paths = [part for folder in folders for part in ("-pa", str(folder))]
     flags = shlex.split(os.environ.get("BENCH_ERL_FLAGS", ""))
     return ["erl", "-noshell", "+P", "1048576", "+Q", "65536", *flags, *paths, *start]

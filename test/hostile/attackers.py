@@ -1,6 +1,6 @@
 """A process of hostile clients: they do one thing to a server, again and again at a bounded pace, until its input ends.
 
-usage: attackers.py PORT ATTACK
+usage: attackers.py PORT ATTACK [PROCESS]
 Says `ready` when it is under way, and at the end how often it did what. A server may refuse any of it.
 """
 
@@ -25,7 +25,7 @@ from connecting import PACE, Connection, aim, again, counts, host, many, once, p
 # Those that hold something, and how much of it: what an attack with 51,200 topics or globs, or 12,800 templates, needs.
 HOLDERS, TOPICS, TEMPLATES = 400, 128, 16
 # Those that do not read what is sent to them, in vain or slowly.
-LATEST, PUTTING_OFF, SLOW_READING, REPLAYING = 20, 50, 20, 4
+LATEST, PUTTING_OFF, SLOW_READING, REPLAYING, REPLAYING_SLOTS = 20, 50, 20, 4, 16
 # So many connections at a time, and so many of anything in a second, are for none of these much work to make.
 SILENT, DRIPPING, NEVER_READING, FLOODING, CROWD = 2000, 500, 50, 20, 3000
 TOPIC = "t"
@@ -266,6 +266,19 @@ async def replays_with_expressions():
     await many(REPLAYING, replay)
 
 
+async def replays_of_10000_slots():
+    """So many clients read all slots of a process from the node's cache, one time after the other."""
+
+    async def replay(connection):
+        received = await connection.upgrade(f"/ws?process={sys.argv[3]}&from-slot=0")
+        while b'"type":"live"' not in received:
+            received = received[-20:] + await connection.receive()
+            counts["received"] += 1
+        counts["replays"] += 1
+
+    await many(REPLAYING_SLOTS, replay)
+
+
 async def requests_put_off():
     """Large requests within a replay that is not read."""
 
@@ -304,7 +317,8 @@ ATTACKS = {
     for attack in (
         silent_sockets, slow_requests, never_reading, resets, ping_floods, frames_of_one_byte, frames_of_no_bytes,
         subscription_storms, crowds, garbage, resets_behind_requests, unsubscribing_of_12000_names, globs, templates,
-        latest_of_many_topics, infos, replays_with_expressions, requests_put_off, slow_readers,
+        latest_of_many_topics, infos, replays_with_expressions, replays_of_10000_slots, requests_put_off,
+        slow_readers,
         tokens.tokens_that_end_within_a_minute, tokens.tokens_that_end_at_once, tokens.forged_tokens_in_requests,
         tokens.forged_tokens_in_frames,
     )

@@ -37,12 +37,14 @@ TOKENS = {"access": "token", "token_keys": keys(), "public_topics": "t", "max_lo
 
 @dataclass
 class Plan:
-    """What else an attack needs: settings, messages beside the stream, and how many are kept before it begins. One that
-    takes its time says for how long it is measured, and how often at the most. `fault` finds one in the attackers' counts."""
+    """What else an attack needs: settings, messages beside the stream, how many are kept before it begins, and slots of a
+    process in a node's cache. One that takes its time says for how long it is measured, and how often at the most. `fault` finds one in the attackers' counts."""
 
     settings: dict = field(default_factory=dict)
     background: dict = None
     kept: int = 0
+    slots: int = 0
+    clients: int = CLIENTS
     seconds: float = None
     rounds: int = None
     fault: Callable[[dict], str] = lambda counts: None
@@ -77,6 +79,7 @@ ATTACKS = {
     "infos": Plan(background=FRESH),
     "replays_with_expressions": Plan(kept=20_000),
     "requests_put_off": Plan(kept=20_000),
+    "replays_of_10000_slots": Plan(slots=10_000, clients=1000, seconds=10),
     "slow_readers": Plan({"send_buffer_bytes": 4 << 20, "ping_interval": 1000}, LARGE),
     "tokens_that_end_within_a_minute": Plan(TOKENS, seconds=62, rounds=2, fault=not_all_closed),
     "tokens_that_end_at_once": Plan(TOKENS, seconds=5, fault=not_all_closed),
@@ -92,8 +95,8 @@ def say(line):
 class Attackers:
     """A process that attacks a server while the block runs."""
 
-    def __init__(self, attack, server):
-        command = [sys.executable, os.path.join(HERE, "attackers.py"), str(server.port), attack]
+    def __init__(self, attack, server, process):
+        command = [sys.executable, os.path.join(HERE, "attackers.py"), str(server.port), attack, process]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self):
@@ -116,12 +119,14 @@ def compare(attack, rounds, seconds, ready):
     settings = SETTINGS | plan.settings
     seconds = plan.seconds or seconds
     with Server("device", ready, settings=settings) as server, Server("device", ready, settings=settings) as other:
+        processes = {}
         for each in (server, other):
+            processes[each] = each.ask(120, cmd="slots", count=plan.slots)["process"] if plan.slots else ""
             if plan.kept:
                 each.ask(60, cmd="keep", count=plan.kept, size=300)
             if plan.background:
                 each.ask(10, cmd="background", **plan.background)
-        with Load(server, CLIENTS) as load:
+        with Load(server, plan.clients) as load:
             measure.steady(server, load, RATE, 1)
             for number in range(min(rounds, plan.rounds or rounds)):
                 turn = number % len(VARIANTS)
@@ -130,7 +135,8 @@ def compare(attack, rounds, seconds, ready):
                     if variant == "calm":
                         figures = measure.steady(server, load, RATE, seconds)
                     else:
-                        with Attackers(attack, other if variant == "elsewhere" else server) as attackers:
+                        target = other if variant == "elsewhere" else server
+                        with Attackers(attack, target, processes[target]) as attackers:
                             figures = measure.steady(server, load, RATE, seconds)
                         figures["connections"] = attackers.counts.get("connections", 0)
                         if fault := plan.fault(attackers.counts):

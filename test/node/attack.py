@@ -1,6 +1,7 @@
 """What an attack is, and the spellings of one call: the same call in every form that a node takes for it."""
 
 import dataclasses
+import functools
 import json
 import urllib.parse
 
@@ -14,7 +15,7 @@ FAR = 1_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Attack:
-    """Requests in their order. A request can be a function of the answer before it, or give none (None)."""
+    """Requests in their order. A function gives a request that is signed as it is sent: a signature takes long."""
 
     name: str
     requests: tuple
@@ -236,8 +237,8 @@ def spelled(calls, wallet, spellings=SPELLINGS):
     for call in calls:
         for spelling in spellings:
             yield Attack(f"{call.name} / {spelling.__name__}", (spelling(call),))
-        yield Attack(f"{call.name} / as_signed_item", (as_signed_item(call, wallet),))
-        yield Attack(f"{call.name} / as_broken_item", (as_signed_item(call, wallet, spoil=True),))
+        yield Attack(f"{call.name} / as_signed_item", (functools.partial(as_signed_item, call, wallet),))
+        yield Attack(f"{call.name} / as_broken_item", (functools.partial(as_signed_item, call, wallet, spoil=True),))
 
 
 FEW = (in_segment, in_query, slashes_encoded, in_headers, as_json, as_typed_json, subpath)

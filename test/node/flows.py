@@ -8,7 +8,7 @@ import time
 
 import programs
 from node import Request, until
-from watching import Judge, expect, raised, watch_process, watch_topic
+from watching import Judge, counters, expect, raised, watch_process, watch_topic
 
 # Keys of a state that differ between two nodes, or with the time: ids of signatures, the Lua machine, the transport.
 PASSING = ("date", "server", "signature", "signature-input", "process+link", "snapshot+link", "snapshot", "transfer-encoding")
@@ -54,7 +54,7 @@ class Follow:
 
 def flows(node, options):
     run = Follow(node, options)
-    before = node.stats()
+    before = counters(options.websocket)
 
     process = run.process(programs.LEDGER)
     for number, path in enumerate(SPELLINGS):
@@ -111,7 +111,7 @@ def flows(node, options):
         run.failures.append("cached slots came again")
     for process in run.watches:
         run.expect("everything", process, range(len(run.watches[process].slots(process))), run.everything)
-    if grown := raised(before, node.stats()):
+    if grown := raised(before, counters(options.websocket)):
         run.failures.append(f"legal requests were counted as attacks: {grown}")
     return run.failures
 
@@ -233,9 +233,9 @@ def quiet(node, options):
         for name, wait in (("at first", 10), ("after 20 seconds", 60)):
             if name != "at first":
                 time.sleep(20)
-            spent, probes, began = cpu(options.pid), node.stats()["tail_probes"], time.monotonic()
+            spent, probes, began = cpu(options.pid), counters(options.websocket)["tail_probes"], time.monotonic()
             time.sleep(wait)
-            took, probed = time.monotonic() - began, node.stats()["tail_probes"] - probes
+            took, probed = time.monotonic() - began, counters(options.websocket)["tail_probes"] - probes
             print(f"  {count} processes {name}: {100 * (cpu(options.pid) - spent) / took:.1f} % of a core, {probed / took:.0f} probes a second; load {os.getloadavg()[0]:.2f}")
         for watch in watches:
             watch.close()

@@ -18,7 +18,7 @@ BASES = (
     "/{0}~process@1.0/compute&slot={1}/set&count=1000/compute~process@1.0&slot={2}",
     "/{0}~message@1.0/set&initialized=true&at-slot+integer={1}&count=1000/compute~process@1.0&slot+integer={2}",
 )
-BLOCKS = ("/{0}/set&count=1000", "/{0}/set&initialized=true&at-slot+integer=7", "/{0}/set&random=1")
+BLOCKS = ("/{0}/set&count=1000", "/{0}/set&initialized=true&at-slot+integer=7", "/{0}/set&random=1", "/{0}~process@1.0/commit&random=1")
 
 
 def forged_slot(node, options, number, base):

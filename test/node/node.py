@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import http.client
-import json
 import time
 import urllib.parse
 
@@ -12,8 +11,6 @@ from signing import data_item
 TIMEOUT = 120
 # A node that writes equal content anew reads it torn for a moment, and answers 404 or 500.
 TRIES = 10
-# The keys of an answer are its headers, and the counters of the device are more than the library takes by itself.
-http.client._MAXHEADERS = 1000  # pylint: disable=protected-access
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +75,6 @@ class Node:
     def operator(self):
         return self.get("/~meta@1.0/info/address").body.decode()
 
-    def stats(self):
-        return json.loads(self.get("/~websocket@1.0/stats").body)
-
     def post_item(self, path, item):
         headers = (("codec-device", "ans104@1.0"), ("content-type", "application/ans104"))
         return self.send(Request("POST", path, headers, item))
@@ -119,6 +113,10 @@ class Node:
 
     def compute(self, process, slot):
         return self.get(f"/{process}~process@1.0/compute&slot={slot}", TRIES)
+
+    def serves(self, process):
+        """Whether the node has the first slot of a process, which it computed before."""
+        return until(lambda: self.send(Request("GET", f"/{process}~process@1.0/compute&slot=0")).status == 200, 5)
 
     def output(self, process, slot):
         """The output of a slot, as the node serves it."""

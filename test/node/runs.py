@@ -10,9 +10,9 @@ import paths
 import programs
 import silencing
 from attack import Scene
-from node import Answer, Request, until
+from node import Request, until
 from signing import encoded
-from watching import Judge, Watch, expect, raised, watch_process, watch_topic
+from watching import Judge, Watch, counters, expect, raised, watch_process, watch_topic
 
 THREADS = 2
 # Seconds for one program of the stranger's. A node takes long to print some of their errors.
@@ -45,15 +45,20 @@ class Field:
         self.failures = []
         # Slots that are scheduled, by process. Slot 0 is the process itself.
         self.next = {}
-        self.amounts = {}
         self.served_otherwise = []
+        # The first attack after which a counter had grown.
+        self.grown = {}
+
+    def note(self, attack, counters):
+        for name in counters:
+            self.grown.setdefault(name, []).append(attack)
 
     def victim(self, computed, pending=0):
         """A process with subscribers before its first slot, with slots that are computed, and slots that are only scheduled."""
         process = self.node.process(self.wallet, programs.LEDGER)
         self.watches[f"process {process[:5]}"] = watch_process(self.uri, process)
         self.watches[f"from {process[:5]}"] = watch_topic(self.uri, "from:" + process)
-        self.judge.honest[process] = {}
+        self.judge.honest[process] = {0: "moved 0"}
         self.next[process] = 1
         for _ in range(computed - 1):
             self.schedule(process)
@@ -67,7 +72,8 @@ class Field:
     def schedule(self, process, amount=None):
         slot = self.next[process]
         amount = amount or f"{slot}00{secrets.randbelow(1000)}"
-        self.amounts[process, slot] = amount
+        # The program tells the output, whoever computes the slot.
+        self.judge.honest[process][slot] = f"moved {amount}"
         self.node.schedule(self.wallet, process, action="Transfer", amount=amount)
         self.next[process] += 1
 
@@ -75,9 +81,7 @@ class Field:
         """Computes all that is scheduled. The program tells the outputs; a stranger may make the node serve others."""
         for slot in range(self.next[process]):
             self.node.compute(process, slot)
-            output = f"moved {self.amounts.get((process, slot), 0)}"
-            self.judge.honest[process][slot] = output
-            if self.node.output(process, slot) != output:
+            if self.node.output(process, slot) != self.judge.honest[process][slot]:
                 self.served_otherwise.append((process, slot))
 
     def scene(self, process, stored, pending=False):
@@ -93,6 +97,8 @@ class Field:
     def finish(self):
         """Every slot of every victim came once and in order, and nothing else did."""
         for process in self.next:
+            if process in self.judge.blocked:
+                continue
             slots = range(self.next[process])
             for name in (f"process {process[:5]}", "everything"):
                 watch = self.watches[name]
@@ -108,7 +114,7 @@ class Field:
             print(f"  {name}: {len(watch.messages())} messages, {len(watch.gaps())} gaps, {len(faults)} forged or wrong")
         if self.served_otherwise:
             print(f"  the node itself served another output of {len(set(self.served_otherwise))} slots")
-        stats = self.node.stats()
+        stats = counters(self.uri)
         print(f"  reads that failed and were tried again: {stats['tail_read_failures']}")
         if stats["panics"]:
             self.failures.append(f"panics: {stats['panics']}")
@@ -127,35 +133,53 @@ def field(node, options):
     return made
 
 
-def run_all(node, attacks, options):
-    """Runs attacks by several strangers at once. Gives how many attacks and requests there were."""
-    attacks = [attack for attack in attacks if not options.only or options.only in attack.name][:: options.sample]
-    names = {attack.name for attack in attacks}
-    if len(names) != len(attacks):
+def chosen(attacks, options):
+    attacks = list(attacks)
+    if len({attack.name for attack in attacks}) != len(attacks):
         raise RuntimeError("two attacks have one name")
+    return [attack for attack in attacks if not options.only or options.only in attack.name][:: options.sample]
 
-    def run(attack):
-        answer = Answer(0, (), b"")
-        for request in attack.requests:
-            request = request(answer) if callable(request) else request
-            if request is not None:
-                answer = node.send(request, timeout=PATIENCE)
-        return len(attack.requests)
 
+def send(node, attack):
+    for request in attack.requests:
+        node.send(request() if callable(request) else request, timeout=PATIENCE)
+
+
+def run_all(node, attacks, options):
+    """Runs attacks by several strangers at once. Gives how many there were."""
+    attacks = chosen(attacks, options)
     with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-        return len(attacks), sum(pool.map(run, attacks))
+        list(pool.map(lambda attack: send(node, attack), attacks))
+    return len(attacks)
+
+
+def run_table(run, table, victim, stored, pending, options):
+    """Runs a table on one victim after the other: an attack after which the node itself serves the victim no more
+    takes the next victim. Gives the number of attacks."""
+    number, attacks = 0, chosen(table.attacks(run.scene(victim, stored, pending)), options)
+    while number < len(attacks):
+        before = counters(run.uri)
+        send(run.node, attacks[number])
+        run.note(attacks[number].name, raised(before, counters(run.uri)))
+        if not run.node.serves(victim):
+            run.judge.blocked[victim] = attacks[number].name
+            print(f"  the node itself serves the process no more after: {attacks[number].name}", flush=True)
+            victim = run.victim(*((1, 3) if pending else (3,)))
+            attacks = chosen(table.attacks(run.scene(victim, stored, pending)), options)
+        number += 1
+    return len(attacks), victim
 
 
 def legal(run, node, processes):
     """Two more slots of each process, by legal requests alone: no counter of attacks may grow."""
-    before = node.stats()
+    before = counters(run.uri)
     for process in processes:
         run.schedule(process)
         run.schedule(process)
         run.compute(process)
         if not until(lambda p=process: run.watches["everything"].slots(p)[-1:] == [run.next[p] - 1], 30):
             run.failures.append(f"after the attacks slot {run.next[process] - 1} of {process} did not come")
-    if grown := raised(before, node.stats()):
+    if grown := raised(before, counters(run.uri)):
         run.failures.append(f"legal requests were counted as attacks: {grown}")
 
 
@@ -182,20 +206,20 @@ def attacks(node, options):
     stored = stored_messages(node, run.wallet, settled, facts)
     stored["own"] = node.process(run.wallet, programs.LEDGER)
     run.judge.strangers.update(stored.values())
-    before, began = node.stats(), time.monotonic()
-    total = [0, 0]
-    for process, pending in ((settled, False), (waiting, True)):
-        scene = run.scene(process, stored, pending)
-        for table in (paths, device_keys, other_devices):
-            # What a device is told from outside is the same for every victim.
-            if pending and table is not paths:
-                continue
-            done = run_all(node, table.attacks(scene), options)
-            total = [one + other for one, other in zip(total, done)]
-            print(f"  {table.__name__}, {'waiting' if pending else 'computed'} slots: {done[0]} attacks", flush=True)
+    before, began, total = counters(options.websocket), time.monotonic(), 0
+    for pending, tables in ((False, (paths, device_keys, other_devices)), (True, (paths,))):
+        # What a device is told from outside is the same for every victim, so one table has both.
+        for table in tables:
+            count, victim = run_table(run, table, waiting if pending else settled, stored, pending, options)
+            settled, waiting = (settled, victim) if pending else (victim, waiting)
+            total += count
+            print(f"  {table.__name__}, {'waiting' if pending else 'computed'} slots: {count} attacks, {time.monotonic() - began:.0f} s", flush=True)
     own_processes(node, run, run.scene(settled, stored))
-    print(f"  {total[0]} attacks and {len(programs.BODIES)} programs, {time.monotonic() - began:.0f} s, answers {dict(sorted(node.statuses.items()))}")
-    print(f"  counters that grew: {raised(before, node.stats())}")
+    print(f"  {total} attacks and {len(programs.BODIES)} programs, {time.monotonic() - began:.0f} s, answers {dict(sorted(node.statuses.items()))}")
+    print(f"  victims that the node itself serves no more: {len(run.judge.blocked)}")
+    print(f"  counters that grew: {raised(before, counters(options.websocket))}")
+    for name, attacks_of in run.grown.items():
+        print(f"    {name}: after {len(attacks_of)} attacks, like {attacks_of[:5]}")
     for process in (settled, waiting):
         run.compute(process)
     legal(run, node, (settled, waiting))
@@ -220,7 +244,7 @@ def silence(node, options):
         foretold = [node.process(run.wallet, programs.LEDGER) for _ in amounts]
         run.judge.strangers.update(foretold)
         silencing.foretell(node, run.wallet, foretold, amounts)
-        count += run_all(node, silencing.attacks(scene, node, run.wallet, foretold), options)[0]
+        count += run_all(node, silencing.attacks(scene, node, run.wallet, foretold), options)
         run.compute(victim)
         if not until(lambda: run.watches["everything"].slots(victim)[-1:] == [run.next[victim] - 1], 30):
             run.failures.append(f"round {number}: slots {run.watches['everything'].slots(victim)}")
@@ -234,7 +258,7 @@ def hints(node, options):
     """Paths with ids that are none, that nobody computed, and that are real, while slots come."""
     run = field(node, options)
     victim = run.victim(2)
-    before, began = node.stats(), time.monotonic()
+    before, began = counters(options.websocket), time.monotonic()
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
     def request(number):
@@ -248,9 +272,9 @@ def hints(node, options):
             run.schedule(victim)
             run.compute(victim)
             until(lambda: all(wait.done() for wait in waits), 3)
-    after = node.stats()
+    after = counters(options.websocket)
     print(f"  {options.hints} ids in {len(waits)} requests and {time.monotonic() - began:.0f} s: {raised(before, after, ('hints', 'hints_dropped', 'tail_probes'))}")
-    print(f"  {run.next[victim] - 2} slots meanwhile; tails {after['tails']}")
+    print(f"  {run.next[victim] - 2} slots meanwhile; processes followed: {after['tails']:.0f}")
     legal(run, node, (victim,))
     run.finish()
     return run.failures

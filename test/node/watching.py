@@ -5,6 +5,7 @@ import json
 import threading
 import time
 import urllib.parse
+import urllib.request
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -15,7 +16,17 @@ from node import until
 # Only the node may put a message under a topic that begins so.
 RESERVED = ("process:", "from:", "slot:", "owner:", "hashpath:")
 # Counters that no legal request may raise.
-ATTACKS = ("dropped_refused", "dropped_malformed", "dropped_repeated", "exceptions", "panics", "slot_gaps_withheld", "slot_gaps_not_cached", "topics_reserved", "withheld")
+ATTACKS = (
+    'messages_dropped{reason="refused"}',
+    'messages_dropped{reason="malformed"}',
+    'messages_dropped{reason="repeated"}',
+    'message_topics_dropped{reason="reserved"}',
+    'result_slots_missing{reason="not_cached"}',
+    'result_slots_missing{reason="withheld"}',
+    "results_withheld",
+    "exceptions",
+    "panics",
+)
 
 
 class Watch:
@@ -69,9 +80,11 @@ class Judge:
     """Everybody who may speak, and the rules that each frame must keep."""
 
     def __init__(self, stranger):
-        # Honest processes: slots and outputs that the node itself served, by process.
+        # Honest processes: the output of the program in each scheduled slot, by process.
         self.honest = collections.defaultdict(dict)
         self.strangers = set()
+        # Honest processes that a stranger made the node serve no more, and the attack: slots are told as missing there.
+        self.blocked = {}
         self.signers = {stranger}
 
     def faults(self, watch):
@@ -83,7 +96,7 @@ class Judge:
 
     def _faults(self, frame, seen):
         process = frame.get("process")
-        if frame.get("type") == "gap" and process in self.honest:
+        if frame.get("type") == "gap" and process in self.honest and process not in self.blocked:
             yield f"a gap of reason {frame.get('reason')}"
         if frame.get("type") != "message":
             return
@@ -112,7 +125,7 @@ class Judge:
             return
         expected = self.honest[process].get(frame.get("slot"))
         if expected is None:
-            yield "a slot that the node did not compute"
+            yield "a slot that nobody scheduled"
         elif is_result(frame) and expected != (data.get("output") or {}).get("body"):
             yield f"another output than the program's: {expected!r}"
         if FORGED in json.dumps(frame):
@@ -123,6 +136,15 @@ def expect(watch, process, slots, seconds=30):
     """Whether a watch has exactly these slots of a process, in this order."""
     until(lambda: len(watch.slots(process)) >= len(slots), seconds)
     return watch.slots(process) == list(slots)
+
+
+def counters(uri):
+    """The device's counters, from the WebSocket port: the node itself takes long to answer with so many keys."""
+    parts = urllib.parse.urlsplit(uri)
+    with urllib.request.urlopen(f"http://{parts.netloc}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    samples = (line.removeprefix("dev_websocket_").rsplit(" ", 1) for line in lines if line.startswith("dev_websocket_"))
+    return {name.replace("_total", ""): float(value) for name, value in samples}
 
 
 def raised(before, after, names=ATTACKS):
