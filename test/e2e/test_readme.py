@@ -106,12 +106,18 @@ class Examples(EngineTest):
     async def test_addresses(self):
         addresses = [line.split()[0] for line in lines("ws://")]
         self.assertEqual(len(addresses), 7)
+        # One needs a node with a process.
+        self.vm.eval("e2e_node:start()")
+        process = self.vm.eval("e2e_node:process()")
+        self.vm.eval(f'e2e_node:compute(<<"{process}">>, 0, 0)')
         for address in addresses:
-            base, query = self.here(address).split("?")
+            base, query = self.here(address).replace("<id>", process).split("?")
             # As a browser writes it, which leaves an escaped byte alone.
             async with connect(f"{base}?{quote(query, safe='=&:,*%')}", proxy=None) as client:
                 if "format=raw" not in query:
                     self.assertEqual(json.loads(await client.recv())["type"], "connection_established")
+                if "from-slot=" in query:
+                    self.assertEqual(json.loads(await client.recv())["slot"], 0)
                 if "match=" in query:
                     self.vm.cast('#{<<"topic">> => <<"room:17">>}')
                     self.assertEqual(json.loads(await client.recv())["topics"], ["room:17"])

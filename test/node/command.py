@@ -23,6 +23,7 @@ PARTS = {
     "quiet": flows.quiet,
     "limits": limits.limits,
     "resume": resuming.resume,
+    "follow": resuming.follow,
 }
 
 
@@ -34,7 +35,7 @@ def arguments():
     parser.add_argument("--state", default="node-state.json", help="the file that carries processes over a restart of the node")
     parser.add_argument("--process", help="processes of the operator: one for the part slots, many with commas for the part quiet")
     parser.add_argument("--pid", type=int, help="the node's VM, for the part quiet")
-    parser.add_argument("--count", type=int, default=300, help="slots of the parts slots and resume, 300")
+    parser.add_argument("--count", type=int, default=300, help="slots of the parts slots, resume and follow, 300")
     parser.add_argument("--restart", help="a command for the part resume that restarts the node, and returns when it serves again")
     parser.add_argument("--hints", type=int, default=20_000, help="ids of the part hints, 20,000")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the part silence, 3")

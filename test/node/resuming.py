@@ -13,9 +13,10 @@ from websockets.sync.client import connect
 
 import programs
 from node import until
+from watching import expect, watch_process
 
 # Frames that a connection takes before it is cut off, the first of which tells only that it is open.
-FRAMES = (1, 2, 3, 4)
+FRAMES = (1, 1, 2, 2, 3)
 
 
 class Resumer:
@@ -55,7 +56,8 @@ class Resumer:
         return f"process={self.process}&from-slot={len(self.whole)}"
 
     def take(self, frame):
-        if frame["type"] in ("gap", "error"):
+        # After a restart the numbers of publications begin anew, which a cursor is told. Those of slots do not.
+        if frame["type"] == "error" or (frame["type"] == "gap" and "process" in frame):
             self.faults.append(frame)
         if frame["type"] != "message":
             return
@@ -144,3 +146,34 @@ def resume(node, options):
             wrong = next((pair for pair in zip(client.whole, right) if pair[0] != pair[1]), "a slot is missing")
             failures.append(f"{type(client).__name__}: {len(client.whole)} slots, first wrong {wrong}, faults {client.faults[:3]}")
     return failures
+
+
+def latencies(node, paths, until_done, least=200):
+    """Milliseconds of requests, one after the other, until something is done."""
+    took = []
+    while len(took) < least or not until_done():
+        began = time.monotonic()
+        node.get(paths[len(took) % len(paths)], 3)
+        took.append(1000 * (time.monotonic() - began))
+        if len(took) > 100 * least:
+            break
+    return sorted(took)
+
+
+def follow(node, options):
+    """With `websocket_follow = compute`: slots come without any request, and what other requests of the node notice."""
+    other, busy = node.process(options.stranger, programs.LEDGER), node.process(options.stranger, programs.LEDGER)
+    node.compute(other, 0)
+    for number in range(1, options.count):
+        node.schedule(options.stranger, busy, amount=str(number))
+    paths = ("/~meta@1.0/info/address", f"/{other}~process@1.0/compute&slot=0/results/output/body")
+    calm = latencies(node, paths, lambda: True)
+    began, watch = time.monotonic(), watch_process(options.websocket, busy)
+    slots = range(options.count)
+    loaded = latencies(node, paths, lambda: len(watch.slots(busy)) >= options.count)
+    came = expect(watch, busy, slots, 600)
+    print(f"  {len(watch.slots(busy))} slots in {time.monotonic() - began:.0f} s without a request, {'in order' if came else 'WRONG'}")
+    for name, at in (("median", 0.5), ("p90", 0.9), ("p99", 0.99)):
+        one, two = calm[int(at * (len(calm) - 1))], loaded[int(at * (len(loaded) - 1))]
+        print(f"  other requests, {name}: {one:.1f} ms calm, {two:.1f} ms beside ({two / one:.2f} x)")
+    return [] if came else [f"slots {watch.slots(busy)}"]
