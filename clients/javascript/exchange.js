@@ -343,6 +343,7 @@ export class Exchange {
     if (Number.isInteger(frame.seq) && !this.#isNew(frame.seq)) return
     this.#slots.lose(frame)
     if (!this.#slots.hold(frame, 0)) this.#tellGap(frame)
+    this.#recovery.next()
   }
 
   #tellGap (frame) {
@@ -366,6 +367,8 @@ export class Exchange {
   #live (frame) {
     const [replay] = this.#replays
     if (frame.process !== undefined) {
+      // The replay had what was published up to here.
+      this.#passed(frame.seq)
       this.#recovery.live(frame)
     } else if (this.#restore !== null) {
       if (this.#restore.ids?.delete(frame.id)) this.#restored(this.#restore, frame.seq)

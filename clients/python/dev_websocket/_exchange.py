@@ -400,6 +400,7 @@ class Exchange:
         self._slots.lose(frame)
         if not self._slots.hold(frame, 0):
             self._give(frame)
+        self._recovery.next()
 
     def _give(self, frame: Frame, is_past: bool = False) -> None:
         is_message = frame["type"] == "message"
@@ -425,6 +426,8 @@ class Exchange:
     def _live(self, frame: Frame) -> None:
         replay = self._replays[0] if self._replays else None
         if "process" in frame:
+            # The replay had what was published up to here.
+            self._passed(frame.get("seq"))
             self._recovery.live(frame)
         elif self._restore is not None:
             if frame.get("id") in self._restore.ids:

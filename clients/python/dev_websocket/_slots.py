@@ -206,7 +206,8 @@ class Slots:
 
 
 def _last(frame: Frame) -> int:
-    return frame.get("slot", frame.get("to_slot", -1))
+    last: int = frame["slot"] if "slot" in frame else frame["to_slot"]
+    return last
 
 
 def _messages(frame: Frame, path: str) -> Optional[int]:

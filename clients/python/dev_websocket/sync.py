@@ -10,11 +10,12 @@ from typing import Any, Awaitable, Callable, Dict, Iterator, Optional, TypeVar, 
 from ._client import Client
 from ._errors import Closed
 from ._subscription import Subscription
+from ._verify import verify_slot as verify
 from .types import Event, Message, Reply, State, Url
 
 T = TypeVar("T")
 
-__all__ = ["SyncClient", "SyncSubscription"]
+__all__ = ["SyncClient", "SyncSubscription", "verify"]
 
 
 class SyncSubscription:

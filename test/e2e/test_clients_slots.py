@@ -1,0 +1,161 @@
+"""The reconnecting clients and the slots of a process: each event comes once and in order, whatever is cut off or restarted."""
+
+import asyncio
+import os
+import random
+import tempfile
+import unittest
+
+from support.case import EngineTest
+from support.peers import BadNetwork
+from support.reconnecting import CLIENTS, NodeReconnecting, PythonReconnecting, with_clients
+from support.vm import Vm
+
+SETTINGS = {"tail_interval": 20}
+SLOTS = int(os.environ.get("SLOTS") or 90)
+
+
+class FollowingTest:
+    """What both kinds of tests do: a client of one process, whose slots have two events each."""
+
+    async def follow(self, uri, **options):
+        client = await self.client.start(uri, **options)
+        self.addAsyncCleanup(client.close)
+        return client
+
+    async def parts(self, client, first, last):
+        """Receives the events of these slots, each once and in order."""
+        for slot in range(first, last + 1):
+            for part in (None, slot):
+                message = await client.message()
+                self.assertEqual((message["slot"], message["data"].get("n")), (slot, part))
+
+
+@with_clients(PythonReconnecting, NodeReconnecting)
+class RestartedNodes(FollowingTest, unittest.IsolatedAsyncioTestCase):
+    """A VM of its own for each test, which is killed and started again with what its node has stored."""
+
+    client = None
+
+    async def asyncSetUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.vm = Vm(**SETTINGS)
+        self.addCleanup(lambda: self.vm.kill())
+        self.vm.eval("e2e_node:start()")
+        self.process = self.vm.eval("e2e_node:process()")
+        self.network = await BadNetwork.start(self.vm.uri())
+        self.addAsyncCleanup(self.network.close)
+
+    def compute(self, first, last):
+        self.vm.eval(f'e2e_node:compute(<<"{self.process}">>, {first}, {last})')
+
+    def restart(self, first, last):
+        """The VM is killed. The next one has computed these slots before anybody connects."""
+        file = os.path.join(self.folder.name, "store")
+        self.assertEqual(self.vm.eval(f'e2e_node:save("{file}")'), "ok")
+        self.vm.kill()
+        self.vm = Vm(**SETTINGS)
+        self.vm.eval(f'e2e_node:start("{file}")')
+        self.compute(first, last)
+        self.network.target = self.vm.uri()
+
+    async def storm(self, transport):
+        """Computes slots, cuts connections as chance has it, and restarts the VM twice."""
+        seed = int(os.environ.get("SEED") or random.randrange(2**32))
+        print(f"seed {seed} ... ", end="", flush=True)
+        chance = random.Random(seed)
+        client = await self.follow(self.network.uri, fromSlot={self.process: 0}, transport=transport)
+        reading = asyncio.create_task(self.parts(client, 0, SLOTS - 1))
+        slot = 0
+        while slot < SLOTS:
+            last = min(slot + chance.randrange(1, 4), SLOTS) - 1
+            if any(slot <= SLOTS * third // 3 <= last for third in (1, 2)):
+                await asyncio.to_thread(self.restart, slot, last)
+                self.network.cut()
+            else:
+                await asyncio.to_thread(self.compute, slot, last)
+            slot = last + 1
+            if chance.random() < 0.4:
+                self.network.cut()
+            # The client has something of it, or nothing yet.
+            await asyncio.sleep(chance.random() * 0.05)
+        await reading
+        self.assertTrue(client.none_waits("message"))
+        self.assertEqual(client.slots, {self.process: SLOTS - 1})
+        gaps = [client.queues["gap"].get_nowait() for _ in range(client.queues["gap"].qsize())]
+        self.assertEqual({gap["reason"] for gap in gaps}, {"epoch"})
+
+    async def test_each_event_comes_once_through_cuts_and_restarts(self):
+        await self.storm("websocket")
+
+    async def test_each_event_comes_once_as_server_sent_events(self):
+        await self.storm("events")
+
+    async def test_a_client_that_was_stopped_goes_on_behind_its_last_whole_slot(self):
+        client = await self.follow(self.network.uri, process=self.process, fromSlot={self.process: 0})
+        self.compute(0, 4)
+        await self.parts(client, 0, 4)
+        await client.do("close")
+        self.compute(5, 7)
+        self.restart(8, 9)
+        later = await self.follow(self.network.uri, process=self.process, cursor=client.cursor, slots=client.slots, fromSlot={self.process: 0})
+        await self.parts(later, 5, 9)
+        self.compute(10, 10)
+        await self.parts(later, 10, 10)
+        self.assertTrue(later.none_waits("message"))
+
+
+@with_clients(*CLIENTS)
+class RestartedServers(FollowingTest, EngineTest):
+    client = None
+    settings = SETTINGS
+
+    async def asyncSetUp(self):
+        await super().asyncSetUp()
+        self.vm.eval("e2e_node:start()")
+        self.process = self.vm.eval("e2e_node:process()")
+        self.network = await BadNetwork.start(self.uri)
+        self.addAsyncCleanup(self.network.close)
+
+    async def in_vm(self, expression):
+        return await asyncio.to_thread(self.vm.eval, expression)
+
+    async def compute(self, first, last):
+        await self.in_vm(f'e2e_node:compute(<<"{self.process}">>, {first}, {last})')
+
+    async def test_slots_of_another_epoch_are_asked_for(self):
+        client = await self.follow(self.network.uri, process=self.process)
+        await client.until("open")
+        await self.compute(0, 2)
+        await self.parts(client, 0, 2)
+        self.assertEqual(await self.in_vm("dev_websocket:stop()"), "ok")
+        # Nobody hears of these, and the history is gone.
+        await self.compute(3, 5)
+        self.assertEqual(await self.in_vm("dev_websocket:start(#{})"), "ok")
+        self.network.target = self.vm.uri()
+        await self.parts(client, 3, 5)
+        await self.compute(6, 6)
+        await self.parts(client, 6, 6)
+        self.assertEqual((await client.next("gap"))["reason"], "epoch")
+        self.assertTrue(client.none_waits("gap") and client.none_waits("message"))
+
+    async def test_slots_that_are_refused_are_asked_for_again(self):
+        with self.vm.settings(max_slot_replays=0):
+            await self.compute(0, 3)
+            client = await self.follow(self.network.uri, fromSlot={self.process: 1})
+            self.assertEqual((await client.next("error"))["code"], "too_many_slot_replays")
+        await self.parts(client, 1, 3)
+        await self.compute(4, 4)
+        await self.parts(client, 4, 4)
+        self.assertTrue(client.none_waits("gap") and client.none_waits("message"))
+
+    async def test_slots_that_are_missing_are_told(self):
+        await self.compute(0, 1)
+        await self.compute(4, 5)
+        client = await self.follow(self.network.uri, fromSlot={self.process: 0})
+        await self.parts(client, 0, 1)
+        gap = await client.next("gap")
+        self.assertEqual((gap["reason"], gap["from_slot"], gap["to_slot"]), ("not_cached", 2, 3))
+        await self.parts(client, 4, 5)
+        self.assertEqual(client.slots, {self.process: 5})
