@@ -2,9 +2,9 @@ import { refused } from './requests.js'
 import { backoff } from './retry.js'
 
 /** Refusals of slots that pass. */
-const PASSING = new Set(['too_many_slot_replays', 'too_many_processes', 'replay_failed', 'no_cache', 'unknown_process', 'busy'])
+const PASSING_SLOTS = new Set(['too_many_slot_replays', 'too_many_processes', 'replay_failed', 'no_cache', 'unknown_process', 'busy'])
 /** Refusals of a URL that are about slots. */
-const OF_SLOTS = new Set([...PASSING, 'bad_from_slot', 'bad_process'])
+const OF_SLOTS = new Set([...PASSING_SLOTS, 'bad_from_slot', 'bad_process'])
 
 /**
  * Asks for the slots that are missing, of one process at a time, as the server replays them. `give` gets the frames that the
@@ -57,7 +57,7 @@ export class Recovery {
 
   /** Takes an error that ends the present replay. Says whether it is one. */
   refuses (frame) {
-    if (this.#current === null || frame.id !== this.#current.id || !PASSING.has(frame.code)) return false
+    if (this.#current === null || frame.id !== this.#current.id || !PASSING_SLOTS.has(frame.code)) return false
     this.#current.refusal = frame
     return true
   }
@@ -95,7 +95,7 @@ export class Recovery {
   /** Asks again later, or tells that slots up to the one that comes live are missing. */
   #refuse (process, refusal, live) {
     this.#host.emit('error', refused(refusal))
-    const attempt = PASSING.has(refusal.code) ? this.#slots.fail(process) : null
+    const attempt = PASSING_SLOTS.has(refusal.code) ? this.#slots.fail(process) : null
     if (attempt === null) return this.#slots.giveUp(process, live).forEach(this.#give)
     const timer = this.#options.clock.setTimeout(() => {
       this.#timers.delete(timer)

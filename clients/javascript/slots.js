@@ -10,7 +10,7 @@ const LOSSES = new Set(['epoch', 'expired', 'cursor'])
 export class Slots {
   // Replaced with each change, so that whoever has it has the slots of that moment.
   #whole
-  // The slot of each process that came in part: how many messages are to come, and how many events of each path came.
+  // The slot of each process that came in part: how many events are to come, and how many of each path came.
   #open = new Map()
   #missed = new Map()
   #selection
@@ -85,10 +85,10 @@ export class Slots {
     const open = this.#open.get(process) ?? { slot, left: null, given: new Map(), again: new Map() }
     this.#open.set(process, open)
     open.given.set(path, (open.given.get(path) ?? 0) + 1)
-    const count = data?.type === 'result' && !path.includes('/results/') ? data['outbox-count'] : undefined
-    if (Number.isInteger(count)) open.left = count
-    else if (open.left !== null && path.includes('/results/outbox/')) open.left--
-    // With templates, nobody knows which messages of the slot are to come.
+    const isResult = data?.type === 'result' && !path.includes('/results/')
+    if (isResult && Number.isInteger(data['outbox-count'])) open.left = data['outbox-count'] + (data['event-count'] ?? 0)
+    else if (open.left !== null && !isResult) open.left--
+    // With templates, nobody knows which events of the slot are to come.
     if (open.left === 0 && this.#selection().template.size === 0) this.#set(process, slot)
   }
 

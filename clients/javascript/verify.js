@@ -1,3 +1,4 @@
+import { parsed } from './connection.js'
 import { ClientError } from './errors.js'
 import { fieldsOf, idsOf, signaturesOf, textOf } from './signed.js'
 
@@ -19,7 +20,8 @@ export async function verify (event, { node, address, fetch = globalThis.fetch, 
   const results = await signedResults(await source.answer(''), { process, slot, address })
   const isResult = data?.type === 'result' && !/\/results\//.test(path ?? '')
   if (isResult) await sameResult(source, data, results)
-  else await sameMessage(source, path ?? '', data, results)
+  else if (/\/results\/outbox\//.test(path ?? '')) await sameMessage(source, path, data, results)
+  else await sameLine(source, path ?? '', data, results)
   return { address, results }
 }
 
@@ -52,17 +54,27 @@ async function sameResult (source, data, results) {
 
 /** Each message on the way to that of the event has the id by which the one before it names it. */
 async function sameMessage (source, path, data, results) {
-  const [, keys] = /\/results\/(outbox\/[^/]+)$/.exec(path) ?? []
-  if (keys === undefined) throw failure('content', `the path ${path} is none of the slot`)
-  let id = results
-  let place = '/results'
-  for (const key of keys.split('/')) {
-    const found = (await source.message(place, id)).get(key)
-    if (found?.link === undefined) throw failure('content', `the slot has no ${place}/${key}`)
-    id = found.link
-    place += `/${key}`
+  const { place, field } = await source.find(path, results)
+  if (field.link === undefined) throw failure('content', `${place} is no message in the signed slot`)
+  await source.sameKeys(data, await source.message(place, field.link), place, OF_NODE)
+}
+
+/** One of the lines of an output is the event. */
+async function sameLine (source, path, data, results) {
+  const { place, field } = await source.find(path, results)
+  const lines = field.bytes === undefined ? [] : new TextDecoder().decode(field.bytes).split('\n')
+  const wanted = textOfLine(data)
+  if (!lines.some((line) => line.includes('"_e"') && textOfLine(parsed(line)) === wanted)) throw failure('content', `${place} has no such line in the signed slot`)
+}
+
+/** A line without the keys that the node sets, in one order of its keys. */
+function textOfLine (line) {
+  if (line === null || typeof line !== 'object') return null
+  const sorted = (value) => {
+    if (value === null || typeof value !== 'object') return typeof value === 'number' ? String(value) : value
+    return Array.isArray(value) ? value.map(sorted) : Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1)).map(([key, item]) => [key, sorted(item)])
   }
-  await source.sameKeys(data, await source.message(place, id), place, OF_NODE)
+  return JSON.stringify(sorted(Object.fromEntries(Object.entries(line).filter(([key]) => !OF_NODE.has(key) && key !== 'slot'))))
 }
 
 /** The messages of one slot of a node, each proven by its content id. */
@@ -95,6 +107,20 @@ class Source {
     const answer = await this.answer(place)
     if (!(await idsOf(answer)).includes(id)) throw failure('content', `${place} is not the message ${id} that is signed for`)
     return fieldsOf(answer)
+  }
+
+  /** The field at a path of the slot. */
+  async find (path, results) {
+    const [, keys] = /\/results\/([^/].*)$/.exec(path) ?? []
+    if (keys === undefined) throw failure('content', `the path ${path} is none of the slot`)
+    let field = { link: results }
+    let place = '/results'
+    for (const key of keys.split('/')) {
+      field = field.link === undefined ? undefined : (await this.message(place, field.link)).get(key)
+      place += `/${key}`
+      if (field === undefined) throw failure('content', `the signed slot has no ${place}`)
+    }
+    return { place, field }
   }
 
   /** Whether a value of an event is that of a field: `{ link }`, `{ bytes }`, or one that is empty. */

@@ -66,6 +66,8 @@ class RestartedNodes(FollowingTest, unittest.IsolatedAsyncioTestCase):
         print(f"seed {seed} ... ", end="", flush=True)
         chance = random.Random(seed)
         client = await self.follow(self.network.uri, fromSlot={self.process: 0}, transport=transport)
+        # From now on it has a cursor, which is worthless behind a restart.
+        await client.until("open")
         reading = asyncio.create_task(self.parts(client, 0, SLOTS - 1))
         slot = 0
         while slot < SLOTS:

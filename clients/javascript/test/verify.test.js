@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { ClientError, verify } from '../index.js'
-import { charactersOf, textOf } from '../signed.js'
+import { charactersOf, idsOf, textOf } from '../signed.js'
 
 // What a node served for a slot: recorded, with its signatures.
 const recorded = JSON.parse(readFileSync(new URL('../../fixtures/signed_slot.json', import.meta.url)))
@@ -126,15 +126,26 @@ test('an answer that nobody signed is refused', async () => {
   await assert.rejects(nodeOf((answers) => none(answers[STATE])).verify(result), code('not_signed'))
 })
 
-test('a signature of another key is not that of the node', async () => {
+/** A key of the test's own, and a state that it signs for these results. */
+async function ownKey () {
   const { privateKey, publicKey } = await crypto.subtle.generateKey({ name: 'RSA-PSS', modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]), hash: 'SHA-512' }, true, ['sign', 'verify'])
-  const modulus = Uint8Array.from(atob((await crypto.subtle.exportKey('jwk', publicKey)).n.replace(/-/g, '+').replace(/_/g, '/')), (character) => character.charCodeAt(0))
+  const { n } = await crypto.subtle.exportKey('jwk', publicKey)
+  const modulus = Uint8Array.from(atob(n.replace(/-/g, '+').replace(/_/g, '/')), (character) => character.charCodeAt(0))
   const address = textOf(await crypto.subtle.digest('SHA-256', modulus))
   const line = `("process+link" "at-slot" "results+link");alg="rsa-pss-sha512";keyid="${btoa(charactersOf(modulus))}"`
+  const sign = async (results) => {
+    const base = `"process+link": ${result.process}\n"at-slot": 1\n"results+link": ${results}\n"@signature-params": ${line}`
+    const signature = new Uint8Array(await crypto.subtle.sign({ name: 'RSA-PSS', saltLength: 64 }, privateKey, new TextEncoder().encode(base)))
+    return { 'results+link': results, signature: `sig-own=:${btoa(charactersOf(signature))}:`, 'signature-input': `sig-own=${line}` }
+  }
+  return { address, line, sign }
+}
+
+test('a signature of another key is not that of the node', async () => {
+  const { address, line, sign: signed } = await ownKey()
   const { headers } = recorded.answers[STATE]
-  const base = `"process+link": ${headers['process+link']}\n"at-slot": 1\n"results+link": ${headers['results+link']}\n"@signature-params": ${line}`
-  const signature = new Uint8Array(await crypto.subtle.sign({ name: 'RSA-PSS', saltLength: 64 }, privateKey, new TextEncoder().encode(base)))
-  const sign = (answers) => { Object.assign(answers[STATE].headers, { signature: `sig-own=:${btoa(charactersOf(signature))}:`, 'signature-input': `sig-own=${line}` }) }
+  const own = await signed(headers['results+link'])
+  const sign = (answers) => { Object.assign(answers[STATE].headers, own) }
   await assert.rejects(nodeOf(sign).verify(result), code('address'))
   assert.equal((await nodeOf(sign).verify(result, { address })).address, address)
   // The name of the trusted key beside the signature of another.
@@ -159,4 +170,23 @@ test('what an event only refers to is not compared', async () => {
   const changed = structuredClone(result)
   changed.data.data = { $size: 6000, $get: `${result.path}/results/data` }
   await nodeOf().verify(changed)
+})
+
+test('an event of an output is one of its lines', async () => {
+  const { address, sign } = await ownKey()
+  const body = 'hello\n{"_e":1,"Action":"Buy","Price":7,"slot":9}\n{"Action":"None"}'
+  const digest = btoa(charactersOf(new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(body)))))
+  const results = { headers: { 'content-digest': `sha-256=:${digest}:`, 'ao-body-key': 'data', 'signature-input': 'sig-x=("ao-body-key" "content-digest");alg="hmac-sha256";keyid="ao"' }, body }
+  const [id] = await idsOf({ headers: new Headers(results.headers), body: new TextEncoder().encode(body) })
+  const own = await sign(id)
+  const node = nodeOf((answers) => {
+    Object.assign(answers[STATE].headers, own)
+    answers[RESULTS] = results
+  })
+  const event = (data, path = `${result.path}/results/data`) => ({ process: result.process, slot: 1, path, data: { from: result.process, process: result.process, ...data } })
+  await node.verify(event({ Price: 7, Action: 'Buy', _e: 1 }), { address })
+  for (const data of [{ Price: 8, Action: 'Buy', _e: 1 }, { Action: 'Buy', _e: 1 }, { Price: 7, Action: 'Buy', _e: 1, more: 1 }, { Action: 'None' }]) {
+    await assert.rejects(node.verify(event(data), { address }), code('content'))
+  }
+  await assert.rejects(node.verify(event({ Price: 7, Action: 'Buy', _e: 1 }, `${result.path}/results/error`), { address }), code('content'))
 })

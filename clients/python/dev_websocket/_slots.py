@@ -14,7 +14,7 @@ LOSSES = {"epoch", "expired", "cursor"}
 
 
 class _Open:
-    """A slot of which a part came: how many messages are to come, and how many events of each path came."""
+    """A slot of which a part came: how many events are to come, and how many of each path came."""
 
     def __init__(self, slot: int) -> None:
         self.slot = slot
@@ -118,12 +118,11 @@ class Slots:
             self._set(process, slot - 1)
         part = self._open.setdefault(process, _Open(slot))
         part.given[path] = part.given.get(path, 0) + 1
-        count = _messages(frame, path)
-        if count is not None:
-            part.left = count
-        elif part.left is not None and "/results/outbox/" in path:
-            part.left -= 1
-        # With templates, nobody knows which messages of the slot are to come.
+        if not _is_result(frame, path):
+            part.left = None if part.left is None else part.left - 1
+        elif isinstance(frame["data"].get("outbox-count"), int):
+            part.left = frame["data"]["outbox-count"] + frame["data"].get("event-count", 0)
+        # With templates, nobody knows which events of the slot are to come.
         if part.left == 0 and not self._selection()["template"]:
             self._set(process, slot)
 
@@ -210,10 +209,6 @@ def _last(frame: Frame) -> int:
     return last
 
 
-def _messages(frame: Frame, path: str) -> Optional[int]:
-    """How many messages follow the event of a result."""
+def _is_result(frame: Frame, path: str) -> bool:
     data = frame.get("data")
-    if not isinstance(data, dict) or data.get("type") != "result" or "/results/" in path:
-        return None
-    count = data.get("outbox-count")
-    return count if isinstance(count, int) else None
+    return isinstance(data, dict) and data.get("type") == "result" and "/results/" not in path

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import json
 import re
 import urllib.error
 import urllib.request
-from typing import Any, Dict, FrozenSet, Mapping, NamedTuple, Optional
+from typing import Any, Dict, FrozenSet, Mapping, NamedTuple, Optional, Tuple
 from urllib.parse import quote
 
 from ._errors import ClientError
@@ -46,8 +47,10 @@ def verify_slot(event: Mapping[str, Any], *, node: str, address: str, timeout: f
     results = _signed_results(source.answer(""), process, slot, address)
     if isinstance(data, dict) and data.get("type") == "result" and "/results/" not in path:
         _same_result(source, data, results)
-    else:
+    elif "/results/outbox/" in path:
         _same_message(source, path, data, results)
+    else:
+        _same_line(source, path, data, results)
     return Verified(address, results)
 
 
@@ -113,16 +116,43 @@ def _same_result(source: "_Source", data: Dict[str, Any], results: str) -> None:
 
 def _same_message(source: "_Source", path: str, data: Any, results: str) -> None:
     """Each message on the way to that of the event has the id by which the one before it names it."""
-    named = re.search(r"/results/(outbox/[^/]+)$", path)
-    if named is None:
-        raise VerifyError("content", f"the path {path} is none of the slot")
-    place, link = "/results", results
-    for key in named[1].split("/"):
-        following = source.message(place, link).get(key, Field()).link
-        if following is None:
-            raise VerifyError("content", f"the slot has no {place}/{key}")
-        place, link = f"{place}/{key}", following
-    source.same_keys(data, source.message(place, link), place, OF_NODE)
+    place, field = source.find(path, results)
+    if field.link is None:
+        raise VerifyError("content", f"{place} is no message in the signed slot")
+    source.same_keys(data, source.message(place, field.link), place, OF_NODE)
+
+
+def _same_line(source: "_Source", path: str, data: Any, results: str) -> None:
+    """One of the lines of an output is the event."""
+    place, field = source.find(path, results)
+    lines = (field.content or b"").decode(errors="replace").split("\n")
+    wanted = _line(data)
+    if wanted is None or not any('"_e"' in line and _line(_parsed(line)) == wanted for line in lines):
+        raise VerifyError("content", f"{place} has no such line in the signed slot")
+
+
+def _line(value: Any) -> Optional[str]:
+    """A line without the keys that the node sets, in one order of its keys."""
+    if not isinstance(value, dict):
+        return None
+    own = {key: _plain(item) for key, item in value.items() if key not in OF_NODE and key != "slot"}
+    return json.dumps(own, sort_keys=True)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers as text: the node writes large ones so."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 # The value of a key that an event does not have.
@@ -152,6 +182,20 @@ class _Source:
         if link not in ids_of(answer):
             raise VerifyError("content", f"{place} is not the message {link} that is signed for")
         return fields_of(answer)
+
+    def find(self, path: str, results: str) -> Tuple[str, Field]:
+        """The place and the field at a path of the slot."""
+        named = re.search(r"/results/([^/].*)$", path)
+        if named is None:
+            raise VerifyError("content", f"the path {path} is none of the slot")
+        place, field = "/results", Field(link=results)
+        for key in named[1].split("/"):
+            following = None if field.link is None else self.message(place, field.link).get(key)
+            place = f"{place}/{key}"
+            if following is None:
+                raise VerifyError("content", f"the signed slot has no {place}")
+            field = following
+        return place, field
 
     def same(self, value: Any, field: Optional[Field], place: str) -> None:
         """Raises unless a value of an event is that of a field."""
