@@ -7,7 +7,7 @@ import tempfile
 import unittest
 
 from support.case import EngineTest
-from support.peers import BadNetwork
+from support.peers import BadNetwork, ScriptedServer
 from support.reconnecting import CLIENTS, NodeReconnecting, PythonReconnecting, with_clients
 from support.vm import Vm
 
@@ -161,3 +161,85 @@ class RestartedServers(FollowingTest, EngineTest):
         self.assertEqual((gap["reason"], gap["from_slot"], gap["to_slot"]), ("not_cached", 2, 3))
         await self.parts(client, 4, 5)
         self.assertEqual(client.slots, {self.process: 5})
+
+
+def events(process, slot):
+    """The events of a slot: its result, and one message."""
+    path = f"/{process}~process@1.0/compute&slot={slot}"
+    frame = {"type": "message", "timestamp": 0, "topics": [f"process:{process}"], "process": process, "slot": slot}
+    result = {**frame, "path": path, "data": {"type": "result", "outbox-count": 1}}
+    return [result, {**frame, "path": f"{path}/results/outbox/1", "data": {"n": slot}}]
+
+
+PROCESS = "p" * 43
+MISSED = {"type": "gap", "reason": "not_replayed", "process": PROCESS, "from_slot": 1}
+
+
+@with_clients(PythonReconnecting, NodeReconnecting)
+class ScriptedReplays(FollowingTest, unittest.IsolatedAsyncioTestCase):
+    """A server that does what a test says."""
+
+    client = None
+
+    async def asyncSetUp(self):
+        self.server = await ScriptedServer.start()
+        self.addAsyncCleanup(self.server.close)
+
+    async def asked(self, peer, slot):
+        request = await peer.asked("subscribe")
+        self.assertEqual((request["process"], request["from-slot"]), (PROCESS, slot))
+        return request["id"]
+
+    async def refuse(self, peer, slot, code):
+        await peer.tell(type="error", id=await self.asked(peer, slot), code=code, message="as the test says")
+
+    @staticmethod
+    async def tell(peer, frames, seq=None):
+        for number, frame in enumerate(frames):
+            await peer.tell(**frame, **({"replayed": True} if seq is None else {"seq": seq + number}))
+
+    async def test_a_replay_that_is_cut_in_the_middle_of_a_slot_brings_its_rest(self):
+        client = await self.follow(self.server.uri, process=PROCESS, slots={PROCESS: 0})
+        peer = await self.server.established(4)
+        number = await self.asked(peer, 1)
+        await peer.tell(type="subscription_response", id=number, seq=4, subscribed_topics=[])
+        # A new event is in the replay, too.
+        await self.tell(peer, events(PROCESS, 2), seq=5)
+        await self.tell(peer, events(PROCESS, 1) + events(PROCESS, 2)[:1])
+        received = [await client.message() for _ in range(3)]
+        self.assertEqual(client.slots, {PROCESS: 1})
+        peer.cut()
+        peer = await self.server.established(6)
+        await peer.tell(type="live", seq=6)
+        number = await self.asked(peer, 2)
+        await peer.tell(type="subscription_response", id=number, seq=6, subscribed_topics=[])
+        await self.tell(peer, events(PROCESS, 2))
+        await peer.tell(type="live", id=number, process=PROCESS, slot=3, seq=6)
+        await self.tell(peer, events(PROCESS, 3), seq=7)
+        received += [await client.message() for _ in range(3)]
+        self.assertEqual([(one["slot"], one["data"].get("n")) for one in received], [(slot, part) for slot in (1, 2, 3) for part in (None, slot)])
+        self.assertEqual((client.slots, client.cursor), ({PROCESS: 3}, "e:8"))
+        self.assertTrue(client.none_waits("message") and client.none_waits("gap"))
+
+    async def test_slots_that_are_never_had_are_told_with_what_came_meanwhile(self):
+        client = await self.follow(self.server.uri, process=PROCESS, slots={PROCESS: 0})
+        peer = await self.server.established(0)
+        for _ in range(10):
+            await self.refuse(peer, 1, "too_many_slot_replays")
+            self.assertEqual((await client.next("error"))["code"], "too_many_slot_replays")
+        number = await self.asked(peer, 1)
+        await peer.tell(type="subscription_response", id=number, seq=0, subscribed_topics=[])
+        await peer.tell(type="error", id=number, code="replay_failed", message="as the test says")
+        await peer.tell(**MISSED, to_slot=3, dropped=3, timestamp=0, replayed=True)
+        await self.tell(peer, events(PROCESS, 4), seq=1)
+        await peer.tell(type="live", id=number, process=PROCESS, slot=4, seq=2)
+        self.assertEqual((await client.next("error"))["code"], "replay_failed")
+        self.assertEqual(await client.next("gap"), {**MISSED, "to_slot": 3, "dropped": 3})
+        await self.parts(client, 4, 4)
+        self.assertEqual(client.slots, {PROCESS: 4})
+
+    async def test_a_server_that_knows_no_slots_is_a_gap(self):
+        client = await self.follow(self.server.uri, process=PROCESS, slots={PROCESS: 0})
+        await self.refuse(await self.server.established(0), 1, "unknown_field")
+        self.assertEqual(await client.next("gap"), MISSED)
+        self.assertEqual((await client.next("error"))["fatal"], False)
