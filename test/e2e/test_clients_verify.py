@@ -167,6 +167,11 @@ class Verifying(unittest.IsolatedAsyncioTestCase):
                     self.refused("content", event, f"{part} of {path}")
             self.server.answers[path] = RECORDED["answers"][path]
 
+    def test_a_body_is_that_of_its_digest_whatever_the_event_says(self):
+        changed = copy.deepcopy(FIRST)
+        changed["data"]["data"] = self.server.answers[FIRST["path"]]["body"] = "two\nlineS"
+        self.refused("content", changed)
+
     def test_an_answer_that_nobody_signed_is_refused(self):
         headers = self.server.answers[STATE]["headers"]
         name = re.search(r'(sig-[\w-]+)=\([^)]*\);alg="hmac-sha256"', headers["signature-input"])[1]

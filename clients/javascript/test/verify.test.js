@@ -93,6 +93,13 @@ test('an answer that was changed has no valid signature', async () => {
   }
 })
 
+test('a body is that of its digest, whatever the event says', async () => {
+  const changed = structuredClone(first)
+  changed.data.data = 'two\nlineS'
+  const node = nodeOf((answers) => { answers[decodeURI(first.path)].body = changed.data.data })
+  await assert.rejects(node.verify(changed), code('content'))
+})
+
 test('a key without a signature counts for nothing', async () => {
   // The real values of another slot beside signed ones: only the signed ones are looked at.
   const node = nodeOf((answers) => { answers[STATE].headers.process = 'x'.repeat(43) })
