@@ -8,8 +8,10 @@ import unittest
 
 from support.case import EngineTest
 from support.peers import BadNetwork, ScriptedServer
-from support.reconnecting import CLIENTS, NodeReconnecting, PythonReconnecting, with_clients
+from support.reconnecting import CLIENTS, DEADLINE, NodeReconnecting, PythonReconnecting, with_clients
 from support.vm import Vm
+
+from dev_websocket.sync import SyncClient  # pylint: disable=wrong-import-order
 
 SETTINGS = {"tail_interval": 20}
 SLOTS = int(os.environ.get("SLOTS") or 90)
@@ -141,6 +143,20 @@ class RestartedServers(FollowingTest, EngineTest):
         await self.parts(client, 6, 6)
         self.assertEqual((await client.next("gap"))["reason"], "epoch")
         self.assertTrue(client.none_waits("gap") and client.none_waits("message"))
+
+    async def test_the_synchronous_client_follows_slots(self):
+        if self.client is not PythonReconnecting:
+            self.skipTest("there is one of Python alone")
+        await self.compute(0, 3)
+
+        def follow(**options):
+            with SyncClient(self.network.uri, proxy=None, process=self.process, **options) as client:
+                return [(client.next(DEADLINE)["slot"], client.slots[self.process]) for _ in range(3)], client.slots
+
+        told, slots = await asyncio.to_thread(follow, from_slot={self.process: 1})
+        self.assertEqual((told, slots), ([(1, 0), (1, 1), (2, 1)], {self.process: 1}))
+        told, slots = await asyncio.to_thread(follow, slots=slots)
+        self.assertEqual((told, slots), ([(2, 1), (2, 2), (3, 2)], {self.process: 2}))
 
     async def test_slots_that_are_refused_are_asked_for_again(self):
         with self.vm.settings(max_slot_replays=0):

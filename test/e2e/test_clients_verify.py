@@ -1,4 +1,4 @@
-"""The Python client's check of events against a signed slot, which a node once served."""
+"""The check of events against a signed slot, which a node once served: in Python, and in a page."""
 
 import base64
 import copy
@@ -14,6 +14,8 @@ import unittest
 
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA512
+from support.browser import CHROMIUM, Tab
+from support.page import PageServer
 from support.vm import ROOT
 
 from support.reconnecting import PythonReconnecting  # noqa: F401  # It makes the client importable.
@@ -38,7 +40,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         body = answer["body"].encode("latin-1")
         self.send_response_only(200)
-        for name, value in (answer["headers"] | {"content-length": str(len(body))}).items():
+        # A node lets each page read all of its headers.
+        more = {"content-length": str(len(body)), "access-control-allow-origin": "*", "access-control-expose-headers": "*"}
+        for name, value in (answer["headers"] | more).items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
@@ -87,6 +91,20 @@ class Verifying(unittest.IsolatedAsyncioTestCase):
             told = await verify(event, node=self.node, address=RECORDED["address"])
             self.assertEqual(told, (RECORDED["address"], RESULT["data"]["results-id"]))
             self.assertEqual(self.server.fetched.count(STATE), 1)
+
+    @unittest.skipIf(CHROMIUM is None, "no chromium on PATH")
+    async def test_a_page_verifies_with_the_javascript_client(self):
+        page = PageServer({}, lambda **_: None)
+        self.addCleanup(page.close)
+        async with Tab.open() as tab:
+            await tab.go(page.uri("/clients/python/README.md"))
+            for address, expected in ((RECORDED["address"], RECORDED["address"]), ("x" * 43, "address")):
+                options = json.dumps({"node": self.node, "address": address})
+                told = await tab.eval(
+                    f"""import('/clients/javascript/index.js').then(({{ verify }}) => Promise.all({json.dumps(RECORDED["events"])}
+                        .map((event) => verify(event, {options}).then(({{ address }}) => address, ({{ code }}) => code))))"""
+                )
+                self.assertEqual(told, [expected] * 3)
 
     def test_an_event_whose_content_is_another_one_is_refused(self):
         def change(event, *keys, to):
