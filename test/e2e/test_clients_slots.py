@@ -159,14 +159,27 @@ class RestartedServers(FollowingTest, EngineTest):
         self.assertEqual((told, slots), ([(2, 1), (2, 2), (3, 2)], {self.process: 2}))
 
     async def test_slots_that_are_refused_are_asked_for_again(self):
-        with self.vm.settings(max_slot_replays=0):
-            await self.compute(0, 3)
-            client = await self.follow(self.network.uri, fromSlot={self.process: 1})
-            self.assertEqual((await client.next("error"))["code"], "too_many_slot_replays")
-        await self.parts(client, 1, 3)
-        await self.compute(4, 4)
-        await self.parts(client, 4, 4)
-        self.assertTrue(client.none_waits("gap") and client.none_waits("message"))
+        await self.compute(0, 3)
+        for transport in ("websocket", "events"):
+            with self.vm.settings(max_slot_replays=0):
+                client = await self.follow(self.network.uri, fromSlot={self.process: 1}, transport=transport)
+                self.assertEqual((await client.next("error"))["code"], "too_many_slot_replays")
+            await self.parts(client, 1, 3)
+            self.assertTrue(client.none_waits("gap") and client.none_waits("message"))
+
+    async def test_several_processes_are_asked_for_one_after_the_other(self):
+        other = await self.in_vm("e2e_node:process()")
+        await self.compute(0, 4)
+        await self.in_vm(f'e2e_node:compute(<<"{other}">>, 0, 4)')
+        for transport in ("websocket", "events"):
+            client = await self.follow(self.network.uri, fromSlot={self.process: 2, other: 3}, transport=transport)
+            received = [await client.message() for _ in range(10)]
+            self.assertEqual([one["slot"] for one in received if one["process"] == self.process], [2, 2, 3, 3, 4, 4])
+            self.assertEqual([one["slot"] for one in received if one["process"] == other], [3, 3, 4, 4])
+            await client.next("live")
+            await client.next("live")
+            self.assertEqual(client.slots, {self.process: 4, other: 4})
+            self.assertTrue(client.none_waits("gap") and client.none_waits("message"))
 
     async def test_slots_that_are_missing_are_told(self):
         await self.compute(0, 1)

@@ -288,6 +288,7 @@ class Client(Delivery):
         how = compose(address.url, self._exchange.selection, past, self._exchange.missed_slots, is_events)
         if how is None:
             raise Lost("url_too_long", "the subscriptions do not fit into the URL of a stream of events", fatal=True)
+        self._exchange.ask(how)
         line: Union[Socket, EventStream]
         if is_events:
             line = await EventStream.open(how.url, headers, token, self._settings)

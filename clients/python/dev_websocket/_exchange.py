@@ -110,10 +110,14 @@ class Exchange:
         for process, slot in slots.items():
             self._slots.begin(process, slot)
 
+    def ask(self, how: Attempt) -> None:
+        """Another attempt, which the server may refuse."""
+        self._recovery.ask(how.slots)
+
     def connect(self, line: Line, how: Attempt) -> None:
         self._line, self._how = line, how
         self._asked = Selection() if how.by_frames else Selection(self.selection.fields())
-        self._recovery.connect(line, how.slots)
+        self._recovery.connect(line)
 
     def lost(self, error: Optional[str] = None) -> Optional[List[Frame]]:
         """The connection is gone. Gives gaps, also none, when the past was refused, so that another one is asked for next."""

@@ -57,11 +57,13 @@ class Recovery:
         """Whether the present replay cannot go on: its last frames follow."""
         return self._asked is not None and self._asked.refusal is not None
 
-    def connect(self, line: Line, asked: Optional[Tuple[str, int]]) -> None:
-        """Another connection. A stream of events asks for the slots of one process in its URL."""
-        self._line, self._requests = line, None
+    def ask(self, asked: Optional[Tuple[str, int]]) -> None:
+        """Another attempt: a stream of events asks for the slots of one process in its URL."""
         if asked is not None:
             self._begin(asked[0], None)
+
+    def connect(self, line: Line) -> None:
+        self._line, self._requests = line, None
 
     def welcome(self, requests: Requests) -> None:
         """The connection takes requests."""
