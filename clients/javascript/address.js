@@ -24,18 +24,26 @@ export function parseAddress (text) {
   }
   if (query.get('format') === 'raw') throw new TypeError('format=raw has no frames that tell of gaps; leave it out')
   const topics = take('topic').flatMap((value) => value.split(',')).map((topic) => topic.trim()).filter((topic) => topic !== '')
-  topics.push(...take('process').filter((process) => process !== '').map((process) => `process:${process}`))
+  const processes = take('process').filter((process) => process !== '')
+  topics.push(...processes.map((process) => `process:${process}`))
   const items = { topics, match: take('match'), template: take('template') }
   const [since, last, slow] = ['since', 'last', 'slow'].map((name) => take(name).find((value) => value !== ''))
   const [eventId] = take('lastEventId')
-  return { url, items, since: since ?? (eventId || undefined), last, slow }
+  return { url, items, since: since ?? (eventId || undefined), last, slow, slots: slotsOf(take('from-slot'), processes) }
+}
+
+/** The first slot of a process in a URL. */
+function slotsOf ([slot], processes) {
+  if (slot === undefined) return {}
+  if (!/^\d{1,15}$/.test(slot) || processes.length !== 1) throw new TypeError('from-slot is the number of a slot, beside one process')
+  return { [processes[0]]: Number(slot) }
 }
 
 /**
  * The URL of an attempt, and how it asks: `url` has the subscriptions and the past, or `isByFrames` says that both are to be
  * asked for once the connection is there. Null when a stream of events cannot ask for so much.
  */
-export function composeAddress (base, selection, { cursor, last, slow }, isEvents) {
+export function composeAddress (base, selection, { cursor, last, slow, slots }, isEvents) {
   const url = new URL(base)
   if (isEvents) {
     url.protocol = url.protocol === 'wss:' ? 'https:' : 'http:'
@@ -47,10 +55,16 @@ export function composeAddress (base, selection, { cursor, last, slow }, isEvent
   add('match', selection.match.keys())
   add('template', selection.template.keys())
   for (const each of [url, whole]) if (slow !== undefined) each.searchParams.append('slow', slow)
-  const past = cursor !== null ? 'since' : last ? 'last' : null
-  if (past !== null) add(past, [cursor ?? last])
+  let past = cursor !== null ? 'since' : last ? 'last' : null
+  if (isEvents && slots !== null) {
+    // A cursor with a slot resumes both: the process at its slot, and all else behind the cursor.
+    past = cursor !== null ? 'lastEventId' : null
+    add('process', [slots.process])
+    add('from-slot', [slots.slot])
+    if (past !== null) add(past, [`${cursor};${slots.process}:${slots.slot}`])
+  } else if (past !== null) add(past, [cursor ?? last])
   const size = whole.href.length
-  if (size <= SHORT_URL || (size <= LONG_URL && (isEvents || past === 'last'))) return { url: whole, past, isByFrames: false }
+  if (size <= SHORT_URL || (size <= LONG_URL && (isEvents || past === 'last'))) return { url: whole, past, isByFrames: false, slots: isEvents ? slots : null }
   if (isEvents) return null
-  return { url, past, isByFrames: selection.fields() !== null }
+  return { url, past, isByFrames: selection.fields() !== null, slots: null }
 }

@@ -51,7 +51,7 @@ export class Client {
     const { topics, match, template, ...rest } = options ?? {}
     this.#options = checkedOptions(options ?? {})
     checkedItems({ topics, match, template })
-    const { process, cursor, signal, headers, transport, environment, clock } = this.#options
+    const { process, fromSlot, signal, headers, transport, environment, clock } = this.#options
     if (headers !== undefined && environment.document !== undefined && transport !== 'events') {
       throw new TypeError('a browser sends no headers with a WebSocket: give the option token, or put it into the url')
     }
@@ -60,12 +60,12 @@ export class Client {
     this.#transport = new Transport(transport)
     this.#main = { queue: new FrameQueue(this.#options), isRead: false, isExpected: false }
     const items = new Selection({ topics, match, template })
-    items.add({ topics: process.map((id) => `process:${id}`) })
-    this.#exchange = new Exchange(this.#host(), { cursor, clock }, items.fields() ?? {})
+    items.add({ topics: [...process, ...Object.keys(fromSlot)].map((id) => `process:${id}`) })
+    this.#exchange = new Exchange(this.#host(), this.#options, items.fields() ?? {})
     // Whether the client's own options ask for messages, so that somebody will read them.
     this.#main.isExpected = items.fields() !== null
     if (typeof url !== 'function') this.#adopt(url)
-    this.#before = this.#exchange.cursor
+    this.#before = { cursor: this.#exchange.cursor, slots: this.#exchange.slots }
     this.#ends.push(watchEnvironment(environment, clock, () => this.#hurry()))
     if (signal !== undefined) {
       const abort = () => this.#finish(1000, '', signal.reason)
@@ -78,11 +78,22 @@ export class Client {
 
   /** Where to go on, as `epoch:seq`, for a later client: behind the message in hand. Null while nothing is known. */
   get cursor () {
+    const oldest = this.#oldest()
+    return oldest === null ? this.#exchange.cursor : oldest.before
+  }
+
+  /** The newest slot of each process that the application has whole, as `{ process: slot }`, for a later client's option `slots`. */
+  get slots () {
+    return this.#oldest()?.slots ?? this.#exchange.slots
+  }
+
+  /** The oldest entry that waits for a loop. */
+  #oldest () {
     let oldest = null
     for (const { queue } of this.#readers()) {
       if (queue.oldest !== null && !(oldest?.number <= queue.oldest.number)) oldest = queue.oldest
     }
-    return oldest === null ? this.#exchange.cursor : oldest.before
+    return oldest
   }
 
   /** `idle`, `connecting`, `replaying`, `open`, `waiting` (for the next attempt) or `closed`. */
@@ -209,7 +220,7 @@ export class Client {
     try {
       if (typeof this.#url === 'function') this.#adopt(url)
       if (isEvents) this.#exchange.takeChanges()
-      const past = { cursor: this.#exchange.cursor, last: last ?? this.#address.last, slow: slow ?? this.#address.slow }
+      const past = { cursor: this.#exchange.cursor, slots: this.#exchange.missedSlots, last: last ?? this.#address.last, slow: slow ?? this.#address.slow }
       how = composeAddress(this.#address.url, this.#exchange.selection, past, isEvents)
       if (how === null) throw new ClientError('url_too_long', 'the subscriptions do not fit into the URL of a stream of events')
       make = (callbacks) => isEvents
@@ -236,21 +247,21 @@ export class Client {
     this.#named.add(fresh)
     this.#exchange.selection.add(fresh)
     this.#main.isExpected ||= fresh !== null
-    if (this.#attempt <= 1) this.#exchange.begin(this.#address.since)
+    if (this.#attempt <= 1) this.#exchange.begin(this.#address.since, this.#address.slots)
   }
 
   #lost (details) {
     const { code, reason = '', status, error, lived } = details
     const connection = this.#connection
     this.#connection = null
-    const gap = this.#exchange.lost(error)
+    const gaps = this.#exchange.lost(error)
     const isFatal = this.#isFatal
     this.#isFatal = false
     const isRenewed = [this.#url, this.#options.headers, this.#options.token].some((option) => typeof option === 'function')
     let delay = null
     if (isFatal) connection?.close()
     else if (this.#transport.switches(details)) delay = backoff(0, this.#options)
-    else delay = this.#retry.after({ ...details, ...(gap && { status: undefined, error: undefined }), lived, isRenewed, isKnown: this.#isKnown })
+    else delay = this.#retry.after({ ...details, ...(gaps && { status: undefined, error: undefined }), lived, isRenewed, isKnown: this.#isKnown })
     const told = { code: error ?? code, reason, ...(status && { status }) }
     if (delay === null) {
       const failure = new ClientError(told.code, reason, { status, fatal: true })
@@ -260,7 +271,7 @@ export class Client {
     this.#timer = this.#options.clock.setTimeout(() => this.#connect(), delay)
     this.#log('warn', `connection lost (${told.code} ${reason}); next attempt in ${Math.round(delay)} ms`)
     this.#turn('waiting', { ...told, delay })
-    if (gap && this.#state !== 'closed') this.#deliver(gap, 0, this.#exchange.cursor)
+    for (const gap of gaps ?? []) if (this.#state !== 'closed') this.#deliver(gap, 0, this.#exchange.cursor)
   }
 
   #hurry () {
@@ -335,8 +346,8 @@ export class Client {
   #deliver (frame, size, cursor) {
     // Beside messages in a loop, everything else is told in its place among them.
     const isUntold = frame.type !== 'message' && this.#main.isRead && this.#listeners.get('message').size === 0
-    const entry = { frame, size, before: this.#before, number: ++this.#number, isUntold }
-    this.#before = cursor ?? this.#before
+    const entry = { frame, size, before: this.#before.cursor, slots: this.#before.slots, number: ++this.#number, isUntold }
+    this.#before = { cursor: cursor ?? this.#before.cursor, slots: this.#exchange.slots }
     if (!isUntold) this.#emit(frame.type, frame)
     for (const subscription of this.#subscriptions) {
       if (subscription.listeners.size > 0 && frame.type === 'message' && subscription.matches(frame)) this.#call(subscription.listeners, frame)

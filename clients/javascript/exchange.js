@@ -1,6 +1,8 @@
 import { Cursor } from './cursor.js'
+import { Recovery } from './recovery.js'
 import { Requests, refused } from './requests.js'
 import { Selection, split } from './selection.js'
+import { Slots } from './slots.js'
 
 /** Frame types that answer a request. */
 const REPLIES = new Set(['subscription_response', 'unsubscription_response'])
@@ -15,6 +17,8 @@ export class Exchange {
   #host
   #clock
   #cursor
+  #slots
+  #recovery
   /** Subscriptions that the server has confirmed, or that the options name. */
   selection
   // Those that the URL of this connection asked for.
@@ -31,15 +35,27 @@ export class Exchange {
   #id = 0
   #established = null
 
-  constructor (host, { cursor = null, clock }, items) {
+  constructor (host, options, items) {
     this.#host = host
-    this.#clock = clock
-    this.#cursor = new Cursor(cursor)
+    this.#clock = options.clock
+    this.#cursor = new Cursor(options.cursor ?? null)
     this.selection = new Selection(items)
+    this.#slots = new Slots(options.slots, options.fromSlot, () => this.selection, options)
+    this.#recovery = new Recovery(this.#slots, host, options, (frame) => frame.type === 'gap' ? this.#tellGap(frame) : this.#deliver(frame))
   }
 
   get cursor () {
     return this.#cursor.text
+  }
+
+  /** The newest slot of each process that was delivered whole. */
+  get slots () {
+    return this.#slots.whole
+  }
+
+  /** The process and the slot that a stream of events has to ask for, null when none is missing. */
+  get missedSlots () {
+    return this.#slots.next()
   }
 
   /** Whether an answer is waited for. */
@@ -53,9 +69,10 @@ export class Exchange {
     this.#how = how
     this.#asked = how.isByFrames ? new Selection() : new Selection(this.selection.fields())
     this.#requests = null
+    this.#recovery.connect(connection, how.slots)
   }
 
-  /** The connection is gone. What the cursor was, when the server cannot use it, is told as a gap. */
+  /** The connection is gone. Gives gaps, also none, when the past was refused, so that another one is asked for next. */
   lost (error) {
     if (this.#requests !== null) {
       this.#id = this.#requests.nextId
@@ -64,7 +81,16 @@ export class Exchange {
     this.#connection = this.#requests = this.#restore = this.#established = null
     for (const replay of this.#replays) replay.id = replay.upTo = null
     for (const change of this.#changes) change.isSent = false
-    return error === 'bad_since' ? this.#cursor.forget() : null
+    const isRefused = this.#recovery.lost(error)
+    if (error === 'bad_since') return [this.#forget()]
+    return isRefused ? [] : null
+  }
+
+  /** Drops the cursor. Gives the gap that this is. */
+  #forget () {
+    const gap = this.#cursor.forget()
+    this.#slots.lose(gap)
+    return gap
   }
 
   /** All that waits for an answer gets none. */
@@ -94,6 +120,7 @@ export class Exchange {
         this.#asked.add(fields)
         holder.fulfil(reply)
         if (change.isCancelled) this.unsubscribe(fields, holder)
+        else this.#recovery.next()
       },
       fail: (error) => holder.fail(error)
     }
@@ -123,9 +150,10 @@ export class Exchange {
     return this.#requests === null || !this.#connection.canSend ? null : this.#requests.say(frame)
   }
 
-  /** Where the URL says that the client begins, when it has no cursor yet. */
-  begin (cursor) {
+  /** Where the URL says that the client begins, when it knows no place yet. */
+  begin (cursor, slots) {
     if (this.cursor === null) this.#cursor = new Cursor(cursor)
+    for (const [process, slot] of Object.entries(slots)) this.#slots.begin(process, slot)
   }
 
   #change (change) {
@@ -201,13 +229,14 @@ export class Exchange {
     if (isReply) this.#passed(frame.seq)
     const isAnswer = this.#requests.answer(frame)
     if (isReply) this.#host.emit('reply', frame)
-    if (frame.type === 'error' && !isAnswer) this.#host.emit('error', refused(frame))
+    if (frame.type === 'error' && !isAnswer && !this.#recovery.refuses(frame)) this.#host.emit('error', refused(frame))
   }
 
   #welcome (frame) {
     this.#established = frame
     this.#cursor.enter(frame.epoch)
     this.#requests = new Requests((out) => this.#connection?.send(out), this.#clock, frame.limits, this.#id)
+    this.#recovery.welcome(this.#requests)
     this.#host.emit('established', frame)
     if (this.#connection === null) return
     const { past, isByFrames } = this.#how
@@ -215,7 +244,7 @@ export class Exchange {
     const isIgnored = frame.ignored?.includes(past)
     if (past !== null && !isIgnored) return this.#host.turn('replaying')
     // A server without this `since` has replayed no missed publication.
-    const gap = past === 'since' ? this.#cursor.forget() : null
+    const gap = past === 'since' ? this.#forget() : null
     this.#open(frame.seq)
     if (gap) this.#host.deliver(gap, 0, this.cursor)
   }
@@ -238,7 +267,7 @@ export class Exchange {
         return
       }
       if (frame.code === 'bad_since') {
-        const gap = this.#cursor.forget()
+        const gap = this.#forget()
         if (gap.cursor !== null) this.#host.deliver(gap, 0, this.cursor)
         return this.#restorePart(restore, part, null)
       }
@@ -277,6 +306,7 @@ export class Exchange {
     this.#host.turn('open')
     this.#flush()
     this.#replayNext()
+    this.#recovery.next()
   }
 
   /** The first frame of a connection as the reply to what its URL asked for. */
@@ -286,28 +316,61 @@ export class Exchange {
   }
 
   #message (frame, size) {
-    if (!Number.isInteger(frame.seq) || !this.#isNew(frame.seq)) return
-    frame.cursor = this.cursor
     frame.size = size
-    this.#host.deliver(frame, size, this.cursor)
+    if (frame.replayed === true) {
+      if (isOfSlot(frame) && !this.#slots.isGiven(frame)) this.#deliver(frame)
+      return
+    }
+    const isPast = this.#isPast(frame.seq)
+    if (!Number.isInteger(frame.seq) || !this.#isNew(frame.seq)) return
+    if (isPast || !this.#slots.hold(frame, size)) this.#deliver(frame, isPast)
+  }
+
+  #deliver (frame, isPast = false) {
+    if (isOfSlot(frame) && !isPast) this.#slots.give(frame)
+    frame.cursor = this.cursor
+    this.#host.deliver(frame, frame.size, this.cursor)
   }
 
   /** A gap in the slots of a process is a publication with a number of its own, any other has none. */
   #gap (frame) {
-    if (!Number.isInteger(frame.seq) || this.#isNew(frame.seq)) this.#host.deliver(frame, 0, this.cursor)
+    if (frame.replayed === true) {
+      // One that comes with a refusal is told when the slots are not asked for again.
+      if (this.#recovery.isRefused) return
+      if (frame.reason !== 'not_replayed') this.#slots.report(frame.process, frame.from_slot, frame.to_slot)
+      return this.#tellGap(frame)
+    }
+    if (Number.isInteger(frame.seq) && !this.#isNew(frame.seq)) return
+    this.#slots.lose(frame)
+    if (!this.#slots.hold(frame, 0)) this.#tellGap(frame)
+    this.#recovery.next()
+  }
+
+  #tellGap (frame) {
+    if (frame.process !== undefined) this.#slots.give(frame)
+    this.#host.deliver(frame, 0, this.cursor)
   }
 
   /** Moves the cursor to a publication, or that of the replay that it belongs to. Says whether it was not there yet. */
   #isNew (seq) {
-    const [replay] = this.#replays
-    if (!replay || replay.upTo === null || seq > replay.upTo) return this.#cursor.advance(seq)
-    replay.since = this.#cursor.at(seq)
+    if (!this.#isPast(seq)) return this.#cursor.advance(seq)
+    this.#replays[0].since = this.#cursor.at(seq)
     return true
+  }
+
+  /** Whether a publication belongs to a replay that a subscription has asked for. */
+  #isPast (seq) {
+    const [replay] = this.#replays
+    return replay !== undefined && replay.upTo !== null && seq <= replay.upTo
   }
 
   #live (frame) {
     const [replay] = this.#replays
-    if (this.#restore !== null) {
+    if (frame.process !== undefined) {
+      // The replay had what was published up to here.
+      this.#passed(frame.seq)
+      this.#recovery.live(frame)
+    } else if (this.#restore !== null) {
       if (this.#restore.ids?.delete(frame.id)) this.#restored(this.#restore, frame.seq)
     } else if (this.#host.state === 'replaying') {
       this.#open(frame.seq)
@@ -357,4 +420,8 @@ export class Exchange {
     replay.fail(error)
     this.#host.emit('error', error)
   }
+}
+
+function isOfSlot ({ process, slot }) {
+  return typeof process === 'string' && Number.isInteger(slot)
 }

@@ -20,12 +20,19 @@ export interface Logger {
   error?(message: string, error?: unknown): void
 }
 
+/** A slot of each process, by its id. */
+export type Slots = Readonly<Record<string, number>>
+
 /** An undefined or null option is an absent one. Times are in milliseconds. */
 export interface Options extends Items {
   /** Process ids. */
   process?: Given<string | readonly string[]>
   /** Where to go on: `client.cursor` or `message.cursor` of an earlier client. */
   cursor?: Given<string | number>
+  /** `client.slots` of an earlier client: it goes on behind these slots, whatever has become of the cursor. */
+  slots?: Given<Slots>
+  /** The slot of each process to begin with. Subscribes to these processes. */
+  fromSlot?: Given<Slots>
   /** Without a cursor: how many of the newest matching messages to begin with. */
   last?: Given<number>
   slow?: Given<'gap' | 'latest' | 'close'>
@@ -55,7 +62,9 @@ export interface Options extends Items {
 /** A publication. `Data` is the type of its payload. */
 export interface Message<Data = unknown> {
   type: 'message'
-  seq: number
+  /** None of an event that is replayed. */
+  seq?: number
+  replayed?: true
   timestamp: number
   topic: string | null
   topics: string[]
@@ -100,8 +109,9 @@ export interface QueueGap {
   type: 'gap'
   reason: 'queue'
   dropped: number
-  after: number
-  next: number
+  /** None when all of them are replayed events. */
+  after?: number
+  next?: number
 }
 
 /** The server cannot use the cursor: what was published since it is not known. */
@@ -112,16 +122,20 @@ export interface CursorGap {
   dropped?: undefined
 }
 
-/** Results of a process are missing: `dropped` slots, from `from_slot` to `to_slot`. A `limit` names no slots. */
+/**
+ * Results of a process are missing: `dropped` slots, from `from_slot` to `to_slot`. A `limit` names no slots. One of the client
+ * itself, when it asked for slots in vain, has no `timestamp`, and no `to_slot` while the next slot is not known.
+ */
 export interface SlotGap {
   type: 'gap'
-  reason: 'not_cached' | 'withheld' | 'not_followed' | 'limit'
+  reason: 'not_cached' | 'withheld' | 'not_followed' | 'not_replayed' | 'limit'
   process: string
   from_slot?: number
   to_slot?: number
-  dropped: number
-  seq: number
-  timestamp: number
+  dropped?: number
+  seq?: number
+  replayed?: true
+  timestamp?: number
 }
 
 export type Gap = PublicationGap | QueueGap | CursorGap | SlotGap
@@ -158,6 +172,9 @@ export interface Live {
   type: 'live'
   seq: number
   id?: number
+  /** Slots of this process from `slot` on come live. */
+  process?: string
+  slot?: number
 }
 
 export interface Direct {
@@ -201,6 +218,8 @@ export interface Subscription<Data = unknown> extends AsyncIterable<Message<Data
 export class Client<Data = unknown> implements AsyncIterable<Message<Data>> {
   constructor (url: string | URL | (() => Awaitable<string | URL>), options?: Options)
   readonly cursor: string | null
+  /** The newest slot of each process that the application has whole: -1 before slot 0. */
+  readonly slots: Slots
   readonly state: State
   readonly transport: 'websocket' | 'events'
   connect (): void
@@ -213,3 +232,19 @@ export class Client<Data = unknown> implements AsyncIterable<Message<Data>> {
   updates (): AsyncGenerator<Message<Data> | Gap, void, void>
   [Symbol.asyncIterator] (): AsyncGenerator<Message<Data>, void, void>
 }
+
+export interface VerifyOptions {
+  /** The URL of the node: its HTTP port, not that of the WebSockets. */
+  node: string | URL
+  /** The address of the node that you trust. */
+  address: string
+  fetch?: typeof globalThis.fetch
+  signal?: AbortSignal
+}
+
+/**
+ * Fetches the slot of an event from a node, and checks that the node has signed it with the key of this address, for this
+ * process and slot, and that the content of the event is that of the signed slot. Rejected with a `ClientError` whose code is
+ * `not_reachable`, `not_signed`, `signature`, `address` or `content`.
+ */
+export function verify (event: Pick<Message, 'process' | 'slot' | 'path' | 'data'>, options: VerifyOptions): Promise<{ address: string, results: string }>

@@ -1,2 +1,3 @@
 export { Client } from './dev_websocket.js'
 export { ClientError } from './errors.js'
+export { verify } from './verify.js'

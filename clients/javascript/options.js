@@ -18,7 +18,7 @@ const WORDS = {
   transport: ['auto', 'websocket', 'events']
 }
 const FUNCTIONS = ['random', 'WebSocket', 'fetch']
-const KNOWN = ['topics', 'match', 'template', 'process', 'cursor', 'last', 'headers', 'token', 'logger', 'signal', 'autoConnect',
+const KNOWN = ['topics', 'match', 'template', 'process', 'cursor', 'slots', 'fromSlot', 'last', 'headers', 'token', 'logger', 'signal', 'autoConnect',
   'clock', 'environment', ...Object.keys(NUMERIC), ...Object.keys(WORDS), ...FUNCTIONS]
 const SELECTING = ['topics', 'match', 'template', 'since']
 
@@ -58,6 +58,8 @@ export function checkedOptions (given = {}) {
   if (options.signal !== undefined && typeof options.signal.addEventListener !== 'function') throw new TypeError('signal is an AbortSignal')
   if (options.logger !== undefined && typeof options.logger.warn !== 'function') throw new TypeError('a logger has the functions debug, info, warn and error, as console does')
   options.process = checkedTexts('process', options.process)
+  options.slots = checkedSlots('slots', options.slots, -1)
+  options.fromSlot = checkedSlots('fromSlot', options.fromSlot, 0)
   return options
 }
 
@@ -80,6 +82,16 @@ export function checkedToken (token) {
     throw new TypeError('a token is a text of letters, digits and ._~+/=-, or a function that gives one')
   }
   return token
+}
+
+function checkedSlots (name, value = {}, least) {
+  if (typeof value !== 'object' || Array.isArray(value)) throw new TypeError(`${name} is an object with the slot of each process, not ${shown(value)}`)
+  for (const [process, slot] of Object.entries(value)) {
+    if (!/^[\w-]{43}$/.test(process)) throw new TypeError(`${name} names processes by ids of 43 characters, not ${shown(process)}`)
+    checkedNumber(`a slot of ${name}`, slot, least, Number.MAX_SAFE_INTEGER)
+    if (!Number.isInteger(slot)) throw new RangeError(`a slot of ${name} is a whole number`)
+  }
+  return value
 }
 
 function checkedTexts (name, value) {

@@ -32,7 +32,7 @@ export class FrameQueue {
     return this.length === 0 ? null : this.#entries[this.#first]
   }
 
-  /** Adds an entry `{ frame, size, before, number }`. With `mayDrop`, older ones make room for it. */
+  /** Adds an entry `{ frame, size, before, slots, number }`. With `mayDrop`, older ones make room for it. */
   add (entry, mayDrop) {
     while (mayDrop && this.isFull && this.#messages > 0) this.#drop()
     this.#entries.push(entry)
@@ -88,17 +88,19 @@ export class FrameQueue {
   /** Drops the oldest message. A gap in front of it takes it in; gaps of the server keep their places. */
   #drop () {
     const at = this.#entries.findIndex((entry, index) => index >= this.#first && entry.frame.type === 'message')
-    const { frame, size, before, number } = this.#entries[at]
+    const { frame, size, before, slots, number } = this.#entries[at]
     const previous = at > this.#first ? this.#entries[at - 1] : null
     this.#size -= size
     this.#messages--
     if (previous?.frame.reason === 'queue') {
       previous.frame.dropped++
-      previous.frame.next = frame.seq + 1
+      if (frame.seq !== undefined) Object.assign(previous.frame, { after: previous.frame.after ?? frame.seq - 1, next: frame.seq + 1 })
       this.#entries.splice(at, 1)
     } else {
-      const gap = { type: 'gap', reason: 'queue', dropped: 1, after: frame.seq - 1, next: frame.seq + 1 }
-      this.#entries[at] = { frame: gap, size: 0, before, number, isUntold: true }
+      // A replayed event has no number.
+      const place = frame.seq === undefined ? {} : { after: frame.seq - 1, next: frame.seq + 1 }
+      const gap = { type: 'gap', reason: 'queue', dropped: 1, ...place }
+      this.#entries[at] = { frame: gap, size: 0, before, slots, number, isUntold: true }
     }
   }
 }

@@ -20,7 +20,7 @@ async def on_error(error: ClientError) -> None:
 
 
 def show(message: Message) -> None:
-    print(message["seq"], message["topics"], message["data"], flush=True)
+    print(message["cursor"], message["topics"], message["data"], flush=True)
 
 
 def store(file: Path, cursor: str) -> None:

@@ -9,7 +9,7 @@ def main(url: str, count: int) -> None:
     with SyncClient(url, topics=["prices"], last=1) as client:
         client.ready(timeout=10)
         for number, message in enumerate(client, 1):
-            print(message["seq"], message["data"], flush=True)
+            print(message["cursor"], message["data"], flush=True)
             if number == count:
                 return
 

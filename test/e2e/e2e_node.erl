@@ -1,16 +1,30 @@
 %%% @doc A node for the end-to-end tests, in the VM of `e2e_vm': its store is that of the
 %%% tests of Erlang (`stand_in'), and the test computes the slots.
 -module(e2e_node).
--export([start/0, process/0, compute/3]).
+-export([start/0, start/1, save/1, process/0, compute/3]).
 
 %% @doc Start the node, once in a VM.
 start() ->
+    start_with(fun stand_in:empty/0).
+
+%% @doc Start the node with the store that another one has saved.
+start(File) ->
+    start_with(fun() ->
+        {ok, Table} = ets:file2tab(File),
+        #{<<"store-module">> => stand_in_store, <<"table">> => Table}
+    end).
+
+%% @doc Save the store.
+save(File) ->
+    call(fun(#{<<"table">> := Table}) -> ets:tab2file(Table, File) end).
+
+start_with(Open) ->
     case whereis(?MODULE) of
         undefined ->
             Caller = self(),
             spawn(fun() ->
                 true = register(?MODULE, self()),
-                Store = stand_in:empty(),
+                Store = Open(),
                 stand_in:with(stand_in:options(Store), fun() ->
                     Caller ! {?MODULE, started},
                     serve(Store)

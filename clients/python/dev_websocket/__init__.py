@@ -3,6 +3,7 @@
 from ._client import Client
 from ._errors import ClientError, Closed, GaveUp, RequestRefused
 from ._subscription import Subscription
+from ._verify import Verified, VerifyError, verify
 from .types import (
     Direct, Established, Event, Gap, Headers, Live, Message, Overflow, Reply, Slow, State, StateChange, Template, Templates,
     Texts, Token, TransportName, Update, Url,
@@ -34,5 +35,8 @@ __all__ = [
     "TransportName",
     "Update",
     "Url",
+    "Verified",
+    "VerifyError",
+    "verify",
 ]
 __version__ = "0.2.0"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from ._selection import Fields, Selection
@@ -24,6 +24,8 @@ class Address:
     since: Optional[str]
     last: Optional[str]
     slow: Optional[str]
+    # The first slot of a process.
+    slots: Dict[str, int]
 
 
 class Attempt(NamedTuple):
@@ -32,6 +34,8 @@ class Attempt(NamedTuple):
     url: str
     past: Optional[str]
     by_frames: bool
+    # The process and the slot that a stream of events asks for.
+    slots: Optional[Tuple[str, int]] = None
 
 
 def parse(text: Any) -> Address:
@@ -45,24 +49,33 @@ def parse(text: Any) -> Address:
     values: Dict[str, List[str]] = {}
     rest = []
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name in ("topic", "process", "match", "template", "since", "last", "slow", "lastEventId"):
+        if name in ("topic", "process", "match", "template", "since", "last", "slow", "lastEventId", "from-slot"):
             values.setdefault(name, []).append(value)
         elif (name, value) == ("format", "raw"):
             raise ValueError("format=raw has no frames that tell of gaps; leave it out")
         else:
             rest.append((name, value))
     topics = [topic.strip() for value in values.get("topic", ()) for topic in value.split(",") if topic.strip()]
-    topics += [f"process:{process}" for process in values.get("process", ()) if process]
+    processes = [process for process in values.get("process", ()) if process]
+    topics += [f"process:{process}" for process in processes]
     fields = {"topics": topics, "match": values.get("match", []), "template": values.get("template", [])}
 
     def one(name: str) -> Optional[str]:
         return next((value for value in values.get(name, ()) if value), None)
 
     url = urlunsplit(parts._replace(scheme=SCHEMES[parts.scheme], query=urlencode(rest), fragment=""))
-    return Address(url, fields, one("since") or one("lastEventId"), one("last"), one("slow"))
+    slots: Dict[str, int] = {}
+    if "from-slot" in values:
+        slot = values["from-slot"][0]
+        if not (slot.isascii() and slot.isdigit()) or len(processes) != 1:
+            raise ValueError("from-slot is the number of a slot, beside one process")
+        slots = {processes[0]: int(slot)}
+    return Address(url, fields, one("since") or one("lastEventId"), one("last"), one("slow"), slots)
 
 
-def compose(base: str, selection: Selection, past: Dict[str, Optional[str]], is_events: bool) -> Optional[Attempt]:
+def compose(
+    base: str, selection: Selection, past: Dict[str, Optional[str]], slots: Optional[Tuple[str, int]], is_events: bool
+) -> Optional[Attempt]:
     """The URL of an attempt. None when a stream of events cannot ask for so much."""
     parts = urlsplit(base)
     if is_events:
@@ -77,9 +90,15 @@ def compose(base: str, selection: Selection, past: Dict[str, Optional[str]], is_
     name = "since" if past.get("since") is not None else "last" if past.get("last") else None
     query = [("topic", topic) for topic in selection["topics"]]
     query += [(kind, text) for kind in ("match", "template") for text in selection[kind]]
-    whole = url([(key, str(value)) for key, value in query + slow + ([(name, past[name])] if name else [])])
+    asked = [(name, past[name])] if name else []
+    if is_events and slots is not None:
+        # A cursor with a slot resumes both: the process at its slot, and all else behind the cursor.
+        name = "lastEventId" if name == "since" else None
+        asked = [("process", slots[0]), ("from-slot", str(slots[1]))]
+        asked += [(name, f"{past['since']};{slots[0]}:{slots[1]}")] if name else []
+    whole = url([(key, str(value)) for key, value in query + slow + asked])
     if len(whole) <= SHORT_URL or (len(whole) <= LONG_URL and (is_events or name == "last")):
-        return Attempt(whole, name, False)
+        return Attempt(whole, name, False, slots if is_events else None)
     if is_events:
         return None
     return Attempt(url([(key, str(value)) for key, value in slow]), name, selection.fields() is not None)

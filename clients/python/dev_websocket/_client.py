@@ -45,6 +45,8 @@ class Client(Delivery):
         template: Optional[Templates] = None,
         process: Optional[Texts] = None,
         cursor: Union[str, int, None] = None,
+        slots: Optional[Mapping[str, int]] = None,
+        from_slot: Optional[Mapping[str, int]] = None,
         last: Optional[int] = None,
         slow: Optional[Slow] = None,
         headers: Optional[Headers] = None,
@@ -64,19 +66,19 @@ class Client(Delivery):
         proxy: Union[str, Literal[True], None] = True,
     ) -> None:
         options = Options(
-            process or (), last, slow, headers, token, min_reconnect_delay, max_reconnect_delay, stable_after, max_faults,
+            process or (), slots, from_slot, last, slow, headers, token, min_reconnect_delay, max_reconnect_delay, stable_after, max_faults,
             ping_interval, timeout, max_queue, max_queue_bytes, overflow, transport, logger, ssl, proxy,
         )
         settings = Settings.checked(options)
         settings.proxy = proxy
         super().__init__(settings)
         fields = check_items(topics, match, template)
-        for process_id in settings.process:
+        for process_id in (*settings.process, *settings.from_slot):
             fields.setdefault("topics", []).append(f"process:{process_id}")
         self._url = url
         self._state: State = "idle"
         self._failure: Optional[ClientError] = None
-        self._exchange = Exchange(_Host(self), cursor, fields)
+        self._exchange = Exchange(_Host(self), cursor, fields, settings)
         self._address: Optional[Address] = None
         self._main.is_expected = bool(fields)
         # Subscriptions that a URL named already: one that was ended does not begin anew with the next attempt.
@@ -94,16 +96,21 @@ class Client(Delivery):
         self._clock: Optional[asyncio.TimerHandle] = None
         if not callable(url):
             self._adopt(url)
-        self._before = self._exchange.cursor
+        self._before, self._slots_before = self._exchange.cursor, self._exchange.slots
 
     # ---- The face ----
 
     @property
     def cursor(self) -> Optional[str]:
         """Where to go on behind the message in hand, as `epoch:seq`, for a later client."""
-        entries = [reader.queue.oldest for reader in self._readers()]
-        waiting = [entry for entry in entries if entry is not None]
-        return min(waiting, key=lambda entry: entry.number).before if waiting else self._exchange.cursor
+        oldest = self._oldest()
+        return oldest.before if oldest is not None else self._exchange.cursor
+
+    @property
+    def slots(self) -> Dict[str, int]:
+        """The newest slot of each process that the application has whole, for a later client's option `slots`."""
+        oldest = self._oldest()
+        return dict(oldest.slots if oldest is not None else self._exchange.slots)
 
     @property
     def state(self) -> State:
@@ -278,9 +285,10 @@ class Client(Delivery):
             self._exchange.take_changes()
         last = self._settings.last if self._settings.last is not None else address.last
         past = {"since": self._exchange.cursor, "last": str(last) if last else None, "slow": self._settings.slow or address.slow}
-        how = compose(address.url, self._exchange.selection, past, is_events)
+        how = compose(address.url, self._exchange.selection, past, self._exchange.missed_slots, is_events)
         if how is None:
             raise Lost("url_too_long", "the subscriptions do not fit into the URL of a stream of events", fatal=True)
+        self._exchange.ask(how)
         line: Union[Socket, EventStream]
         if is_events:
             line = await EventStream.open(how.url, headers, token, self._settings)
@@ -332,11 +340,11 @@ class Client(Delivery):
         self._exchange.selection.add(fresh)
         self._main.is_expected = self._main.is_expected or bool(fresh)
         if self._attempts <= 1:
-            self._exchange.begin(self._address.since)
+            self._exchange.begin(self._address.since, self._address.slots)
 
     def _lost(self, lost: Lost) -> Optional[float]:
         self._line = None
-        gap = self._exchange.lost(lost.error)
+        gaps = self._exchange.lost(lost.error)
         settings = self._settings
         delay: Optional[float] = None
         if not lost.fatal:
@@ -345,8 +353,8 @@ class Client(Delivery):
             else:
                 delay = self._retry.after(
                     lost.code,
-                    status=None if gap else lost.status,
-                    error=lost.error,
+                    status=None if gaps is not None else lost.status,
+                    error=None if gaps is not None else lost.error,
                     lived=lost.lived,
                     is_renewed=any(map(callable, (self._url, settings.headers, settings.token))),
                     is_known=self._is_known,
@@ -360,8 +368,9 @@ class Client(Delivery):
             return None
         settings.logger.info("connection lost (%s %s); next attempt in %.1f s", details["code"], lost.reason, delay)
         self.turn("waiting", {**details, "delay": delay})
-        if gap and self._state != "closed":
-            self.deliver(gap, 0, self._exchange.cursor)
+        for gap in gaps or ():
+            if self._state != "closed":
+                self.deliver(gap, 0, self._exchange.cursor)
         return delay
 
     def _give_up(self, failure: ClientError, details: Dict[str, Any]) -> None:

@@ -47,6 +47,7 @@ class Delivery:
         self._wake: Optional["asyncio.Future[None]"] = None
         self._number = 0
         self._before: Optional[str] = None
+        self._slots_before: Dict[str, int] = {}
 
     def _new_queue(self) -> FrameQueue:
         return FrameQueue(self._settings.max_queue, self._settings.max_queue_bytes)
@@ -67,6 +68,11 @@ class Delivery:
             main.is_expected = not is_heard and not main.queue.is_full
             return [main, *read] if main.is_expected else read
         return read
+
+    def _oldest(self) -> Optional[Entry]:
+        """The oldest entry that waits for a loop."""
+        entries = [reader.queue.oldest for reader in self._readers()]
+        return min((entry for entry in entries if entry is not None), key=lambda entry: entry.number, default=None)
 
     def _is_behind(self) -> bool:
         """Whether no more should be read, unless an answer is waited for that stands in the same line."""
@@ -111,6 +117,7 @@ class Delivery:
         # Beside messages in a loop, everything else is told in its place among them.
         is_untold = frame["type"] != "message" and self._main.is_read and not self._listeners.has("message")
         before, self._before = self._before, cursor or self._before
+        slots, self._slots_before = self._slots_before, self._exchange.slots
         self._number += 1
         if not is_untold:
             self.emit(frame["type"], frame)
@@ -123,4 +130,4 @@ class Delivery:
                 consumer.queue.clear()
             elif consumer.matches(frame):
                 told = is_untold and consumer is self._main
-                consumer.queue.add(Entry(frame, size, before, self._number, told), self._settings.overflow == "gap")
+                consumer.queue.add(Entry(frame, size, before, slots, self._number, told), self._settings.overflow == "gap")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Protocol, Set, Tuple, Union
 
 from ._address import Attempt
 from ._cursor import Cursor
 from ._errors import ClientError
+from ._options import Settings
+from ._pending import Pending, Replay, Restore
+from ._recovery import Recovery
 from ._requests import Change, Frame, Requests, refused
 from ._selection import Fields, Selection, split
+from ._slots import Slots
 from .types import State
 
 REPLIES = {"subscription_response", "unsubscription_response"}
@@ -55,46 +58,17 @@ class Host(Protocol):
     def renew(self) -> None: ...
 
 
-@dataclass(eq=False)
-class Pending:
-    """A change that the server has not confirmed."""
-
-    type: str
-    fields: Fields
-    holder: Any = None
-    fulfil: Callable[[Frame], None] = lambda _: None
-    fail: Callable[[ClientError], None] = lambda _: None
-    is_sent: bool = False
-    is_cancelled: bool = False
-
-
-class Replay:
-    """A subscription with a `since` of its own, until all that it asked for has come."""
-
-    def __init__(self, fields: Fields, since: Any, holder: Holder) -> None:
-        self.items, self.since, self.holder = Selection(fields), Cursor(since).text or "", holder
-        # The request's id, once it is sent, and the number from which on its messages are new ones.
-        self.id: Optional[int] = None
-        self.up_to: Optional[int] = None
-
-
-class Restore:
-    """Subscriptions that are made again by frames, and the frames that are held until all of them are there."""
-
-    def __init__(self, parts: int, fields: Optional[Fields]) -> None:
-        self.left, self.seq, self.selection = parts, 0, Selection(fields)
-        self.held: Optional[List[Tuple[Frame, int]]] = [] if parts > 1 else None
-        self.ids: Set[Any] = set()
-
-
 class Exchange:
     """Subscriptions, the cursor of what was received, and requests that have no answer yet."""
 
     # pylint: disable=too-many-instance-attributes
 
-    def __init__(self, host: Host, cursor: Any, fields: Fields) -> None:
+    def __init__(self, host: Host, cursor: Any, fields: Fields, settings: Settings) -> None:
         self._host = host
         self._cursor = Cursor(cursor)
+        bounds = (settings.max_queue, settings.max_queue_bytes)
+        self._slots = Slots(settings.slots, settings.from_slot, lambda: self.selection, bounds)
+        self._recovery = Recovery(self._slots, host, settings, self._give)
         # Subscriptions that the server has confirmed, or that the options name.
         self.selection = Selection(fields)
         # Those that the URL of this connection asked for.
@@ -115,21 +89,38 @@ class Exchange:
         return self._cursor.text
 
     @property
+    def slots(self) -> Dict[str, int]:
+        """The newest slot of each process that was delivered whole."""
+        return self._slots.whole
+
+    @property
+    def missed_slots(self) -> Optional[Tuple[str, int]]:
+        """The process and the slot that a stream of events has to ask for."""
+        return self._slots.next()
+
+    @property
     def is_waiting(self) -> bool:
         """Whether an answer is waited for."""
         return bool(self._changes or self._replays or (self._requests is not None and not self._requests.is_empty))
 
-    def begin(self, cursor: Optional[str]) -> None:
-        """Where the URL says that the client begins, when it has no cursor yet."""
+    def begin(self, cursor: Optional[str], slots: Dict[str, int]) -> None:
+        """Where the URL says that the client begins, when it knows no place yet."""
         if self.cursor is None:
             self._cursor = Cursor(cursor)
+        for process, slot in slots.items():
+            self._slots.begin(process, slot)
+
+    def ask(self, how: Attempt) -> None:
+        """Another attempt, which the server may refuse."""
+        self._recovery.ask(how.slots)
 
     def connect(self, line: Line, how: Attempt) -> None:
         self._line, self._how = line, how
         self._asked = Selection() if how.by_frames else Selection(self.selection.fields())
+        self._recovery.connect(line)
 
-    def lost(self, error: Optional[str] = None) -> Optional[Frame]:
-        """The connection is gone. A cursor that the server cannot use is given as a gap."""
+    def lost(self, error: Optional[str] = None) -> Optional[List[Frame]]:
+        """The connection is gone. Gives gaps, also none, when the past was refused, so that another one is asked for next."""
         if self._requests is not None:
             self._id = self._requests.next_id
             self._requests.end()
@@ -138,7 +129,16 @@ class Exchange:
             replay.id = replay.up_to = None
         for change in self._changes:
             change.is_sent = False
-        return self._cursor.forget() if error == "bad_since" else None
+        is_refused = self._recovery.lost(error)
+        if error == "bad_since":
+            return [self._forget()]
+        return [] if is_refused else None
+
+    def _forget(self) -> Frame:
+        """Drops the cursor. Gives the gap that this is."""
+        gap = self._cursor.forget()
+        self._slots.lose(gap)
+        return gap
 
     def end(self, error: ClientError) -> None:
         """All that waits for an answer gets none."""
@@ -164,6 +164,8 @@ class Exchange:
             holder.fulfil(reply)
             if pending.is_cancelled:
                 self.unsubscribe(fields, holder)
+            else:
+                self._recovery.next()
 
         pending = Pending("subscribe", fields, holder, fulfil, holder.fail)
         self._change(pending)
@@ -277,7 +279,7 @@ class Exchange:
             is_answer = self._requests.answer(frame)
             if kind in REPLIES:
                 self._host.emit("reply", frame)
-            elif kind == "error" and not is_answer:
+            elif kind == "error" and not is_answer and not self._recovery.refuses(frame):
                 self._host.emit("error", refused(frame))
 
     def _welcome(self, frame: Frame) -> None:
@@ -287,6 +289,7 @@ class Exchange:
         assert line is not None
         limits: Dict[str, int] = frame.get("limits") or {}
         self._requests = Requests(line.send, limits, self._id)
+        self._recovery.welcome(self._requests)
         self._host.emit("established", frame)
         if self._line is None:
             return
@@ -297,7 +300,7 @@ class Exchange:
             self._host.turn("replaying")
         else:
             # A server without this `since` has replayed no missed publication.
-            gap = self._cursor.forget() if past == "since" else None
+            gap = self._forget() if past == "since" else None
             self._open(frame["seq"])
             if gap:
                 self._host.deliver(gap, 0, self.cursor)
@@ -324,7 +327,7 @@ class Exchange:
                 if since is None:
                     self._restored(restore, frame["seq"])
             elif frame.get("code") == "bad_since":
-                gap = self._cursor.forget()
+                gap = self._forget()
                 if gap["cursor"] is not None:
                     self._host.deliver(gap, 0, self.cursor)
                 self._restore_part(restore, part, None)
@@ -369,6 +372,7 @@ class Exchange:
         self._host.turn("open")
         self._flush()
         self._replay_next()
+        self._recovery.next()
 
     def _first_reply(self, change: Pending) -> Frame:
         """The first frame of a connection as the reply to what its URL asked for."""
@@ -377,26 +381,59 @@ class Exchange:
         return {"type": kind, **{name: first.get(name) for name in ("seq", "subscribed_topics", "timestamp")}}
 
     def _message(self, frame: Frame, size: int) -> None:
-        if isinstance(frame.get("seq"), int) and self._is_new(frame["seq"]):
-            frame["cursor"], frame["size"] = self.cursor, size
-            self._host.deliver(frame, size, self.cursor)
+        frame["size"] = size
+        if frame.get("replayed") is True:
+            if _is_of_slot(frame) and not self._slots.is_given(frame):
+                self._give(frame)
+            return
+        is_past = self._is_past(frame.get("seq"))
+        if isinstance(frame.get("seq"), int) and self._is_new(frame["seq"]) and (is_past or not self._slots.hold(frame, size)):
+            self._give(frame, is_past)
 
     def _gap(self, frame: Frame) -> None:
         """A gap in the slots of a process is a publication with a number of its own, any other has none."""
-        if not isinstance(frame.get("seq"), int) or self._is_new(frame["seq"]):
-            self._host.deliver(frame, 0, self.cursor)
+        if frame.get("replayed") is True:
+            # One that comes with a refusal is told when the slots are not asked for again.
+            if not self._recovery.is_refused:
+                if frame["reason"] != "not_replayed":
+                    self._slots.report(frame["process"], frame["from_slot"], frame["to_slot"])
+                self._give(frame)
+            return
+        if isinstance(frame.get("seq"), int) and not self._is_new(frame["seq"]):
+            return
+        self._slots.lose(frame)
+        if not self._slots.hold(frame, 0):
+            self._give(frame)
+        self._recovery.next()
+
+    def _give(self, frame: Frame, is_past: bool = False) -> None:
+        is_message = frame["type"] == "message"
+        if _is_of_slot(frame) if is_message else "process" in frame:
+            if not is_past:
+                self._slots.give(frame)
+        if is_message:
+            frame["cursor"] = self.cursor
+        self._host.deliver(frame, frame["size"] if is_message else 0, self.cursor)
 
     def _is_new(self, seq: int) -> bool:
         """Moves the cursor to a publication, or that of the replay that it belongs to. Says whether it was not there yet."""
-        replay = self._replays[0] if self._replays else None
-        if replay and replay.up_to is not None and seq <= replay.up_to:
-            replay.since = self._cursor.at(seq)
-            return True
-        return self._cursor.advance(seq)
+        if not self._is_past(seq):
+            return self._cursor.advance(seq)
+        self._replays[0].since = self._cursor.at(seq)
+        return True
+
+    def _is_past(self, seq: Any) -> bool:
+        """Whether a publication belongs to a replay that a subscription has asked for."""
+        up_to = self._replays[0].up_to if self._replays else None
+        return up_to is not None and isinstance(seq, int) and seq <= up_to
 
     def _live(self, frame: Frame) -> None:
         replay = self._replays[0] if self._replays else None
-        if self._restore is not None:
+        if "process" in frame:
+            # The replay had what was published up to here.
+            self._passed(frame.get("seq"))
+            self._recovery.live(frame)
+        elif self._restore is not None:
             if frame.get("id") in self._restore.ids:
                 self._restore.ids.discard(frame.get("id"))
                 self._restored(self._restore, frame["seq"])
@@ -451,3 +488,7 @@ class Exchange:
         error = refused(frame)
         replay.holder.fail(error)
         self._host.emit("error", error)
+
+
+def _is_of_slot(frame: Frame) -> bool:
+    return isinstance(frame.get("process"), str) and isinstance(frame.get("slot"), int)

@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, get_args
 from .types import Headers, Overflow, Slow, Texts, Token, TransportName
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
+_PROCESS = re.compile(r"[A-Za-z0-9_-]{43}")
 # Each numeric option: least and greatest value.
 _NUMBERS: Dict[str, Tuple[float, float]] = {
     "min_reconnect_delay": (0.001, 86_400),
@@ -30,6 +31,8 @@ class Options:
     """Times are in seconds. `None` is the default."""
 
     process: Texts = ()
+    slots: Optional[Mapping[str, int]] = None
+    from_slot: Optional[Mapping[str, int]] = None
     last: Optional[int] = None
     slow: Optional[Slow] = None
     headers: Optional[Headers] = None
@@ -65,6 +68,8 @@ class Settings:
     overflow: Overflow = "backpressure"
     transport: TransportName = "auto"
     process: List[str] = field(default_factory=lambda: [])
+    slots: Dict[str, int] = field(default_factory=lambda: {})
+    from_slot: Dict[str, int] = field(default_factory=lambda: {})
     last: Optional[int] = None
     slow: Optional[Slow] = None
     headers: Optional[Headers] = None
@@ -95,6 +100,8 @@ class Settings:
         if options.logger is not None and not callable(getattr(options.logger, "warning", None)):
             raise TypeError("logger is a logging.Logger")
         given["process"] = check_texts("process", options.process)
+        given["slots"] = _check_slots("slots", options.slots, -1)
+        given["from_slot"] = _check_slots("from_slot", options.from_slot, 0)
         settings = cls(**given)
         if options.min_reconnect_delay is None:
             settings.min_reconnect_delay = min(settings.min_reconnect_delay, settings.max_reconnect_delay)
@@ -137,6 +144,22 @@ def check_token(token: Any) -> Optional[str]:
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
         raise TypeError("a token is a text of letters, digits and ._~+/=-, or a function that gives one")
     return token
+
+
+def _check_slots(name: str, value: Any, least: int) -> Dict[str, int]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} is a mapping with the slot of each process, not {value!r}")
+    slots: Dict[str, int] = {}
+    for process, slot in value.items():
+        if not isinstance(process, str) or not _PROCESS.fullmatch(process):
+            raise TypeError(f"{name} names processes by ids of 43 characters, not {process!r}")
+        _check_number(f"a slot of {name}", slot, least, math.inf)
+        if not isinstance(slot, int):
+            raise TypeError(f"a slot of {name} is a whole number")
+        slots[process] = slot
+    return slots
 
 
 def _check_number(name: str, value: Any, least: float, greatest: float) -> None:

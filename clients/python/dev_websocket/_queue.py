@@ -10,11 +10,12 @@ from typing import Any, Deque, Dict, List, Optional
 
 @dataclass
 class Entry:
-    """A frame, the cursor before it, its number, and whether the loop is to tell listeners of it."""
+    """A frame, the cursor and the slots before it, its number, and whether the loop is to tell listeners of it."""
 
     frame: Dict[str, Any]
     size: int
     before: Optional[str]
+    slots: Dict[str, int]
     number: int
     is_untold: bool = False
 
@@ -97,12 +98,14 @@ class FrameQueue:
         entry = self._entries[at]
         self._size -= entry.size
         self._messages -= 1
-        seq = entry.frame["seq"]
+        # A replayed event has no number.
+        seq = entry.frame.get("seq")
+        place = {} if seq is None else {"after": seq - 1, "next": seq + 1}
         previous = self._entries[at - 1] if at else None
         if previous is not None and previous.frame.get("reason") == "queue":
             previous.frame["dropped"] += 1
-            previous.frame["next"] = seq + 1
+            previous.frame.update({name: place[name] for name in place if name == "next" or name not in previous.frame})
             del self._entries[at]
         else:
-            gap = {"type": "gap", "reason": "queue", "dropped": 1, "after": seq - 1, "next": seq + 1}
-            self._entries[at] = Entry(gap, 0, entry.before, entry.number, True)
+            gap = {"type": "gap", "reason": "queue", "dropped": 1, **place}
+            self._entries[at] = Entry(gap, 0, entry.before, entry.slots, entry.number, True)

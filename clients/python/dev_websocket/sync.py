@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from typing import Any, Awaitable, Callable, Iterator, Optional, TypeVar, cast
+from typing import Any, Awaitable, Callable, Dict, Iterator, Optional, TypeVar, cast
 
 from ._client import Client
 from ._errors import Closed
 from ._subscription import Subscription
+from ._verify import verify_slot as verify
 from .types import Event, Message, Reply, State, Url
 
 T = TypeVar("T")
 
-__all__ = ["SyncClient", "SyncSubscription"]
+__all__ = ["SyncClient", "SyncSubscription", "verify"]
 
 
 class SyncSubscription:
@@ -54,6 +55,11 @@ class SyncClient:
     def cursor(self) -> Optional[str]:
         """Where to go on behind the message in hand."""
         return self._client.cursor
+
+    @property
+    def slots(self) -> Dict[str, int]:
+        """The newest slot of each process that the application has whole, for a later client's option `slots`."""
+        return self._client.slots
 
     @property
     def state(self) -> State:

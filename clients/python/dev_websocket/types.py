@@ -22,7 +22,6 @@ Token = Union[str, Callable[[], Union[str, None, Awaitable[Optional[str]]]]]
 
 class _Message(TypedDict):
     type: Literal["message"]
-    seq: int
     timestamp: int
     topic: Optional[str]
     topics: List[str]
@@ -37,6 +36,9 @@ class _Message(TypedDict):
 _Known = TypedDict(
     "_Known",
     {
+        # None of an event that is replayed.
+        "seq": int,
+        "replayed": bool,
         "process": str,
         "slot": int,
         "hashpath": str,
@@ -74,7 +76,8 @@ class Established(_Established, total=False):
 class _Gap(TypedDict):
     type: Literal["gap"]
     reason: Literal[
-        "slow", "expired", "epoch", "overload", "fault", "queue", "cursor", "not_cached", "withheld", "not_followed", "limit"
+        "slow", "expired", "epoch", "overload", "fault", "queue", "cursor", "not_cached", "withheld", "not_followed",
+        "not_replayed", "limit",
     ]
 
 
@@ -92,6 +95,7 @@ class Gap(_Gap, total=False):
     from_slot: int
     to_slot: int
     seq: int
+    replayed: bool
     timestamp: int
 
 
@@ -136,9 +140,11 @@ class _Live(TypedDict):
 
 
 class Live(_Live, total=False):
-    """The past that was asked for is there."""
+    """The past that was asked for is there. Of a process: slots from `slot` on come live."""
 
     id: int
+    process: str
+    slot: int
 
 
 class Direct(TypedDict):

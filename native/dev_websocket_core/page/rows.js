@@ -139,8 +139,9 @@ export class Rows {
   }
 
   #message (entry) {
-    const { frame: { seq, timestamp, topics = [], process, slot, data }, isLive } = entry
-    const name = `${seq === undefined ? 'Direct message' : `Message ${seq}`}, ${topics.slice(0, MOST).join(', ') || 'no topic'}`
+    const { frame: { type, seq, timestamp, topics = [], process, slot, data }, isLive } = entry
+    const kind = type === 'direct' ? 'Direct message' : seq === undefined ? `Replayed message of slot ${slot}` : `Message ${seq}`
+    const name = `${kind}, ${topics.slice(0, MOST).join(', ') || 'no topic'}`
     return h('li', { class: isLive ? 'message live' : 'message' },
       h('button', { class: 'line', tabindex: -1, 'aria-expanded': 'false', 'aria-label': visible(name) }),
       h('time', {}, clock(timestamp)),
@@ -151,7 +152,7 @@ export class Rows {
   }
 
   /** As many topics as there is room for, and how many more there are. */
-  #chips ({ frame: { seq, topics = [], process } }) {
+  #chips ({ frame: { type, topics = [], process } }) {
     const shown = topics.filter((topic) => topic !== `process:${process}`)
     const widths = shown.slice(0, MOST).map((topic) => Math.min(topic.length, LONG) * CHARACTER + AROUND)
     let [count, width] = [0, 0]
@@ -163,7 +164,7 @@ export class Rows {
     })
     const more = shown.length - count
     if (more > 0) chips.push(h('span', { class: 'more', title: shown.slice(count).map(visible).join('\n') }, `+${more}`))
-    if (seq === undefined) chips.push(h('span', { class: 'more' }, 'only for this connection'))
+    if (type === 'direct') chips.push(h('span', { class: 'more' }, 'only for this connection'))
     return chips
   }
 

@@ -11,7 +11,7 @@ export function drive (url, options, tell) {
   for (const event of EVENTS) {
     client.on(event, (value) => {
       // The text of an error is no field that JSON would show.
-      tell({ event, value: value instanceof Error ? { ...value, message: value.message } : value, cursor: client.cursor })
+      tell({ event, value: value instanceof Error ? { ...value, message: value.message } : value, cursor: client.cursor, slots: client.slots })
     })
   }
   return ({ method, args }) => client[method](...args)

@@ -33,6 +33,7 @@ class Reconnecting:
     def __init__(self):
         self.queues = collections.defaultdict(asyncio.Queue)
         self.cursor = None
+        self.slots = {}
 
     @classmethod
     async def start(cls, url, **options):
@@ -40,8 +41,8 @@ class Reconnecting:
         await client.launch(url, {**QUICK, **options})
         return client
 
-    def happened(self, event, value, cursor):
-        self.cursor = cursor
+    def happened(self, event, value, cursor, slots):
+        self.cursor, self.slots = cursor, slots
         self.queues[event].put_nowait(value)
 
     async def next(self, event):
@@ -77,6 +78,7 @@ class PythonReconnecting(Reconnecting):
         "maxFaults": "max_faults",
         "pingInterval": "ping_interval",
         "maxQueue": "max_queue",
+        "fromSlot": "from_slot",
     }
     TIMES = ("min_reconnect_delay", "max_reconnect_delay", "stable_after", "ping_interval", "timeout")
 
@@ -94,7 +96,7 @@ class PythonReconnecting(Reconnecting):
             options["token"] = lambda: tokens.pop(0) if len(tokens) > 1 else tokens[0]
         self.client = self.make(url, **options)
         for event in EVENTS:
-            self.client.on(event, lambda value, event=event: self.happened(event, self.plain(value), self.client.cursor))
+            self.client.on(event, lambda value, event=event: self.happened(event, self.plain(value), self.client.cursor, self.client.slots))
         self.iteration = asyncio.create_task(self.iterate())
 
     @staticmethod
@@ -107,7 +109,7 @@ class PythonReconnecting(Reconnecting):
     async def iterate(self):
         try:
             async for message in self.client:
-                self.happened("message", message, self.client.cursor)
+                self.happened("message", message, self.client.cursor, self.client.slots)
         except GaveUp as problem:
             assert problem.fatal, problem
 

@@ -10,7 +10,7 @@ use super::page::lean;
 use super::{Answer, answer_with};
 
 /// The files of the client. Each comes after those that it uses.
-pub(super) const SOURCES: [&str; 15] = [
+pub(super) const SOURCES: [&str; 17] = [
     include_str!("../../../../clients/javascript/errors.js"),
     include_str!("../../../../clients/javascript/options.js"),
     include_str!("../../../../clients/javascript/retry.js"),
@@ -19,19 +19,26 @@ pub(super) const SOURCES: [&str; 15] = [
     include_str!("../../../../clients/javascript/address.js"),
     include_str!("../../../../clients/javascript/match.js"),
     include_str!("../../../../clients/javascript/queue.js"),
+    include_str!("../../../../clients/javascript/slots.js"),
     include_str!("../../../../clients/javascript/connection.js"),
     include_str!("../../../../clients/javascript/events.js"),
     include_str!("../../../../clients/javascript/environment.js"),
     include_str!("../../../../clients/javascript/requests.js"),
+    include_str!("../../../../clients/javascript/recovery.js"),
     include_str!("../../../../clients/javascript/exchange.js"),
     include_str!("../../../../clients/javascript/subscription.js"),
     include_str!("../../../../clients/javascript/dev_websocket.js"),
 ];
+/// The files of the check of events, which the live page does not need.
+const VERIFY: [&str; 2] = [
+    include_str!("../../../../clients/javascript/signed.js"),
+    include_str!("../../../../clients/javascript/verify.js"),
+];
 /// The names that a page imports, the same as those of the package.
-const EXPORTS: &str = "export { Client, ClientError }\n";
+const EXPORTS: &str = "export { Client, ClientError, verify }\n";
 
 static MODULE: LazyLock<Bytes> = LazyLock::new(|| {
-    let mut module: String = SOURCES.into_iter().map(lean).collect();
+    let mut module: String = SOURCES.into_iter().chain(VERIFY).map(lean).collect();
     module.push_str(EXPORTS);
     module.into()
 });
@@ -63,6 +70,8 @@ mod tests {
                 "{name}"
             );
         }
-        assert_eq!(package.matches("export").count(), 2);
+        assert!(package.contains("export { verify }"));
+        assert!(module.contains("\nasync function verify "));
+        assert_eq!(package.matches("export").count(), 3);
     }
 }
