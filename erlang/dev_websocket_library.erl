@@ -79,7 +79,7 @@ load_from_path() ->
 
 %% @doc The version of the native functions that this device calls: the same number as in
 %% native/dev_websocket_nif/src/lib.rs.
-interface() -> 4.
+interface() -> 5.
 
 %% @doc Whether the engine is loaded and has the version of this device. This costs almost
 %% nothing.

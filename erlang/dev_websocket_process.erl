@@ -6,8 +6,8 @@
 %%% ids and without loading the state. One forgery passes: a state that a stranger stored
 %%% under the real program. The node serves that state to everybody; see SECURITY.md.
 %%%
-%%% A slot has one event for its result, with the keys `output', `error' and `data', and one
-%%% for each message of its outbox. `raw' and `json' repeat the result and are left out. The
+%%% A slot has one event for its result, with the keys `output', `error' and `data', one for
+%%% each message of its outbox, and one for each event that its output has. `raw' and `json' repeat the result and are left out. The
 %%% `path' of an event is the place to GET the same from the node. The `results-id' and the
 %%% `state-id' are content ids.
 %%%
@@ -15,7 +15,7 @@
 %%% the middle of a slot after another one was killed.
 -module(dev_websocket_process).
 -export([find/2, slot/3, facts/2, scheduled_at/3]).
--export([outbox/1, wanted/1, result_event/4, message_event/4]).
+-export([outbox/1, wanted/1, value/2, result_event/4, message_event/4, line_event/3]).
 
 %% A state must have the same program as its process message, in these keys.
 -define(DEFINITION, [
@@ -196,6 +196,13 @@ message_event(#{process := Id, slot := Slot} = Facts, Key, Message, Max) ->
     Provenance = provenance(Facts, <<Path/binary, "/results/", At/binary>>),
     {Data, Provenance#{from => [Id]}}.
 
+%% @doc The event of a line of an output. The path leads to the whole text. The engine reads
+%% the line, and sets the sender and the process of its data as in `message_event/4'.
+-spec line_event(map(), binary(), binary()) -> {{json, binary()}, map()}.
+line_event(#{process := Id, slot := Slot} = Facts, Place, Line) ->
+    Provenance = provenance(Facts, <<(path(Id, Slot))/binary, "/results/", Place/binary>>),
+    {{json, Line}, Provenance#{from => [Id]}}.
+
 %% @doc The path at which the node returns a slot.
 path(Id, Slot) ->
     <<"/", Id/binary, "~process@1.0/compute&slot=", (integer_to_binary(Slot))/binary>>.
@@ -321,6 +328,7 @@ number(_) ->
     none.
 
 %% @doc The value of a key, in any letter case.
+-spec value(binary(), map()) -> {ok, term()} | none.
 value(Key, Map) ->
     case Map of
         #{Key := Value} ->

@@ -14,7 +14,7 @@
 
 %% Gets the part of the first event, `{Message, Provenance}' of each event, and whether the
 %% last one ends the slot. Any answer but `ok' ends the call.
--type sink() :: fun((non_neg_integer(), [{map(), map()}], boolean()) -> ok | term()).
+-type sink() :: fun((non_neg_integer(), [{map() | {json, binary()}, map()}], boolean()) -> ok | term()).
 
 %% @doc Hand the events of a slot over, from a part on. Values of more than `Max' bytes are
 %% replaced by their size and their path.
@@ -38,8 +38,10 @@ send_found(#{results := Results} = Found, Cache, Part, Max, Sink) ->
     {Wanted, _} = dev_websocket_whole:load(Cache, maps:remove(<<"outbox">>, Parts), ?MAX_PART_BYTES),
     Outbox = dev_websocket_process:outbox(dev_websocket_whole:open(Cache, maps:get(<<"outbox">>, Parts, []))),
     Facts = maps:merge(Found, dev_websocket_process:facts(Cache, Found)),
-    Event = dev_websocket_process:result_event(Facts, Wanted, length(Outbox), Max),
-    send_parts([{result, Event} | Outbox], Cache, Facts, Part, Max, Sink).
+    {Lines, _} = Printed = dev_websocket_output:events(Wanted),
+    {Data, Provenance} = dev_websocket_process:result_event(Facts, Wanted, length(Outbox), Max),
+    Event = {dev_websocket_output:told(Printed, Data), Provenance},
+    send_parts([{result, Event} | Outbox ++ Lines], Cache, Facts, Part, Max, Sink).
 
 send_parts(Parts, Cache, Facts, Part, Max, Sink) when Part < length(Parts) ->
     send_chunks(lists:nthtail(Part, Parts), Cache, Facts, Part, Max, Sink);
@@ -61,6 +63,9 @@ chunk(Rest, _Cache, _Facts, _Max, Parts, Bytes, [_ | _] = Events) when Parts =:=
     {lists:reverse(Events), Rest};
 chunk([{result, Event} | Rest], Cache, Facts, Max, Parts, Bytes, Events) ->
     chunk(Rest, Cache, Facts, Max, Parts - 1, Bytes, [Event | Events]);
+chunk([{line, Place, Line} | Rest], Cache, Facts, Max, Parts, Bytes, Events) ->
+    Event = dev_websocket_process:line_event(Facts, Place, Line),
+    chunk(Rest, Cache, Facts, Max, Parts - 1, Bytes - byte_size(Line), [Event | Events]);
 chunk([{Key, Lazy} | Rest], Cache, Facts, Max, Parts, Bytes, Events) ->
     {Message, Left} = dev_websocket_whole:load(Cache, Lazy, ?MAX_PART_BYTES),
     Event = dev_websocket_process:message_event(Facts, Key, Message, Max),

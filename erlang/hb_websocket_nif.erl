@@ -17,6 +17,7 @@
 -export([interest/1, watch_interest/0, count_result/1, set_tails/3]).
 -export([watch_slot_replays/0, slot_replays/1, replay_slot/5, replay_slot_large/5]).
 -export([replay_gap/4, replay_live/1, replay_failed/2]).
+-export([output_events/2]).
 -export([has_audience/0, count_dropped/1]).
 -export([describe/0, info/0, settings/0, protective/0, stats/0, validate/1]).
 -export([listen/1, unlisten/1, acknowledge/1, send/2, send_large/2]).
@@ -161,6 +162,11 @@ replay_live(_Replay) -> not_loaded().
 %% misses, and goes live.
 -spec replay_failed(term(), term()) -> ok | {dropped, atom()} | {error, term()}.
 replay_failed(_Replay, _Reason) -> not_loaded().
+
+%% @doc The lines of a text that are events, at most `Max', and the number of lines that a
+%% limit left out. Such a line can be published as `{json, Line}' in place of a message.
+-spec output_events(term(), term()) -> {ok, [binary()], non_neg_integer()} | {error, term()}.
+output_events(_Text, _Max) -> not_loaded().
 
 %% @doc Whether a client could receive a message. Nothing is counted.
 -spec has_audience() -> boolean() | {error, term()}.

@@ -133,7 +133,7 @@ random_call(Bases, Connection) ->
             {From, To} = pick([{slot(), slot()}, {undefined, undefined}, {slot(), undefined}]),
             {publish_gap, begun(), slot(), From, To, pick([not_cached, withheld, not_followed, limit, limit, Message])};
         6 -> {ask, pick([{interest, [Message]}, {slot_mark, [Message]}, {set_slot_mark, [Message, slot()]},
-                         {count_result, [pick([hints, Message])]}, {set_tails, [slot(), pick([slot(), Message]), pick([cache, no_local_store, no_node, off, Message])]}])};
+                         {output_events, [pick([Message, line()]), pick([3, slot()])]}, {count_result, [pick([hints, Message])]}, {set_tails, [slot(), pick([slot(), Message]), pick([cache, no_local_store, no_node, off, Message])]}])};
         _ -> {cast, Message}
     end.
 
@@ -142,9 +142,14 @@ part(Bases) ->
     Message = message(Bases),
     pick([
         [{message(Bases), origin(Bases)} || _ <- lists:seq(1, rand:uniform(3))],
+        [{{json, pick([line(), Message])}, pick([#{process => <<"p">>}, origin(Bases)])} || _ <- lists:seq(1, rand:uniform(3))],
         [{changed(<<"x">>), #{}} || _ <- lists:seq(1, pick([0, 3, 255, 256, 257]))],
         pick([Message, [Message], [{Message, #{}} | Message]])
     ]).
+
+%% @doc A line of an output, or what may pass for one.
+line() ->
+    pick([<<"{\"_e\":1,\"process\":\"x\",\"a\":[1.5,null,{}]}">>, <<"{\"_e\":1}\n{\"_e\":1}">>, <<"{\"_e\":2}">>, changed(<<"{\"_e\":1}">>)]).
 
 %% @doc Make a call; gives how many messages it has to have counted.
 call({cast, Message}) ->
@@ -193,6 +198,7 @@ call({ask, {Name, Arguments}}) ->
     case apply(hb_websocket_nif, Name, Arguments) of
         ok -> 0;
         none -> 0;
+        {ok, Lines, Omitted} when is_list(Lines), is_integer(Omitted) -> 0;
         {ok, List, _, _} when is_list(List) -> 0;
         {ok, _, _, List} when is_list(List) -> 0;
         {error, {bad_argument, _}} -> 0

@@ -1,7 +1,7 @@
 %%% @doc A node for the end-to-end tests, in the VM of `e2e_vm': its store is that of the
 %%% tests of Erlang (`stand_in'), and the test computes the slots.
 -module(e2e_node).
--export([start/0, start/1, save/1, process/0, compute/3]).
+-export([start/0, start/1, save/1, process/0, compute/3, print/3]).
 
 %% @doc Start the node, once in a VM.
 start() ->
@@ -43,6 +43,14 @@ process() ->
 compute(Id, From, To) ->
     call(fun(Store) ->
         [stand_in:compute(Store, Id, Slot, #{<<"outbox">> => #{<<"1">> => #{<<"n">> => Slot}}}) || Slot <- lists:seq(From, To)],
+        dev_websocket:hint(Id)
+    end).
+
+%% @doc Compute a slot with a message, whose output is a text.
+print(Id, Slot, Text) ->
+    call(fun(Store) ->
+        Results = #{<<"output">> => #{<<"data">> => Text}, <<"outbox">> => #{<<"1">> => #{<<"n">> => Slot}}},
+        _ = stand_in:compute(Store, Id, Slot, Results),
         dev_websocket:hint(Id)
     end).
 

@@ -1,11 +1,13 @@
 """Makes the pictures of the live page in the documentation: the feed of `make run`, a minute after the page was opened, at a
-desk and on phones, in light and dark; 500 long topics; a thousand messages a second; an operator; and a server that is gone.
+desk and on phones, in light and dark; 500 long topics; a thousand messages a second; an operator; the slots of a process; and a
+server that is gone.
 
 usage: picture.py <folder>
 They look as they do with Inter and JetBrains Mono on the machine (Debian: fonts-inter fonts-jetbrains-mono).
 """
 
 import asyncio
+import json
 import os
 import socket
 import subprocess
@@ -14,6 +16,7 @@ import tempfile
 
 from support.browser import Tab
 from support.clients import PythonClient
+from support.live_page import binary
 from support.vm import ROOT, Vm, environment
 
 # The picture of the README, and all others by their widths.
@@ -128,9 +131,32 @@ async def crowd(folder):
         vm.close()
 
 
+async def slots(folder):
+    """The slots of a process, one of them open."""
+    vm = Vm(tail_interval=20)
+    try:
+        page = vm.uri().replace("ws://", "http://").removesuffix("ws")
+        vm.eval("e2e_node:start()")
+        process = vm.eval("e2e_node:process()")
+        for slot in range(13):
+            event = json.dumps({"_e": 1, "Action": "Buy-Name", "Name": f"name-{slot}", "Price": 7 + slot})
+            lines = "\n".join([f"{slot + 1} names are registered", *([event] if slot % 2 == 0 else [])])
+            vm.eval(f'e2e_node:print(<<"{process}">>, {slot}, {binary(lines)})')
+        async with Tab.open() as tab:
+            await tab.resize(*DESK)
+            await tab.go(f"{page}?process={process}&from-slot=0")
+            await tab.until("document.querySelectorAll('#slots li').length === 13")
+            await tab.click("#slots li:nth-child(3) .line")
+            album = Album(tab, os.path.join(folder, "live-page"))
+            await album.take("slots-1440", *DESK)
+    finally:
+        vm.close()
+
+
 async def main(folder):
     os.makedirs(os.path.join(folder, "live-page"), exist_ok=True)
     await crowd(folder)
+    await slots(folder)
     await feed(folder)
 
 

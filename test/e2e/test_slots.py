@@ -7,6 +7,7 @@ import urllib.parse
 from jsonschema import Draft202012Validator
 from support.case import EngineTest
 from support.clients import PythonClient
+from support.live_page import binary
 from test_documented_schemas import document, resolved
 
 DEADLINE = 20
@@ -76,6 +77,36 @@ class Slots(EngineTest):
         self.assertEqual(reply["new_topics"], [])
         self.assertEqual([self.told(await client.message()) for _ in range(2)], [(6, None, True), (6, 6, True)])
         self.assertEqual((await client.frame())["id"], 1)
+
+    async def test_lines_of_an_output_are_events_of_their_slot(self):
+        client = await PythonClient.connect(f"{self.uri}?process={self.process}")
+        self.addAsyncCleanup(client.close)
+        await client.frame()
+        buyers = await PythonClient.connect(f"{self.uri}?topic=action:buy")
+        self.addAsyncCleanup(buyers.close)
+        await buyers.frame()
+        lines = ["New message", '{"_e":1,"Action":"buy","n":"first"}', '{"_e":2}', '{"_e":1,"process":"other","topic":"process:other","n":"last"}']
+        text = binary("\n".join(lines))
+        for slot in (0, 1):
+            self.vm.eval(f'e2e_node:print(<<"{self.process}">>, {slot}, {text})')
+        frames = [await client.message() for _ in range(8)]
+        self.assertEqual([self.told(frame) for frame in frames], [(slot, n, False) for slot in (0, 1) for n in (None, slot, "first", "last")])
+        result, _, first, last = frames[:4]
+        self.assertEqual((result["data"]["event-count"], result["data"].get("events-omitted")), (2, None))
+        reserved = [f"process:{self.process}", f"from:{self.process}"]
+        self.assertEqual(first["topics"], [*reserved, "action:buy", "_e:1", "n:first"])
+        self.assertEqual(last["topics"], [*reserved, "_e:1", "n:last"])
+        self.assertEqual((last["process"], last["data"]["process"], last["data"]["from"]), (self.process,) * 3)
+        self.assertEqual([self.told(await buyers.message()) for _ in range(2)], [(0, "first", False), (1, "first", False)])
+        # The same from the cache.
+        again = await PythonClient.connect(f"{self.uri}?process={self.process}&from-slot=0")
+        self.addAsyncCleanup(again.close)
+        await again.frame()
+        replayed = [await again.message() for _ in range(8)]
+        for frame in (*frames, *replayed):
+            for key in ("seq", "timestamp", "replayed"):
+                frame.pop(key, None)
+        self.assertEqual(replayed, frames)
 
     async def test_events_resume_where_they_were_cut_off(self):
         self.compute(0, 9)

@@ -8,14 +8,15 @@ export const FIRST = 100
 /** The ways to choose messages, as the address names them. */
 export const WAYS = ['topic', 'process', 'match', 'template']
 
-/** The choice of an address: lists of texts by kind, `last`, `since` and `slow`, and what is not ours to understand. */
+/** The choice of an address: lists of texts by kind, `last`, `since`, `slow`, `fromSlot`, and what is not ours to understand. */
 export function choiceOf (search) {
-  const choice = { topic: [], process: [], match: [], template: [], last: null, since: null, slow: null, others: [] }
+  const choice = { topic: [], process: [], match: [], template: [], last: null, since: null, slow: null, fromSlot: null, others: [] }
   for (const [name, value] of new URLSearchParams(search)) {
     if (name === 'topic') for (const topic of value.split(',')) add(choice, name, topic)
     else if (WAYS.includes(name)) add(choice, name, value)
     else if (name === 'last') choice.last = /^\d+$/.test(value) ? Number(value) : null
     else if (name === 'since') choice.since = value
+    else if (name === 'from-slot') choice.fromSlot = /^\d{1,15}$/.test(value) ? Number(value) : null
     else if (name === 'slow') choice.slow = ['gap', 'latest', 'close'].includes(value) ? value : null
     // The page reads frames, so the raw format is not for it.
     else if (name !== 'format') choice.others.push([name, value])
@@ -33,9 +34,15 @@ export function add (choice, kind, text) {
   return true
 }
 
-/** Besides everything there is nothing to choose. */
+/** Besides everything there is nothing to choose, and slots are those of one process. */
 export function simplify (choice) {
   if (choice.topic.includes('*')) choice.topic = choice.process = choice.match = []
+  if (choice.process.length !== 1 || !isProcessId(choice.process[0])) choice.fromSlot = null
+}
+
+/** Whether a text is the id of a process, of which alone a server replays slots. */
+export function isProcessId (text) {
+  return /^[\w-]{43}$/.test(text)
 }
 
 export function remove (choice, kind, text) {
@@ -64,7 +71,9 @@ export function queryOf (choice) {
   const put = (name, value) => parts.push(`${encode(name)}=${encode(value)}`)
   if (choice.topic.length > 0) put('topic', choice.topic.join(','))
   for (const kind of WAYS.slice(1)) for (const text of choice[kind]) put(kind, text)
-  if (choice.since !== null) put('since', choice.since)
+  // The server takes no other past beside it.
+  if (choice.fromSlot !== null) put('from-slot', String(choice.fromSlot))
+  else if (choice.since !== null) put('since', choice.since)
   else if (choice.last !== null && choice.last !== FIRST) put('last', String(choice.last))
   if (choice.slow !== null) put('slow', choice.slow)
   for (const [name, value] of choice.others) put(name, value)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { add, addressOf, chosenAs, choiceOf, isEverything, itemsOf, only, queryOf, refusable, remove, socketOf } from './choice.js'
+import { add, addressOf, chosenAs, choiceOf, isEverything, isProcessId, itemsOf, only, queryOf, refusable, remove, simplify, socketOf } from './choice.js'
 
 const LOCAL = { origin: 'http://localhost:8735', pathname: '/' }
 
@@ -84,4 +84,23 @@ test('each part of a choice can be asked for by itself', () => {
     ['match', '(', '?match=(&token=t'],
     ['template', '{x', '?template=%7Bx&token=t']
   ])
+})
+
+test('slots are those of one process', () => {
+  const id = 'p'.repeat(42) + '_'
+  assert.ok(isProcessId(id))
+  for (const text of ['', 'p', `${id}p`, `${id.slice(1)}!`, `${id.slice(1)}\n`]) assert.ok(!isProcessId(text), text)
+  const choice = choiceOf(`?process=${id}&from-slot=17&last=5`)
+  assert.equal(choice.fromSlot, 17)
+  assert.equal(queryOf(choice), `?process=${id}&from-slot=17`)
+  assert.equal(addressOf(LOCAL, choice), `ws://localhost:8735/ws?process=${id}&from-slot=17`)
+  assert.equal(queryOf(choiceOf(`?topic=a&process=${id}&from-slot=0`)), `?topic=a&process=${id}&from-slot=0`)
+  // What the server refuses, or would not know of which process.
+  for (const search of ['?from-slot=1', '?process=p&from-slot=1', `?process=${id}&process=q&from-slot=1`, `?process=${id}&topic=*&from-slot=1`,
+    `?process=${id}&from-slot=x`, `?process=${id}&from-slot=-1`, `?process=${id}&from-slot=1e3`, `?process=${id}&from-slot=${'9'.repeat(16)}`]) {
+    assert.equal(choiceOf(search).fromSlot, null, search)
+  }
+  add(choice, 'process', 'q')
+  simplify(choice)
+  assert.equal(choice.fromSlot, null)
 })

@@ -1,4 +1,5 @@
 import { $, announce, h } from './dom.js'
+import { isProcessId } from './choice.js'
 import { visible } from './json.js'
 
 const MAX_PROPOSALS = 8
@@ -37,8 +38,8 @@ export class Chooser {
   #options = []
   #active = -1
 
-  /** `topics` gives the known ones, the busiest first; `change(kind, text, isAdded)` is told what a person did. */
-  constructor ({ topics, change }) {
+  /** `topics` gives the known ones, the busiest first; `change(kind, text, isAdded)` and `slots(process)` are told what a person did. */
+  constructor ({ topics, change, slots }) {
     this.#topics = topics
     this.#change = change
     const item = $('item')
@@ -57,7 +58,9 @@ export class Chooser {
     }
     $('chosen').onclick = ({ target }) => {
       const button = target.closest('button')
-      if (button !== null) change(button.dataset.kind, button.value, false)
+      if (button === null) return
+      if (button.dataset.kind === undefined) slots(button.value)
+      else change(button.dataset.kind, button.value, false)
     }
     this.#describe()
   }
@@ -106,6 +109,7 @@ export class Chooser {
     return h('li', { class: 'choice', title: shown },
       ...kind === 'topic' ? [] : [h('small', {}, kind)],
       h('bdi', {}, shown),
+      ...kind === 'process' && isProcessId(text) ? [h('button', { class: 'slots', value: text, 'aria-label': `Slots of process ${shown}` }, 'Slots')] : [],
       h('button', { 'data-kind': kind, value: text, 'aria-label': `Remove ${kind} ${shown}` }, '×'))
   }
 

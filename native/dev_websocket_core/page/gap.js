@@ -15,6 +15,7 @@ const SLOT_GAPS = {
   not_cached: (count) => `${count} missing: not in the node's cache`,
   withheld: (count) => `${count} withheld: failed the node’s checks`,
   not_followed: (count) => `${count} missing: computed without a subscriber`,
+  not_replayed: (count) => `${count} left out of the replay`,
   limit: () => 'Not followed: limit of followed processes reached'
 }
 

@@ -9,6 +9,7 @@ import { Hold } from './hold.js'
 import { visible } from './json.js'
 import { listenForKeys, store, stored } from './keys.js'
 import { Operator } from './operator.js'
+import { ProcessView } from './process_view.js'
 import { Rows } from './rows.js'
 import { ServerTotals } from './server.js'
 import { Session } from './session.js'
@@ -23,6 +24,8 @@ const PAUSE = 100
 const TICK = 500
 /** Pixels of the lowest row. */
 const ROW = 36
+/** Slots that are shown before the newest one that is known. */
+const EARLIER = 20
 /** With more messages a second, new rows are not pointed out. */
 const CALM = 20
 
@@ -49,9 +52,15 @@ const rows = new Rows($('rows'), { isChosen, changed: draw })
 const hold = new Hold($('scroller'), { changed: draw })
 const topics = new Topics($('busiest'), { isChosen, changed: tick })
 const status = new Status()
-const chooser = new Chooser({ topics: allTopics, change })
+const chooser = new Chooser({ topics: allTopics, change, slots: (process) => showSlots(process, firstSlot(process)) })
 
-const access = new TokenField({ changed: () => open(session.cursor) })
+const access = new TokenField({
+  changed () {
+    open(session.cursor)
+    processView.restart()
+  }
+})
+const processView = new ProcessView(access, { changed: (slot) => showSlots(choice.process[0], slot) })
 const totals = new ServerTotals(access)
 const operator = new Operator(access)
 const session = new Session({
@@ -104,6 +113,19 @@ function choose (topic, isMore) {
   view()
 }
 
+/** Shows the slots of a process from one on, or with null its messages again. */
+function showSlots (process, slot) {
+  if (slot !== null) [choice.topic, choice.process, choice.match, choice.template] = [[], [process], [], []]
+  choice.fromSlot = slot
+  view()
+}
+
+/** The first slot to show, as far as the page knows: some before the newest that it has seen. */
+function firstSlot (process) {
+  const slots = stream.entries.map(({ frame }) => frame.process === process ? frame.slot : undefined).filter(Number.isInteger)
+  return slots.length > 0 ? Math.max(0, Math.max(...slots) - EARLIER) : 0
+}
+
 /** Begins anew with what is chosen now. */
 function view () {
   if (choice.since !== null) choice.last ??= FIRST
@@ -114,6 +136,11 @@ function view () {
   figures.clear()
   chooser.fault('')
   open()
+  viewSlots()
+}
+
+function viewSlots () {
+  processView.show(choice.fromSlot === null ? null : { choice, process: choice.process[0], from: choice.fromSlot })
 }
 
 function open (cursor) {
@@ -360,3 +387,4 @@ say($('host'), location.host)
 setInterval(tick, TICK)
 setInterval(() => { if (!document.hidden && $('state').dataset.state === 'open') refresh() }, REFRESH)
 open()
+if (choice.fromSlot !== null) viewSlots()

@@ -59,7 +59,7 @@ export class Session {
   }
 
   async #diagnose (client, choice) {
-    const faults = await faultsOf({ ...choice, since: client.cursor }, this.#access.headers)
+    const faults = await faultsOf({ ...choice, fromSlot: null, since: client.cursor }, this.#access.headers)
     if (client !== this.#client || client.state === 'open') return
     if (faults === null) return this.#events.lost()
     if (faults.length > 0) return this.#events.refused(faults)
@@ -86,7 +86,7 @@ async function faultsOf (choice, headers) {
 }
 
 /** Asks for a query as server-sent events, whose refusal a page can read. Null when nobody answers. */
-async function refusalOf (query, headers) {
+export async function refusalOf (query, headers) {
   const abort = new AbortController()
   try {
     const answer = await fetch(`${base(location)}ws${query}`, { headers: { ...headers, accept: 'text/event-stream' }, signal: abort.signal })

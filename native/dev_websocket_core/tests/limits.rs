@@ -331,6 +331,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("shards", "a number of threads"),
     ("workers", "a number of threads"),
     ("max_data_bytes", "test/recorded_results_tests.erl"),
+    ("max_output_events", "test/output_event_tests.erl"),
     ("max_replay_slots", "test/slot_replay_tests.erl"),
     ("max_tails", "test/tails_tests.erl"),
     ("tail_interval", "test/tails_tests.erl"),

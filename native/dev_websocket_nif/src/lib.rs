@@ -13,6 +13,7 @@ mod inbound;
 mod integers;
 mod interest;
 mod logging;
+mod output;
 mod provenance;
 mod publishing;
 mod results;
@@ -46,7 +47,7 @@ fn load(_env: Env<'_>, info: Term<'_>) -> bool {
 /// The version of this interface. The device compares it with its own number in `dev_websocket_library.erl`, because a
 /// running VM keeps its library while newer copies of the device are loaded. A NIF that is added, removed or changed
 /// needs a new version.
-const INTERFACE: u32 = 4;
+const INTERFACE: u32 = 5;
 
 /// Returns the version of this interface.
 #[rustler::nif]

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use dev_websocket_core::message::Value;
+use dev_websocket_core::message::provenance::Provenance;
 use dev_websocket_core::{
     Event, MAX_PART_BYTES, MAX_PART_EVENTS, MAX_SLOT, Mark, Position, ReplayRejected,
     ResultsSource, SlotGap, SlotRange, SlotRejected,
@@ -13,6 +15,7 @@ use crate::atoms;
 use crate::decode::{self, BeyondBudget, Budget};
 use crate::encode;
 use crate::engine::{ENGINE, Reason, Running};
+use crate::output;
 use crate::provenance::{self, BadProvenance};
 
 /// The maximum length of a process id, in bytes.
@@ -134,7 +137,7 @@ pub(crate) fn within_budget<'a>(
     let answer = call(&mut |running, (message, origin)| {
         left.spend_nodes(1)?;
         let origin = provenance::read(origin, &mut left)?;
-        let message = decode::value(message, &mut left, running.commitments)?;
+        let message = read_message(running, message, &origin, &mut left)??;
         Ok(Event {
             message: Some(message),
             origin,
@@ -167,7 +170,7 @@ pub(crate) fn of_any_size<'a>(call: impl FnOnce(Read<'_, 'a>) -> Answer<'a>) -> 
             origin => origin?,
         };
         let mut left = whole;
-        let message = decode::value(message, &mut left, running.commitments).ok();
+        let message = read_message(running, message, &origin, &mut left)?.ok();
         if message.is_some() {
             // JSON takes at least the bytes of its text, so reading further is unnecessary.
             let is_first = bytes == 0;
@@ -178,6 +181,19 @@ pub(crate) fn of_any_size<'a>(call: impl FnOnce(Read<'_, 'a>) -> Answer<'a>) -> 
         }
         Ok(Event { message, origin })
     })
+}
+
+/// Reads the message of an event: a term, or `{json, Line}` for a line of an output.
+fn read_message<'a>(
+    running: &Running,
+    message: Term<'a>,
+    origin: &Provenance<'a>,
+    left: &mut Budget,
+) -> Answer<'a, Result<Value<'a>, BeyondBudget>> {
+    match output::line_of(message) {
+        Some(line) => output::read_line(line, origin.process.as_deref(), left),
+        None => Ok(decode::value(message, left, running.commitments)),
+    }
 }
 
 /// Reads the place of the first event, and whether the last one ends the slot.

@@ -22,6 +22,24 @@ impl<'a> From<&'a Json> for Value<'a> {
     }
 }
 
+impl From<Json> for Value<'static> {
+    fn from(json: Json) -> Self {
+        match json {
+            Json::Null => Self::Null,
+            Json::Bool(flag) => Self::Bool(flag),
+            Json::Number(number) => of_number(&number),
+            Json::String(text) => Self::Text(text.into()),
+            Json::Array(items) => Self::List(items.into_iter().map(Self::from).collect()),
+            Json::Object(entries) => Self::Map(
+                entries
+                    .into_iter()
+                    .map(|(key, value)| (key.into(), value.into()))
+                    .collect(),
+            ),
+        }
+    }
+}
+
 fn of_number<'a>(number: &Number) -> Value<'a> {
     if let Some(integer) = number.as_i64() {
         return Value::Integer(integer);
@@ -50,7 +68,9 @@ mod tests {
             ("d".into(), Value::Integer(i64::MAX)),
             ("e".into(), Value::BigInteger("9223372036854775808".into())),
         ];
-        assert_eq!(Value::from(&json), Value::Map(expected));
+        let expected = Value::Map(expected);
+        assert_eq!(Value::from(&json), expected);
+        assert_eq!(Value::from(json), expected);
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod fields;
 mod from_json;
 pub mod json;
 pub(crate) mod numbers;
+pub mod output_events;
 pub(crate) mod process_id;
 pub mod provenance;
 pub(crate) mod tags;

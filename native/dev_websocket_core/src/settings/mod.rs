@@ -215,6 +215,8 @@ settings! {
         "bytes of a cast message as JSON", "A larger message is dropped and counted as `too_large`.";
     max_data_bytes: u64 = 256 * KIB, "a number of bytes from 1 to 67108864", |n| (1..=64 * MIB).contains(n),
         "bytes of one value in an event of a process", "A larger value is replaced by its size and its path.";
+    max_output_events: u64 = 100, "a number from 0 to 10000", |n| *n <= 10_000,
+        "events of one slot from lines of its output, 0 for none", "Further lines make no event; the result counts them as `events-omitted`.";
     publish_queue_bytes: u64 = 64 * MIB, "a number of bytes from 65536 to 17179869184", |n| (64 * KIB..=16 * KIB * MIB).contains(n),
         "bytes queued for the writer shards", "A further cast is dropped and counted as `overload`.";
     send_buffer_bytes: u64 = MIB, "a number of bytes from 1024 to 1073741824", |n| (KIB..=KIB * MIB).contains(n),
@@ -273,6 +275,8 @@ fn default_excluded_topic_keys() -> Vec<String> {
         "results-id",
         "state-id",
         "outbox-count",
+        "event-count",
+        "events-omitted",
         "*timestamp",
     ]
     .map(str::to_owned)
