@@ -96,7 +96,7 @@ every_key_of_a_map_takes_any_term() ->
                     is_answer(hb_websocket_nif:publish_slot(begun(), 1, 0, [{Term, Origin}], true)),
                     is_answer(hb_websocket_nif:publish_slot_large(begun(), 1, 0, [{#{}, #{Term => Key}}, {Term, Origin}], true))
                 end,
-                [process, slot, hashpath, path, assignment, source, from, topics, topic]
+                [process, slot, hashpath, path, assignment, source, from, is_edge, topics, topic]
             ),
             [is_answer(hb_websocket_nif:send(1, {Kind, Term})) || Kind <- [text, binary]],
             is_answer(hb_websocket_nif:send_large(1, {Term, <<"x">>}))
@@ -203,7 +203,7 @@ bad_provenance_is_named_by_its_key() ->
     Bad = [
         {process, a}, {process, "p"}, {process, <<1:7>>}, {slot, -1}, {slot, 1 bsl 64}, {slot, <<"1">>}, {slot, 1.0},
         {hashpath, 1}, {path, undefined}, {assignment, []}, {source, #{}}, {from, <<"a">>}, {from, [a]},
-        {from, [<<"a">> | <<"b">>]}, {no_such, 1}, {<<"process">>, <<"p">>}, {1, 1}
+        {from, [<<"a">> | <<"b">>]}, {is_edge, 1}, {no_such, 1}, {<<"process">>, <<"p">>}, {1, 1}
     ],
     Publish = fun(Origin) ->
         Answer = hb_websocket_nif:publish(#{}, Origin),

@@ -65,6 +65,7 @@ class Follower {
   #edges = new Map()
   #first = Infinity // the slot from which on the edges are whole
   #asked = 0
+  #room = 0 // edges that are kept, at least as many as the last call wants
   #isLive = false
   #failure = null
   #abort = null
@@ -80,6 +81,7 @@ class Follower {
     clearTimeout(this.#timer)
     if (!this.#abort || first < this.#first) this.#start(first)
     this.#asked = first
+    this.#room = Math.max(this.#options.keep, enough)
     this.#tell()
     let edges
     for (;;) {
@@ -133,7 +135,7 @@ class Follower {
   }
 
   #isFull () {
-    return this.#edges.size > this.#options.keep
+    return this.#edges.size > this.#room
   }
 
   /** Forgets edges before the slot that was asked for last: the caller goes forward. */
