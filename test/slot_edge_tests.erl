@@ -1,5 +1,5 @@
 %%% @doc The edges of slots: one message for each, in the shape of aoconnect's `results'.
--module(edge_tests).
+-module(slot_edge_tests).
 -include_lib("eunit/include/eunit.hrl").
 
 edges_test_() ->
@@ -15,6 +15,9 @@ edges_test_() ->
         a_slot_of_thousands_of_messages_has_an_edge,
         a_slot_that_is_too_large_is_told
     ]).
+
+seam_test_() ->
+    followed:cases(?MODULE, [each_edge_comes_once_at_every_seam], 120 + slot_replay_tests:seams()).
 
 -compile([export_all, nowarn_export_all]).
 
@@ -164,6 +167,7 @@ a_slot_of_thousands_of_messages_has_an_edge(Store) ->
 a_slot_that_is_too_large_is_told(Store) ->
     Id = stand_in:process(Store, #{}),
     Client = client(Id, ""),
+    Before = followed:count(<<"publications">>),
     Large = fun(Count) ->
         maps:from_list([{integer_to_binary(N), #{<<"n">> => N, <<"data">> => binary:copy(<<"x">>, 200_000)}} || N <- lists:seq(1, Count)])
     end,
@@ -181,7 +185,53 @@ a_slot_that_is_too_large_is_told(Store) ->
         Slot <- [0, 1]
     ],
     %% The slots have all of their events, and an edge each.
-    ?assertEqual(1 + 8 + 1 + 1 + 40 + 1, followed:count(<<"publications">>)).
+    ?assertEqual(1 + 8 + 1 + 1 + 40 + 1, followed:count(<<"publications">>) - Before).
+
+%% Clients of edges come and go while slots are computed, so edges are wanted in the middle of
+%% slots that a reader has in hand.
+each_edge_comes_once_at_every_seam(Store) ->
+    Id = stand_in:process(Store, #{}),
+    _ = fresh_server:client(["process=", Id, "&slow=latest"]),
+    tails_tests:until_followed(Id, 0),
+    Clients = [1, 2],
+    Seen = counters:new(length(Clients), []),
+    Over = counters:new(1, []),
+    Test = self(),
+    Publisher = spawn_link(fun() -> slot_replay_tests:publish(Store, Id, 0, {Seen, Clients}, Over) end),
+    [
+        spawn_link(fun() ->
+            [seam(Id, N, {Seen, Number}) || N <- lists:seq(1, slot_replay_tests:seams() div length(Clients))],
+            counters:put(Seen, Number, 1 bsl 60),
+            Test ! {done, Number}
+        end)
+     || Number <- Clients
+    ],
+    [receive {done, Number} -> ok end || Number <- Clients],
+    counters:add(Over, 1, 1),
+    Monitor = monitor(process, Publisher),
+    receive {'DOWN', Monitor, process, Publisher, _} -> ok end,
+    ?assertEqual(0, followed:count(<<"panics">>)).
+
+%% One replay, and five edges after it.
+seam(Id, N, {Seen, Number}) ->
+    Mark = case hb_websocket_nif:slot_mark(Id) of {ok, Slot, _, _} -> Slot; none -> 0 end,
+    First = max(0, Mark - N rem 5),
+    counters:put(Seen, Number, First),
+    Client = client(Id, ["&from-slot=", integer_to_list(First)]),
+    after_live(Client, First, live, {Seen, Number}),
+    ws_client:abort(Client).
+
+after_live(_Client, _Slot, 0, _Seen) ->
+    ok;
+after_live(Client, Slot, Left, {Seen, Number} = Counter) ->
+    counters:put(Seen, Number, Slot),
+    Cursor = integer_to_binary(Slot),
+    case next(Client) of
+        #{<<"cursor">> := Cursor} when Left =:= live -> after_live(Client, Slot + 1, live, Counter);
+        #{<<"cursor">> := Cursor} -> after_live(Client, Slot + 1, Left - 1, Counter);
+        #{<<"type">> := <<"live">>, <<"slot">> := Slot} when Left =:= live -> after_live(Client, Slot, 5, Counter);
+        Other -> error({wanted, Slot, Other})
+    end.
 
 %%% Helpers.
 
