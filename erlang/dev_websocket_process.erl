@@ -7,7 +7,8 @@
 %%% under the real program. The node serves that state to everybody; see SECURITY.md.
 %%%
 %%% A slot has one event for its result, with the keys `output', `error' and `data', one for
-%%% each message of its outbox, and one for each event that its output has. `raw' and `json' repeat the result and are left out. The
+%%% each message of its outbox, one for each event that its output has and, while a client
+%%% wants it, its edge (`dev_websocket_edge'). `raw' and `json' repeat the result and are left out. The
 %%% `path' of an event is the place to GET the same from the node. The `results-id' and the
 %%% `state-id' are content ids.
 %%%

@@ -38,8 +38,9 @@ const pause = (milliseconds, signal) => new Promise((resolve) => {
 /**
  * The frames of a process for ever, each slot once: after the end of a stream a new one goes on behind the last edge.
  * Frames that are no edges have a `type`: `live` after the past slots, `gap` for missing slots, `error`.
+ * `onLost` is called with each failure and the number of failures in a row.
  */
-export async function * follow ({ websocket, process, from, fetch = globalThis.fetch, signal, pauses = [100, 1000, 5000] }) {
+export async function * follow ({ websocket, process, from, fetch = globalThis.fetch, signal, pauses = [100, 1000, 5000], onLost = () => {} }) {
   let next = from
   for (let failures = 0; !signal?.aborted;) {
     try {
@@ -59,6 +60,7 @@ export async function * follow ({ websocket, process, from, fetch = globalThis.f
       if (signal?.aborted) return
       // A request that is wrong stays wrong.
       if (error.status >= 400 && error.status < 500 && error.status !== 429) throw error
+      onLost(error, failures + 1)
     }
     await pause(pauses[Math.min(failures++, pauses.length - 1)], signal)
   }

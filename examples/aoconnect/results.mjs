@@ -10,9 +10,10 @@ const LIMIT = 25 // as the compute unit answers without a limit
  * @param {string} [options.WEBSOCKET_URL] that address, if there is no node at URL: ws://host:8735/ws
  * @param {number} [options.keep] edges of a process that are kept for later calls
  * @param {number} [options.idle] milliseconds without a call after which a stream is closed
+ * @param {number[]} [options.pauses] milliseconds before each further attempt to connect
  * @param {(gap: object) => void} [options.onGap] is told of slots that the node does not have
  */
-export function connect ({ URL: node, WEBSOCKET_URL: websocket, fetch = globalThis.fetch, keep = 1000, idle = 10_000, onGap = () => {} } = {}) {
+export function connect ({ URL: node, WEBSOCKET_URL: websocket, fetch = globalThis.fetch, keep = 1000, idle = 10_000, pauses, onGap = () => {} } = {}) {
   const processes = new Map()
   let found
 
@@ -46,7 +47,7 @@ export function connect ({ URL: node, WEBSOCKET_URL: websocket, fetch = globalTh
   }
 
   function follower (process, websocket) {
-    if (!processes.has(process)) processes.set(process, new Follower({ process, websocket, fetch, keep, idle, onGap }))
+    if (!processes.has(process)) processes.set(process, new Follower({ process, websocket, fetch, keep, idle, pauses, onGap }))
     return processes.get(process)
   }
 
@@ -67,7 +68,8 @@ class Follower {
   #asked = 0
   #room = 0 // edges that are kept, at least as many as the last call wants
   #isLive = false
-  #failure = null
+  #failure = null // why the stream has ended
+  #lost = null // why it is interrupted
   #abort = null
   #timer = null
   #wake = []
@@ -87,11 +89,11 @@ class Follower {
     for (;;) {
       edges = this.#between(first, last)
       const isPast = [...this.#edges.keys()].some((slot) => slot > last)
-      if (edges.length >= enough || isPast || this.#isLive || this.#failure || this.#isFull()) break
+      if (edges.length >= enough || isPast || this.#isLive || this.#failure || this.#lost || this.#isFull()) break
       await this.#change()
     }
     this.#timer = setTimeout(() => this.stop(), this.#options.idle)
-    if (this.#failure) throw this.#failure
+    if (this.#failure ?? this.#lost) throw this.#failure ?? this.#lost
     return edges.slice(0, enough)
   }
 
@@ -110,6 +112,7 @@ class Follower {
     this.#first = first
     this.#isLive = false
     this.#failure = null
+    this.#lost = null
     this.#pump(this.#abort.signal).catch((error) => {
       if (this.#failure === null) this.#failure = error
       this.#abort = null
@@ -118,8 +121,15 @@ class Follower {
   }
 
   async #pump (signal) {
-    const { process, websocket, fetch, onGap } = this.#options
-    for await (const frame of follow({ websocket, process, from: this.#first, fetch, signal })) {
+    const { process, websocket, fetch, pauses, onGap } = this.#options
+    // A call that waits is told after three failures in a row. The stream tries on.
+    const onLost = (error, failures) => {
+      if (failures < 3) return
+      this.#lost = error
+      this.#tell()
+    }
+    for await (const frame of follow({ websocket, process, from: this.#first, fetch, signal, pauses, onLost })) {
+      this.#lost = null
       if (signal.aborted) return
       if (frame.type === 'gap') onGap(frame)
       if (frame.type === 'error') throw Object.assign(new Error(frame.message), { code: frame.code })

@@ -118,6 +118,19 @@ test('bad arguments and refused requests are errors', async (t) => {
   await assert.rejects(connected(t, {}).results({ process: PROCESS }), /URL is missing/)
 })
 
+test('a node that is away is an error, and the next call goes on', async (t) => {
+  const { URL } = await node(t)
+  let isAway = true
+  const away = (...given) => isAway ? Promise.reject(new Error('away')) : fetch(...given)
+  const ao = connected(t, { WEBSOCKET_URL: `${URL}/ws`, fetch: away, pauses: [1] })
+  await assert.rejects(ao.results({ process: PROCESS }), /away/)
+  isAway = false
+  for (let edges = []; edges.length < 5;) {
+    ({ edges } = await ao.results({ process: PROCESS }).catch(() => ({ edges: [] })))
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+})
+
 test('a stream without calls is closed, and the next call opens another', async (t) => {
   const { URL, asked, streams } = await node(t)
   const ao = connected(t, { URL, idle: 1 })
