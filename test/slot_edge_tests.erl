@@ -6,6 +6,7 @@ edges_test_() ->
     followed:cases(?MODULE, [
         an_edge_has_the_output_the_messages_and_the_spawns,
         a_process_without_results_has_an_empty_edge,
+        events_in_outputs_come_before_the_edge,
         an_error_is_part_of_an_edge,
         the_answer_of_a_compute_unit_is_the_node,
         stores_of_both_layouts_have_edges,
@@ -63,6 +64,17 @@ a_process_without_results_has_an_empty_edge(Store) ->
     _ = stand_in:compute(Store, Id, 1, #{<<"data">> => <<"text">>}),
     ?assertEqual(edge(0, #{}), next(Client)),
     ?assertEqual(edge(1, #{<<"Output">> => #{<<"data">> => <<"text">>}}), next(Client)).
+
+events_in_outputs_come_before_the_edge(Store) ->
+    Id = stand_in:process(Store, #{}),
+    Json = fresh_server:client(["process=", Id]),
+    Client = client(Id, ""),
+    Output = #{<<"data">> => <<"{\"_e\":1,\"N\":1}\ntext">>},
+    _ = stand_in:compute(Store, Id, 0, #{<<"output">> => Output, <<"outbox">> => #{<<"1">> => #{<<"n">> => 0}}}),
+    #{<<"node">> := #{<<"Output">> := Output, <<"Messages">> := [_]}} = next(Client),
+    Data = [Data || #{<<"data">> := Data} <- followed:frames(Json, 3)],
+    ?assertMatch([#{<<"event-count">> := 1, <<"outbox-count">> := 1}, #{<<"n">> := 0}, #{<<"_e">> := 1, <<"N">> := 1}], Data),
+    followed:nothing_comes(Json).
 
 an_error_is_part_of_an_edge(Store) ->
     Id = stand_in:process(Store, #{}),
