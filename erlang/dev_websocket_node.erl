@@ -10,7 +10,7 @@
 -export([is_present/0, has_module/1, option/3, own_options/1, running_node/0]).
 -export([loaded/2, load_within/3, ensure/2, text/1]).
 -export([compute/3]).
--export([signers/2, is_valid/2, committed/2, id/2, committers/1, content_id/2, structured/2]).
+-export([signers/2, is_valid/2, committed/2, id/2, committers/1, content_id/2, structured/2, json/1]).
 
 %% Levels of a message that are loaded. JSON readers of clients rarely take more.
 -define(MAX_DEPTH, 64).
@@ -189,6 +189,14 @@ structured(Keys, Opts) ->
     case call(hb_message, convert, [[Keys, <<"structured@1.0">>, tabm, Opts]], error) of
         Message when is_map(Message) -> {ok, Message};
         _ -> error
+    end.
+
+%% @doc The value of a JSON text, as far as this node reads JSON.
+-spec json(binary()) -> {ok, term()} | error.
+json(Text) ->
+    case has_module(hb_json) andalso call(hb_json, decode, [[Text]], error) of
+        Failed when Failed =:= false; Failed =:= error -> error;
+        Value -> {ok, Value}
     end.
 
 computed_id(Msg, Opts) ->

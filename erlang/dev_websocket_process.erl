@@ -7,7 +7,8 @@
 %%% under the real program. The node serves that state to everybody; see SECURITY.md.
 %%%
 %%% A slot has one event for its result, with the keys `output', `error' and `data', one for
-%%% each message of its outbox, and one for each event that its output has. `raw' and `json' repeat the result and are left out. The
+%%% each message of its outbox, one for each event that its output has and, while a client
+%%% wants it, its edge (`dev_websocket_edge'). `raw' and `json' repeat the result and are left out. The
 %%% `path' of an event is the place to GET the same from the node. The `results-id' and the
 %%% `state-id' are content ids.
 %%%
@@ -15,7 +16,7 @@
 %%% the middle of a slot after another one was killed.
 -module(dev_websocket_process).
 -export([find/2, slot/3, facts/2, scheduled_at/3]).
--export([outbox/1, wanted/1, value/2, result_event/4, message_event/4, line_event/3]).
+-export([outbox/1, wanted/1, value/2, result_event/4, message_event/4, line_event/3, plain_message/4, edge_event/2]).
 
 %% A state must have the same program as its process message, in these keys.
 -define(DEFINITION, [
@@ -186,14 +187,12 @@ result_event(#{process := Id, slot := Slot} = Facts, Results, Count, Max) ->
 %% @doc The event of a message of the outbox. Its sender is always the process.
 -spec message_event(map(), binary(), term(), pos_integer()) -> {map(), map()}.
 message_event(#{process := Id, slot := Slot} = Facts, Key, Message, Max) ->
-    Path = path(Id, Slot),
-    At = <<"outbox/", Key/binary>>,
     Data =
-        case plain(Message, [<<"results">>, Path], At, Max) of
+        case plain_message(Facts, Key, Message, Max) of
             Map when is_map(Map) -> Map#{<<"from">> => Id, <<"process">> => Id};
             Other -> #{<<"data">> => Other, <<"from">> => Id, <<"process">> => Id}
         end,
-    Provenance = provenance(Facts, <<Path/binary, "/results/", At/binary>>),
+    Provenance = provenance(Facts, <<(path(Id, Slot))/binary, "/results/outbox/", Key/binary>>),
     {Data, Provenance#{from => [Id]}}.
 
 %% @doc The event of a line of an output. The path leads to the whole text. The engine reads
@@ -202,6 +201,22 @@ message_event(#{process := Id, slot := Slot} = Facts, Key, Message, Max) ->
 line_event(#{process := Id, slot := Slot} = Facts, Place, Line) ->
     Provenance = provenance(Facts, <<(path(Id, Slot))/binary, "/results/", Place/binary>>),
     {{json, Line}, Provenance#{from => [Id]}}.
+
+%% @doc A message of the outbox as its event has it.
+-spec plain_message(map(), binary(), term(), pos_integer()) -> term().
+plain_message(#{process := Id, slot := Slot}, Key, Message, Max) ->
+    plain(Message, [<<"results">>, path(Id, Slot)], <<"outbox/", Key/binary>>, Max).
+
+%% @doc The event of an edge with this node.
+-spec edge_event(map(), map() | too_large) -> {map(), map()}.
+edge_event(Facts, too_large) ->
+    #{path := Path} = edge_provenance(Facts),
+    edge_event(Facts, #{<<"$omitted">> => <<"too_large">>, <<"$get">> => Path});
+edge_event(#{slot := Slot} = Facts, Node) ->
+    {#{<<"cursor">> => integer_to_binary(Slot), <<"node">> => Node}, edge_provenance(Facts)}.
+
+edge_provenance(#{process := Id, slot := Slot} = Facts) ->
+    (provenance(Facts, path(Id, Slot)))#{is_edge => true}.
 
 %% @doc The path at which the node returns a slot.
 path(Id, Slot) ->

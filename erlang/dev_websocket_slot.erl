@@ -35,13 +35,25 @@ send(Cache, Process, {Slot, Part}, Max, Sink) ->
 
 send_found(#{results := Results} = Found, Cache, Part, Max, Sink) ->
     Parts = dev_websocket_process:wanted(Results),
-    {Wanted, _} = dev_websocket_whole:load(Cache, maps:remove(<<"outbox">>, Parts), ?MAX_PART_BYTES),
+    {Wanted, Left} = dev_websocket_whole:load(Cache, maps:remove(<<"outbox">>, Parts), ?MAX_PART_BYTES),
     Outbox = dev_websocket_process:outbox(dev_websocket_whole:open(Cache, maps:get(<<"outbox">>, Parts, []))),
     Facts = maps:merge(Found, dev_websocket_process:facts(Cache, Found)),
     {Lines, _} = Printed = dev_websocket_output:events(Wanted),
     {Data, Provenance} = dev_websocket_process:result_event(Facts, Wanted, length(Outbox), Max),
     Event = {dev_websocket_output:told(Printed, Data), Provenance},
-    send_parts([{result, Event} | Outbox ++ Lines], Cache, Facts, Part, Max, Sink).
+    {Messages, Edge} = with_edge(Cache, Facts, {Wanted, Left}, Outbox, Max),
+    send_parts([{result, Event} | Messages ++ Lines ++ Edge], Cache, Facts, Part, Max, Sink).
+
+%% @doc The messages, and the edge while a client wants it. It is the last event of a slot, so
+%% the others have the same places with and without it.
+with_edge(Cache, #{process := Id} = Facts, Wanted, Outbox, Max) ->
+    case hb_websocket_nif:wants_edges(Id) of
+        true ->
+            {Edge, Rest, Loaded} = dev_websocket_edge:of_slot(Cache, Facts, Wanted, Outbox, Max),
+            {Loaded, [{edge, Edge, ?MAX_PART_BYTES - max(0, Rest)}]};
+        _ ->
+            {Outbox, []}
+    end.
 
 send_parts(Parts, Cache, Facts, Part, Max, Sink) when Part < length(Parts) ->
     send_chunks(lists:nthtail(Part, Parts), Cache, Facts, Part, Max, Sink);
@@ -61,6 +73,10 @@ chunk([], _Cache, _Facts, _Max, _Parts, _Bytes, Events) ->
     {lists:reverse(Events), []};
 chunk(Rest, _Cache, _Facts, _Max, Parts, Bytes, [_ | _] = Events) when Parts =:= 0; Bytes =< 0 ->
     {lists:reverse(Events), Rest};
+chunk([{edge, _, Size} | _] = Rest, _Cache, _Facts, _Max, _Parts, Bytes, [_ | _] = Events) when Size > Bytes ->
+    {lists:reverse(Events), Rest};
+chunk([{edge, Event, Size} | Rest], Cache, Facts, Max, Parts, Bytes, Events) ->
+    chunk(Rest, Cache, Facts, Max, Parts - 1, Bytes - Size, [Event | Events]);
 chunk([{result, Event} | Rest], Cache, Facts, Max, Parts, Bytes, Events) ->
     chunk(Rest, Cache, Facts, Max, Parts - 1, Bytes, [Event | Events]);
 chunk([{line, Place, Line} | Rest], Cache, Facts, Max, Parts, Bytes, Events) ->

@@ -335,5 +335,7 @@ published({dropped, repeated}, _Slot) -> ok;
 published({dropped, overload}, _Slot) -> busy;
 %% Another reader was faster: the next one begins at the mark.
 published({error, {expected, _, _}}, _Slot) -> more;
+%% A client subscribed to edges meanwhile: the slot is read again with its edge.
+published({error, edge_wanted}, _Slot) -> more;
 published({dropped, Reason}, Slot) -> {unreadable, Slot, Reason};
 published({error, Reason}, _Slot) -> {stopped, Reason}.

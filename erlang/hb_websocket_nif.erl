@@ -14,7 +14,7 @@
 -export([boot/2, start/2, stop/1, shut/2]).
 -export([cast/1, cast_large/1, publish/2, publish_large/2, publish_json/2]).
 -export([slot_mark/1, set_slot_mark/2, publish_slot/5, publish_slot_large/5, publish_slot_gap/4]).
--export([interest/1, watch_interest/0, count_result/1, set_tails/3]).
+-export([interest/1, wants_edges/1, watch_interest/0, count_result/1, set_tails/3]).
 -export([watch_slot_replays/0, slot_replays/1, replay_slot/5, replay_slot_large/5]).
 -export([replay_gap/4, replay_live/1, replay_failed/2]).
 -export([output_events/2]).
@@ -110,6 +110,11 @@ publish_slot_gap(_Process, _From, _To, _Reason) -> not_loaded().
 %% first change after this call.
 -spec interest(term()) -> {ok, [{binary(), non_neg_integer()}], non_neg_integer(), boolean()} | {error, term()}.
 interest(_Max) -> not_loaded().
+
+%% @doc Whether a client wants the edges of a process. The edge is then the last event of each
+%% slot, and `publish_slot/5' refuses the end of a slot without it as `{error, edge_wanted}'.
+-spec wants_edges(term()) -> boolean() | {error, term()}.
+wants_edges(_Process) -> not_loaded().
 
 %% @doc Make the caller the watcher. It receives `{websocket_interest, changed}' for the next
 %% change, and for the first change after each `interest/1'.

@@ -32,7 +32,7 @@ every_function_takes_any_term() ->
     Calls = [
         {cast, 1}, {cast_large, 1}, {publish, 2}, {publish_large, 2}, {publish_json, 2},
         {publish_slot, 5}, {publish_slot_large, 5}, {publish_slot_gap, 4},
-        {slot_mark, 1}, {set_slot_mark, 2}, {interest, 1}, {watch_interest, 0}, {count_result, 1}, {set_tails, 3},
+        {slot_mark, 1}, {set_slot_mark, 2}, {interest, 1}, {wants_edges, 1}, {watch_interest, 0}, {count_result, 1}, {set_tails, 3},
         {watch_slot_replays, 0}, {slot_replays, 1}, {replay_slot, 5}, {replay_slot_large, 5}, {replay_gap, 4}, {replay_live, 1}, {replay_failed, 2}, {output_events, 2},
         {has_audience, 0}, {interface, 0}, {count_dropped, 1}, {validate, 1}, {stop, 1}, {boot, 2}, {start, 2}, {shut, 2}, {protective, 0}, {describe, 0}, {info, 0}, {settings, 0}, {stats, 0},
         {listen, 1}, {acknowledge, 1}, {unlisten, 1}, {send, 2}, {send_large, 2},
@@ -96,7 +96,7 @@ every_key_of_a_map_takes_any_term() ->
                     is_answer(hb_websocket_nif:publish_slot(begun(), 1, 0, [{Term, Origin}], true)),
                     is_answer(hb_websocket_nif:publish_slot_large(begun(), 1, 0, [{#{}, #{Term => Key}}, {Term, Origin}], true))
                 end,
-                [process, slot, hashpath, path, assignment, source, from, topics, topic]
+                [process, slot, hashpath, path, assignment, source, from, is_edge, topics, topic]
             ),
             [is_answer(hb_websocket_nif:send(1, {Kind, Term})) || Kind <- [text, binary]],
             is_answer(hb_websocket_nif:send_large(1, {Term, <<"x">>}))
@@ -203,7 +203,7 @@ bad_provenance_is_named_by_its_key() ->
     Bad = [
         {process, a}, {process, "p"}, {process, <<1:7>>}, {slot, -1}, {slot, 1 bsl 64}, {slot, <<"1">>}, {slot, 1.0},
         {hashpath, 1}, {path, undefined}, {assignment, []}, {source, #{}}, {from, <<"a">>}, {from, [a]},
-        {from, [<<"a">> | <<"b">>]}, {no_such, 1}, {<<"process">>, <<"p">>}, {1, 1}
+        {from, [<<"a">> | <<"b">>]}, {is_edge, 1}, {no_such, 1}, {<<"process">>, <<"p">>}, {1, 1}
     ],
     Publish = fun(Origin) ->
         Answer = hb_websocket_nif:publish(#{}, Origin),

@@ -1,7 +1,7 @@
 %%% @doc A node for the end-to-end tests, in the VM of `e2e_vm': its store is that of the
 %%% tests of Erlang (`stand_in'), and the test computes the slots.
 -module(e2e_node).
--export([start/0, start/1, save/1, process/0, compute/3, print/3]).
+-export([start/0, start/1, save/1, process/0, compute/3, outputs/3, print/3]).
 
 %% @doc Start the node, once in a VM.
 start() ->
@@ -41,8 +41,17 @@ process() ->
 
 %% @doc Compute slots with a message each.
 compute(Id, From, To) ->
+    compute(Id, From, To, fun(Slot) -> #{<<"outbox">> => #{<<"1">> => #{<<"n">> => Slot}}} end).
+
+%% @doc Compute slots with an output, as a process of aos has it.
+outputs(Id, From, To) ->
+    compute(Id, From, To, fun(Slot) ->
+        #{<<"output">> => #{<<"data">> => integer_to_binary(Slot), <<"print">> => true, <<"prompt">> => <<"aos> ">>}}
+    end).
+
+compute(Id, From, To, Results) ->
     call(fun(Store) ->
-        [stand_in:compute(Store, Id, Slot, #{<<"outbox">> => #{<<"1">> => #{<<"n">> => Slot}}}) || Slot <- lists:seq(From, To)],
+        [stand_in:compute(Store, Id, Slot, Results(Slot)) || Slot <- lists:seq(From, To)],
         dev_websocket:hint(Id)
     end).
 

@@ -51,7 +51,7 @@ class Frames(EngineTest):
         operation = self.document["operations"]["request" if sent else "receive"]
         names = [reference["$ref"].rsplit("/", 1)[1] for reference in operation["messages"]]
         fitting = [name for name in names if self.schemas[name].is_valid(frame)]
-        faults = [error.message for name in names for error in self.schemas[name].iter_errors(frame) if name == frame["type"]]
+        faults = [error.message for name in names for error in self.schemas[name].iter_errors(frame) if name == frame.get("type", "edge")]
         self.assertEqual(len(fitting), 1, f"{frame}: {fitting} {faults}")
         self.seen.add(fitting[0])
         return frame
@@ -85,6 +85,8 @@ class Frames(EngineTest):
         self.vm.cast('#{<<"topic">> => <<"a">>, <<"path">> => <<"/p">>, <<"data">> => <<"x">>}')
         await until("message")
         self.check({"type": "gap", "reason": "not_cached", "process": "p", "from_slot": 4, "to_slot": 6, "dropped": 3, "seq": 7, "timestamp": 1})
+        self.check({"cursor": "17", "node": {"Output": {}, "Messages": [], "Spawns": [], "Assignments": [], "Error": "boom"}})
+        self.check({"cursor": "18", "node": {"$omitted": "too_large", "$get": "/p"}})
         self.check({"type": "close", "code": 1012, "reason": "server restarting"})
         # An open server sends none of these, so they are samples.
         self.check({"type": "auth", "id": 5, "token": "<jwt>"}, sent=True)
@@ -99,8 +101,8 @@ class Frames(EngineTest):
         for block in re.findall(r"^```json\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
             for text in re.split(r"\n(?=\{)", block.strip()):
                 frame = json.loads(text)
-                if "type" in frame:
-                    self.check(frame, sent=frame["type"] in ("subscribe", "unsubscribe", "ping", "auth", "send"))
+                if "type" in frame or "cursor" in frame:
+                    self.check(frame, sent=frame.get("type") in ("subscribe", "unsubscribe", "ping", "auth", "send"))
                     shown += 1
         self.assertGreater(shown, 10)
 

@@ -25,6 +25,7 @@ fn origin() -> Provenance<'static> {
         source: Some("result".into()),
         from: vec!["alice".into(), "bob".into()],
         topics: None,
+        is_edge: false,
     }
 }
 

@@ -17,6 +17,7 @@ rustler::atoms! {
     assignment,
     source,
     from,
+    is_edge,
     not_a_map,
     bad_origin,
     bad_json,
@@ -34,6 +35,7 @@ rustler::atoms! {
     // Results of processes.
     none,
     expected,
+    edge_wanted,
     no_mark,
     not_cached,
     withheld,

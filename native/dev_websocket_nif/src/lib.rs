@@ -195,6 +195,12 @@ fn read_interest<'a>(env: Env<'a>, max: Term<'a>) -> Term<'a> {
     interest::read(env, max)
 }
 
+/// Returns whether a client wants the edges of a process.
+#[rustler::nif]
+fn wants_edges<'a>(env: Env<'a>, process: Term<'a>) -> Term<'a> {
+    results::wants_edges(env, process)
+}
+
 /// Returns whether any client could receive a message.
 #[rustler::nif]
 fn has_audience() -> bool {

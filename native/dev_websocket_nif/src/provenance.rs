@@ -41,6 +41,8 @@ pub(crate) fn read<'a>(
         let name: Atom = key.decode().map_err(|_| bad())?;
         if name == atoms::slot() {
             origin.slot = Some(value.decode().map_err(|_| bad())?);
+        } else if name == atoms::is_edge() {
+            origin.is_edge = value.decode().map_err(|_| bad())?;
         } else if name == atoms::from() {
             origin.from = texts(value, left)?.ok_or_else(bad)?;
         } else if name == atoms::topics() {

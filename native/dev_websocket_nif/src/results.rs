@@ -97,6 +97,17 @@ pub(crate) fn set_slot_mark<'a>(env: Env<'a>, process: Term<'a>, slot: Term<'a>)
     }
 }
 
+/// Returns whether a client wants the edges of a process.
+pub(crate) fn wants_edges<'a>(env: Env<'a>, process: Term<'a>) -> Term<'a> {
+    match read_process(process) {
+        Ok(process) => ENGINE
+            .server()
+            .is_ok_and(|server| server.wants_edges(&process))
+            .encode(env),
+        Err(refusal) => encode_refusal(env, refusal),
+    }
+}
+
 /// Publishes the events of a slot on a scheduler thread, with one budget for all of them. The result includes the
 /// share of a time slice that this took, in percent.
 pub(crate) fn publish_slot<'a>(
@@ -385,6 +396,9 @@ fn encode_refusal<'a>(env: Env<'a>, refusal: Refusal<'a>) -> Term<'a> {
         Refusal::Rejected(SlotRejected::Repeated) => dropped(atoms::repeated()),
         Refusal::Rejected(SlotRejected::Overload) => dropped(atoms::overload()),
         Refusal::Rejected(SlotRejected::TooMuch) => dropped(atoms::malformed()),
+        Refusal::Rejected(SlotRejected::EdgeWanted) => {
+            (atoms::error(), atoms::edge_wanted()).encode(env)
+        }
         Refusal::Rejected(SlotRejected::NoMark) => (atoms::error(), atoms::no_mark()).encode(env),
         Refusal::Rejected(SlotRejected::Expected(Position { slot, part })) => {
             (atoms::error(), (atoms::expected(), slot, part)).encode(env)

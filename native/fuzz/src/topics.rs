@@ -14,7 +14,14 @@ use super::message::stays_within_the_node;
 use super::patterns::{is_a_topic, is_topic};
 use super::values::{self, Case, shown};
 
-const RESERVED: [&str; 5] = ["process:", "from:", "slot:", "owner:", "hashpath:"];
+const RESERVED: [&str; 6] = [
+    "process:",
+    "from:",
+    "slot:",
+    "owner:",
+    "hashpath:",
+    "edges:",
+];
 
 /// Checks the topics and the frame of a message with any bytes.
 pub fn check(input: &[u8]) {
@@ -109,6 +116,7 @@ fn known(origin: &Provenance<'_>) -> Map<String, Json> {
         source,
         from,
         topics: _,
+        is_edge: _,
     } = origin;
     for (key, text) in [
         ("process", process),
@@ -231,6 +239,7 @@ fn expected(case: &Case<'_>) -> Expected {
                 key,
                 &[
                     "topic", "topics", "tags", "process", "from", "slot", "owner", "hashpath",
+                    "edges",
                 ],
             )
             || key.to_ascii_lowercase().starts_with("priv")

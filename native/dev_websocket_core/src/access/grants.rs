@@ -114,7 +114,10 @@ impl Grants {
     fn allows(&self, subscription: &Subscription) -> bool {
         match subscription {
             Subscription::Topic(topic) => {
-                let name = topic.name();
+                // The edges of a process have its results and nothing else.
+                let edges = topic.edges_of();
+                let process = edges.map(|process| format!("process:{process}"));
+                let name = process.as_deref().unwrap_or(topic.name());
                 self.topics.contains(name)
                     || self.globs.iter().any(|glob| glob_matches(&glob.text, name))
             }

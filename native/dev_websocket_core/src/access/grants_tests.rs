@@ -41,6 +41,23 @@ fn asked() -> impl Strategy<Value = Vec<Asked>> {
     prop::collection::vec(one, 0..5)
 }
 
+#[test]
+fn the_edges_of_a_process_need_the_grant_of_the_process() {
+    let id = "1ZaCVOkeT1kJS6nLOL6J6SLiy5-_pauhZ4bnWJnfESo";
+    let edges = Subscription::edges_of(id).unwrap();
+    let allows = |granted: &str| {
+        let mut grants = Grants::default();
+        grants.add_topic(granted).unwrap();
+        grants
+            .check(&Grants::default(), std::iter::once(&edges))
+            .is_ok()
+    };
+    assert!(allows(&format!("process:{id}")) && allows("process:*") && allows("*"));
+    assert!(!allows("process:a") && !allows("edges:*") && !allows(&format!("from:{id}")));
+    let edges = format!("edges:{id}");
+    assert!(Grants::default().add_topic(&edges).is_err());
+}
+
 /// A glob as its definition says: a star is nothing, or one byte and a star.
 fn matches(glob: &[u8], text: &[u8]) -> bool {
     match (glob, text) {

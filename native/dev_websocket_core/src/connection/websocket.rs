@@ -287,7 +287,8 @@ impl<'s> Session<'s> {
 
     fn read_request(&self, text: &str) -> Result<Request, RequestError> {
         let settings = self.shared.settings();
-        let mut request = Request::parse(text, Quota::of(&settings), Permitted::of(&settings))?;
+        let permitted = Permitted::of(&settings, self.format);
+        let mut request = Request::parse(text, Quota::of(&settings), permitted)?;
         if let Request::Subscribe {
             id, subscriptions, ..
         } = &mut request

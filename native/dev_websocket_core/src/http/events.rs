@@ -12,6 +12,7 @@ use super::refusal::Refusal;
 use super::{Caller, cors};
 use crate::error_code::ErrorCode;
 use crate::shared::Shared;
+use crate::subscription::Subscription;
 use crate::wire::cursor::{From, Since};
 use crate::wire::slots::SlotStart;
 
@@ -33,7 +34,10 @@ pub(super) fn accept<B>(
         permitted_query(shared, &settings, request, caller, Query::into_events)?;
     // The URL is the same at each reconnection, so a cursor in it is older than the one in the header.
     if let Some((since, slots)) = last_event(headers, query.last_event_id.as_deref())? {
-        query.from = Some(From::Since(since));
+        // The history has no edges of slots that were published without a client for them.
+        if !query.subscriptions.iter().any(Subscription::is_of_edges) {
+            query.from = Some(From::Since(since));
+        }
         // A slot of a process that the URL does not name has no meaning.
         query.slots = query.slots.map(|asked| {
             slots

@@ -102,12 +102,8 @@ impl Query {
                     parsed.format = match value.as_str() {
                         "json" => Format::Json,
                         "raw" => Format::Raw,
-                        _ => {
-                            return Err(Refusal::bad_request(
-                                "bad_format",
-                                "format must be json or raw",
-                            ));
-                        }
+                        "edges" => Format::Edges,
+                        _ => return Err(bad_format("format must be json, raw or edges")),
                     }
                 }
                 LAST_EVENT_PARAMETER => parsed.last_event_id = Some(value),
@@ -116,6 +112,13 @@ impl Query {
             }
         }
         parsed.subscriptions = asked.subscriptions;
+        if parsed.format == Format::Edges {
+            if since.is_some() || last.is_some() {
+                let message = "format=edges takes from-slot, and neither since nor last";
+                return Err(bad_format(message));
+            }
+            parsed.subscriptions = edges_of(&processes, &parsed.subscriptions)?;
+        }
         if let Some(slot) = from_slot {
             let has_cursor = since.is_some() || last.is_some();
             let slots = slot_start(&processes, slot, parsed.format, has_cursor);
@@ -137,7 +140,8 @@ impl Query {
                 let message = "slow: gap is not available with format=raw, which has no gap frames";
                 return Err(Refusal::of(ErrorCode::BadSlow, message));
             }
-            (None, Format::Raw) => SlowPolicy::Close,
+            // A client of edges comes back with the slot behind the last one that it has.
+            (None, Format::Raw | Format::Edges) => SlowPolicy::Close,
             (slow, _) => slow.unwrap_or_default(),
         };
         Ok(parsed)
@@ -154,8 +158,8 @@ impl Query {
     /// Returns the query for a response with server-sent events.
     pub(super) fn into_events(mut self) -> Result<Self, Refusal> {
         if self.format == Format::Raw {
-            let message = "format: server-sent events are always json; raw needs a WebSocket";
-            return Err(Refusal::bad_request("bad_format", message));
+            let message = "format: server-sent events are json or edges; raw needs a WebSocket";
+            return Err(bad_format(message));
         }
         self.format = Format::Events;
         Ok(self)
@@ -191,6 +195,31 @@ impl Asked {
 
 fn bad(code: ErrorCode, parameter: &str, error: &dyn std::fmt::Display) -> Refusal {
     Refusal::of(code, format!("{parameter}: {error}"))
+}
+
+fn bad_format(message: &'static str) -> Refusal {
+    Refusal::bad_request("bad_format", message)
+}
+
+/// Returns the subscriptions to the edges of these processes. There must be no other subscriptions.
+fn edges_of(
+    processes: &[String],
+    subscriptions: &[Subscription],
+) -> Result<Vec<Subscription>, Refusal> {
+    let mut edges: Vec<Subscription> = Vec::new();
+    for process in processes {
+        let message = "process must be an id of 43 characters with format=edges";
+        let subscription = Subscription::edges_of(process)
+            .ok_or_else(|| Refusal::of(ErrorCode::BadProcess, message))?;
+        if !edges.contains(&subscription) {
+            edges.push(subscription);
+        }
+    }
+    if edges.is_empty() || edges.len() < subscriptions.len() {
+        let message = "format=edges takes process, and neither topic, match nor template";
+        return Err(bad_format(message));
+    }
+    Ok(edges)
 }
 
 fn no_slots(error: SlotStartError) -> Refusal {
@@ -259,160 +288,5 @@ fn decode(text: &str, what: &str) -> Result<String, Refusal> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const ID: &str = "1ZaCVOkeT1kJS6nLOL6J6SLiy5-_pauhZ4bnWJnfESo";
-
-    fn names(query: &str) -> Vec<String> {
-        Query::parse(query, &Settings::default())
-            .unwrap()
-            .subscriptions
-            .iter()
-            .map(|subscription| subscription.shown().as_str().unwrap().to_owned())
-            .collect()
-    }
-
-    fn refusal(query: &str) -> String {
-        let settings = Settings {
-            max_topics_per_connection: 3,
-            max_regexes_per_connection: 1,
-            max_templates_per_connection: 1,
-            max_last: 10,
-            ..Settings::default()
-        };
-        format!("{:?}", Query::parse(query, &settings).unwrap_err())
-    }
-
-    #[test]
-    fn topics_are_decoded_split_trimmed_and_collected() {
-        assert_eq!(names("topic=a,b"), ["a", "b"]);
-        assert_eq!(
-            names("topic=a&topic=%20b%20,,c%2Cd&topic=a"),
-            ["a", "b", "c", "d"]
-        );
-        assert_eq!(names("topic=action%3ATransfer"), ["action:Transfer"]);
-        assert_eq!(names("topic=a+b&topic=a%2Bb"), ["a b", "a+b"]);
-        assert_eq!(names("topic=gr%C3%BC%C3%9Fe"), ["grüße"]);
-        assert_eq!(names("topic=*"), ["*"]);
-        assert_eq!(names("process=+a&topic=process:a"), ["process:a"]);
-        assert_eq!(names("process=a*&topic=process:a*"), ["process:a*"]);
-        assert_eq!(names("topic=&topic=,&&"), Vec::<String>::new());
-        assert_eq!(names(""), Vec::<String>::new());
-    }
-
-    #[test]
-    fn unknown_parameters_are_told_back() {
-        let query = Query::parse("token=x&topic=a&format=raw&utm", &Settings::default()).unwrap();
-        assert_eq!(
-            (query.ignored, query.format),
-            (vec!["token".to_owned(), "utm".to_owned()], Format::Raw)
-        );
-    }
-
-    #[test]
-    fn bad_queries_name_the_parameter() {
-        for (query, code, name) in [
-            ("topic=%zz", "bad_encoding", "topic"),
-            ("topic=%2", "bad_encoding", "topic"),
-            ("topic=%ff", "bad_encoding", "topic"),
-            ("%f=1", "bad_encoding", "name"),
-            ("topic=a%00b", "BadTopic", "topic"),
-            ("format=xml", "bad_format", "format"),
-            ("topic=a,b,c,d", "TooManyTopics", "topic"),
-            ("process=", "BadTopic", "process"),
-            ("match=(", "BadRegex", "match"),
-            ("match=%5Cw%7B1000%7D", "RegexTooBig", "match"),
-            ("match=a&match=b", "TooManyMatches", "match"),
-            ("template=x", "BadTemplate", "template"),
-            ("template=%7B%7D", "BadTemplate", "template"),
-            (
-                "template=%7B%22a%22:1%7D&template=%7B%22a%22:2%7D",
-                "TooManyTemplates",
-                "template",
-            ),
-            ("since=x", "BadSince", "since"),
-            ("since=1&format=raw", "BadSince", "since"),
-            ("last=11", "BadLast", "last"),
-            ("last=-1", "BadLast", "last"),
-            ("since=1&last=1", "BadLast", "last"),
-            ("slow=never", "BadSlow", "slow"),
-            ("from-slot=1", "BadFromSlot", "process"),
-            ("process=x&from-slot=1", "BadProcess", "process"),
-            (
-                &format!("process={ID}&from-slot=x"),
-                "BadFromSlot",
-                "from-slot",
-            ),
-            (
-                &format!("process={ID}&from-slot=-1"),
-                "BadFromSlot",
-                "from-slot",
-            ),
-            (
-                &format!("process={ID}&from-slot="),
-                "BadFromSlot",
-                "from-slot",
-            ),
-            (
-                &format!("process={ID}&from-slot=18446744073709551615"),
-                "BadFromSlot",
-                "from-slot",
-            ),
-            (
-                &format!("process={ID}&process={}&from-slot=1", ID.to_lowercase()),
-                "BadProcess",
-                "single",
-            ),
-            (
-                &format!("process={ID}&from-slot=1&since=1"),
-                "BadFromSlot",
-                "since",
-            ),
-            (
-                &format!("process={ID}&from-slot=1&last=1"),
-                "BadFromSlot",
-                "last",
-            ),
-            (
-                &format!("process={ID}&from-slot=1&format=raw"),
-                "BadFromSlot",
-                "raw",
-            ),
-            ("slow=gap&format=raw", "BadSlow", "slow"),
-        ] {
-            let refusal = refusal(query);
-            assert!(
-                refusal.contains(code) && refusal.contains(name),
-                "{query}: {refusal}"
-            );
-        }
-        assert!(refusal(&format!("topic={}", "t".repeat(256))).contains("BadTopic"));
-        assert_eq!(names("topic=a,b,c").len(), 3);
-    }
-
-    #[test]
-    fn a_slot_replay_is_of_one_process() {
-        let query = |text: &str| Query::parse(text, &Settings::default()).unwrap();
-        let start = SlotStart::new(ID, 7).unwrap();
-        for text in [
-            format!("process={ID}&from-slot=7"),
-            format!("from-slot=7&process={ID}&process=+{ID}&template=%7B%22a%22:1%7D&topic=b"),
-        ] {
-            assert_eq!(query(&text).slots, Some(start), "{text}");
-        }
-        assert_eq!(
-            names(&format!("process={ID}&from-slot=7")),
-            [format!("process:{ID}")]
-        );
-        assert_eq!(query(&format!("process={ID}")).slots, None);
-    }
-
-    proptest! {
-        #[test]
-        fn any_query_is_read_or_refused(query in any::<String>()) {
-            let _ = Query::parse(&query, &Settings::default());
-        }
-    }
-}
+#[path = "query_tests.rs"]
+mod tests;

@@ -28,6 +28,8 @@ pub struct Provenance<'a> {
     pub from: Vec<Cow<'a, str>>,
     /// Additional explicit topics from the caller. They obey the rules of a `topic` tag: reserved topics are dropped.
     pub topics: Option<Value<'a>>,
+    /// True if the message is the edge of its slot: a summary for clients of `format=edges`, with a topic of its own.
+    pub is_edge: bool,
 }
 
 /// The provenance of a message that is published without one.
@@ -40,6 +42,7 @@ pub(crate) static UNKNOWN: Provenance<'static> = Provenance {
     source: None,
     from: Vec::new(),
     topics: None,
+    is_edge: false,
 };
 
 impl<'a> Provenance<'a> {
@@ -50,7 +53,13 @@ impl<'a> Provenance<'a> {
             .path
             .clone()
             .map(|path| ("$get".into(), Value::Text(path)));
-        Value::Map(std::iter::once(omitted).chain(path).collect())
+        let omitted = Value::Map(std::iter::once(omitted).chain(path).collect());
+        if !self.is_edge {
+            return omitted;
+        }
+        let cursor = self.slot.unwrap_or_default().to_string();
+        let cursor = ("cursor".into(), Value::Text(cursor.into()));
+        Value::Map(vec![cursor, ("node".into(), omitted)])
     }
 
     /// Writes each known field, preceded by a comma.
@@ -145,6 +154,7 @@ mod tests {
             source: Some("push".into()),
             from: vec!["a".into(), "b".into()],
             topics: None,
+            is_edge: false,
         };
         let fields: Json =
             serde_json::from_str(&format!("{{{}}}", &written(&origin)[1..])).unwrap();
@@ -189,6 +199,18 @@ mod tests {
         assert_eq!(
             origin.in_place_of_data(),
             Value::Map(vec![omitted(), ("$get".into(), text("/a"))])
+        );
+        origin = Provenance {
+            slot: Some(7),
+            is_edge: true,
+            ..Provenance::default()
+        };
+        assert_eq!(
+            origin.in_place_of_data(),
+            Value::Map(vec![
+                ("cursor".into(), text("7")),
+                ("node".into(), Value::Map(vec![omitted()]))
+            ])
         );
     }
 }

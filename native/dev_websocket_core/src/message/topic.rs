@@ -12,7 +12,10 @@ use thiserror::Error;
 pub const MAX_TOPIC_BYTES: usize = 255;
 
 /// Keys that only the node may publish under, because a stranger must not be able to pose as a process.
-pub const RESERVED_KEYS: [&str; 5] = ["process", "from", "slot", "owner", "hashpath"];
+pub const RESERVED_KEYS: [&str; 6] = ["process", "from", "slot", "owner", "hashpath", EDGES];
+
+/// The key of the topic for the edges of a process.
+pub(crate) const EDGES: &str = "edges";
 
 /// The hash seed of this program run, so that clients cannot choose names that collide.
 static HASH_STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -44,6 +47,9 @@ pub enum TopicError {
     /// The text has a comma, which separates topics.
     #[error("a topic must not contain a comma")]
     Comma,
+    /// The text names the edges of a process, which have a format of their own.
+    #[error("edges are available with format=edges&process=<id>, and not as a topic")]
+    Edges,
 }
 
 impl Topic {
@@ -80,6 +86,16 @@ impl Topic {
         name.push_str(value);
         check(&name)?;
         Ok(Self::from_checked(name))
+    }
+
+    /// Returns the topic of a process's edges.
+    pub(crate) fn of_edges(process: &str) -> Result<Self, TopicError> {
+        Self::of_tag(EDGES, process)
+    }
+
+    /// Returns the process whose edges the topic names.
+    pub(crate) fn edges_of(&self) -> Option<&str> {
+        self.name.strip_prefix(EDGES)?.strip_prefix(':')
     }
 
     fn from_checked(name: CompactString) -> Self {

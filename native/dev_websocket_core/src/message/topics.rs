@@ -57,6 +57,12 @@ impl TopicRules {
     #[must_use]
     pub fn topics_with(&self, message: &Value<'_>, origin: &Provenance<'_>) -> TopicSet {
         let mut set = TopicSet::default();
+        if origin.is_edge {
+            // Its parts are messages of their own, with topics of their own.
+            let process = origin.process.as_deref().unwrap_or_default();
+            set.topics.extend(Topic::of_edges(process));
+            return set;
+        }
         let own = own_topics(origin, &mut set.invalid);
         let room = self.max_topics.saturating_sub(own.len());
         each_tag(message, |key, value| {

@@ -58,7 +58,7 @@ impl Server {
         };
         let settings = shared.settings();
         let frame = match handle.peer.format {
-            Format::Json => json_frame(direct, &settings),
+            Format::Json | Format::Edges => json_frame(direct, &settings),
             Format::Raw => raw_frame(direct, &settings),
             Format::Events => json_frame(direct, &settings).map(|frame| sse::of(&frame, sse::END)),
         }?;

@@ -297,7 +297,7 @@ impl Client {
         }
         let frame = match self.format {
             Format::Events => sse::of(frame, self.event_end(epoch, seq).as_bytes()),
-            Format::Json | Format::Raw => frame.clone(),
+            Format::Json | Format::Raw | Format::Edges => frame.clone(),
         };
         self.outbox.push_replayed(frame);
     }

@@ -196,7 +196,7 @@ impl Shard {
         }
         let frame = reply.encode();
         let frame = match (client.format, cursor) {
-            (Format::Json, _) => frame,
+            (Format::Json | Format::Edges, _) => frame,
             (Format::Raw, _) => return,
             (Format::Events, None) => sse::of(&frame, sse::END),
             (Format::Events, Some(seq)) => sse::of(

@@ -37,7 +37,7 @@ impl<'f> Frames<'f> {
 pub(crate) fn parts(publication: &Publication, format: Format) -> Parts<'_> {
     let mut parts = Parts::new();
     match format {
-        Format::Json => parts.push(publication.json_frame()),
+        Format::Json | Format::Edges => parts.push(publication.json_frame()),
         Format::Raw => {
             let (header, data) = publication.raw_frame();
             parts.push(header);
@@ -59,7 +59,7 @@ pub(crate) fn length(publication: &Publication, format: Format) -> usize {
 /// Returns the number of parts of every frame in a format.
 pub(crate) const fn parts_per_frame(format: Format) -> usize {
     match format {
-        Format::Json => 1,
+        Format::Json | Format::Edges => 1,
         Format::Raw => 2,
         Format::Events => 3,
     }

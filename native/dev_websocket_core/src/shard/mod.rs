@@ -252,7 +252,9 @@ impl Shard {
             self.seq = publication.seq();
             panic_point!("shard::take");
             self.registry.list(&publication);
-            if let Some(recent) = &mut self.recent {
+            if let Some(recent) = &mut self.recent
+                && !publication.is_edge()
+            {
                 for topic in publication.topics() {
                     recent.published(topic, &self.context.topics);
                 }

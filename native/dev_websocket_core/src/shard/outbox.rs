@@ -450,7 +450,7 @@ impl Outbox {
                 let frame = reply.encode();
                 self.entries[place] = Entry::GapFrame(match self.format {
                     Format::Events => sse::of(&frame, sse::END),
-                    Format::Json | Format::Raw => frame,
+                    Format::Json | Format::Raw | Format::Edges => frame,
                 });
             }
         }

@@ -213,6 +213,13 @@ impl Registry {
                 .extend(self.entries.iter().map(|(index, _)| index as EntryIndex));
             return &self.found;
         }
+        if publication.is_edge() {
+            // It repeats other events, which globs and templates match.
+            let topics = publication.topics().iter();
+            self.found
+                .extend(topics.filter_map(|topic| self.by_topic.get(topic)));
+            return &self.found;
+        }
         self.found.push(EVERYTHING);
         for topic in publication.topics() {
             self.found.extend(self.by_topic.get(topic));

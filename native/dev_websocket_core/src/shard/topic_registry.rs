@@ -123,6 +123,13 @@ impl TopicRegistry {
         self.topics.lock().interests.read(max)
     }
 
+    /// Returns whether a topic has subscribers.
+    pub(crate) fn has_subscribers(&self, topic: &Topic) -> bool {
+        let topics = self.topics.lock();
+        let known = topics.known.get(topic);
+        known.is_some_and(|known| known.subscribed > 0)
+    }
+
     fn published(&self, topic: &Topic) {
         let mut topics = self.topics.lock();
         let known = topics.known.entry(topic.clone()).or_default();

@@ -165,7 +165,8 @@ impl Shared {
 
     /// Returns gauges and counts by name.
     pub(crate) fn stats(&self) -> Vec<(&'static str, u64)> {
-        let [json, raw, events] = Format::ALL.map(|format| self.admission.connections_of(format));
+        let formats = Format::ALL.map(|format| self.admission.connections_of(format));
+        let [json, raw, events, edges] = formats;
         let subscriptions = self
             .context
             .gauges
@@ -183,6 +184,7 @@ impl Shared {
             ("connections_json", json),
             ("connections_raw", raw),
             ("connections_events", events),
+            ("connections_edges", edges),
             ("handshakes", self.handshakes.len() as u64),
             (
                 "subscriptions",

@@ -11,6 +11,7 @@ pub(crate) mod template_index;
 use thiserror::Error;
 
 use crate::error_code::ErrorCode;
+use crate::message::process_id::is_process_id;
 use crate::message::topic::{Topic, TopicError};
 use crate::settings::{Settings, size};
 use crate::subscription::pattern::{Pattern, PatternError};
@@ -81,7 +82,11 @@ impl Subscription {
             reason,
         };
         if !text.contains('*') {
-            return Topic::new(text).map(Self::Topic).map_err(bad);
+            let topic = Topic::new(text).map_err(bad)?;
+            return match topic.edges_of() {
+                None => Ok(Self::Topic(topic)),
+                Some(_) => Err(bad(TopicError::Edges)),
+            };
         }
         Pattern::glob(text)
             .map(Self::Pattern)
@@ -90,6 +95,17 @@ impl Subscription {
                 // A glob has no other errors.
                 _ => bad(TopicError::TooLong),
             })
+    }
+
+    /// Returns the subscription to the edges of a process, if the text is the id of one.
+    pub(crate) fn edges_of(process: &str) -> Option<Self> {
+        let is_id = is_process_id(process);
+        is_id.then(|| Topic::of_edges(process).map(Self::Topic).ok())?
+    }
+
+    /// Returns whether this subscribes to edges.
+    pub(crate) fn is_of_edges(&self) -> bool {
+        matches!(self, Self::Topic(topic) if topic.edges_of().is_some())
     }
 
     /// Returns the kind, which selects the limit.
@@ -201,6 +217,8 @@ mod tests {
             assert_eq!(error.reason, TopicError::Empty);
         }
         assert!(Subscription::parse("a,*").is_err());
+        let edges = Subscription::parse(" edges:x ").unwrap_err();
+        assert_eq!(edges.reason, TopicError::Edges);
         assert_eq!(Subscription::parse(" a b ").unwrap().shown(), "a b");
     }
 

@@ -10,11 +10,13 @@ pub(crate) enum Format {
     Raw,
     /// The JSON format as server-sent events.
     Events,
+    /// The JSON format for edges of processes, one frame for each slot, and the control protocol.
+    Edges,
 }
 
 impl Format {
     /// All formats.
-    pub(crate) const ALL: [Self; 3] = [Self::Json, Self::Raw, Self::Events];
+    pub(crate) const ALL: [Self; 4] = [Self::Json, Self::Raw, Self::Events, Self::Edges];
 
     /// Returns the name that operators see.
     pub(crate) fn name(self) -> &'static str {
@@ -22,6 +24,7 @@ impl Format {
             Self::Json => "json",
             Self::Raw => "raw",
             Self::Events => "events",
+            Self::Edges => "edges",
         }
     }
 }

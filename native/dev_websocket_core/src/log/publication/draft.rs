@@ -49,7 +49,10 @@ impl Draft {
             .write(message)
             .map_err(|TooLong| Rejected::TooLarge)?;
         let data = start..buffer.len();
-        buffer.push(b'}');
+        // The frame of an edge is its data, without fields around it.
+        if !origin.is_edge {
+            buffer.push(b'}');
+        }
         let footprint = size_of::<Publication>()
             + buffer.capacity()
             + topics.iter().map(Topic::footprint).sum::<usize>();
@@ -61,6 +64,7 @@ impl Draft {
             raw_header: frame::text_header(data.len()),
             data,
             footprint,
+            is_edge: origin.is_edge,
             ..Publication::default()
         })))
     }
@@ -116,6 +120,11 @@ impl Draft {
     /// Returns whether the message has no topic, so that only subscribers of everything receive it.
     pub(crate) fn is_without_topic(&self) -> bool {
         self.0.topics.is_empty()
+    }
+
+    /// Returns whether this is the edge of a slot.
+    pub(crate) fn is_edge(&self) -> bool {
+        self.0.is_edge()
     }
 
     /// Returns the length of the message's JSON, in bytes.

@@ -47,6 +47,8 @@ pub(crate) struct Publication {
     raw_header: ArrayVec<u8, { frame::MAX_HEADER }>,
     footprint: usize,
     notice: Option<Notice>,
+    /// True for the edge of a slot, whose frame is the data alone.
+    is_edge: bool,
     /// The place among the events of a process.
     place: Option<Box<Place>>,
     /// True after the search for its subscribers has panicked.
@@ -133,6 +135,11 @@ impl Publication {
     }
 
     fn begin(&mut self, prefix: &[u8], digits: &[u8]) {
+        if self.is_edge {
+            self.frame_start = self.data.start - self.raw_header.len();
+            self.buffer[self.frame_start..self.data.start].copy_from_slice(&self.raw_header);
+            return;
+        }
         let digits_start = HEADROOM - digits.len();
         let start = digits_start - prefix.len();
         let header = frame::text_header(self.buffer.len() - start);
@@ -190,6 +197,11 @@ impl Publication {
         self.notice.is_none()
     }
 
+    /// Returns whether this is the edge of a slot, which only subscribers of exactly its topic get.
+    pub(crate) fn is_edge(&self) -> bool {
+        self.is_edge
+    }
+
     /// Returns whether this notice reports messages that were dropped because the publish queue was full.
     pub(crate) fn is_loss(&self) -> bool {
         self.loss().is_some()
@@ -243,9 +255,10 @@ impl Publication {
         self.poisoned.load(Ordering::Relaxed)
     }
 
-    /// Returns the message as sent, with the node's provenance, for filters beyond topics. A notice has no message.
+    /// Returns the message as sent, with the node's provenance, for filters beyond topics. Neither a notice nor an edge
+    /// has one.
     pub(crate) fn message(&self) -> Option<serde_json::Value> {
-        if self.notice.is_some() {
+        if self.notice.is_some() || self.is_edge {
             return None;
         }
         let message = serde_json::from_slice(&self.buffer[self.data.clone()]).ok()?;
@@ -281,7 +294,7 @@ pub(crate) mod tests {
     use crate::error::Rejected;
     use crate::log::buffer_pool::BufferPool;
     use crate::message::Value;
-    use crate::message::provenance::UNKNOWN;
+    use crate::message::provenance::{Provenance, UNKNOWN};
 
     /// Makes a publication for tests of queues and matching.
     pub(crate) fn publication(seq: u64, topics: &[&str], data: &str) -> Arc<Publication> {
@@ -370,6 +383,30 @@ pub(crate) mod tests {
         let slots = gap.slots().unwrap();
         assert_eq!((slots.from, slots.next), (4, Position { slot: 5, part: 0 }));
         assert_eq!(publication(1, &[], "").slots(), None);
+    }
+
+    #[test]
+    fn the_frame_of_an_edge_is_its_data() {
+        let origin = Provenance {
+            process: Some("p".into()),
+            is_edge: true,
+            ..Provenance::default()
+        };
+        for length in [1, 125, 70_000] {
+            let edge = || {
+                let message = Value::Text("d".repeat(length).into());
+                let topics = named(&["edges:p"]);
+                let pool = BufferPool::default();
+                Draft::encode(&pool, topics, &message, &origin, 1 << 20, false).unwrap()
+            };
+            for publication in [edge().number(u64::MAX), edge().replayed()] {
+                let (header, data) = publication.raw_frame();
+                assert_eq!(publication.json_frame(), [header, data].concat());
+                assert_eq!(data.len(), length + 2);
+                assert!(publication.is_edge() && publication.is_message());
+                assert!(publication.message().is_none());
+            }
+        }
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub enum SlotRejected {
     /// No mark says where the process begins.
     #[error("the process has no slot mark")]
     NoMark,
+    /// The slot would end without its edge, and a client wants one: see [`Server::wants_edges`].
+    #[error("a client wants the edge of the slot")]
+    EdgeWanted,
     /// There is no room at present, and nothing is lost.
     #[error("the publish queue is full")]
     Overload,
@@ -48,6 +51,14 @@ impl Server {
     #[must_use]
     pub fn interest(&self, max: usize) -> Interest {
         self.shared.context.topics.interest(max)
+    }
+
+    /// Returns whether a client wants the edges of a process. The edge is then the last event of each slot, see
+    /// [`Provenance::is_edge`](crate::message::provenance::Provenance::is_edge).
+    #[must_use]
+    pub fn wants_edges(&self, process: &str) -> bool {
+        let topic = Topic::of_edges(process);
+        topic.is_ok_and(|topic| self.shared.context.topics.has_subscribers(&topic))
     }
 
     /// Publishes events of one slot of a process in order, all of them or none. `start` is the position of the first
@@ -83,6 +94,10 @@ impl Server {
             drop(turn);
             self.published_from(process, start)?;
             return Err(SlotRejected::Overload);
+        }
+        // Asked under the lock: a client that subscribes later is live from a later slot on.
+        if is_last && !drafts.iter().any(Draft::is_edge) && self.wants_edges(process) {
+            return Err(SlotRejected::EdgeWanted);
         }
         let without_topic = drafts.iter().filter(|draft| draft.is_without_topic());
         let (count, without_topic) = (drafts.len() as u64, without_topic.count() as u64);
@@ -138,15 +153,19 @@ impl Server {
     /// [`SlotRejected`]; nothing was published then. Missing slots must begin with the next one.
     pub fn publish_slot_gap(&self, process: &str, gap: SlotGap) -> Result<(), SlotRejected> {
         let shared = &*self.shared;
+        let limit = shared.context.active.load().settings.publish_queue_bytes;
+        let mut turn = shared.slots.take_turn();
+        let mut topics = topics_of(process);
+        if self.wants_edges(process) {
+            topics.extend(Topic::of_edges(process));
+        }
         let draft = Draft::of_slot_gap(
-            topics_of(process),
+            topics,
             SlotGapNotice {
                 process: process.into(),
                 gap,
             },
         );
-        let limit = shared.context.active.load().settings.publish_queue_bytes;
-        let mut turn = shared.slots.take_turn();
         match gap.slots() {
             Some(slots) => {
                 let mark = next_mark(&mut turn, process)?;

@@ -1,6 +1,6 @@
 //! The processes that have subscribers, for a part of the program that follows only processes with an audience.
 //!
-//! Subscriptions to `process:<id>` and `from:<id>` name a process. Any other subscription may match events of any
+//! Subscriptions to `process:<id>`, `from:<id>` and `edges:<id>` name a process. Any other subscription may match events of any
 //! process, so only their existence is recorded.
 
 mod signal;
@@ -54,7 +54,8 @@ struct Named {
 pub(crate) fn process_of(topic: &str) -> Option<ProcessId> {
     let id = topic
         .strip_prefix("process:")
-        .or_else(|| topic.strip_prefix("from:"))?;
+        .or_else(|| topic.strip_prefix("from:"))
+        .or_else(|| topic.strip_prefix("edges:"))?;
     is_process_id(id).then(|| id.as_bytes().try_into().ok())?
 }
 

@@ -34,6 +34,7 @@ fn a_process_is_named_by_its_own_topics_alone() {
     let named: ProcessId = id('a').into_bytes().try_into().unwrap();
     assert_eq!(process_of(&process('a')), Some(named));
     assert_eq!(process_of(&from('a')), Some(named));
+    assert_eq!(process_of(&format!("edges:{}", id('a'))), Some(named));
     for other in [
         format!("Process:{}", id('a')),
         format!("owner:{}", id('a')),

@@ -107,6 +107,10 @@ impl Choice {
         if publication.concerns_everybody() {
             return Some(true);
         }
+        if publication.is_edge() {
+            let mut topics = publication.topics().iter();
+            return Some(topics.any(|topic| self.topics.contains(topic)));
+        }
         if self.has_topics() && !self.has_topic_of(publication, scan, budget)? {
             return Some(false);
         }

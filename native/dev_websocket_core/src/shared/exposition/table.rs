@@ -288,6 +288,7 @@ pub(super) const GAUGES: &[Row] = &[
             ("connections_json", "json"),
             ("connections_raw", "raw"),
             ("connections_events", "events"),
+            ("connections_edges", "edges"),
         ],
     ),
     (

@@ -6,17 +6,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub(crate) use self::reading::regex;
 use self::reading::{
-    data, keep_large_integers, request_id, since, slots, subscriptions, token, unread,
+    data, edges, keep_large_integers, request_id, since, slots, subscriptions, token, unread,
 };
 use crate::access::{Session, Token};
 use crate::error_code::ErrorCode;
 use crate::settings::{Access, Settings};
 use crate::subscription::{Kind, Quota, Subscription};
 use crate::wire::cursor::Since;
+use crate::wire::format::Format;
 use crate::wire::frame;
 use crate::wire::slots::SlotStart;
 
@@ -315,6 +316,8 @@ pub(crate) struct Permitted {
     control: bool,
     /// Tokens. An open server does not know the type of such a request.
     tokens: bool,
+    /// Processes alone, whose edges the client gets.
+    edges: bool,
 }
 
 impl Permitted {
@@ -323,12 +326,14 @@ impl Permitted {
     pub(crate) const ALL: Self = Self {
         control: true,
         tokens: true,
+        edges: false,
     };
 
-    pub(crate) fn of(settings: &Settings) -> Self {
+    pub(crate) fn of(settings: &Settings, format: Format) -> Self {
         Self {
             control: settings.control,
             tokens: settings.access == Access::Token,
+            edges: format == Format::Edges,
         }
     }
 }
@@ -392,9 +397,20 @@ impl Request {
         if let Some(template) = fields.get_mut("template") {
             keep_large_integers(template, text);
         }
+        let wanted = |fields: &mut Map<String, Value>| {
+            if permitted.edges {
+                edges(fields)
+            } else {
+                subscriptions(fields, quota)
+            }
+        };
         let result = match kind.as_str() {
-            "subscribe" => subscriptions(&mut fields, quota).and_then(|subscriptions| {
+            "subscribe" => wanted(&mut fields).and_then(|subscriptions| {
                 let since = since(&mut fields)?;
+                if since.is_some() && permitted.edges {
+                    let message = "since is not available with format=edges; use from-slot";
+                    return Err((ErrorCode::BadSince, message.into()));
+                }
                 Ok(Self::Subscribe {
                     id: id.clone(),
                     subscriptions,
@@ -402,7 +418,7 @@ impl Request {
                     since,
                 })
             }),
-            "unsubscribe" => subscriptions(&mut fields, quota).map(|subscriptions| {
+            "unsubscribe" => wanted(&mut fields).map(|subscriptions| {
                 fields.remove("process");
                 Self::Unsubscribe {
                     id: id.clone(),

@@ -119,6 +119,26 @@ pub(super) fn subscriptions(
     Ok(subscriptions)
 }
 
+/// Reads the field `process` of a connection for edges, which has no other subscriptions.
+pub(super) fn edges(fields: &mut Map<String, Value>) -> Result<Vec<Subscription>, Problem> {
+    for (field, _, _) in READERS {
+        if fields.contains_key(field) {
+            let message = format!("{field} is not available with format=edges; use process");
+            return Err((ErrorCode::BadField, message));
+        }
+    }
+    let id = match fields.get("process") {
+        Some(Value::String(id)) => id,
+        Some(_) => return Err((ErrorCode::BadField, "process must be a string".into())),
+        None => return Err((ErrorCode::BadField, "process is missing".into())),
+    };
+    let subscription = Subscription::edges_of(id).ok_or_else(|| {
+        let message = "process must be an id of 43 characters with format=edges";
+        (ErrorCode::BadProcess, message.to_owned())
+    })?;
+    Ok(vec![subscription])
+}
+
 fn of_process(process: &Value) -> Result<Subscription, Problem> {
     let Value::String(id) = process else {
         let message = "process must be a string".into();
