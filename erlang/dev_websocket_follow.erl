@@ -140,7 +140,7 @@ new(Now) ->
         next => unknown,
         %% The slot behind the last batch, and the time at which the batch ended.
         computed => 0,
-        ended => Now - ?QUIET,
+        ended => never,
         %% The time since which a slot waits, and nobody else computes.
         since => Now,
         %% Whether the next slot can be computed now.
@@ -196,7 +196,7 @@ probed(Id, Next, Process, Cache, IsJoined, Now) ->
         true ->
             %% The node writes the slots of a batch after it has answered. Until then they
             %% look as if nobody had computed them.
-            GoesOn = Next =:= Computed andalso Now - Ended < quiet(Seen),
+            GoesOn = Next =:= Computed andalso Ended =/= never andalso Now - Ended < quiet(Seen),
             Seen#{is_due := GoesOn orelse Now - Since >= quiet(Seen) orelse IsJoined()};
         false when Next < Computed ->
             Seen#{is_due := false};

@@ -41,7 +41,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the part silence, 3")
     parser.add_argument("--only", help="only attacks whose name contains this text")
     parser.add_argument("--sample", type=int, default=1, help="each how manyth attack of a table, 1 for all")
-    parser.add_argument("--batch", type=int, default=20, help="attacks after which the victim must get a further slot, 20")
+    parser.add_argument("--batch", type=int, default=20, help="attacks at once, after which the victim must get a further slot, 20")
     parser.add_argument("parts", nargs="+", choices=PARTS)
     return parser.parse_args()
 

@@ -46,12 +46,12 @@ class Field:
         # Slots that are scheduled, by process. Slot 0 is the process itself.
         self.next = {}
         self.served_otherwise = []
-        # The first attack after which a counter had grown.
+        # Attacks after which a counter had grown.
         self.grown = {}
 
-    def note(self, attack, counters):
-        for name in counters:
-            self.grown.setdefault(name, []).append(attack)
+    def note(self, attacks, grown):
+        for name in grown:
+            self.grown.setdefault(name, []).append(attacks[0] if len(attacks) == 1 else f"{attacks[0]} to {attacks[-1]}")
 
     def victim(self, computed, pending=0):
         """A process with subscribers before its first slot, with slots that are computed, and slots that are only scheduled."""
@@ -169,29 +169,41 @@ def run_all(node, attacks, options):
 
 
 def run_table(run, table, victim, stored, pending, options):
-    """Runs a table on one victim after the other: when the node itself serves the victim no more, or computes no further
-    slot of it, the next victim takes its place. Gives the number of attacks, and the last victim."""
-    number, attacks = 0, chosen(table.attacks(run.scene(victim, stored, pending)), options)
-    names = []
-    while number < len(attacks):
-        before = counters(run.uri)
-        send(run.node, attacks[number])
-        names.append(attacks[number].name)
-        run.note(names[-1], raised(before, counters(run.uri)))
-        number += 1
-        is_served = run.node.serves(victim)
-        # A further slot costs more than an attack, and would compute those that wait.
-        is_checked = not pending and (number % options.batch == 0 or number == len(attacks))
-        if not is_served or (is_checked and not run.goes_on(victim)):
-            suspects = names if is_served else names[-1:]
-            run.judge.blocked[victim] = suspects
-            print(f"  the node itself {'computes' if is_served else 'serves'} the process no more after: {'; '.join(suspects)}", flush=True)
-            victim = run.victim(*((1, 3) if pending else (3,)))
-            names = []
-        elif is_checked:
-            names = []
-        attacks = chosen(table.attacks(run.scene(victim, stored, pending)), options)
-    return len(attacks), victim
+    """Runs a table in batches, each by several strangers at once. A batch after which the node itself serves the victim
+    no more, or computes no further slot of it, runs again on a new victim, one attack after the other, which finds the
+    attack. Gives the number of attacks, and the last victim."""
+
+    def attacks():
+        return chosen(table.attacks(run.scene(victim, stored, pending)), options)
+
+    def next_victim():
+        return run.victim(*((1, 3) if pending else (3,)))
+
+    total, number = len(attacks()), 0
+    while number < total:
+        batch = attacks()[number : number + options.batch]
+        if not holds(run, victim, batch, pending):
+            victim = next_victim()
+            for place in range(number, number + len(batch)):
+                attack = attacks()[place]
+                if not holds(run, victim, [attack], pending):
+                    print(f"  the node itself serves the process no more, or no further slot, after: {attack.name}", flush=True)
+                    victim = next_victim()
+        number += len(batch)
+    return total, victim
+
+
+def holds(run, victim, batch, pending):
+    """Whether the node still serves the victim after these attacks. It must then come to its subscribers as well."""
+    before = counters(run.uri)
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(lambda attack: send(run.node, attack), batch))
+    run.note([attack.name for attack in batch], raised(before, counters(run.uri)))
+    # A further slot would compute those that wait.
+    if run.node.serves(victim) and (pending or run.goes_on(victim)):
+        return True
+    run.judge.blocked.add(victim)
+    return False
 
 
 def legal(run, node, processes):
@@ -247,7 +259,7 @@ def attacks(node, options):
     print(f"  victims that the node itself serves no more: {len(run.judge.blocked)}")
     print(f"  counters that grew: {raised(before, counters(options.websocket))}")
     for name, attacks_of in run.grown.items():
-        print(f"    {name}: after {len(attacks_of)} attacks, like {attacks_of[:5]}")
+        print(f"    {name}: after {len(attacks_of)} attacks or batches, like {attacks_of[:5]}")
     legal(run, node, (settled, waiting))
     run.finish()
     return run.failures

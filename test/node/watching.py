@@ -83,8 +83,8 @@ class Judge:
         # Honest processes: the output of the program in each scheduled slot, by process.
         self.honest = collections.defaultdict(dict)
         self.strangers = set()
-        # Honest processes that a stranger made the node serve no more, and the attack: slots are told as missing there.
-        self.blocked = {}
+        # Honest processes that a stranger made the node serve no more: slots are told as missing there.
+        self.blocked = set()
         self.signers = {stranger}
 
     def faults(self, watch):
