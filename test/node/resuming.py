@@ -28,7 +28,7 @@ class Resumer:
         parts = urllib.parse.urlsplit(uri)
         self.address, self.process = parts.netloc, process
         self.whole, self.faults = [], []
-        self.cuts = self.refused = self.expected = 0
+        self.cuts = self.refused = self.expected = self.seams = 0
         self.partial = []
         self.done = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
@@ -59,6 +59,7 @@ class Resumer:
         # After a restart the numbers of publications begin anew, which a cursor is told. Those of slots do not.
         if frame["type"] == "error" or (frame["type"] == "gap" and "process" in frame):
             self.faults.append(frame)
+        self.seams += frame["type"] == "live"
         if frame["type"] != "message":
             return
         if "from" not in frame:
@@ -141,7 +142,7 @@ def resume(node, options):
         until(lambda c=client: len(c.whole) >= options.count, 120)
         client.done.set()
         right = [(slot, f"forwarded {slot}", 1 + (slot > 0 and slot % 10 == 0)) for slot in range(options.count)]
-        print(f"  {type(client).__name__}: {len(client.whole)} slots, cut off {client.cuts} times, refused {client.refused} times")
+        print(f"  {type(client).__name__}: {len(client.whole)} slots, cut off {client.cuts} times, {client.seams} times live, refused {client.refused} times")
         if client.whole != right or client.faults:
             wrong = next((pair for pair in zip(client.whole, right) if pair[0] != pair[1]), "a slot is missing")
             failures.append(f"{type(client).__name__}: {len(client.whole)} slots, first wrong {wrong}, faults {client.faults[:3]}")
