@@ -128,7 +128,7 @@ proven(#{opts := Opts, generation := Generation} = Cache, Path, Left, Before) ->
     Read = dev_websocket_cache:entries(Cache, Path),
     case Read of
         {Place, Keys} ->
-            case whole(Place, variants(Keys), Opts) of
+            case whole(Place, variants(Keys) ++ [fun() -> committed(Cache, Place, Keys) end], Opts) of
                 {ok, Whole} -> {Place, Whole};
                 %% Such a node has not been tried: two equal readings have to do there.
                 _ when Generation =:= newer, Read =:= Before -> Read;
@@ -142,6 +142,8 @@ proven(#{opts := Opts, generation := Generation} = Cache, Path, Left, Before) ->
 %% compute ids.
 whole(_Place, [], _Opts) ->
     none;
+whole(Place, [Later], Opts) when is_function(Later) ->
+    whole(Place, Later(), Opts);
 whole(Place, [Keys | Others], Opts) ->
     case dev_websocket_node:content_id(Keys, Opts) of
         {ok, Place} -> {ok, Keys};
@@ -158,6 +160,38 @@ variants(Keys) ->
         [_] = Ids -> [Keys, maps:without(Ids, Keys)];
         Ids -> [Keys, maps:without(Ids, Keys) | [maps:remove(Id, Keys) || Id <- lists:sublist(Ids, ?MAX_VARIANTS)]]
     end.
+
+%% @doc A node keeps a message with further keys at the place of the message without them, if
+%% the commitment over its first keys still holds (`dev_message:set/3'). So anybody can add
+%% keys of any name, and their types. That commitment has the place as its id, and lists the
+%% keys of the message. Nobody has to trust it: what is left must have the id.
+committed(Cache, Place, Keys) ->
+    case dev_websocket_cache:entries(Cache, <<Place/binary, "/commitments/", Place/binary>>) of
+        {_, #{<<"committed+link">> := List}} when map_size(Keys) > 0 ->
+            case dev_websocket_cache:entries(Cache, List) of
+                {_, Names} -> [only(maps:values(Names), Keys)];
+                torn -> []
+            end;
+        _ ->
+            []
+    end.
+
+only(Names, Keys) ->
+    Kept = maps:with(Names ++ [<<Name/binary, "+link">> || Name <- Names], Keys),
+    case Keys of
+        #{<<"ao-types">> := Types} ->
+            Items = [Item || Item <- binary:split(Types, <<", ">>, [global]), is_type_of([<<".">> | Names], Item)],
+            case Items of
+                [] -> Kept;
+                _ -> Kept#{<<"ao-types">> => join(Items)}
+            end;
+        #{} ->
+            Kept
+    end.
+
+is_type_of(Names, Item) ->
+    [Name | _] = binary:split(Item, <<"=\"">>),
+    lists:member(Name, Names).
 
 again(Cache, Path, Left, Read) ->
     true = erlang:yield(),

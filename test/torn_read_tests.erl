@@ -14,7 +14,8 @@ torn_read_test_() ->
         a_place_that_stays_torn_changes_no_event,
         a_torn_state_is_unreadable_and_not_refused,
         torn_results_are_a_gap_and_come_when_they_are_whole,
-        answers_that_a_node_keeps_beside_the_keys_change_no_event
+        answers_that_a_node_keeps_beside_the_keys_change_no_event,
+        keys_that_a_stranger_adds_to_a_message_change_no_event
     ]).
 
 -compile([export_all, nowarn_export_all]).
@@ -160,6 +161,34 @@ answers_that_a_node_keeps_beside_the_keys_change_no_event(Store) ->
         0,
         [{#{<<"body">> => <<"plain">>}, 1}, {#{<<"body">> => <<"both">>}, 2}, {Balances, 1}]
     ).
+
+%% The node writes them at the place of the message, with the commitment that lists the keys of
+%% the message itself. Seen after `/<results>/set&<key>=..' with `cache-control: always'.
+keys_that_a_stranger_adds_to_a_message_change_no_event(Store) ->
+    {Id, Cache, _Client} = reader(Store),
+    {ok, Process} = dev_websocket_process:find(Cache, Id),
+    #{<<"output">> := Output, <<"outbox">> := Outbox} = Results = results(),
+    State = stand_in:compute(Store, Id, 0, Results),
+    Whole = events(Cache, Process, 0),
+    Places = [State | [stand_in:message_id(Message) || Message <- [Results, Output, Outbox | Outbox]]],
+    [add_keys(Store, Place, [<<"accept-bundle">>, <<"host">>, <<"a-key">>, stand_in:id()]) || Place <- Places],
+    ?assertEqual(Whole, events(Cache, Process, 0)),
+    %% A list that leaves a key out proves nothing.
+    Broken = stand_in:message_id(Output),
+    commit(Store, Broken, [<<"body">>]),
+    ?assertError(_, events(Cache, Process, 0)).
+
+add_keys(Store, Place, Added) ->
+    Keys = stand_in:stored(Store, Place),
+    commit(Store, Place, [filename:basename(Name, "+link") || Name <- maps:keys(Keys), Name =/= <<"ao-types">>]),
+    Types = [<<"accept-bundle=\"atom\"">> | [Known || #{<<"ao-types">> := Known} <- [Keys]]],
+    stand_in:overwrite(Store, <<Place/binary, "/ao-types">>, {value, iolist_to_binary(lists:join(<<", ">>, Types))}),
+    [stand_in:overwrite(Store, <<Place/binary, "/", Name/binary>>, {value, <<"FORGED">>}) || Name <- Added].
+
+%% @doc The commitment by hash over these keys.
+commit(Store, Place, Names) ->
+    Commitment = stand_in:write(Store, #{<<"type">> => <<"hmac-sha256">>, <<"committed">> => Names}),
+    stand_in:overwrite(Store, <<Place/binary, "/commitments/", Place/binary>>, {link, Commitment}).
 
 torn_results_are_a_gap_and_come_when_they_are_whole(Store) ->
     Id = stand_in:process(Store, #{}),

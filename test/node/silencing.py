@@ -18,6 +18,9 @@ def kept(scene, name, base):
         for kind, key in {
             "set": f"set&output={FORGED}",
             "outbox": f"set&outbox={FORGED}",
+            # Further keys leave the commitment over the others as it is, so the node writes them at the same place.
+            "further key": f"set&a-key={FORGED}",
+            "id as key": f"set&{scene.own}={FORGED}",
             "get": "output",
             "deep": "output/body",
             "keys": "keys",
