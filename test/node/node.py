@@ -99,13 +99,13 @@ class Node:
         return self.store(wallet, kind | {name.replace("_", "-"): value for name, value in tags.items()})
 
     def schedule(self, wallet, process, data=b"", **tags):
-        """Schedules a message for a process."""
+        """Schedules a message for a process, and gives its slot."""
         kind = {"type": "Message"} | {name.replace("_", "-"): value for name, value in tags.items()}
-        item, name = data_item(wallet, kind, data, target=process)
+        item, _ = data_item(wallet, kind, data, target=process)
         answer = self.post_item(f"/{process}~process@1.0/schedule", item)
         if answer.status != 200:
             raise RuntimeError(f"schedule: {answer.status} {answer.body[:500]!r}")
-        return name
+        return int(answer.header("slot"))
 
     def push(self, process, slot):
         """Computes a slot, sends its messages to the processes that they name, and those messages' messages."""

@@ -79,12 +79,13 @@ class Field:
         return process
 
     def schedule(self, process, amount=None):
-        slot = self.next[process]
-        amount = amount or f"{slot}00{secrets.randbelow(1000)}"
-        # The program tells the output, whoever computes the slot.
+        amount = amount or f"{self.next[process]}00{secrets.randbelow(1000)}"
+        slot = self.node.schedule(self.wallet, process, action="Transfer", amount=amount)
+        # The program tells the output, whoever computes the slot. Strangers may schedule as well: what they sent has no amount.
+        self.judge.honest[process] |= {between: "moved 0" for between in range(self.next[process], slot)}
         self.judge.honest[process][slot] = f"moved {amount}"
-        self.node.schedule(self.wallet, process, action="Transfer", amount=amount)
-        self.next[process] += 1
+        self.next[process] = slot + 1
+        return slot
 
     def compute(self, process):
         """Computes all that is scheduled. The program tells the outputs; a stranger may make the node serve others."""
@@ -95,9 +96,8 @@ class Field:
 
     def goes_on(self, process):
         """Whether the node computes one more slot. If so, it must come."""
-        slot = self.next[process]
         try:
-            self.schedule(process)
+            slot = self.schedule(process)
         except RuntimeError:
             return False
         path = f"/{process}~process@1.0/compute&slot={slot}"
