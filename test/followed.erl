@@ -12,7 +12,8 @@ cases(Module, Names, Seconds) ->
     {foreach,
         fun() ->
             _ = persistent_term:erase({hb_websocket_nif, node_settings}),
-            fresh_server:start(#{tail_interval => 20}),
+            %% On a slow machine a client waits unread for longer than two pings.
+            fresh_server:start(#{tail_interval => 20, ping_interval => 600_000}),
             restart_tails()
         end,
         fun(_) ->
