@@ -17,17 +17,17 @@
 %% Keys of a message that are no tags of it.
 -define(NO_TAGS, [<<"id">>, <<"anchor">>, <<"owner">>, <<"data">>, <<"target">>, <<"signature">>, <<"commitments">>, <<"tags">>]).
 
-%% @doc The edge of a slot as an event, the bytes that are left of those that may be loaded,
+%% @doc The edge of a slot with this data of its result as an event, the bytes that are left of those that may be loaded,
 %% and the messages of the outbox, of which those that are part of the edge are loaded.
 -spec of_slot(dev_websocket_cache:cache(), map(), {map(), integer()}, [{binary(), term()}], pos_integer()) ->
     {{map(), map()}, integer(), [{binary(), term()}]}.
-of_slot(Cache, #{results := Results} = Facts, {Parts, Budget}, Outbox, Max) ->
+of_slot(Cache, #{results := Results} = Facts, {Result, Budget}, Outbox, Max) ->
     {Loaded, Left} = loaded(Cache, Outbox, Budget, []),
     {Node, Rest} =
         case legacy(Cache, Results, Left) of
             {ok, Known, Spare} -> {Known, Spare};
             none when Left =< 0 -> {too_large, Left};
-            none -> {native(Facts, Parts, Loaded, Max), Left}
+            none -> {native(Facts, Result, Loaded, Max), Left}
         end,
     {dev_websocket_process:edge_event(Facts, Node), Rest, Loaded}.
 
@@ -76,10 +76,9 @@ nothing() ->
     #{<<"Output">> => #{}, <<"Messages">> => [], <<"Spawns">> => [], <<"Assignments">> => []}.
 
 %% @doc The node of a process that has no compute unit.
-native(Facts, Parts, Outbox, Max) ->
+native(Facts, Result, Outbox, Max) ->
     Plain = [{Key, dev_websocket_process:plain_message(Facts, Key, Message, Max)} || {Key, Message} <- Outbox],
     {Spawns, Messages} = lists:partition(fun is_spawn/1, [Message || {_, Message} <- Plain]),
-    {Result, _} = dev_websocket_process:result_event(Facts, Parts, length(Outbox), Max),
     Output = case Result of
         #{<<"output">> := Given} -> Given;
         #{<<"data">> := Data} -> #{<<"data">> => Data};
@@ -121,7 +120,7 @@ tags(Message) ->
     end,
     Given ++ [tag(Name, Value) || {Name, Value} <- lists:sort(maps:to_list(maps:without(?NO_TAGS, Message)))].
 
-%% @doc A map with numbers is a list in the form of the cache.
+%% @doc The items of a list, also of one with an improper end.
 proper([Item | Rest]) -> [Item | proper(Rest)];
 proper(_) -> [].
 

@@ -41,15 +41,15 @@ send_found(#{results := Results} = Found, Cache, Part, Max, Sink) ->
     {Lines, _} = Printed = dev_websocket_output:events(Wanted),
     {Data, Provenance} = dev_websocket_process:result_event(Facts, Wanted, length(Outbox), Max),
     Event = {dev_websocket_output:told(Printed, Data), Provenance},
-    {Messages, Edge} = with_edge(Cache, Facts, {Wanted, Left}, Outbox, Max),
+    {Messages, Edge} = with_edge(Cache, Facts, {Data, Left}, Outbox, Max),
     send_parts([{result, Event} | Messages ++ Lines ++ Edge], Cache, Facts, Part, Max, Sink).
 
 %% @doc The messages, and the edge while a client wants it. It is the last event of a slot, so
 %% the others have the same places with and without it.
-with_edge(Cache, #{process := Id} = Facts, Wanted, Outbox, Max) ->
+with_edge(Cache, #{process := Id} = Facts, Result, Outbox, Max) ->
     case hb_websocket_nif:wants_edges(Id) of
         true ->
-            {Edge, Rest, Loaded} = dev_websocket_edge:of_slot(Cache, Facts, Wanted, Outbox, Max),
+            {Edge, Rest, Loaded} = dev_websocket_edge:of_slot(Cache, Facts, Result, Outbox, Max),
             {Loaded, [{edge, Edge, ?MAX_PART_BYTES - max(0, Rest)}]};
         _ ->
             {Outbox, []}

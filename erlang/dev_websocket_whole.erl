@@ -124,11 +124,11 @@ commitments(Cache, Id, At, Left) ->
 
 proven(_Cache, Path, 0, _Before) ->
     error({not_whole, Path});
-proven(#{opts := Opts, generation := Generation} = Cache, Path, Left, Before) ->
+proven(#{generation := Generation} = Cache, Path, Left, Before) ->
     Read = dev_websocket_cache:entries(Cache, Path),
     case Read of
         {Place, Keys} ->
-            case whole(Place, variants(Keys) ++ [fun() -> committed(Cache, Place, Keys) end], Opts) of
+            case own_keys(Cache, Place, Keys) of
                 {ok, Whole} -> {Place, Whole};
                 %% Such a node has not been tried: two equal readings have to do there.
                 _ when Generation =:= newer, Read =:= Before -> Read;
@@ -138,12 +138,17 @@ proven(#{opts := Opts, generation := Generation} = Cache, Path, Left, Before) ->
             again(Cache, Path, Left, none)
     end.
 
+%% @doc The keys of a message without those that a stranger can add beside them.
+own_keys(#{opts := Opts} = Cache, Place, Keys) ->
+    case whole(Place, variants(Keys), Opts) of
+        none -> whole(Place, committed(Cache, Place, Keys), Opts);
+        Found -> Found
+    end.
+
 %% @doc The first of these readings that has the id, or the first one on a node that cannot
 %% compute ids.
 whole(_Place, [], _Opts) ->
     none;
-whole(Place, [Later], Opts) when is_function(Later) ->
-    whole(Place, Later(), Opts);
 whole(Place, [Keys | Others], Opts) ->
     case dev_websocket_node:content_id(Keys, Opts) of
         {ok, Place} -> {ok, Keys};
@@ -167,7 +172,7 @@ variants(Keys) ->
 %% keys of the message. Nobody has to trust it: what is left must have the id.
 committed(Cache, Place, Keys) ->
     case dev_websocket_cache:entries(Cache, <<Place/binary, "/commitments/", Place/binary>>) of
-        {_, #{<<"committed+link">> := List}} when map_size(Keys) > 0 ->
+        {_, #{<<"committed+link">> := List}} ->
             case dev_websocket_cache:entries(Cache, List) of
                 {_, Names} -> [only(maps:values(Names), Keys)];
                 torn -> []

@@ -367,7 +367,7 @@ export class Exchange {
   #live (frame) {
     const [replay] = this.#replays
     if (frame.process !== undefined) {
-      // The replay had what was published up to here.
+      // The replay had all publications up to here.
       this.#passed(frame.seq)
       this.#recovery.live(frame)
     } else if (this.#restore !== null) {

@@ -127,7 +127,7 @@ class Source {
   async same (value, field, place) {
     if (value === undefined && field === undefined) return
     const isNested = value !== null && typeof value === 'object'
-    // The event refers to what it does not have.
+    // The event has a reference in place of this value.
     if (isNested && ('$get' in value || '$omitted' in value)) return
     if (isNested && Object.hasOwn(value, '$link')) {
       if (field?.link === value.$link) return

@@ -114,9 +114,9 @@ class Node:
     def compute(self, process, slot):
         return self.get(f"/{process}~process@1.0/compute&slot={slot}", TRIES)
 
-    def serves(self, process):
-        """Whether the node has the first slot of a process, which it computed before."""
-        return until(lambda: self.send(Request("GET", f"/{process}~process@1.0/compute&slot=0")).status == 200, 5)
+    def serves(self, process, slot=0):
+        """Whether the node has a slot of a process, or can compute it."""
+        return until(lambda: self.send(Request("GET", f"/{process}~process@1.0/compute&slot={slot}")).status == 200, 5)
 
     def output(self, process, slot):
         """The output of a slot, as the node serves it."""

@@ -100,8 +100,7 @@ class Field:
             slot = self.schedule(process)
         except RuntimeError:
             return False
-        path = f"/{process}~process@1.0/compute&slot={slot}"
-        if not until(lambda: self.node.send(Request("GET", path)).status == 200, 5):
+        if not self.node.serves(process, slot):
             return False
         if not expect(self.watches[f"process {process[:5]}"], process, range(slot + 1)):
             self.failures.append(f"slot {slot} of {process} was computed and did not come")
@@ -169,12 +168,10 @@ def send(node, attack):
         node.send(request() if callable(request) else request, timeout=PATIENCE)
 
 
-def run_all(node, attacks, options):
+def run_all(node, attacks):
     """Runs attacks by several strangers at once. Gives how many there were."""
-    attacks = chosen(attacks, options)
     with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(lambda attack: send(node, attack), attacks))
-    return len(attacks)
+        return len(list(pool.map(lambda attack: send(node, attack), attacks)))
 
 
 def run_table(run, table, victim, stored, pending, options):
@@ -205,8 +202,7 @@ def run_table(run, table, victim, stored, pending, options):
 def holds(run, victim, batch, pending):
     """Whether the node still serves the victim after these attacks. It must then come to its subscribers as well."""
     before = counters(run.uri)
-    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(lambda attack: send(run.node, attack), batch))
+    run_all(run.node, batch)
     run.note([attack.name for attack in batch], raised(before, counters(run.uri)))
     # A further slot would compute those that wait.
     if run.node.serves(victim) and (pending or run.goes_on(victim)):
@@ -291,7 +287,7 @@ def silence(node, options):
         foretold = [node.process(run.wallet, programs.LEDGER) for _ in amounts]
         run.judge.strangers.update(foretold)
         silencing.foretell(node, run.wallet, foretold, amounts)
-        count += run_all(node, silencing.attacks(scene, node, run.wallet, foretold), options)
+        count += run_all(node, chosen(silencing.attacks(scene, node, run.wallet, foretold), options))
         run.compute(victim)
         if not until(lambda: run.watches["everything"].slots(victim)[-1:] == [run.next[victim] - 1], 30):
             run.failures.append(f"round {number}: slots {run.watches['everything'].slots(victim)}")

@@ -13,7 +13,7 @@ function events (process, slot, count = 1) {
   return [{ ...frame, path, data: { type: 'result', slot, 'outbox-count': count } }, ...messages]
 }
 
-/** A client of processes on sockets that do nothing, and what it was given: `slot.part` of each event. */
+/** A client of processes on scripted sockets, and its events as `slot.part`. */
 function follower (options = {}) {
   const all = disconnected({ process: P, ...options })
   const given = []
@@ -112,7 +112,7 @@ test('other gaps ask for nothing', () => {
 test('slots that nobody followed are asked for in the place of their gap', () => {
   const { sockets, given, gaps, tell, asked, reply, live, replayed } = follower()
   sockets[0].establish()
-  // What was computed before the client is not its own.
+  // Slots before the client are not its own.
   const gap = { type: 'gap', reason: 'not_followed', process: P, from_slot: 1, to_slot: 3, dropped: 3, timestamp: 0 }
   tell([gap])
   assert.deepEqual([gaps.length, asked().length], [1, 0])
@@ -356,7 +356,7 @@ class Server {
     this.epoch++
     this.log = []
     this.seq = 0
-    // What was computed and not published is old by then.
+    // Slots that were computed and not published are old by then.
     this.published = this.slots.length
   }
 

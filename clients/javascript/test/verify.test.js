@@ -11,7 +11,7 @@ const [result, first, second] = recorded.events
 const STATE = Object.keys(recorded.answers)[0]
 const RESULTS = `${STATE}/results`
 
-/** A node that serves what was recorded, as `change` leaves it. Counts what is fetched. */
+/** A node with the recorded answers, changed by `change`. Counts requests. */
 function nodeOf (change = () => {}) {
   const { answers } = structuredClone(recorded)
   change(answers)

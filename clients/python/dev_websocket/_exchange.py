@@ -430,7 +430,7 @@ class Exchange:
     def _live(self, frame: Frame) -> None:
         replay = self._replays[0] if self._replays else None
         if "process" in frame:
-            # The replay had what was published up to here.
+            # The replay had all publications up to here.
             self._passed(frame.get("seq"))
             self._recovery.live(frame)
         elif self._restore is not None:

@@ -201,7 +201,7 @@ class _Source:
         """Raises unless a value of an event is that of a field."""
         if value is ABSENT and field is None:
             return
-        # The event refers to what it does not have.
+        # The event has a reference in place of this value.
         if isinstance(value, dict) and ("$get" in value or "$omitted" in value):
             return
         if field is not None and value is not ABSENT:
