@@ -62,6 +62,7 @@ lint: ## format, clippy, xref, layout and language
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	cargo fmt --manifest-path native/fuzz/Cargo.toml --check
 	cargo metadata --manifest-path native/fuzz/Cargo.toml --format-version 1 --locked >/dev/null
+	for crate in load peers/uws peers/axum; do cargo update --quiet --workspace --locked --manifest-path "bench/$$crate/Cargo.toml" || exit 1; done
 	rebar3 xref
 	@if command -v cargo-deny >/dev/null 2>&1; then $(MAKE) deny; else echo 'make deny: cargo-deny is not installed'; fi
 
