@@ -8,7 +8,7 @@ from .servers import LABELS
 WIDTH, ROW = 720, 26
 COLOURS = {
     "floor-write": "#a3a9b5", "floor-coalesce": "#6b7385", "uws": "#c27c0e", "axum": "#b5518d",
-    "cowboy-pg": "#4f9d69", "cowboy-ets": "#2f7f86", "device": "#3b82f6",
+    "cowboy-pg": "#4f9d69", "cowboy-ets": "#2f7f86", "nats": "#7a5cc2", "nchan": "#8c6d46", "node": "#9aa83a", "device": "#3b82f6",
     "device-raw": "#8cb4f8",
 }
 STYLE = """<style>

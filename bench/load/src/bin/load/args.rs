@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const USAGE: &str = "usage: load --url ws[s]://HOST:PORT/PATH?topic=TEMPLATE [--trust CERTIFICATE.pem] [--conns N] [--slow N] [--sources N] \
-[--inflight N] [--connect-seconds S] [--deadline S] [--welcome true|false] [--expect N]
+[--inflight N] [--connect-seconds S] [--deadline S] [--welcome true|false] [--protocol frames|nats] [--expect N]
 In the URL {i} is the number of the connection, {mod:M} that modulo M, {over:N:K} N of K topics from there on, \
 {every:C:N} the topics i, i+C, i+2C, ...";
 
@@ -36,6 +36,8 @@ pub(crate) struct Args {
     pub(crate) deadline: Duration,
     /// Whether a server's first frame says that the subscription stands.
     pub(crate) welcome: bool,
+    /// Whether the frames hold the NATS protocol, and topics are subscribed to by it.
+    pub(crate) is_nats: bool,
     /// Without an orchestrator: arm at once, end with the first result.
     pub(crate) expect: Option<Expect>,
 }
@@ -54,6 +56,7 @@ impl Args {
             connect: Duration::from_secs(60),
             deadline: Duration::from_secs(900),
             welcome: true,
+            is_nats: false,
             expect: None,
         };
         let mut is_tls = false;
@@ -74,6 +77,7 @@ impl Args {
                 "--connect-seconds" => parsed.connect = Duration::from_secs(number()?.into()),
                 "--deadline" => parsed.deadline = Duration::from_secs(number()?.into()),
                 "--welcome" => parsed.welcome = value == "true",
+                "--protocol" => parsed.is_nats = value == "nats",
                 "--expect" => parsed.expect = Some(Expect::count(number()?.into())),
                 _ => return Err(format!("unknown option {name}\n{USAGE}")),
             }

@@ -1,6 +1,7 @@
 //! One connection: connecting, handshake, welcome, live.
 
 use crate::args::Args;
+use crate::parser::Parser;
 use crate::wire::{Received, Wire};
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -9,7 +10,6 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 use wsbench::frame::{client_control, opcode};
 use wsbench::handshake;
-use wsbench::reader::Reader;
 use wsbench::track::Track;
 
 /// What a connection is for.
@@ -49,7 +49,7 @@ pub(crate) struct Conn {
     pub(crate) state: State,
     /// Position among the reading connections, or the number that fills the template.
     pub(crate) index: usize,
-    pub(crate) reader: Reader,
+    parser: Parser,
     /// Only of a connection that comes and goes.
     pub(crate) track: Track,
     wire: Wire,
@@ -84,12 +84,13 @@ impl Conn {
                 if error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(115) => {}
             Err(error) => return Err(error),
         }
-        let request = handshake::request(&args.host, &crate::template::fill(&args.path, index));
+        let path = crate::template::fill(&args.path, index);
+        let request = handshake::request(&args.host, &path);
         Ok(Self {
             kind,
             state: State::Connecting,
             index,
-            reader: Reader::default(),
+            parser: Parser::new(args.is_nats, &path),
             track: Track::default(),
             wire: Wire::new(
                 TcpStream::from_std(socket.into()),
@@ -135,21 +136,15 @@ impl Conn {
         let rest = self.head.split_off(end);
         self.head = Vec::new();
         self.state = State::Welcome;
+        self.out.append(&mut self.parser.greeting());
+        self.wire.send(&mut self.out)?;
         Ok(Some(rest))
-    }
-
-    /// Puts a pong in line, to be sent by [`Conn::writable`].
-    pub(crate) fn answer_ping(out: &mut Vec<u8>, payload: &[u8]) {
-        // A server that pings faster than it reads gets no unbounded answers.
-        if out.len() < 16 * 1024 {
-            client_control(out, opcode::PONG, payload);
-        }
     }
 
     /// The parser and what it may answer into, borrowed apart.
     #[inline]
-    pub(crate) fn parts(&mut self) -> (&mut Reader, &mut Vec<u8>, &mut Track) {
-        (&mut self.reader, &mut self.out, &mut self.track)
+    pub(crate) fn parts(&mut self) -> (&mut Parser, &mut Vec<u8>, &mut Track) {
+        (&mut self.parser, &mut self.out, &mut self.track)
     }
 
     /// Leaves in one of the ways that clients leave in; errors do not matter any more.

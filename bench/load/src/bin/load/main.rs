@@ -8,6 +8,7 @@ mod churn;
 mod client;
 mod conn;
 mod control;
+mod parser;
 mod phase;
 mod template;
 mod wire;

@@ -2,6 +2,7 @@
 
 use super::Client;
 use crate::conn::{Conn, Kind, State};
+use crate::parser::answer_ping;
 use std::io;
 use std::time::Instant;
 use wsbench::clock::now_ns;
@@ -71,10 +72,11 @@ impl Client {
             return Ok(());
         };
         let (kind, index, now, mut closed) = (conn.kind, conn.index, now_ns(), None);
-        let (reader, out, track) = conn.parts();
+        let (parser, out, track) = conn.parts();
+        let is_nats = parser.is_nats();
         let (mut other, mut gaps, mut pings) = (0, 0, 0);
         let mut phase = self.phase.as_mut();
-        let valid = reader.feed(bytes, &mut self.hint, |event| match event {
+        let valid = parser.feed(bytes, &mut self.hint, |event| match event {
             Event::Message(marker) => match (&mut phase, kind) {
                 (Some(phase), Kind::Reader) => phase.message(index, marker, now),
                 (Some(phase), Kind::Churn) => phase.churn_message(track, marker),
@@ -86,7 +88,7 @@ impl Client {
             }
             Event::Ping(payload) => {
                 pings += 1;
-                Conn::answer_ping(out, payload);
+                answer_ping(is_nats, out, payload);
             }
             Event::Pong => {}
             Event::Close(code) => closed = Some(code),
@@ -99,7 +101,7 @@ impl Client {
                 phase.note_read(bytes.len(), Instant::now());
             }
         }
-        valid.map_err(|invalid| io::Error::other(format!("{invalid:?}")))?;
+        valid.map_err(io::Error::other)?;
         if let Some(code) = closed {
             return Err(io::Error::other(format!("closed by the server, {code}")));
         }
