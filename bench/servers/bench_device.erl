@@ -22,8 +22,8 @@ main(Settings) ->
 serve() ->
     {ok, #{uri := Uri}} = dev_websocket:info(),
     {match, [Port]} = re:run(Uri, "^wss?://[^/]*:([0-9]+)/", [{capture, all_but_first, binary}]),
-    Publish = fun(Topic, Payload) -> dev_websocket:cast(#{<<"topic">> => Topic, <<"data">> => Payload}, #{}) end,
-    bench_feed:serve(binary_to_integer(Port), Publish, #{
+    Publish = fun(Message) -> dev_websocket:cast(Message, #{}) end,
+    bench_feed:serve(binary_to_integer(Port), {bench_messages:kinds(), Publish}, #{
         <<"multi_burst">> => fun multi_burst/1,
         <<"measure">> => fun measure/1,
         <<"background">> => fun background/1,

@@ -8,30 +8,35 @@
 -define(MAX_SECONDS, 600).
 
 %% Prints the ready line, then carries out commands until `quit` or the end of stdin. Publish is called as
-%% Publish(Topic, Payload) from whatever process publishes; Extra are more commands, name => fun(Command) -> Answer.
+%% Publish(Topic, Payload) from whatever process publishes; Extra are more commands, name => fun(Command) -> Answer. A
+%% server that publishes messages of several kinds gives instead how each is made, kind => fun(Topic, Payload) -> Message,
+%% and how any is published; the plain one is `topic`.
 serve(Port, Publish) ->
     serve(Port, Publish, #{}).
 
-serve(Port, Publish, Extra) ->
+serve(Port, Publish, Extra) when is_function(Publish) ->
+    Make = fun(Topic, Payload) -> {Topic, Payload} end,
+    serve(Port, {#{<<"topic">> => Make}, fun({Topic, Payload}) -> Publish(Topic, Payload) end}, Extra);
+serve(Port, How, Extra) ->
     bench_payload:init(),
     ok = io:setopts(standard_io, [binary]),
     say(#{ready => true, port => Port, pid => list_to_integer(os:getpid())}),
-    loop(Publish, Extra).
+    loop(How, Extra).
 
-loop(Publish, Extra) ->
+loop(How, Extra) ->
     case io:get_line("") of
         Line when is_binary(Line) ->
             Command = bench_json:decode(Line),
             case maps:get(<<"cmd">>, Command, none) of
                 <<"quit">> -> halt(0);
-                Name -> say(carry_out(Name, Command, Publish, Extra)), loop(Publish, Extra)
+                Name -> say(carry_out(Name, Command, How, Extra)), loop(How, Extra)
             end;
         _ ->
             halt(0)
     end.
 
-carry_out(Name, Command, Publish, Extra) ->
-    try run(Name, Command, Publish, Extra) of
+carry_out(Name, Command, How, Extra) ->
+    try run(Name, Command, How, Extra) of
         Answer -> Answer#{event => done}
     catch
         Class:Reason:Stack ->
@@ -41,13 +46,15 @@ carry_out(Name, Command, Publish, Extra) ->
 say(Answer) ->
     io:put_chars([bench_json:encode(Answer), $\n]).
 
-run(<<"burst">>, #{<<"topic">> := Topic, <<"count">> := Count, <<"size">> := Size} = Command, Publish, _) ->
+run(<<"burst">>, #{<<"topic">> := Topic, <<"count">> := Count, <<"size">> := Size} = Command, How, _) ->
+    Publish = publisher(Command, How),
     Procs = maps:get(<<"procs">>, Command, 1),
     Each = min(Count, ?MAX_MESSAGES) div Procs,
     timed(Each * Procs, fun() ->
         parallel(Procs, fun(N) -> burst(Publish, Topic, stream(Command) + N, Each, bench_payload:padding(Size)) end)
     end);
-run(<<"topics_burst">>, #{<<"topics">> := Topics, <<"per_topic">> := PerTopic, <<"size">> := Size} = Command, Publish, _) ->
+run(<<"topics_burst">>, #{<<"topics">> := Topics, <<"per_topic">> := PerTopic, <<"size">> := Size} = Command, How, _) ->
+    Publish = publisher(Command, How),
     Stride = max(1, maps:get(<<"stride">>, Command, Topics)),
     Names = [{<<"t", (integer_to_binary(N))/binary>>, stream(Command) + N div Stride} || N <- lists:seq(0, Topics - 1)],
     Padding = bench_payload:padding(Size),
@@ -58,7 +65,8 @@ run(<<"topics_burst">>, #{<<"topics">> := Topics, <<"per_topic">> := PerTopic, <
             ok
         end)
     end);
-run(<<"steady">>, Command, Publish, _) ->
+run(<<"steady">>, Command, How, _) ->
+    Publish = publisher(Command, How),
     {Rate, Seconds} = {maps:get(<<"rate">>, Command), maps:get(<<"seconds">>, Command)},
     Pinging = maps:get(<<"ping_pong">>, Command, false),
     Ping = case Pinging of
@@ -75,8 +83,8 @@ run(<<"steady">>, Command, Publish, _) ->
     end;
 run(<<"ping_pong">>, #{<<"seconds">> := Seconds}, _, _) ->
     #{ping_pong => bench_probe:await(bench_probe:start_ping_pong(min(Seconds, ?MAX_SECONDS), 1))};
-run(<<"cast_cost">>, Command, Publish, _) ->
-    bench_probe:cast_cost(Command, Publish);
+run(<<"cast_cost">>, Command, How, _) ->
+    bench_probe:cast_cost(Command, How);
 run(<<"memory">>, _, _, _) ->
     maps:from_list(erlang:memory());
 run(Name, Command, _, Extra) ->
@@ -84,6 +92,10 @@ run(Name, Command, _, Extra) ->
         #{Name := Fun} -> Fun(Command);
         _ -> error({unknown_command, Name})
     end.
+
+publisher(Command, {Kinds, Publish}) ->
+    Make = maps:get(maps:get(<<"kind">>, Command, <<"topic">>), Kinds),
+    fun(Topic, Payload) -> Publish(Make(Topic, Payload)) end.
 
 stream(Command) ->
     maps:get(<<"stream">>, Command, 0).

@@ -7,53 +7,67 @@
 -define(MAX_SECONDS, 600).
 
 %% Some processes publish in bursts with pauses; each call is timed. With a burst of 1 each call finds caches and
-%% schedulers cold. After a train of bursts they rest, so that what a train costs others can be dealt with. What timing
-%% itself costs is measured the same way and shown beside, not subtracted. A `spawn` of a process that does nothing is
-%% the floor: what the VM asks for handing anything over.
-cast_cost(#{<<"floor">> := true} = Command, _) ->
-    measure(Command, fun(_, _) -> spawn(fun() -> ok end) end);
-cast_cost(Command, Publish) ->
-    measure(Command, Publish).
-
-measure(#{<<"topic">> := Topic, <<"size">> := Size, <<"burst">> := Burst, <<"pause_ms">> := Pause,
-          <<"train">> := Train, <<"rest_ms">> := Rest, <<"seconds">> := Seconds} = Command, Publish) ->
+%% schedulers cold. After a train of turns they rest, so that what a train costs others can be dealt with. In each turn
+%% every kind has a burst, in an order of its own: messages of some kinds, and `spawn`, which starts a process that does
+%% nothing. That is the floor, what the VM asks for handing anything over, so it has the same caller at the same pace,
+%% beside the same deliveries. What timing itself costs is measured the same way and shown beside, not subtracted.
+cast_cost(#{<<"topic">> := Topic, <<"size">> := Size, <<"kinds">> := Names, <<"burst">> := Burst, <<"pause_ms">> := Pause,
+            <<"train">> := Train, <<"rest_ms">> := Rest, <<"seconds">> := Seconds} = Command, How) ->
     Procs = maps:get(<<"procs">>, Command, 1),
-    Stream = maps:get(<<"stream">>, Command, 0),
     Padding = bench_payload:padding(Size),
-    Hist = bench_hist:new(),
+    Kinds = [{Name, call(Name, Topic, How), bench_hist:new()} || Name <- binary:split(Names, <<",">>, [global])],
     Until = erlang:monotonic_time(millisecond) + trunc(min(Seconds, ?MAX_SECONDS) * 1000),
     Pauses = lists:duplicate(Train - 1, Pause) ++ [Rest],
     Callers = [spawn_monitor(fun() ->
-                   Call = fun(From, To) -> calls(Publish, Topic, Stream + N, From, To, Padding, Hist) end,
-                   exit({calls, trains(Call, 0, Burst, Pauses, Until)})
+                   %% Each kind is a stream of its own: nobody gets what is only spawned.
+                   First = maps:get(<<"stream">>, Command, 0) + N * length(Kinds),
+                   Streams = lists:zip(lists:seq(First, First + length(Kinds) - 1), Kinds),
+                   exit({calls, trains(Streams, 0, Burst, Padding, Pauses, Until)})
                end) || N <- lists:seq(0, Procs - 1)],
     Calls = [receive {'DOWN', Ref, process, Pid, {calls, Count}} -> Count;
                      {'DOWN', Ref, process, Pid, Reason} -> error({caller, Reason})
              end || {Pid, Ref} <- Callers],
-    #{count => lists:sum(Calls), calls => Calls, cast_ns => bench_hist:summary(Hist), timing_ns => overhead(Padding)}.
+    #{count => lists:sum(Calls), costs => maps:from_list([{Name, bench_hist:summary(Hist)} || {Name, _, Hist} <- Kinds]),
+      timing_ns => overhead(Padding)}.
 
-trains(Call, Seq, Burst, Pauses, Until) ->
+%% What is made of a payload before the time is taken, and what is timed.
+call(<<"spawn">>, _, _) ->
+    {fun(Payload) -> Payload end, fun(_) -> spawn(fun() -> ok end) end};
+call(Name, Topic, {Kinds, Publish}) ->
+    #{Name := Make} = Kinds,
+    {fun(Payload) -> Make(Topic, Payload) end, Publish}.
+
+%% Gives how many calls of each kind there were.
+trains(Streams, Seq, Burst, Padding, Pauses, Until) ->
     Next = lists:foldl(fun(Pause, From) ->
-        To = Call(From, From + Burst),
-        receive after Pause -> To end
+        To = From + Burst,
+        Turn = [Stream || {_, Stream} <- lists:sort([{rand:uniform(), Stream} || Stream <- Streams])],
+        turn(Turn, From, To, Padding, hd(Pauses), Pause),
+        To
     end, Seq, Pauses),
     case erlang:monotonic_time(millisecond) >= Until of
         true -> Next;
-        false -> trains(Call, Next, Burst, Pauses, Until)
+        false -> trains(Streams, Next, Burst, Padding, Pauses, Until)
     end.
 
-calls(_, _, _, End, End, _, _) -> End;
-calls(Publish, Topic, Stream, Seq, End, Padding, Hist) ->
-    Payload = bench_payload:make(Stream, Seq, Padding),
+%% A pause after each burst, and after the last one the one that is due.
+turn([{Stream, {_, Call, Hist}} | Later], From, To, Padding, Pause, Last) ->
+    calls(Call, Stream, From, To, Padding, Hist),
+    receive after case Later of [] -> Last; _ -> Pause end -> ok end,
+    Later =:= [] orelse turn(Later, From, To, Padding, Pause, Last).
+
+calls(_, _, End, End, _, _) -> ok;
+calls({Make, Call} = How, Stream, Seq, End, Padding, Hist) ->
+    Message = Make(bench_payload:make(Stream, Seq, Padding)),
     Before = erlang:monotonic_time(nanosecond),
-    Publish(Topic, Payload),
+    Call(Message),
     After = erlang:monotonic_time(nanosecond),
     bench_hist:record(Hist, After - Before),
-    calls(Publish, Topic, Stream, Seq + 1, End, Padding, Hist).
+    calls(How, Stream, Seq + 1, End, Padding, Hist).
 
 overhead(Padding) ->
     Hist = bench_hist:new(),
-    calls(fun(_, _) -> ok end, <<"t">>, 0, 0, 20000, Padding, Hist),
+    calls({fun(Payload) -> Payload end, fun(_) -> ok end}, 0, 0, 20000, Padding, Hist),
     bench_hist:summary(Hist).
 
 %% A pair of processes that send each other a message every Gap ms; gives a handle for await/1.

@@ -1,11 +1,10 @@
 """The measurements: each takes running servers or starts its own, and gives a flat dict of figures."""
 
 import time
-from dataclasses import dataclass, replace
 
 from .procs import Failure
 from .servers import Load, Server
-from .stats import interval_of_median, median, paired_ratios
+from .stats import interval_of_median, median, paired_ratios, ratio
 
 MIB = 1 << 20
 MOST_BURSTS = 10
@@ -25,7 +24,8 @@ def _phase(server, load, per_conn, command, streams=1, seconds=60):
     return result
 
 
-def _faults(results):
+def faults(results):
+    """How often what must not happen has."""
     return {name: sum(result[name] for result in results) for name in FAULTS}
 
 
@@ -55,7 +55,7 @@ def _bursts(server, load, per_conn, command, seconds=1.0, streams=1):
         "publish_ns": median([result["done"]["publish_ns"] / result["done"]["count"] for result in results]),
         "bursts": len(results),
         "deliveries": deliveries,
-        **_faults([*warm, *results]),
+        **faults([*warm, *results]),
     }
 
 
@@ -79,7 +79,7 @@ def measuring(server, load, pairs, count=500, size=200):
             result = _phase(server, load, count, command)
             result["rate"] = result["deliveries"] / result["elapsed_ns"]
             results[is_on].append(result)
-    figures = {"pairs": pairs, **_faults(results[True] + results[False])}
+    figures = {"pairs": pairs, **faults(results[True] + results[False])}
     for name in ("rate", "cpu"):
         ratios = paired_ratios(results[True], results[False], name)
         figures[f"{name}_ratio"] = median(ratios)
@@ -108,7 +108,7 @@ def asked(server, other, load, asker, rounds, count=500, size=200):
             if ports[kind]:
                 asker.send(cmd="stop")
                 answers[kind] += asker.wait("done", 40)["answers"]
-    figures = {"rounds": rounds, **{f"{kind}_answers": number for kind, number in answers.items()}, **_faults(results)}
+    figures = {"rounds": rounds, **{f"{kind}_answers": number for kind, number in answers.items()}, **faults(results)}
     for kind in answers:
         ratios = paired_ratios(rates[kind], rates["peace"], "rate")
         figures[f"{kind}_ratio"] = median(ratios)
@@ -116,11 +116,11 @@ def asked(server, other, load, asker, rounds, count=500, size=200):
     return figures
 
 
-def topics_burst(server, load, topics, per_topic, size=200, seconds=1.0):
+def topics_burst(server, load, topics, per_topic, size=200, seconds=1.0, **more):
     """Every topic in turn; a connection holds every conns-th topic, each a stream of its own."""
     streams = max(1, topics // load.conns)
     command = {"cmd": "topics_burst", "topics": topics, "per_topic": per_topic, "size": size, "stride": load.conns}
-    return _bursts(server, load, per_topic * streams, command, seconds, streams)
+    return _bursts(server, load, per_topic * streams, {**command, **more}, seconds, streams)
 
 
 def choices(server, load, topics):
@@ -134,10 +134,10 @@ def steady(server, load, rate, seconds, size=200, **more):
     command = {"cmd": "steady", "topic": "t", "rate": rate, "size": size}
     _phase(server, load, rate, {**command, "seconds": 1})
     result = _phase(server, load, int(rate * seconds), {**command, "seconds": seconds, **more}, seconds=seconds + 30)
-    return _steady_figures(result)
+    return steady_figures(result)
 
 
-def _steady_figures(result):
+def steady_figures(result):
     latency = result["latency_ns"]
     return {
         "p50_ms": latency["p50"] / 1e6,
@@ -148,7 +148,7 @@ def _steady_figures(result):
         "done": result["done"],
         "storm": result["storm"],
         "churned": result["churned"],
-        **_faults([result]),
+        **faults([result]),
     }
 
 
@@ -178,67 +178,12 @@ def slow_readers(name, ready, seconds, conns=1000, slow=10, rate=100, size=4096)
     return figures
 
 
-def storm(server, load, seconds, rate=100, churn=200, live_ms=300):
-    """Connections come and go, in every way clients leave, while the others are published to."""
-    calm = steady(server, load, rate, seconds)
-    count = int(rate * seconds)
-    stream = load.expect(count, max_seconds=seconds + 30)
-    load.send(cmd="churn", rate=churn, live_ms=live_ms, seconds=seconds)
-    cpu = server.cpu_seconds()
-    done = server.ask(seconds + 30, cmd="steady", topic="t", rate=rate, seconds=seconds, size=200, stream=stream)
-    result = load.result(seconds + 40)
-    result |= {"cpu": server.cpu_seconds() - cpu, "done": done}
-    figures = _steady_figures(result)
-    tally, churned = figures["storm"], figures["churned"]
-    return {
-        "p99_calm_ms": calm["p99_ms"], "p99_ms": figures["p99_ms"], "cpu_calm": calm["cpu"], "cpu": figures["cpu"],
-        "opened": tally["opened"], "failed": tally["failed"], "storm_lost": tally["lost"],
-        "storm_deliveries": churned["deliveries"], "storm_reordered": churned["reordered"],
-        **{fault: figures[fault] for fault in FAULTS},
-    }
-
-
 def overlapping(server, topics, conns=1000, each=3, count=100, size=200):
     """Messages with many topics at once, subscribers of several of them: one frame each."""
     each = min(each, topics)
     with Load(server, conns, f"{{over:{each}:{topics}}}") as load:
         command = {"cmd": "multi_burst", "topics": topics, "count": count, "size": size}
         return _bursts(server, load, count, command)
-
-
-@dataclass
-class Pace:
-    """So many casts every so many milliseconds, and after so many times a rest."""
-    burst: int
-    pause_ms: int
-    train: int = 1
-    rest_ms: int = 0
-
-    def shared_by(self, procs):
-        """The same number of casts a second, made by so many processes."""
-        if procs <= self.burst:
-            return replace(self, burst=self.burst // procs)
-        return replace(self, burst=1, pause_ms=self.pause_ms * procs // self.burst)
-
-
-def cast_cost(server, load, size, pace, seconds, procs=1, floor=False):
-    """What a cast costs its caller, in ns; with `load` None nobody listens. The floor is a bare `spawn`."""
-    command = {"cmd": "cast_cost", "topic": "t", "size": size, "procs": procs, "floor": floor}
-    command |= {"burst": pace.burst, "pause_ms": pace.pause_ms, "train": pace.train, "rest_ms": pace.rest_ms or pace.pause_ms}
-    if load:
-        command["stream"] = load.expect(0, procs, seconds + 60, seconds + 60)
-    server.ask(30, **command, seconds=0.3)
-    if load:
-        load.stop()
-        command["stream"] = load.expect(0, procs, seconds + 60, seconds + 60)
-    done = server.ask(seconds + 30, **command, seconds=seconds)
-    figures = {f"{key}_ns": value for key, value in done["cast_ns"].items() if key not in ("samples", "over_1ms")}
-    figures |= {"samples": done["cast_ns"]["samples"], "over_1ms": done["cast_ns"]["over_1ms"]}
-    figures |= {"timing_ns": done["timing_ns"]["p50"], "per_second": done["count"] / seconds}
-    if load:
-        time.sleep(0.5)
-        figures |= _faults([load.stop()])
-    return figures
 
 
 def ping_pong(server, load, seconds, rate=100):
@@ -249,4 +194,5 @@ def ping_pong(server, load, seconds, rate=100):
     return {
         **{f"quiet_{key}_us": quiet[key] / 1e3 for key in ("p50", "p99", "max")},
         **{f"busy_{key}_us": during[key] / 1e3 for key in ("p50", "p99", "max")},
+        "p99_ratio": ratio(during["p99"], quiet["p99"]),
     }

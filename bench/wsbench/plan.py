@@ -3,17 +3,27 @@
 import time
 from dataclasses import dataclass, field
 
-from . import measure
-from .measure import Pace
+from . import measure, storms
+from .casts import Pace, cast_cost
 from .procs import Failure
 from .servers import ALL, ERLANG, RAW, TLS, Asker, Load, Server, available
 
 
-# How casts are paced when their cost is measured: 10,000 a second. To 10,000 subscribers that would be a hundred million
-# deliveries a second, so there they come in trains of 200, with a rest in which the two million deliveries are made.
+# How calls are paced when the cost of a cast is measured: 10,000 a second at the most, in short bursts or hot in long
+# ones. To 10,000 subscribers that would be a hundred million deliveries a second, so there they come in trains, with a
+# rest in which the up to two million deliveries are made.
 EVERY_MS = Pace(10, 1)
-TRAINS = Pace(10, 1, 20, 2000)
+HOT = Pace(200, 20)
+TRAINS = Pace(10, 1, 5, 2000)
+TRAINS_OF_ONE_KIND = Pace(10, 1, 20, 2000)
 
+# Peers that stand in no goal and are measured in as many rounds as the rest that stands in none.
+BESIDE = ("axum", "nats", "nchan", "node")
+# Those of them that are fed as their users would feed them, which takes seconds for what others do in one.
+SLOWLY_FED = ("nats", "nchan", "node")
+SLOWER = ("floor-write", "cowboy-pg", "cowboy-ets")
+# With whom the device is compared as subscribers and topics grow.
+COMPARED = ("floor-coalesce", "uws", "device")
 
 # How a connection chooses one topic of 10,000; what follows `?topic=` in its URL.
 CHOICES = {
@@ -22,6 +32,10 @@ CHOICES = {
     "match": "&match=%5Et{mod:1000}$",
     "template": "&template=%7B%22topic%22:%22t{mod:1000}%22%7D",
 }
+
+# Points of the two tables of growth that stand in goals.
+FEW_SUBSCRIBERS = (10,)
+TOPICS_IN_GOALS = (10, 1000, 100_000)
 
 
 @dataclass
@@ -36,6 +50,10 @@ class Mode:
     steady_seconds: float = 5
     slow_seconds: float = 10
     cast_seconds: float = 4
+    # With 10,000 subscribers, where a train takes more than two seconds.
+    train_seconds: float = 8
+    storm_seconds: float = 3
+    ping_seconds: float = 4
     burst_seconds: float = 1.0
     # Of bursts with and without measuring.
     pairs: int = 300
@@ -43,12 +61,12 @@ class Mode:
 
 
 def modes():
-    goals = ["floor-write", "floor-coalesce", "uws", "cowboy-pg", "cowboy-ets", "device", "device-raw", "device-tls"]
-    quick = ["floor-write", "floor-coalesce", "uws", "cowboy-pg", "device", "device-tls"]
+    goals = ["floor-write", "floor-coalesce", "uws", "cowboy-pg", "cowboy-ets", "device"]
+    quick = ["floor-write", "floor-coalesce", "uws", "cowboy-pg", "device"]
     return {
-        "quick": Mode("quick", 2.8, 1, 0, quick, 3, 4, 2, 0.3),
-        "goals": Mode("goals", 14, 5, 0, goals),
-        "full": Mode("full", 43, 5, 2, ALL, rates=(20, 100)),
+        "quick": Mode("quick", 2.8, 1, 0, quick, 2, 3, 1.5, 2, 2, 2, 0.3),
+        "goals": Mode("goals", 14, 5, 0, goals, 4, 6, 3, 8, 3, 3, 0.7),
+        "full": Mode("full", 55, 5, 2, ALL, rates=(20, 100)),
     }
 
 
@@ -67,6 +85,11 @@ class Results:
         return self.figures.get(scenario, {}).get(server, [])
 
 
+def _by_kind(scenario, figures):
+    """A row for each kind of call."""
+    return ((f"{scenario}:{kind}", of_kind) for kind, of_kind in figures.items())
+
+
 class Run:
     def __init__(self, mode, ready, say, only=None, servers=None):
         self.mode, self.ready, self.say, self.only = mode, ready, say, only
@@ -77,7 +100,7 @@ class Run:
 
     def go(self):
         for number in range(self.mode.rounds):
-            self._round(number, "round", self._goal_steps())
+            self._round(number, "round", self._goal_steps(number))
         for number in range(self.mode.wide_rounds):
             self._round(number, "wide round", self._wide_steps())
         return self.results
@@ -114,18 +137,23 @@ class Run:
 
     # --- what stands in the table of goals ---------------------------------------------------------------------------
 
-    def _goal_steps(self):
-        every = [name for name in self.servers if name != TLS]
-        quick = self.mode.name == "quick"
+    def _goal_steps(self, number):
+        is_full = self.mode.name == "full"
+        late = BESIDE if is_full and number >= self.mode.wide_rounds else ()
+        every = [name for name in self.servers if name not in (TLS, *late)]
         # The goals compare bursts to many and to topics with the fastest only.
-        slower = ("floor-write", "cowboy-pg", "cowboy-ets")
-        fast = every if self.mode.name == "full" else [name for name in every if name not in slower]
+        fast = [name for name in every if is_full or name not in SLOWER]
+        compared = [name for name in fast if not is_full or name in COMPARED]
         yield "thousand", every, self._thousand
         yield "ten-thousand", fast, self._ten_thousand
+        yield "ten", compared, self._ten
         yield "topics", fast, self._topics
-        yield "tls", ["device", TLS], self._tls
+        yield "thousand-on-topics", compared, self._thousand_on_topics
+        yield "tls", ["device", TLS] if TLS in self.servers else [], self._tls
         yield "slow", ["device"], self._slow
-        yield "cast", ["device"], self._cast if not quick else self._cast_quick
+        yield "connects", ["uws", "device"], self._connects
+        yield "ping-pong", ["device"], self._ping_pong
+        yield "cast", ["device"], self._cast
 
     def _thousand(self, name):
         with Server(name, self.ready) as server, Load(server, 1000) as load:
@@ -145,6 +173,14 @@ class Run:
     def _topics(self, name):
         with Server(name, self.ready, channel=64) as server, Load(server, 5000, "t{i}") as load:
             yield "topics-5000", measure.topics_burst(server, load, 5000, 10, seconds=self.mode.burst_seconds)
+            if name == "device":
+                yield "topics-5000-six", measure.topics_burst(server, load, 5000, 10, seconds=self.mode.burst_seconds, kind="six")
+
+    def _ten(self, name):
+        yield from self._growth_subscribers(name, FEW_SUBSCRIBERS)
+
+    def _thousand_on_topics(self, name):
+        yield from self._growth_topics(name, TOPICS_IN_GOALS)
 
     def _tls(self, name):
         with Server(name, self.ready) as server:
@@ -156,23 +192,29 @@ class Run:
     def _slow(self, name):
         yield "slow", measure.slow_readers(name, self.ready, self.mode.slow_seconds)
 
-    def _cast(self, name):
-        yield from self._cast_quick(name)
-        with Server(name, self.ready) as server, Load(server, 10_000) as load:
-            yield "cast-10000", measure.cast_cost(server, load, 1024, TRAINS, self.mode.cast_seconds)
+    def _connects(self, name):
+        with Server(name, self.ready) as server, Load(server, 500) as load:
+            yield "connects", storms.connects(server, load, 12_000, self.mode.storm_seconds)
 
-    def _cast_quick(self, name):
+    def _ping_pong(self, name):
+        with Server(name, self.ready) as server, Load(server, 1000) as load:
+            yield "ping-pong", measure.ping_pong(server, load, self.mode.ping_seconds)
+
+    def _cast(self, name):
+        seconds = self.mode.cast_seconds
         with Server(name, self.ready, settings={"history_bytes": 0}) as server:
-            yield "cast-unheard", measure.cast_cost(server, None, 1024, EVERY_MS, self.mode.cast_seconds / 2)
-            yield "cast-floor", measure.cast_cost(server, None, 1024, EVERY_MS, self.mode.cast_seconds / 2, floor=True)
+            yield from _by_kind("cast-unheard", cast_cost(server, None, 1024, EVERY_MS, seconds))
         with Server(name, self.ready) as server:
-            yield "cast-0", measure.cast_cost(server, None, 1024, EVERY_MS, self.mode.cast_seconds)
+            yield from _by_kind("cast-0", cast_cost(server, None, 1024, EVERY_MS, seconds))
+            yield from _by_kind("cast-0-hot", cast_cost(server, None, 1024, HOT, seconds))
+        with Server(name, self.ready) as server, Load(server, 10_000) as load:
+            yield from _by_kind("cast-10000", cast_cost(server, load, 1024, TRAINS, self.mode.train_seconds))
 
     # --- the rest ----------------------------------------------------------------------------------------------------
 
     def _wide_steps(self):
-        every = [name for name in self.servers if name not in (RAW, TLS)]
-        yield "sizes", [name for name in self.servers if name != TLS], self._sizes
+        every = [name for name in self.servers if name not in (RAW, TLS, *SLOWLY_FED)]
+        yield "sizes", [*every, RAW], self._sizes
         yield "overlapping", ["device"], self._overlapping
         yield "choices", ["device"], self._choices
         yield "measuring", ["device"], self._measuring
@@ -180,9 +222,9 @@ class Run:
         yield "storm", every, self._storm
         yield "slow-peers", [name for name in every if name in ("uws", "axum", "cowboy-pg", "cowboy-ets")], self._slow
         yield "cast-matrix", ERLANG, self._cast_matrix
-        yield "ping-pong", ERLANG, self._ping_pong
-        yield "growth-subscribers", ["floor-coalesce", "uws", "device"], self._growth_subscribers
-        yield "growth-topics", ["floor-coalesce", "uws", "device"], self._growth_topics
+        yield "ping-pong", [name for name in ERLANG if name != "device"], self._ping_pong
+        yield "growth-subscribers", COMPARED, self._growth_subscribers
+        yield "growth-topics", COMPARED, self._growth_topics
 
     def _sizes(self, name):
         with Server(name, self.ready) as server, Load(server, 1000) as load:
@@ -211,14 +253,14 @@ class Run:
 
     def _storm(self, name):
         with Server(name, self.ready) as server, Load(server, 1000) as load:
-            yield "storm", measure.storm(server, load, 5)
+            yield "storm", storms.storm(server, load, 5)
 
     def _cast_matrix(self, name):
         # Cowboy's ways cost up to a millisecond a call at 1,000 subscribers and more at 10,000.
         paces = {
             0: (EVERY_MS, Pace(1, 10)),
             1000: (Pace(20, 50), Pace(1, 10)),
-            10_000: (TRAINS, Pace(1, 50)),
+            10_000: (TRAINS_OF_ONE_KIND, Pace(1, 50)),
         }
         for conns, (hot, cold) in paces.items():
             if conns == 10_000 and name != "device":
@@ -228,26 +270,22 @@ class Run:
                 try:
                     for temperature, pace in (("hot", hot), ("cold", cold)):
                         for procs in (1, 8):
-                            figures = measure.cast_cost(server, load, 1024, pace.shared_by(procs), 2, procs)
-                            yield f"cast-{conns}-{temperature}-{procs}", figures
+                            figures = cast_cost(server, load, 1024, pace.shared_by(procs), 2, procs, ["topic"])
+                            yield from _by_kind(f"cast-{conns}-{temperature}-{procs}", figures)
                 finally:
                     if load:
                         load.close()
 
-    def _ping_pong(self, name):
-        with Server(name, self.ready) as server, Load(server, 1000) as load:
-            yield "ping-pong", measure.ping_pong(server, load, 4)
-
-    def _growth_subscribers(self, name):
+    def _growth_subscribers(self, name, points=(100, 1000, 5000, 10_000, 15_000)):
         with Server(name, self.ready) as server:
-            for conns in (10, 100, 1000, 5000, 10_000, 15_000):
+            for conns in points:
                 with Load(server, conns) as load:
                     count = max(33, min(2000, 500_000 // conns))
                     yield f"subscribers-{conns}", measure.burst(server, load, count, seconds=0.5)
 
-    def _growth_topics(self, name):
+    def _growth_topics(self, name, points=(100, 10_000)):
         with Server(name, self.ready) as server:
-            for topics in (10, 100, 1000, 10_000, 100_000):
+            for topics in points:
                 conns = min(topics, 1000)
                 with Load(server, conns, f"{{every:{conns}:{topics // conns}}}") as load:
                     per_topic = max(1, 100_000 // topics)

@@ -1,6 +1,6 @@
 """Results as text: Markdown that also reads well in a terminal."""
 
-from . import goals
+from . import casts, goals
 from .servers import LABELS, TLS
 from .stats import median, paired_ratio, spread
 
@@ -82,6 +82,7 @@ class Report:
         yield self._section("Burst of 500 messages to 1,000 subscribers, 200 B", "burst-1000", burst, "rate")
         yield self._section("Burst of 50 messages to 10,000 subscribers, 200 B", "burst-10000", burst, "rate")
         yield self._section("10 messages to each of 5,000 topics with one subscriber each, 200 B", "topics-5000", burst, "rate")
+        yield self._section("The same with recorded AO messages of six tags", "topics-5000-six", burst)
         pace = [("p50 ms", "p50_ms", 1, 1), ("p99 ms", "p99_ms", 1, 1), ("max ms", "max_ms", 1, 1), ("CPU", "cpu", 1, 2),
                 ("lost", "lost", 1, 0), ("reordered", "reordered", 1, 0)]
         for rate in (100, 20):
@@ -107,10 +108,14 @@ class Report:
             ("p99 ms calm", "p99_calm_ms", 1, 1), ("p99 ms", "p99_ms", 1, 1), ("CPU calm", "cpu_calm", 1, 2), ("CPU", "cpu", 1, 2),
             ("storm connections", "opened", 1, 0), ("failed", "failed", 1, 0), ("lost for the others", "lost", 1, 0),
             ("lost for the storm", "storm_lost", 1, 0)])
+        yield self._section("12,000 connections at once during 100 messages/s to 500", "connects", [
+            ("p99 ms calm", "p99_calm_ms", 1, 1), ("p99 ms", "p99_ms", 1, 1), ("vs calm", "p99_ratio", 1, 2), ("max ms calm", "max_calm_ms", 1, 1),
+            ("max ms", "max_ms", 1, 1), ("all connected after ms", "came_ms", 1, 0), ("lost", "lost", 1, 0), ("reordered", "reordered", 1, 0)])
         yield self._choices()
         yield self._cast()
         yield self._section("Round trip of two other processes, quiet and during 100 messages/s to 1,000", "ping-pong", [
-            (f"{when} {key} us", f"{when}_{key}_us", 1, 1) for when in ("quiet", "busy") for key in ("p50", "p99", "max")])
+            *((f"{when} {key} us", f"{when}_{key}_us", 1, 1) for when in ("quiet", "busy") for key in ("p50", "p99", "max")),
+            ("p99 busy vs quiet", "p99_ratio", 1, 2)])
         yield self._growth("subscribers", "Cost as subscribers grow", "subscribers-")
         yield self._growth("topics", "Cost as topics grow (up to 1,000 connections)", "topics-growth-")
 
@@ -158,16 +163,19 @@ class Report:
         for scenario, servers in self.results.figures.items():
             if not scenario.startswith("cast-"):
                 continue
+            case, _, kind = scenario.partition(":")
             for name in servers:
                 cells = [self.median(scenario, name, key) for key in ("p50_ns", "p99_ns", "max_ns", "timing_ns", "per_second")]
                 if cells[0] is None:
                     continue
                 micro = [f"{cell / 1000:,.2f}" for cell in cells[:4]]
-                rows.append([_cast_label(scenario), LABELS[name], *micro, _number(cells[4], 0)])
+                by_spawn = [self.median(scenario, name, f"{key}_ratio") for key in ("p50", "p99")]
+                ratios = ["-" if value is None else f"{value:.2f} x" for value in by_spawn]
+                rows.append([_cast_label(case), casts.LABELS[kind], LABELS[name], *micro[:2], *ratios, *micro[2:], _number(cells[4], 0)])
         if not rows:
             return ""
-        return "## Cost of a cast for its caller, 1 KB, us\n\n" + table(
-            ["casts", "server", "median", "p99", "max", "clock reading", "casts/s"], rows)
+        return "## Cost of a cast for its caller, 1 KB, us, and by a bare `spawn` in the same loop\n\n" + table(
+            ["calls", "message", "server", "median", "p99", "median vs spawn", "p99 vs spawn", "max", "clock reading", "of each kind/s"], rows)
 
     def _growth(self, what, title, prefix):
         points = sorted((int(name.removeprefix(prefix)) for name in self.results.figures
@@ -194,13 +202,11 @@ class Report:
         return "## Skipped or failed\n\n" + "\n".join(lines) if lines else ""
 
 
-def _cast_label(scenario):
-    parts = scenario.split("-")[1:]
+def _cast_label(case):
+    parts = case.split("-")[1:]
     if parts == ["unheard"]:
         return "0 subscribers, no history"
-    if parts == ["floor"]:
-        return "a bare `spawn` instead of a cast"
     label = f"{int(parts[0]):,} subscribers"
-    if len(parts) > 1:
-        label += f", {parts[1]}, {parts[2]} process{'' if parts[2] == '1' else 'es'}"
-    return label
+    if len(parts) > 2:
+        return f"{label}, {parts[1]}, {parts[2]} process{'' if parts[2] == '1' else 'es'}"
+    return ", ".join([label, *parts[1:]])
