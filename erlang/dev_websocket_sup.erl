@@ -75,6 +75,7 @@ start_child(Spec) ->
 
 init([]) ->
     ok = dev_websocket_tails:new_tables(),
+    ok = dev_websocket_names:new_table(),
     Guard = #{
         id => shutdown_guard,
         start => {dev_websocket_engine, start_link, []},

@@ -141,8 +141,11 @@ proven(#{generation := Generation} = Cache, Path, Left, Before) ->
 %% @doc The keys of a message without those that a stranger can add beside them.
 own_keys(#{opts := Opts} = Cache, Place, Keys) ->
     case whole(Place, variants(Keys), Opts) of
-        none -> whole(Place, committed(Cache, Place, Keys), Opts);
-        Found -> Found
+        none ->
+            whole(Place, dev_websocket_names:chosen(Cache, Place, Keys), Opts);
+        {ok, Whole} = Found ->
+            ok = dev_websocket_names:keep(Whole),
+            Found
     end.
 
 %% @doc The first of these readings that has the id, or the first one on a node that cannot
@@ -165,38 +168,6 @@ variants(Keys) ->
         [_] = Ids -> [Keys, maps:without(Ids, Keys)];
         Ids -> [Keys, maps:without(Ids, Keys) | [maps:remove(Id, Keys) || Id <- lists:sublist(Ids, ?MAX_VARIANTS)]]
     end.
-
-%% @doc A node keeps a message with further keys at the place of the message without them, if
-%% the commitment over its first keys still holds (`dev_message:set/3'). So anybody can add
-%% keys of any name, and their types. That commitment has the place as its id, and lists the
-%% keys of the message. Nobody has to trust it: what is left must have the id.
-committed(Cache, Place, Keys) ->
-    case dev_websocket_cache:entries(Cache, <<Place/binary, "/commitments/", Place/binary>>) of
-        {_, #{<<"committed+link">> := List}} ->
-            case dev_websocket_cache:entries(Cache, List) of
-                {_, Names} -> [only(maps:values(Names), Keys)];
-                torn -> []
-            end;
-        _ ->
-            []
-    end.
-
-only(Names, Keys) ->
-    Kept = maps:with(Names ++ [<<Name/binary, "+link">> || Name <- Names], Keys),
-    case Keys of
-        #{<<"ao-types">> := Types} ->
-            Items = [Item || Item <- binary:split(Types, <<", ">>, [global]), is_type_of([<<".">> | Names], Item)],
-            case Items of
-                [] -> Kept;
-                _ -> Kept#{<<"ao-types">> => join(Items)}
-            end;
-        #{} ->
-            Kept
-    end.
-
-is_type_of(Names, Item) ->
-    [Name | _] = binary:split(Item, <<"=\"">>),
-    lists:member(Name, Names).
 
 again(Cache, Path, Left, Read) ->
     true = erlang:yield(),

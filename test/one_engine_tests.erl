@@ -9,7 +9,8 @@ one_engine_test_() ->
         a_purge_and_a_load_find_the_same_server,
         the_device_can_be_reloaded,
         copies_of_the_device_share_one_server,
-        the_application_stops_and_starts_the_server
+        the_application_stops_and_starts_the_server,
+        shards_do_not_take_the_core_of_a_caller
     ]).
 
 -compile([export_all, nowarn_export_all]).
@@ -47,6 +48,19 @@ the_device_can_be_reloaded() ->
      ||
         Module <- [dev_websocket, dev_websocket_engine, dev_websocket_listener, dev_websocket_settings, dev_websocket_sup]
     ].
+
+%% The system schedules shards as SCHED_BATCH, and no other thread of the VM (field 41 of
+%% proc_pid_stat(5) is 3). Other systems than Linux have no such folder.
+shards_do_not_take_the_core_of_a_caller() ->
+    {_, _} = serve(),
+    Read = fun(File) -> element(2, {ok, _} = file:read_file(File)) end,
+    Threads = [
+        {Read(filename:join(Task, "comm")), lists:last(string:split(Read(filename:join(Task, "stat")), ") ", all))}
+     || Task <- filelib:wildcard("/proc/" ++ os:getpid() ++ "/task/*")
+    ],
+    Batch = [Name || {Name, Stat} <- Threads, lists:nth(39, string:lexemes(Stat, " ")) =:= <<"3">>],
+    ?assertEqual([Name || {<<"ws-shard", _/binary>> = Name, _} <- Threads], Batch),
+    ?assertEqual(Threads =/= [], Batch =/= []).
 
 %% Newer nodes give each copy of a device generated module names. The root comes
 %% first, so its `on_load' finds no helper.

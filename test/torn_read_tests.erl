@@ -15,7 +15,9 @@ torn_read_test_() ->
         a_torn_state_is_unreadable_and_not_refused,
         torn_results_are_a_gap_and_come_when_they_are_whole,
         answers_that_a_node_keeps_beside_the_keys_change_no_event,
-        keys_that_a_stranger_adds_to_a_message_change_no_event
+        keys_that_a_stranger_adds_to_a_message_change_no_event,
+        lists_of_several_commitments_tell_the_names_together,
+        the_table_of_names_is_bounded
     ]).
 
 -compile([export_all, nowarn_export_all]).
@@ -171,24 +173,60 @@ keys_that_a_stranger_adds_to_a_message_change_no_event(Store) ->
     State = stand_in:compute(Store, Id, 0, Results),
     Whole = events(Cache, Process, 0),
     Places = [State | [stand_in:message_id(Message) || Message <- [Results, Output, Outbox | Outbox]]],
-    [add_keys(Store, Place, [<<"accept-bundle">>, <<"host">>, <<"a-key">>, stand_in:id()]) || Place <- Places],
+    Added = [<<"accept-bundle">>, <<"host">>, <<"a-key">>, stand_in:id()],
+    [add_keys(Store, Place, Added) || Place <- Places],
     ?assertEqual(Whole, events(Cache, Process, 0)),
-    %% A list that leaves a key out proves nothing.
+    %% A text where a link is, and a list that leaves keys out, as after `/set&outbox=..'.
+    [
+        begin
+            stand_in:overwrite(Store, <<(stand_in:message_id(Results))/binary, "/outbox">>, {value, <<"FORGED">>}),
+            [commit(Store, Place, Place, []) || Place <- Places],
+            ?assertEqual(Whole, events(Cache, Process, 0))
+        end
+     || _ <- [again, and_again]
+    ].
+
+%% No message of these names was whole before, so the lists are all there is.
+lists_of_several_commitments_tell_the_names_together(Store) ->
+    {Id, Cache, _Client} = reader(Store),
+    {ok, Process} = dev_websocket_process:find(Cache, Id),
+    New = fun() -> string:lowercase(stand_in:id()) end,
+    [A, B, C] = [<<"n-", (New())/binary>> || _ <- "abc"],
+    Output = #{A => <<"1">>, B => <<"2">>, C => <<"3">>},
+    Results = (results())#{<<"output">> => Output},
     Broken = stand_in:message_id(Output),
-    commit(Store, Broken, [<<"body">>]),
-    ?assertError(_, events(Cache, Process, 0)).
+    _ = stand_in:compute(Store, Id, 0, Results),
+    stand_in:overwrite(Store, <<Broken/binary, "/host">>, {value, <<"FORGED">>}),
+    Sign = fun(By, Names) -> stand_in:write(Store, Output#{<<"commitments">> => #{By => #{<<"committed">> => Names}}}) end,
+    Broken = Sign(Broken, [A]),
+    ?assertError({not_whole, _}, events(Cache, Process, 0)),
+    Broken = Sign(stand_in:id(), [B, A]),
+    ?assertError({not_whole, _}, events(Cache, Process, 0)),
+    Broken = Sign(stand_in:id(), [C]),
+    [{#{<<"output">> := Output}, _} | _] = events(Cache, Process, 0).
+
+the_table_of_names_is_bounded(_Store) ->
+    Often = #{<<"often-", (stand_in:id())/binary>> => <<>>},
+    [ok = dev_websocket_names:keep(Often) || _ <- lists:seq(1, 5)],
+    [ok = dev_websocket_names:keep(#{(stand_in:id()) => <<>>, <<"rare">> => <<>>}) || _ <- lists:seq(1, 1000)],
+    ?assertEqual(256, ets:info(hb_websocket_names, size)),
+    ?assertEqual([{maps:keys(Often), 5}], ets:lookup(hb_websocket_names, maps:keys(Often))),
+    Large = maps:from_list([{integer_to_binary(N), <<>>} || N <- lists:seq(1, 65)]),
+    Long = #{binary:copy(<<"n">>, 2049) => <<>>},
+    [ok = dev_websocket_names:keep(Keys) || Keys <- [Large, Long]],
+    ?assertEqual([], [Keys || Keys <- [Large, Long], ets:member(hb_websocket_names, maps:keys(Keys))]).
 
 add_keys(Store, Place, Added) ->
     Keys = stand_in:stored(Store, Place),
-    commit(Store, Place, [filename:basename(Name, "+link") || Name <- maps:keys(Keys), Name =/= <<"ao-types">>]),
+    commit(Store, Place, Place, [filename:basename(Name, "+link") || Name <- maps:keys(Keys), Name =/= <<"ao-types">>]),
     Types = [<<"accept-bundle=\"atom\"">> | [Known || #{<<"ao-types">> := Known} <- [Keys]]],
     stand_in:overwrite(Store, <<Place/binary, "/ao-types">>, {value, iolist_to_binary(lists:join(<<", ">>, Types))}),
     [stand_in:overwrite(Store, <<Place/binary, "/", Name/binary>>, {value, <<"FORGED">>}) || Name <- Added].
 
-%% @doc The commitment by hash over these keys.
-commit(Store, Place, Names) ->
+%% @doc A commitment over these keys.
+commit(Store, Place, Id, Names) ->
     Commitment = stand_in:write(Store, #{<<"type">> => <<"hmac-sha256">>, <<"committed">> => Names}),
-    stand_in:overwrite(Store, <<Place/binary, "/commitments/", Place/binary>>, {link, Commitment}).
+    stand_in:overwrite(Store, <<Place/binary, "/commitments/", Id/binary>>, {link, Commitment}).
 
 torn_results_are_a_gap_and_come_when_they_are_whole(Store) ->
     Id = stand_in:process(Store, #{}),

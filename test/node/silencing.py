@@ -20,6 +20,10 @@ def kept(scene, name, base):
             "outbox": f"set&outbox={FORGED}",
             # Further keys leave the commitment over the others as it is, so the node writes them at the same place.
             "further key": f"set&a-key={FORGED}",
+            # A key of the message itself leaves the lists of its commitments.
+            "key of the output": f"set&body={FORGED}",
+            "key of the message": f"set&amount={FORGED}",
+            "both forms of a key": f"set&outbox={FORGED}&body%2Blink={FORGED}",
             "id as key": f"set&{scene.own}={FORGED}",
             "get": "output",
             "deep": "output/body",

@@ -64,3 +64,18 @@ pub enum BadJson {
     #[error(transparent)]
     Rejected(#[from] Rejected),
 }
+
+/// The reason why a message that a caller writes value by value was not published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unpublished<E> {
+    /// The engine rejected the message; the counters include it already.
+    Rejected(Rejected),
+    /// The caller stopped writing; nothing is counted.
+    Stopped(E),
+}
+
+impl<E> From<Rejected> for Unpublished<E> {
+    fn from(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
+    }
+}

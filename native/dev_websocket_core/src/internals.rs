@@ -12,8 +12,11 @@ use crate::log::buffer_pool::BufferPool;
 use crate::log::publication::Publication;
 use crate::log::publication::draft::Draft;
 use crate::message::Value;
+use crate::message::json::TooLong;
 use crate::message::provenance::{Provenance, UNKNOWN};
 use crate::message::topic::Topics;
+use crate::message::topics::{TopicRules, TopicSet};
+use crate::message::writer::{MessageWriter, Trees};
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::shard::command::{Answer, Command};
@@ -24,6 +27,24 @@ use crate::subscription::Subscription;
 use crate::subscription::filters::Filters;
 use crate::subscription::template::Template;
 use crate::wire::control::regex;
+
+/// Writes a message value by value, as the embedder does. Returns its JSON and its topics.
+///
+/// # Errors
+/// The call returns [`TooLong`] when the JSON is longer than the limit.
+pub fn walked(
+    message: &Value<'_>,
+    rules: &TopicRules,
+    origin: &Provenance<'_>,
+    limit: usize,
+    commitments: bool,
+) -> Result<(Vec<u8>, TopicSet), TooLong> {
+    let (trees, mut json) = (Trees::default(), Vec::new());
+    let mut writer = MessageWriter::new(&mut json, limit, commitments, rules, &trees);
+    writer.walk(message)?;
+    let set = rules.select(&writer.into_candidates(), origin);
+    Ok((json, set))
+}
 
 /// Runs a function on the shard thread of a connection, if that connection is alive.
 pub fn on_shard(server: &Server, connection: u64, act: impl FnOnce() + Send + 'static) {

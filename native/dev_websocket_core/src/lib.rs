@@ -57,7 +57,7 @@ mod tls;
 mod wire;
 
 pub use access::{IssueError, NewToken, Revocation, RevokeError, TokenState};
-pub use error::{BadJson, Rejected, StartError};
+pub use error::{BadJson, Rejected, StartError, Unpublished};
 pub use log::publication::slot_gap::{SlotGap, SlotRange};
 pub use log::slot_marks::{MAX_HOLES, MAX_SLOT, Mark, Position, SlotMarks};
 pub use message::process_id::ProcessId;
@@ -75,6 +75,7 @@ pub use shared::connection_info::ConnectionInfo;
 pub use shared::exposition::{Family, Sample, Samples};
 pub use shared::inbound::{Inbound, Listener, Listening, Payload};
 pub use shared::info::{Description, Info};
+pub use shared::publishing::Unwritten;
 pub use telemetry::counters::{Counter, Counters, ResultsSource};
 pub use telemetry::diagnostics;
 pub use telemetry::panics::panic_text;

@@ -7,14 +7,14 @@ use std::collections::HashSet;
 
 use dev_websocket_core::message::Value;
 use dev_websocket_core::message::json::{binary_key, leaves_node};
-use rustler::{Atom, Binary, MapIterator, Term, TermType};
+use rustler::{Atom, Binary, Term, TermType};
 
 use crate::atoms;
 use crate::integers::LargeIntegers;
-use crate::terms::{atom_name, cells, charlist, tuple_elements};
+use crate::terms::{atom_name, cells, charlist, pairs, tuple_elements};
 
 /// The maximum depth of nested containers; deeper ones are omitted.
-const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 
 /// The maximum length of a charlist that is a key. Binaries are checked as a whole, charlists character by character.
 const MAX_KEY_CHARACTERS: usize = 100;
@@ -93,31 +93,41 @@ pub(crate) fn value<'a>(
     left: &mut Budget,
     commitments: bool,
 ) -> Result<Value<'a>, BeyondBudget> {
-    let mut reader = Reader {
-        left: *left,
-        commitments,
-        integers: LargeIntegers::default(),
-    };
+    let mut reader = Reader::new(*left, commitments);
     let value = reader.value(term, 0)?;
     *left = reader.left;
     Ok(value)
 }
 
-struct Reader<'a> {
-    left: Budget,
+/// Reads parts of one message within its budget.
+pub(crate) struct Reader<'a> {
+    pub(crate) left: Budget,
     commitments: bool,
     integers: LargeIntegers<'a>,
 }
 
-/// The interpretation of a list.
-enum Shape {
+/// The interpretation of a list, with its length.
+pub(crate) enum Shape {
     Items(usize),
     Proplist(usize),
     Improper(usize),
 }
 
 impl<'a> Reader<'a> {
-    fn value(&mut self, term: Term<'a>, depth: usize) -> Result<Value<'a>, BeyondBudget> {
+    pub(crate) fn new(left: Budget, commitments: bool) -> Self {
+        Self {
+            left,
+            commitments,
+            integers: LargeIntegers::default(),
+        }
+    }
+
+    /// Reads a value at a depth below the message.
+    pub(crate) fn value(
+        &mut self,
+        term: Term<'a>,
+        depth: usize,
+    ) -> Result<Value<'a>, BeyondBudget> {
         self.spend_nodes(1)?;
         match term.get_type() {
             TermType::Atom => self.atom(term),
@@ -205,7 +215,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Walks the list once, within the budget.
-    fn shape(&self, term: Term<'a>) -> Result<Shape, BeyondBudget> {
+    pub(crate) fn shape(&self, term: Term<'a>) -> Result<Shape, BeyondBudget> {
         let (mut length, mut pairs, mut is_proplist) = (0, 0, true);
         let mut rest = term;
         while let Ok((item, tail)) = rest.list_get_cell() {
@@ -235,7 +245,7 @@ impl<'a> Reader<'a> {
             return Err(BeyondBudget);
         }
         let mut entries = Entries::with_capacity(size);
-        for (key, value) in MapIterator::new(term).into_iter().flatten() {
+        for (key, value) in pairs(term) {
             self.entry(&mut entries, key, Some(value), depth)?;
         }
         Ok(Value::Map(entries.unique(false)))
@@ -310,11 +320,11 @@ impl<'a> Reader<'a> {
         Ok(Value::List(items))
     }
 
-    fn spend_nodes(&mut self, count: usize) -> Result<(), BeyondBudget> {
+    pub(crate) fn spend_nodes(&mut self, count: usize) -> Result<(), BeyondBudget> {
         self.left.spend_nodes(count)
     }
 
-    fn spend_text(&mut self, bytes: usize) -> Result<(), BeyondBudget> {
+    pub(crate) fn spend_text(&mut self, bytes: usize) -> Result<(), BeyondBudget> {
         self.left.spend_text(bytes)
     }
 }

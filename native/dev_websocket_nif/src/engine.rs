@@ -21,7 +21,7 @@ use dev_websocket_core::{
 };
 use parking_lot::Mutex;
 
-use crate::logging;
+use crate::{logging, threads};
 
 /// The time that clients have to take their close frames at shutdown.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(3);
@@ -231,6 +231,7 @@ impl Engine {
             .slot_marks(self.slots.clone())
             .interest(self.interest.clone())
             .slot_replays(self.replays.clone())
+            .on_shard_start(threads::yield_to_callers)
             .otp(OTP.get().map(String::as_str).unwrap_or_default())
             .start();
         match started {

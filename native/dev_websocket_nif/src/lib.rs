@@ -21,7 +21,9 @@ mod send;
 mod settings;
 mod slots;
 mod terms;
+mod threads;
 mod tokens;
+mod walk;
 
 use std::sync::Arc;
 

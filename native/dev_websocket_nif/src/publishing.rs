@@ -2,12 +2,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use dev_websocket_core::{BadJson, Rejected};
+use dev_websocket_core::message::provenance::Provenance;
+use dev_websocket_core::message::writer::MessageWriter;
+use dev_websocket_core::{BadJson, Rejected, Unpublished, Unwritten};
 use rustler::{Binary, Term};
 
-use crate::decode::{self, BeyondBudget, Budget};
+use crate::decode::{BeyondBudget, Budget};
 use crate::engine::{ENGINE, Outcome, Running};
 use crate::provenance::{self, BadProvenance};
+use crate::walk;
 
 /// The answer to a caller.
 pub(crate) enum Answer<'a> {
@@ -48,6 +51,17 @@ impl<'a> From<BadProvenance<'a>> for Stop<'a> {
     }
 }
 
+impl From<Unpublished<walk::Stop>> for Stop<'_> {
+    fn from(error: Unpublished<walk::Stop>) -> Self {
+        match error {
+            Unpublished::Rejected(rejected) => rejected.into(),
+            Unpublished::Stopped(walk::Stop::BeyondBudget | walk::Stop::MixedKeys) => {
+                Self::BeyondBudget
+            }
+        }
+    }
+}
+
 impl From<Rejected> for Stop<'_> {
     fn from(rejected: Rejected) -> Self {
         Self::Answer(rejected.into())
@@ -66,10 +80,7 @@ pub(crate) fn cast<'a>(
         // Without an audience the message need not be read.
         running.server.has_audience()?;
         let whole = budget(running.max_message_bytes);
-        let mut left = whole;
-        let value = decode::value(message, &mut left, running.commitments)?;
-        running.server.publish(&value)?;
-        Ok(whole.percent_spent(left))
+        written(running, message, &Provenance::default(), whole, whole)
     })
 }
 
@@ -85,11 +96,39 @@ pub(crate) fn publish<'a>(
         let whole = budget(running.max_message_bytes);
         let mut left = whole;
         let origin = provenance::read(origin, &mut left)?;
-        let value = decode::value(message, &mut left, running.commitments)?;
-        running.server.publish_with(&value, &origin)?;
-        Ok(whole.percent_spent(left))
+        written(running, message, &origin, whole, left)
     })
 }
+
+/// Publishes a message within the rest of a budget; returns the share of a time slice, in percent.
+fn written<'a>(
+    running: &Running,
+    message: Term<'a>,
+    origin: &Provenance<'_>,
+    whole: Budget,
+    left: Budget,
+) -> Result<i32, Stop<'a>> {
+    let publish = |walk: WriteMessage<'a>| {
+        let mut left = left;
+        let write = |writer: &mut MessageWriter<'_, 'a>| {
+            walk(message, &mut left, running.commitments, writer)
+        };
+        running.server.publish_written(origin, write)?;
+        Ok(whole.percent_spent(left))
+    };
+    match publish(walk::write) {
+        Err(Unpublished::Stopped(walk::Stop::MixedKeys)) => publish(walk::write_whole),
+        published => published,
+    }
+    .map_err(Stop::from)
+}
+
+type WriteMessage<'a> = fn(
+    Term<'a>,
+    &mut Budget,
+    bool,
+    &mut MessageWriter<'_, 'a>,
+) -> Result<(), Unwritten<walk::Stop>>;
 
 /// Publishes a JSON text as a message.
 pub(crate) fn publish_json<'a>(body: Term<'a>, origin: Term<'a>) -> Answer<'a> {

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use dev_websocket_core::internals::Frame;
+use dev_websocket_core::internals::{Frame, walked};
 use dev_websocket_core::message::Value;
 use dev_websocket_core::message::provenance::Provenance;
 use dev_websocket_core::message::topic::Topic;
@@ -36,6 +36,34 @@ pub fn check(input: &[u8]) {
         (expected.reserved, expected.excess, expected.invalid)
     );
     is_encoded(&case, &set);
+    is_walked(&case);
+}
+
+/// Checks that a message which is written value by value is the same as its tree. Nothing is told of keys that stay
+/// within the node, so the tree is one without them.
+fn is_walked(case: &Case<'_>) {
+    let Case {
+        origin,
+        rules,
+        commitments,
+        ..
+    } = case;
+    let message = values::without_kept(&case.message, *commitments);
+    let set = rules.topics_with(&message, origin);
+    let frame = Frame::encode(
+        set.topics.clone(),
+        &message,
+        origin,
+        usize::MAX,
+        *commitments,
+        7,
+    );
+    let data = frame.expect("no limit").raw_bytes();
+    let data = frame::payload(&data);
+    let walk = |limit| walked(&case.message, rules, origin, limit, *commitments);
+    let (json, found) = walk(data.len()).expect("long enough");
+    assert_eq!((json.as_slice(), &found), (data.as_bytes(), &set));
+    assert!(walk(data.len() - 1).is_err());
 }
 
 /// Checks the rules that hold for every message.
@@ -191,6 +219,7 @@ fn expected(case: &Case<'_>) -> Expected {
         message,
         origin,
         rules,
+        excluded,
         ..
     } = case;
     let own = own_names(origin);
@@ -243,8 +272,7 @@ fn expected(case: &Case<'_>) -> Expected {
                 ],
             )
             || key.to_ascii_lowercase().starts_with("priv")
-            || rules
-                .excluded_topic_keys
+            || excluded
                 .iter()
                 .any(|pattern| match pattern.strip_prefix('*') {
                     Some(end) => key

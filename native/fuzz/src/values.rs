@@ -17,6 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dev_websocket_core::Settings;
 use dev_websocket_core::message::Value;
+use dev_websocket_core::message::json::leaves_node;
 use dev_websocket_core::message::provenance::Provenance;
 use dev_websocket_core::message::topics::TopicRules;
 use serde_json::{Map, Value as Json, json};
@@ -29,6 +30,8 @@ pub struct Case<'a> {
     pub message: Value<'a>,
     pub origin: Provenance<'a>,
     pub rules: TopicRules,
+    /// Keys that make no topic, as in the rules.
+    pub excluded: Vec<String>,
     pub commitments: bool,
 }
 
@@ -42,6 +45,7 @@ pub fn read(input: &[u8]) -> Case<'_> {
         message: Value::Null,
         origin: Provenance::default(),
         rules: Settings::default().topic_rules(),
+        excluded: Settings::default().excluded_topic_keys,
         commitments: false,
     };
     let mut message = None;
@@ -50,7 +54,11 @@ pub fn read(input: &[u8]) -> Case<'_> {
         let text = || String::from_utf8_lossy(value);
         match key {
             b"max" => case.rules.max_topics = text().parse().unwrap_or(64),
-            b"excluded" => case.rules.excluded_topic_keys.push(text().to_lowercase()),
+            b"excluded" => {
+                let pattern = text().to_lowercase();
+                case.rules.keys.exclude(&pattern);
+                case.excluded.push(pattern);
+            }
             b"commitments" => case.commitments = true,
             b"process" => case.origin.process = Some(text()),
             b"slot" => case.origin.slot = text().parse().ok(),
@@ -129,6 +137,22 @@ fn text_or_bytes(bytes: &[u8]) -> Value<'_> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Value::Text(text.into()),
         Err(_) => Value::Binary(bytes),
+    }
+}
+
+/// Returns a value without the entries that never leave the node.
+pub fn without_kept<'a>(value: &Value<'a>, commitments: bool) -> Value<'a> {
+    let inner = |value| without_kept(value, commitments);
+    match value {
+        Value::List(items) => Value::List(items.iter().map(inner).collect()),
+        Value::Map(entries) => Value::Map(
+            entries
+                .iter()
+                .filter(|(key, _)| leaves_node(key, commitments))
+                .map(|(key, value)| (key.clone(), inner(value)))
+                .collect(),
+        ),
+        value => value.clone(),
     }
 }
 

@@ -79,9 +79,18 @@ impl<'b> JsonWriter<'b> {
         if needs_escape(text.as_bytes()) {
             return self.scalar(text);
         }
-        self.push(b"\"")?;
-        self.push(text.as_bytes())?;
-        self.push(b"\"")
+        self.parts([b"\"", text.as_bytes(), b"\""])
+    }
+
+    /// Writes a key of a map with the comma before it and the colon behind it.
+    pub(crate) fn key(&mut self, key: &str, needs_comma: bool) -> Result<(), TooLong> {
+        let comma: &[u8] = if needs_comma { b"," } else { b"" };
+        if needs_escape(key.as_bytes()) {
+            self.push(comma)?;
+            self.scalar(key)?;
+            return self.push(b":");
+        }
+        self.parts([comma, b"\"", key.as_bytes(), b"\":"])
     }
 
     /// Writes a text that is already JSON.
@@ -118,9 +127,7 @@ impl<'b> JsonWriter<'b> {
             .filter(|(key, _)| leaves_node(key, commitments));
         self.push(b"{")?;
         for (place, (key, value)) in shown.enumerate() {
-            self.separate(place)?;
-            self.text(key)?;
-            self.push(b":")?;
+            self.key(key, place > 0)?;
             self.write(value)?;
         }
         self.push(b"}")
@@ -146,6 +153,20 @@ impl<'b> JsonWriter<'b> {
         } else {
             Ok(())
         }
+    }
+
+    /// Appends several parts after one check of the limit.
+    #[inline]
+    fn parts<const N: usize>(&mut self, parts: [&[u8]; N]) -> Result<(), TooLong> {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if length > self.limit.saturating_sub(self.buffer.len()) {
+            return Err(TooLong);
+        }
+        self.buffer.reserve(length);
+        for part in parts {
+            self.buffer.extend_from_slice(part);
+        }
+        Ok(())
     }
 
     fn push(&mut self, bytes: &[u8]) -> Result<(), TooLong> {

@@ -3,6 +3,7 @@
 //! The embedder turns its own terms into a [`Value`] that borrows from them. [`topics`] and [`json`] hold every rule
 //! about the result of such a value; no other module knows a message key by name.
 
+pub(crate) mod candidates;
 pub(crate) mod fields;
 mod from_json;
 pub mod json;
@@ -12,7 +13,9 @@ pub(crate) mod process_id;
 pub mod provenance;
 pub(crate) mod tags;
 pub mod topic;
+pub mod topic_keys;
 pub mod topics;
+pub mod writer;
 
 use std::borrow::Cow;
 

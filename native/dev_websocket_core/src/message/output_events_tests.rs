@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::message::json::JsonWriter;
 use crate::message::provenance::Provenance;
+use crate::message::topic_keys::TopicKeys;
 use crate::message::topics::TopicRules;
 
 const ID: &str = "ZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZ";
@@ -33,7 +34,7 @@ fn json_of(line: &str) -> Json {
 
 fn topics_of(line: &str) -> Vec<String> {
     let rules = TopicRules {
-        excluded_topic_keys: vec!["data".into()],
+        keys: TopicKeys::new(["data"]),
         max_topics: 64,
     };
     let origin = Provenance {

@@ -1,9 +1,11 @@
 //! Topic names: their rules, and the forms that subscribers and messages use.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::sync::LazyLock;
 
+use arrayvec::ArrayString;
 use compact_str::CompactString;
 use smallvec::SmallVec;
 use thiserror::Error;
@@ -75,17 +77,18 @@ impl Topic {
         if key.len() + 1 + value.len() > MAX_TOPIC_BYTES {
             return Err(TopicError::TooLong);
         }
-        let mut name = CompactString::with_capacity(key.len() + 1 + value.len());
-        if key.is_ascii() {
-            name.push_str(key);
-            name.make_ascii_lowercase();
-        } else {
-            name.push_str(&key.to_lowercase());
+        let lowered: Cow<'_, str> = match key.is_ascii() {
+            true => key.into(),
+            false => key.to_lowercase().into(),
+        };
+        // The name is put together on the stack, so that one of up to 24 bytes needs no memory.
+        let mut name = ArrayString::<MAX_TOPIC_BYTES>::new();
+        for part in [&*lowered, ":", value] {
+            name.try_push_str(part).map_err(|_| TopicError::TooLong)?;
         }
-        name.push(':');
-        name.push_str(value);
+        name[..lowered.len()].make_ascii_lowercase();
         check(&name)?;
-        Ok(Self::from_checked(name))
+        Ok(Self::from_checked(CompactString::new(&*name)))
     }
 
     /// Returns the topic of a process's edges.

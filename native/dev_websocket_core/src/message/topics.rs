@@ -17,17 +17,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Value;
-use super::json::is_private;
-use super::tags::{Tagged, is_tags_key, tags_of};
+use super::candidates::{Candidates, Level};
+use super::tags::{Tagged, tags_of};
+use super::topic_keys::TopicKeys;
 use crate::message::provenance;
 use crate::message::provenance::Provenance;
-use crate::message::topic::{MAX_TOPIC_BYTES, Topic, Topics, is_reserved_key, trimmed};
+use crate::message::topic::{MAX_TOPIC_BYTES, Topic, Topics, trimmed};
 
 /// The topic rules that settings can change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicRules {
-    /// Keys that make no topic, in lower case; a leading `*` matches any prefix.
-    pub excluded_topic_keys: Vec<String>,
+    /// The keys that make no topic, or name topics.
+    pub keys: TopicKeys,
     /// The maximum number of topics per message.
     pub max_topics: usize,
 }
@@ -56,20 +57,32 @@ impl TopicRules {
     /// provenance; no limit drops them.
     #[must_use]
     pub fn topics_with(&self, message: &Value<'_>, origin: &Provenance<'_>) -> TopicSet {
+        let mut candidates = Candidates::default();
+        // The parts of an edge are messages of their own, with topics of their own.
+        if !origin.is_edge {
+            for (key, value) in message.entries() {
+                candidates.add(self, Level::Top, key, value);
+            }
+            for (key, value) in tags_of(Tagged::entries(message)) {
+                candidates.add(self, Level::Tags, key, value);
+            }
+        }
+        self.select(&candidates, origin)
+    }
+
+    /// Makes topics of candidates, and adds those of the provenance.
+    pub(crate) fn select(&self, candidates: &Candidates<'_>, origin: &Provenance<'_>) -> TopicSet {
         let mut set = TopicSet::default();
         if origin.is_edge {
-            // Its parts are messages of their own, with topics of their own.
             let process = origin.process.as_deref().unwrap_or_default();
             set.topics.extend(Topic::of_edges(process));
             return set;
         }
         let own = own_topics(origin, &mut set.invalid);
         let room = self.max_topics.saturating_sub(own.len());
-        each_tag(message, |key, value| {
-            if is_topic_key(key) {
-                add_explicit(value, room, &mut set);
-            }
-        });
+        for value in candidates.explicit() {
+            add_explicit(value, room, &mut set);
+        }
         if let Some(named) = &origin.topics {
             add_explicit(named, room, &mut set);
         }
@@ -77,11 +90,10 @@ impl TopicRules {
         if !own.is_empty() {
             set.topics.extend(own);
         }
-        each_tag(message, |key, value| {
-            if !is_topic_key(key) && self.makes_topic(key) {
-                self.add_tag(key, value, &mut set);
-            }
-        });
+        set.topics.reserve(candidates.len().min(room));
+        for (key, value) in candidates.tags() {
+            self.add_tag(key, value, &mut set);
+        }
         set
     }
 
@@ -96,27 +108,17 @@ impl TopicRules {
         // A value with a comma or a line break is prose, not a topic. A key with a colon can make a name that begins
         // like a reserved one.
         if let Ok(topic) = Topic::of_tag(key, text)
-            && !topic.is_reserved()
+            && !(could_be_reserved(key) && topic.is_reserved())
         {
             add(topic, self.max_topics, set);
         }
     }
+}
 
-    fn makes_topic(&self, key: &str) -> bool {
-        let denied = |pattern: &String| match pattern.strip_prefix('*') {
-            Some(end) => {
-                key.len() >= end.len()
-                    && key.is_char_boundary(key.len() - end.len())
-                    && key[key.len() - end.len()..].eq_ignore_ascii_case(end)
-            }
-            None => key.eq_ignore_ascii_case(pattern),
-        };
-        !key.is_empty()
-            && !is_tags_key(key)
-            && !is_reserved_key(key)
-            && !is_private(key)
-            && !self.excluded_topic_keys.iter().any(denied)
-    }
+/// Returns whether a name that begins with this key could be reserved, though the key is not.
+fn could_be_reserved(key: &str) -> bool {
+    key.bytes()
+        .any(|byte| matches!(byte, b':' | b'/') || !byte.is_ascii())
 }
 
 /// Returns the distinct topics that only the node may publish under.
@@ -178,19 +180,6 @@ fn add(topic: Topic, room: usize, set: &mut TopicSet) {
     } else {
         set.excess += 1;
     }
-}
-
-fn is_topic_key(key: &str) -> bool {
-    key.eq_ignore_ascii_case("topic") || key.eq_ignore_ascii_case("topics")
-}
-
-/// Calls `visit` with each tag: top-level keys, then those of a `tags` map or list. Inner iteration costs a tenth less than a
-/// chain of iterators, on the path of every cast.
-fn each_tag<'v, 'a>(message: &'v Value<'a>, mut visit: impl FnMut(&'v str, &'v Value<'a>)) {
-    for (key, value) in message.entries() {
-        visit(trimmed(key), value);
-    }
-    tags_of(Tagged::entries(message)).for_each(|(key, value)| visit(trimmed(key), value));
 }
 
 /// Reads a list of characters as text, because an Erlang string has that form and no topic is a number.

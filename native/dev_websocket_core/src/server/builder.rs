@@ -39,6 +39,7 @@ pub struct Builder {
     persistent: Persistent,
     listener: Option<StdTcpListener>,
     signal: Option<Signal>,
+    on_shard_start: fn(),
 }
 
 impl std::fmt::Debug for Builder {
@@ -58,6 +59,7 @@ impl Builder {
             persistent: Persistent::default(),
             listener: None,
             signal: None,
+            on_shard_start: || {},
         }
     }
 
@@ -104,6 +106,13 @@ impl Builder {
         self
     }
 
+    /// Sets a function that each writer shard runs first, such as one that tells the system how to schedule its thread.
+    /// By default it does nothing.
+    pub fn on_shard_start(mut self, run: fn()) -> Self {
+        self.on_shard_start = run;
+        self
+    }
+
     /// Sets a bound listener. By default the server binds `host` and `port` of the settings.
     pub fn listener(mut self, listener: StdTcpListener) -> Self {
         self.listener = Some(listener);
@@ -127,6 +136,7 @@ impl Builder {
             persistent,
             listener,
             signal,
+            on_shard_start,
         } = self;
         let certificate = Tls::default().read(&settings)?;
         let runtimes = Runtimes::start(&settings).map_err(StartError::Threads)?;
@@ -156,7 +166,11 @@ impl Builder {
             let mailbox = shared.context.mailboxes[index].clone();
             let shard = Shard::new(shared.context.clone(), mailbox, cursor, index);
             let thread = thread::Builder::new().name(format!("ws-shard-{index}"));
-            match thread.spawn(|| shard.run()) {
+            let run = move || {
+                on_shard_start();
+                shard.run();
+            };
+            match thread.spawn(run) {
                 Ok(thread) => running.shards.push(thread),
                 Err(error) => {
                     stop_shards(&shared, running.shards);

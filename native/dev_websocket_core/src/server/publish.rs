@@ -1,11 +1,13 @@
 //! Publication of messages and JSON texts. Results of processes are in `results`.
 
-use crate::error::{BadJson, Rejected};
+use crate::error::{BadJson, Rejected, Unpublished};
 use crate::log::publication::draft::Draft;
 use crate::message::Value;
 use crate::message::provenance::{self, Provenance};
+use crate::message::writer::MessageWriter;
 use crate::server::Server;
 use crate::settings::active::ActiveSettings;
+use crate::shared::publishing::Unwritten;
 
 /// A message in a slot of a process.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +39,19 @@ impl Server {
         origin: &Provenance<'_>,
     ) -> Result<u64, Rejected> {
         self.shared.publish(message, origin)
+    }
+
+    /// Publishes a message that `write` hands over value by value, so that no tree of it is made. The caller checks
+    /// [`Self::has_audience`] first.
+    ///
+    /// # Errors
+    /// [`Unpublished`] if the message was dropped, which the counters include already, or `write` stopped.
+    pub fn publish_written<'a, E>(
+        &self,
+        origin: &Provenance<'_>,
+        write: impl for<'w> FnOnce(&mut MessageWriter<'w, 'a>) -> Result<(), Unwritten<E>>,
+    ) -> Result<u64, Unpublished<E>> {
+        self.shared.publish_written(origin, write)
     }
 
     /// Publishes the message in a JSON text.

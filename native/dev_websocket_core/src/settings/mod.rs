@@ -18,6 +18,7 @@ pub use self::access::{Access, Topics};
 pub use self::follow::{Follow, ProcessIds};
 pub use self::values::Networks;
 use self::values::Setting;
+use crate::message::topic_keys::TopicKeys;
 use crate::message::topics::TopicRules;
 
 /// A setting's value from an external source.
@@ -304,7 +305,7 @@ impl Settings {
     #[must_use]
     pub fn topic_rules(&self) -> TopicRules {
         TopicRules {
-            excluded_topic_keys: self.excluded_topic_keys.clone(),
+            keys: TopicKeys::new(self.excluded_topic_keys.iter().map(String::as_str)),
             max_topics: usize::try_from(self.max_topics_per_message).unwrap_or(usize::MAX),
         }
     }

@@ -5,7 +5,7 @@ pub(crate) mod connections;
 pub(crate) mod exposition;
 pub(crate) mod inbound;
 pub(crate) mod info;
-mod publishing;
+pub(crate) mod publishing;
 pub(crate) mod token_watch;
 
 use std::io;

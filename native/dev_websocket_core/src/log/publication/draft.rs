@@ -1,5 +1,6 @@
 //! A draft is an encoded message, or a notice of lost ones, that has no sequence number yet.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::slot_gap::SlotGapNotice;
@@ -37,17 +38,45 @@ impl Draft {
         limit: usize,
         commitments: bool,
     ) -> Result<Self, Rejected> {
+        let write = |buffer: &mut Vec<u8>| {
+            JsonWriter::new(buffer, limit, commitments)
+                .write(message)
+                .map_err(|TooLong| Rejected::TooLarge)
+        };
+        Self::around(buffers, topics, origin, message.size_hint(), write)
+    }
+
+    /// Puts the JSON of a message between its fields.
+    pub(crate) fn of_json(
+        buffers: &BufferPool,
+        topics: Topics,
+        json: &[u8],
+        origin: &Provenance<'_>,
+    ) -> Self {
+        let write = |buffer: &mut Vec<u8>| {
+            buffer.extend_from_slice(json);
+            Ok::<(), Infallible>(())
+        };
+        let Ok(draft) = Self::around(buffers, topics, origin, json.len(), write);
+        draft
+    }
+
+    fn around<E>(
+        buffers: &BufferPool,
+        topics: Topics,
+        origin: &Provenance<'_>,
+        size: usize,
+        write_data: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Self, E> {
         let names: usize = topics.iter().map(|topic| topic.name().len() + 3).sum();
-        let room = HEADROOM + 2 * names + FIELDS + message.size_hint();
+        let room = HEADROOM + 2 * names + FIELDS + size;
         let mut spare = buffers.take(room);
         let mut buffer = spare.take_buffer(room);
         buffer.resize(HEADROOM, 0);
         let cast_at = now_nanos();
         let origin_start = write_fields(&mut buffer, cast_at / NANOS, &topics, origin);
         let start = buffer.len();
-        JsonWriter::new(&mut buffer, limit, commitments)
-            .write(message)
-            .map_err(|TooLong| Rejected::TooLarge)?;
+        write_data(&mut buffer)?;
         let data = start..buffer.len();
         // The frame of an edge is its data, without fields around it.
         if !origin.is_edge {

@@ -1,0 +1,238 @@
+//! Writing of a message value by value, without a tree of it.
+//!
+//! The embedder walks its own terms once and hands over what it meets. The writer makes the JSON and remembers the few
+//! values that may become topics, so a message costs its caller one walk and no memory of its own. Most messages are
+//! maps of texts; only parts with other rules are read as a [`Value`] first ([`MessageWriter::wants_tree`]).
+
+use std::cell::OnceCell;
+
+use super::Value;
+use super::candidates::{Candidates, Level};
+use super::json::{JsonWriter, TooLong, leaves_node};
+use super::tags::{is_tags_key, tags_of};
+use super::topic::trimmed;
+use super::topic_keys::Meaning;
+use super::topics::TopicRules;
+
+/// Trees that were read for their tags. They live as long as the writer, which borrows from them.
+#[derive(Debug, Default)]
+pub(crate) struct Trees<'a>(OnceCell<Box<(Value<'a>, Self)>>);
+
+impl<'a> Trees<'a> {
+    fn keep(&self, value: Value<'a>) -> &Value<'a> {
+        let mut last = self;
+        while let Some(kept) = last.0.get() {
+            last = &kept.1;
+        }
+        &last.0.get_or_init(|| Box::new((value, Self::default()))).0
+    }
+}
+
+/// Writes one message. Values come in the order of the source: containers begin and end, and each value of a map
+/// follows its key.
+#[derive(Debug)]
+pub struct MessageWriter<'w, 'a> {
+    json: JsonWriter<'w>,
+    rules: &'w TopicRules,
+    trees: &'w Trees<'a>,
+    candidates: Candidates<'w>,
+    commitments: bool,
+    /// The number of open containers.
+    depth: usize,
+    /// True while the value of a `tags` key at the top level is open.
+    is_in_tags: bool,
+    needs_comma: bool,
+    next: Next<'w>,
+}
+
+/// The meaning of the next value.
+#[derive(Debug, Clone, Copy)]
+enum Next<'w> {
+    /// The value is data alone.
+    Data,
+    /// The message itself.
+    Message,
+    /// The value of a tag, with its trimmed key.
+    Tag(Level, Meaning, &'w str),
+    /// The value of a `tags` key.
+    Tags,
+}
+
+impl<'w, 'a: 'w> MessageWriter<'w, 'a> {
+    /// Makes a writer that appends at most `limit` bytes of JSON to a buffer.
+    pub(crate) fn new(
+        buffer: &'w mut Vec<u8>,
+        limit: usize,
+        commitments: bool,
+        rules: &'w TopicRules,
+        trees: &'w Trees<'a>,
+    ) -> Self {
+        Self {
+            json: JsonWriter::new(buffer, limit, commitments),
+            rules,
+            trees,
+            candidates: Candidates::default(),
+            commitments,
+            depth: 0,
+            is_in_tags: false,
+            needs_comma: false,
+            next: Next::Message,
+        }
+    }
+
+    /// Returns the values that may become topics.
+    pub(crate) fn into_candidates(self) -> Candidates<'w> {
+        self.candidates
+    }
+
+    /// Returns whether the next value, if it is a list, must come as a tree through [`Self::value`].
+    #[must_use]
+    pub fn wants_tree(&self) -> bool {
+        matches!(self.next, Next::Tags | Next::Tag(_, Meaning::Explicit, _))
+    }
+
+    /// Writes a whole value.
+    ///
+    /// # Errors
+    /// Every method fails with [`TooLong`] when the JSON exceeds its limit. The message is then lost.
+    pub fn value(&mut self, value: Value<'a>) -> Result<(), TooLong> {
+        self.separate()?;
+        self.json.write(&value)?;
+        match std::mem::replace(&mut self.next, Next::Data) {
+            Next::Data => {}
+            Next::Tag(level, meaning, key) => {
+                self.candidates.add_owned(level, meaning, key, value);
+            }
+            Next::Tags => {
+                for (key, value) in tags_of([("tags", self.trees.keep(value))].into_iter()) {
+                    self.candidates.add(self.rules, Level::Tags, key, value);
+                }
+            }
+            Next::Message => {
+                let message = self.trees.keep(value);
+                for (key, value) in message.entries() {
+                    self.candidates.add(self.rules, Level::Top, key, value);
+                }
+                let entries = message.entries().iter();
+                for (key, value) in tags_of(entries.map(|(key, value)| (&**key, value))) {
+                    self.candidates.add(self.rules, Level::Tags, key, value);
+                }
+            }
+        }
+        self.needs_comma = true;
+        Ok(())
+    }
+
+    /// Begins a map. Its keys must differ.
+    ///
+    /// # Errors
+    /// See [`Self::value`].
+    pub fn begin_map(&mut self) -> Result<(), TooLong> {
+        let next = self.begin("{")?;
+        self.is_in_tags |= matches!(next, Next::Tags);
+        Ok(())
+    }
+
+    /// Writes a key, unless its value must not leave the node. Returns whether the value has to follow.
+    ///
+    /// # Errors
+    /// See [`Self::value`].
+    pub fn key(&mut self, key: &'a str) -> Result<bool, TooLong> {
+        if !leaves_node(key, self.commitments) {
+            return Ok(false);
+        }
+        self.json.key(key, self.needs_comma)?;
+        self.needs_comma = false;
+        self.next = self.meaning_of(key);
+        Ok(true)
+    }
+
+    /// Begins a list.
+    ///
+    /// # Errors
+    /// See [`Self::value`].
+    pub fn begin_list(&mut self) -> Result<(), TooLong> {
+        self.begin("[").map(drop)
+    }
+
+    /// Ends a map.
+    ///
+    /// # Errors
+    /// See [`Self::value`].
+    pub fn end_map(&mut self) -> Result<(), TooLong> {
+        self.end("}")
+    }
+
+    /// Ends a list.
+    ///
+    /// # Errors
+    /// See [`Self::value`].
+    pub fn end_list(&mut self) -> Result<(), TooLong> {
+        self.end("]")
+    }
+
+    /// Writes a value as an embedder does: containers in place, unless the writer wants a list as a tree.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn walk(&mut self, value: &'a Value<'a>) -> Result<(), TooLong> {
+        match value {
+            Value::Map(entries) => {
+                self.begin_map()?;
+                for (key, value) in entries {
+                    if self.key(key)? {
+                        self.walk(value)?;
+                    }
+                }
+                self.end_map()
+            }
+            Value::List(items) if !self.wants_tree() => {
+                self.begin_list()?;
+                for item in items {
+                    self.walk(item)?;
+                }
+                self.end_list()
+            }
+            value => self.value(value.clone()),
+        }
+    }
+
+    fn meaning_of(&self, key: &'w str) -> Next<'w> {
+        let level = match self.depth {
+            1 if is_tags_key(key) => return Next::Tags,
+            1 => Level::Top,
+            2 if self.is_in_tags => Level::Tags,
+            _ => return Next::Data,
+        };
+        let key = trimmed(key);
+        match self.rules.keys.meaning_of(key) {
+            Meaning::Nothing => Next::Data,
+            meaning => Next::Tag(level, meaning, key),
+        }
+    }
+
+    fn begin(&mut self, bracket: &str) -> Result<Next<'w>, TooLong> {
+        self.separate()?;
+        self.json.raw(bracket)?;
+        self.depth += 1;
+        self.needs_comma = false;
+        Ok(std::mem::replace(&mut self.next, Next::Data))
+    }
+
+    fn end(&mut self, bracket: &str) -> Result<(), TooLong> {
+        self.depth = self.depth.saturating_sub(1);
+        self.is_in_tags &= self.depth > 1;
+        self.needs_comma = true;
+        self.json.raw(bracket)
+    }
+
+    fn separate(&mut self) -> Result<(), TooLong> {
+        if self.needs_comma {
+            self.json.raw(",")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;
