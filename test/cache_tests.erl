@@ -18,7 +18,7 @@
 ]).
 
 cache_test_() ->
-    [{timeout, 120, {atom_to_list(Name), fun() -> ?MODULE:Name() end}} || Name <- ?ALL].
+    [{timeout, 600, {atom_to_list(Name), fun() -> ?MODULE:Name() end}} || Name <- ?ALL].
 
 -compile([export_all, nowarn_export_all]).
 

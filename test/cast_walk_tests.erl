@@ -17,7 +17,7 @@ walk_test_() ->
         end,
         fun(_) -> dev_websocket:stop() end,
         [
-            {timeout, 120, fun random_maps_are_the_same_either_way/0},
+            {timeout, 600, fun random_maps_are_the_same_either_way/0},
             fun tags_in_every_form_make_the_same_topics/0,
             fun a_large_map_with_mixed_keys_is_read_as_a_whole/0,
             fun keys_that_stay_in_the_node_are_not_read/0

@@ -4,7 +4,7 @@
 -export([log/2]).
 
 device_test_() ->
-    fresh_server:each(?MODULE, 60, #{}, [
+    fresh_server:each(?MODULE, 600, #{}, [
         info_returns_uri_and_topics,
         info_without_a_server_is_an_error,
         a_message_reaches_each_subscriber_of_its_topics_once,

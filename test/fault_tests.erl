@@ -9,7 +9,7 @@
 -define(COMMANDS, 1000).
 
 fault_test_() ->
-    fresh_server:each(?MODULE, 120, #{max_inbound_rate => 0}, [
+    fresh_server:each(?MODULE, 1200, #{max_inbound_rate => 0}, [
         processes_killed_while_they_publish_take_nothing_with_them,
         processes_killed_while_they_start_and_stop_leave_an_engine_that_does_both,
         listeners_killed_at_any_time_make_room_for_the_next,

@@ -5,7 +5,7 @@
 
 %% @doc Tests of a module, each with a store of its own on a node of its own.
 cases(Module, Names) ->
-    cases(Module, Names, 120).
+    cases(Module, Names, 600).
 
 %% @doc The same, with so many seconds for each.
 cases(Module, Names, Seconds) ->

@@ -5,7 +5,7 @@
 -define(DEADLINE, 30000).
 
 boundary_test_() ->
-    fresh_server:each(?MODULE, 120, #{}, [
+    fresh_server:each(?MODULE, 1200, #{}, [
         every_function_takes_any_term,
         every_key_of_a_map_takes_any_term,
         commands_answer_with_their_reference,

@@ -6,7 +6,7 @@
 
 listen_test_() ->
     {foreach, fun start/0, fun stop/1, [
-        {timeout, 60, {atom_to_list(Name), fun() -> ?MODULE:Name() end}}
+        {timeout, 300, {atom_to_list(Name), fun() -> ?MODULE:Name() end}}
      ||
         Name <- [
             a_listener_hears_and_answers,

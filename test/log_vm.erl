@@ -12,7 +12,7 @@
 
 %% @doc The tests of a module by their names. A server runs before each of them.
 cases(Module, Names) ->
-    [{timeout, 120, {atom_to_list(Name), fun() -> in_vm(Module, Name) end}} || Name <- Names].
+    [{timeout, 600, {atom_to_list(Name), fun() -> in_vm(Module, Name) end}} || Name <- Names].
 
 in_vm(Module, Name) ->
     {ok, Peer, _} = peer:start_link(#{

@@ -13,7 +13,7 @@ message_test_() ->
         fun(_) -> dev_websocket:stop() end,
         fun(Uri) ->
             [
-                {timeout, 60, {atom_to_list(Name), fun() -> ?MODULE:Name(connect(Uri)) end}}
+                {timeout, 300, {atom_to_list(Name), fun() -> ?MODULE:Name(connect(Uri)) end}}
              ||
                 Name <- [
                     terms_become_json,

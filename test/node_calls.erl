@@ -14,7 +14,7 @@ cases(Module, Names) ->
         end,
         fun(_) -> dev_websocket:stop() end,
         fun(Uri) ->
-            [{timeout, 120, {atom_to_list(Name), fun() -> with_client(Uri, Module, Name) end}} || Name <- Names]
+            [{timeout, 600, {atom_to_list(Name), fun() -> with_client(Uri, Module, Name) end}} || Name <- Names]
         end}.
 
 %% @doc Nothing was published before this call: its cast is the next message.

@@ -7,7 +7,7 @@
 
 node_settings_test_() ->
     {foreach, fun forget/0, fun(_) -> forget(), dev_websocket:stop() end, [
-        {timeout, 60, {atom_to_list(Name), fun() -> ?MODULE:Name() end}}
+        {timeout, 300, {atom_to_list(Name), fun() -> ?MODULE:Name() end}}
      ||
         Name <- [
             the_start_hook_takes_the_options_of_a_node_that_starts,

@@ -4,7 +4,7 @@
 -include_lib("eunit/include/eunit.hrl").
 
 one_engine_test_() ->
-    fresh_server:each(?MODULE, 120, #{}, [
+    fresh_server:each(?MODULE, 1200, #{}, [
         a_reload_keeps_the_server_and_its_clients,
         a_purge_and_a_load_find_the_same_server,
         the_device_can_be_reloaded,

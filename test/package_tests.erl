@@ -5,7 +5,7 @@
 
 package_test_() ->
     [
-        {timeout, 120, {atom_to_list(Name), fun() -> ?MODULE:Name() end}}
+        {timeout, 600, {atom_to_list(Name), fun() -> ?MODULE:Name() end}}
      ||
         Name <- [
             a_packaged_device_brings_its_engine,

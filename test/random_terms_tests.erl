@@ -16,8 +16,8 @@ random_terms_test_() ->
         end,
         fun(_) -> dev_websocket:stop() end,
         [
-            {timeout, 300, {"every random term arrives or is counted", fun every_random_term_arrives_or_is_counted/0}},
-            {timeout, 300, {"memory returns to where it was", fun memory_returns_to_where_it_was/0}}
+            {timeout, 900, {"every random term arrives or is counted", fun every_random_term_arrives_or_is_counted/0}},
+            {timeout, 900, {"memory returns to where it was", fun memory_returns_to_where_it_was/0}}
         ]}.
 
 every_random_term_arrives_or_is_counted() ->

@@ -18,7 +18,7 @@ edges_test_() ->
     ]).
 
 seam_test_() ->
-    followed:cases(?MODULE, [each_edge_comes_once_at_every_seam], 120 + slot_replay_tests:seams()).
+    followed:cases(?MODULE, [each_edge_comes_once_at_every_seam], 600 + slot_replay_tests:seams()).
 
 -compile([export_all, nowarn_export_all]).
 

@@ -7,7 +7,7 @@
 -define(BYTES, 4 * 1024 * 1024).
 
 boundary_test_() ->
-    fresh_server:each(?MODULE, 120, #{}, [
+    fresh_server:each(?MODULE, 1200, #{}, [
         interest_names_processes_that_have_subscribers,
         interest_is_signalled_once_until_it_is_read,
         interest_is_signalled_before_the_client_is_told,

@@ -28,7 +28,7 @@ slot_replay_test_() ->
     ]).
 
 seam_test_() ->
-    followed:cases(?MODULE, [each_slot_comes_once_at_every_seam], 120 + seams()).
+    followed:cases(?MODULE, [each_slot_comes_once_at_every_seam], 600 + seams()).
 
 -compile([export_all, nowarn_export_all]).
 
@@ -419,7 +419,7 @@ no_node_test_() ->
             followed:restart_tails()
         end,
         fun(_) -> dev_websocket:stop() end,
-        {timeout, 60, fun() ->
+        {timeout, 300, fun() ->
             _ = persistent_term:erase({hb_websocket_nif, node_settings}),
             Client = replay(stand_in:id(), 2),
             ?assertMatch(#{<<"type">> := <<"error">>, <<"code">> := <<"no_cache">>}, ws_client:recv_json(Client)),

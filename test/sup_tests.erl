@@ -6,7 +6,7 @@
 -define(SUPERVISOR, hb_websocket_sup).
 
 sup_test_() ->
-    fresh_server:each(?MODULE, 60, #{max_inbound_rate => 0}, [
+    fresh_server:each(?MODULE, 600, #{max_inbound_rate => 0}, [
         children_are_the_processes_of_the_device,
         clients_stay_connected_when_the_supervisor_ends,
         the_shutdown_guard_is_restarted,

@@ -3,7 +3,7 @@
 -include_lib("eunit/include/eunit.hrl").
 
 changed_terms_are_published_or_counted_test_() ->
-    {timeout, 300, fun() ->
+    {timeout, 900, fun() ->
         Seed = erlang:system_time(millisecond),
         ?debugFmt("seed ~b", [Seed]),
         #{calls := Calls, published := Published, frames := Frames} = term_fuzz:run(#{seed => Seed, calls => 3000}),

@@ -10,7 +10,7 @@
 
 token_test_() ->
     {foreach, fun() -> fresh_server:start(#{access => token}) end, fun(_) -> dev_websocket:stop() end, [
-        {timeout, 60, {atom_to_list(Name), fun() -> ?MODULE:Name() end}}
+        {timeout, 300, {atom_to_list(Name), fun() -> ?MODULE:Name() end}}
      ||
         Name <- [
             a_token_opens_its_topics_and_no_others,

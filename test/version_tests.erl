@@ -8,7 +8,7 @@
 
 version_test_() ->
     [
-        {timeout, 120, {lists:flatten(io_lib:format("~s (~w)", [Name, Version])), fun() -> in_vm(Name, Version) end}}
+        {timeout, 600, {lists:flatten(io_lib:format("~s (~w)", [Name, Version])), fun() -> in_vm(Name, Version) end}}
      ||
         {Name, Version} <- [
             {an_engine_of_another_version_is_asked_for_nothing, current() - 1},

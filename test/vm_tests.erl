@@ -7,7 +7,7 @@
 
 vm_test_() ->
     [
-        {timeout, 120, {atom_to_list(Name), fun() -> ?MODULE:Name() end}}
+        {timeout, 600, {atom_to_list(Name), fun() -> ?MODULE:Name() end}}
      ||
         Name <- [
             calls_without_the_library_return_engine_not_loaded,
