@@ -150,15 +150,16 @@ def resume(node, options):
 
 
 def latencies(node, paths, until_done, least=200):
-    """Milliseconds of requests, one after the other, until something is done."""
-    took = []
-    while len(took) < least or not until_done():
+    """Milliseconds of requests by path, one after the other, until something is done."""
+    took = {path: [] for path in paths}
+    count = 0
+    while count < least or not until_done() and count <= 100 * least:
         began = time.monotonic()
-        node.get(paths[len(took) % len(paths)], 3)
-        took.append(1000 * (time.monotonic() - began))
-        if len(took) > 100 * least:
-            break
-    return sorted(took)
+        path = paths[count % len(paths)]
+        node.get(path, 3)
+        took[path].append(1000 * (time.monotonic() - began))
+        count += 1
+    return {path: sorted(times) for path, times in took.items()}
 
 
 def follow(node, options):
@@ -174,7 +175,8 @@ def follow(node, options):
     loaded = latencies(node, paths, lambda: len(watch.slots(busy)) >= options.count)
     came = expect(watch, busy, slots, 600)
     print(f"  {len(watch.slots(busy))} slots in {time.monotonic() - began:.0f} s without a request, {'in order' if came else 'WRONG'}")
-    for name, at in (("median", 0.5), ("p90", 0.9), ("p99", 0.99)):
-        one, two = calm[int(at * (len(calm) - 1))], loaded[int(at * (len(loaded) - 1))]
-        print(f"  other requests, {name}: {one:.1f} ms calm, {two:.1f} ms beside ({two / one:.2f} x)")
+    for path in paths:
+        for name, at in (("median", 0.5), ("p90", 0.9), ("p99", 0.99)):
+            one, two = (times[path][int(at * (len(times[path]) - 1))] for times in (calm, loaded))
+            print(f"  {path[-40:]}, {name}: {one:.1f} ms calm, {two:.1f} ms beside ({two / one:.2f} x)")
     return [] if came else [f"slots {watch.slots(busy)}"]
