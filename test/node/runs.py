@@ -317,7 +317,8 @@ def hints(node, options):
             until(lambda: all(wait.done() for wait in waits), 3)
     after = counters(options.websocket)
     print(f"  {options.hints} ids in {len(waits)} requests and {time.monotonic() - began:.0f} s: {raised(before, after, ('hints', 'hints_dropped', 'tail_probes'))}")
-    print(f"  {run.next[victim] - 2} slots meanwhile; processes followed: {after['tails']:.0f}")
+    followed = after['tails{state="running"}']
+    print(f"  {run.next[victim] - 2} slots meanwhile; processes followed: {followed:.0f}")
     legal(run, node, (victim,))
     run.finish()
     return run.failures
