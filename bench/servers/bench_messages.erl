@@ -1,4 +1,4 @@
-%% What is cast: a map with a topic and data, as the simplest caller makes it, and messages that a real node handed over.
+%% The messages of the cast rows: a map with a topic and data, as the simplest caller makes it, and recorded messages of a real node.
 %%
 %% Of a recorded message only the data and the topic are replaced: the data is measured, and the clients have subscribed
 %% to the topic. The signed message has none, so there it is one tag more.

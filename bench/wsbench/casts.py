@@ -1,4 +1,4 @@
-"""What a cast costs its caller, beside what a bare `spawn` costs it in the same loop."""
+"""The cost of a cast for its caller, beside that of a bare `spawn` in the same loop."""
 
 import time
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from .measure import faults
 from .stats import ratio
 
 SPAWN = "spawn"
-# What is cast: a map with a topic and data, and recorded messages (servers/bench_messages.erl).
+# The messages: a map with a topic and data, and recorded ones (servers/bench_messages.erl).
 MESSAGES = {
     "topic": "one topic",
     "six": "AO message, 6 tags",

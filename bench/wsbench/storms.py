@@ -4,7 +4,7 @@ from . import measure
 from .servers import Load
 from .stats import ratio
 
-# What is subscribed to by those who only come: nothing is published there.
+# The topic of the clients that only connect. Nobody publishes to it.
 ELSEWHERE = "elsewhere"
 # So many of them are in their handshake at a time. The device has a limit of its own, 4,096, beyond which it lets go of
 # some, and has less to do than others then.

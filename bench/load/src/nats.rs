@@ -1,18 +1,18 @@
 //! The NATS protocol inside WebSocket frames, as far as a subscriber speaks it.
 //!
 //! A server of it packs messages into frames as it likes: several into one, and one across several. So the bytes of all
-//! frames are one text, of which only what is not whole yet is kept.
+//! frames are one text. The reader keeps only the beginning of a message whose end has not come.
 
 use crate::frame::{Header, client_binary, opcode};
 use crate::marker::Marker;
 use crate::reader::Event;
 
-/// What is kept of a message that is not whole; more is no message of a benchmark.
+/// The bytes that are kept of a message whose end has not come. No message of the benchmark is longer.
 const KEEP: usize = 4 << 20;
 const CONNECT: &str =
     r#"CONNECT {"verbose":false,"pedantic":false,"lang":"bench","version":"1","protocol":1}"#;
 
-/// What a client says first: who it is, and what it subscribes to. The server's `PONG` tells that it stands.
+/// Makes the first frame of a client: its name and its subscriptions. The server's `PONG` confirms them.
 pub fn subscribe<'a>(topics: impl Iterator<Item = &'a str>) -> Vec<u8> {
     let mut text = format!("{CONNECT}\r\n");
     for (number, topic) in topics.enumerate() {
@@ -127,7 +127,7 @@ impl Reader {
     }
 }
 
-/// Reports what is whole; gives how much that is.
+/// Reports each whole operation; returns their length.
 fn operations(
     text: &[u8],
     hint: &mut usize,

@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Value;
+use super::tags::{Tagged, tags_of};
 use super::topic::trimmed;
 use super::topic_keys::Meaning;
 use super::topics::TopicRules;
@@ -34,6 +35,16 @@ enum Held<'v> {
 }
 
 impl<'v> Candidates<'v> {
+    /// Adds all tags of a message.
+    pub(crate) fn add_all(&mut self, rules: &TopicRules, message: &'v Value<'v>) {
+        for (key, value) in message.entries() {
+            self.add(rules, Level::Top, key, value);
+        }
+        for (key, value) in tags_of(Tagged::entries(message)) {
+            self.add(rules, Level::Tags, key, value);
+        }
+    }
+
     /// Adds a tag of the message.
     pub(crate) fn add(
         &mut self,

@@ -17,8 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Value;
-use super::candidates::{Candidates, Level};
-use super::tags::{Tagged, tags_of};
+use super::candidates::Candidates;
 use super::topic_keys::TopicKeys;
 use crate::message::provenance;
 use crate::message::provenance::Provenance;
@@ -60,12 +59,7 @@ impl TopicRules {
         let mut candidates = Candidates::default();
         // The parts of an edge are messages of their own, with topics of their own.
         if !origin.is_edge {
-            for (key, value) in message.entries() {
-                candidates.add(self, Level::Top, key, value);
-            }
-            for (key, value) in tags_of(Tagged::entries(message)) {
-                candidates.add(self, Level::Tags, key, value);
-            }
+            candidates.add_all(self, message);
         }
         self.select(&candidates, origin)
     }

@@ -108,16 +108,7 @@ impl<'w, 'a: 'w> MessageWriter<'w, 'a> {
                     self.candidates.add(self.rules, Level::Tags, key, value);
                 }
             }
-            Next::Message => {
-                let message = self.trees.keep(value);
-                for (key, value) in message.entries() {
-                    self.candidates.add(self.rules, Level::Top, key, value);
-                }
-                let entries = message.entries().iter();
-                for (key, value) in tags_of(entries.map(|(key, value)| (&**key, value))) {
-                    self.candidates.add(self.rules, Level::Tags, key, value);
-                }
-            }
+            Next::Message => self.candidates.add_all(self.rules, self.trees.keep(value)),
         }
         self.needs_comma = true;
         Ok(())

@@ -22,7 +22,7 @@ impl Nchan {
             return Err(io::Error::other(format!("not published: {answer}")));
         }
         let out = wire::writer(stream.try_clone()?)?;
-        // What is refused is missed by the subscribers, and counted there.
+        // The subscribers miss a refused message, and the load client counts it.
         wire::reader(stream, |_| Ok(()))?;
         Ok(Self { out })
     }

@@ -8,7 +8,7 @@ use std::thread;
 /// One write has at most so many bytes, and one message more.
 const BATCH: usize = 64 * 1024;
 
-/// The writing thread. What waits goes out in one write, as clients that batch do it.
+/// The writing thread. It sends all waiting bytes in one write, as clients with batches do.
 pub(crate) fn writer(mut stream: TcpStream) -> io::Result<Sender<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new()
