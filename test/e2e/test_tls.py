@@ -109,8 +109,9 @@ class Tls(unittest.IsolatedAsyncioTestCase):
         async with Tab.open(arguments=[f"--ignore-certificate-errors-spki-list={fingerprint(self.cert)}"]) as tab:
             await tab.go(page + "?topic=a")
             await tab.until("document.querySelector('#state').dataset.state === 'open'", "live")
-            await tab.eval(f"globalThis.own = new WebSocket({json.dumps(self.uri + '?topic=a')})")
-            await tab.eval("globalThis.seen = [], own.onmessage = ({ data }) => seen.push(JSON.parse(data))")
+            # One script: a frame that came between two would be seen by nobody.
+            opened = f"globalThis.seen = [], globalThis.own = new WebSocket({json.dumps(self.uri + '?topic=a')})"
+            await tab.eval(f"{opened}, own.onmessage = ({{ data }}) => seen.push(JSON.parse(data))")
             await tab.until("seen[0]?.type === 'connection_established'", "a WebSocket of its own")
             self.vm.cast('#{<<"topic">> => <<"a">>, <<"data">> => <<"over tls">>}')
             await tab.until("/over tls/.test(document.querySelector('#rows').textContent)", "the message on the page")
