@@ -71,16 +71,35 @@ pub(crate) fn tags_of<'v, T: Tagged + 'v>(
         })
 }
 
-/// Reads a tag, which is a pair or a map of `name` and `value` in any letter case.
-fn name_and_value<T: Tagged>(item: &T) -> Option<(&str, &T)> {
-    let entry = |wanted: &str| {
+/// The keys of a tag that is a map, in any letter case. The first entry of each counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ItemKey {
+    Name,
+    Value,
+}
+
+impl ItemKey {
+    pub(crate) fn of(key: &str) -> Option<Self> {
+        if key.eq_ignore_ascii_case("name") {
+            Some(Self::Name)
+        } else if key.eq_ignore_ascii_case("value") {
+            Some(Self::Value)
+        } else {
+            None
+        }
+    }
+}
+
+/// Reads a tag, which is a pair or a map of `name` and `value`.
+pub(crate) fn name_and_value<T: Tagged>(item: &T) -> Option<(&str, &T)> {
+    let entry = |wanted| {
         item.entries()
-            .find(|(key, _)| key.eq_ignore_ascii_case(wanted))
+            .find(|(key, _)| ItemKey::of(key) == Some(wanted))
             .map(|(_, value)| value)
     };
     let (name, value) = match item.items() {
         [name, value] => (name, value),
-        [] => (entry("name")?, entry("value")?),
+        [] => (entry(ItemKey::Name)?, entry(ItemKey::Value)?),
         _ => return None,
     };
     Some((name.text()?, value))

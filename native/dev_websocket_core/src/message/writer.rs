@@ -4,12 +4,13 @@
 //! values that may become topics, so a message costs its caller one walk and no memory of its own. Most messages are
 //! maps of texts; only parts with other rules are read as a [`Value`] first ([`MessageWriter::wants_tree`]).
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use super::Value;
 use super::candidates::{Candidates, Level};
 use super::json::{JsonWriter, TooLong, leaves_node};
-use super::tags::{is_tags_key, tags_of};
+use super::tags::{ItemKey, is_tags_key, name_and_value, tags_of};
 use super::topic::trimmed;
 use super::topic_keys::Meaning;
 use super::topics::TopicRules;
@@ -39,11 +40,36 @@ pub struct MessageWriter<'w, 'a> {
     commitments: bool,
     /// The number of open containers.
     depth: usize,
-    /// True while the value of a `tags` key at the top level is open.
-    is_in_tags: bool,
+    /// The value of a `tags` key at the top level while it is open.
+    tags: Tags,
+    /// The tag of the open item of a list of tags.
+    item: Item<'a>,
     needs_comma: bool,
     next: Next<'w>,
 }
+
+/// The open value of a `tags` key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tags {
+    None,
+    /// Each entry is a tag.
+    Map,
+    /// Each item is a tag.
+    List,
+}
+
+/// A map of `name` and `value` that is being written. The first entry of each kind counts.
+#[derive(Debug, Default)]
+struct Item<'a> {
+    name: Option<Value<'a>>,
+    value: Option<Value<'a>>,
+}
+
+/// The number of open containers around an entry or an item of `tags`.
+const IN_TAGS: usize = 2;
+
+/// The number of open containers around an entry of an item of `tags`.
+const IN_ITEM: usize = 3;
 
 /// The meaning of the next value.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +82,10 @@ enum Next<'w> {
     Tag(Level, Meaning, &'w str),
     /// The value of a `tags` key.
     Tags,
+    /// An item of a list of tags.
+    Item,
+    /// The name or the value of such an item.
+    OfItem(ItemKey),
 }
 
 impl<'w, 'a: 'w> MessageWriter<'w, 'a> {
@@ -74,7 +104,8 @@ impl<'w, 'a: 'w> MessageWriter<'w, 'a> {
             candidates: Candidates::default(),
             commitments,
             depth: 0,
-            is_in_tags: false,
+            tags: Tags::None,
+            item: Item::default(),
             needs_comma: false,
             next: Next::Message,
         }
@@ -88,7 +119,10 @@ impl<'w, 'a: 'w> MessageWriter<'w, 'a> {
     /// Returns whether the next value, if it is a list, must come as a tree through [`Self::value`].
     #[must_use]
     pub fn wants_tree(&self) -> bool {
-        matches!(self.next, Next::Tags | Next::Tag(_, Meaning::Explicit, _))
+        matches!(
+            self.peek_next(),
+            Next::Tag(_, Meaning::Explicit, _) | Next::Item | Next::OfItem(ItemKey::Value)
+        )
     }
 
     /// Writes a whole value.
@@ -98,8 +132,14 @@ impl<'w, 'a: 'w> MessageWriter<'w, 'a> {
     pub fn value(&mut self, value: Value<'a>) -> Result<(), TooLong> {
         self.separate()?;
         self.json.write(&value)?;
-        match std::mem::replace(&mut self.next, Next::Data) {
+        match self.take_next() {
             Next::Data => {}
+            Next::OfItem(key) => self.item.set(key, value),
+            Next::Item => {
+                if let Some((name, value)) = name_and_value(self.trees.keep(value)) {
+                    self.candidates.add(self.rules, Level::Tags, name, value);
+                }
+            }
             Next::Tag(level, meaning, key) => {
                 self.candidates.add_owned(level, meaning, key, value);
             }
@@ -119,8 +159,13 @@ impl<'w, 'a: 'w> MessageWriter<'w, 'a> {
     /// # Errors
     /// See [`Self::value`].
     pub fn begin_map(&mut self) -> Result<(), TooLong> {
-        let next = self.begin("{")?;
-        self.is_in_tags |= matches!(next, Next::Tags);
+        match self.begin("{")? {
+            Next::Tags => self.tags = Tags::Map,
+            Next::Item => self.item = Item::default(),
+            // A map is neither a name nor a value of a tag, but it takes the place of one.
+            Next::OfItem(key) => self.item.set(key, Value::Null),
+            _ => {}
+        }
         Ok(())
     }
 
@@ -143,7 +188,12 @@ impl<'w, 'a: 'w> MessageWriter<'w, 'a> {
     /// # Errors
     /// See [`Self::value`].
     pub fn begin_list(&mut self) -> Result<(), TooLong> {
-        self.begin("[").map(drop)
+        match self.begin("[")? {
+            Next::Tags => self.tags = Tags::List,
+            Next::OfItem(key) => self.item.set(key, Value::Null),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Ends a map.
@@ -151,7 +201,11 @@ impl<'w, 'a: 'w> MessageWriter<'w, 'a> {
     /// # Errors
     /// See [`Self::value`].
     pub fn end_map(&mut self) -> Result<(), TooLong> {
-        self.end("}")
+        self.end("}")?;
+        if self.tags == Tags::List && self.depth == IN_TAGS {
+            self.end_item();
+        }
+        Ok(())
     }
 
     /// Ends a list.
@@ -187,10 +241,11 @@ impl<'w, 'a: 'w> MessageWriter<'w, 'a> {
     }
 
     fn meaning_of(&self, key: &'w str) -> Next<'w> {
-        let level = match self.depth {
-            1 if is_tags_key(key) => return Next::Tags,
-            1 => Level::Top,
-            2 if self.is_in_tags => Level::Tags,
+        let level = match (self.depth, self.tags) {
+            (1, _) if is_tags_key(key) => return Next::Tags,
+            (1, _) => Level::Top,
+            (IN_TAGS, Tags::Map) => Level::Tags,
+            (IN_ITEM, Tags::List) => return ItemKey::of(key).map_or(Next::Data, Next::OfItem),
             _ => return Next::Data,
         };
         let key = trimmed(key);
@@ -203,16 +258,51 @@ impl<'w, 'a: 'w> MessageWriter<'w, 'a> {
     fn begin(&mut self, bracket: &str) -> Result<Next<'w>, TooLong> {
         self.separate()?;
         self.json.raw(bracket)?;
+        let next = self.take_next();
         self.depth += 1;
         self.needs_comma = false;
-        Ok(std::mem::replace(&mut self.next, Next::Data))
+        Ok(next)
     }
 
     fn end(&mut self, bracket: &str) -> Result<(), TooLong> {
         self.depth = self.depth.saturating_sub(1);
-        self.is_in_tags &= self.depth > 1;
+        if self.depth < IN_TAGS {
+            self.tags = Tags::None;
+        }
         self.needs_comma = true;
         self.json.raw(bracket)
+    }
+
+    /// Takes the tag of an item that ends.
+    fn end_item(&mut self) {
+        let Item { name, value } = std::mem::take(&mut self.item);
+        let (Some(name), Some(value)) = (name, value) else {
+            return;
+        };
+        let name = match name {
+            Value::Text(Cow::Borrowed(name)) => name,
+            name => match self.trees.keep(name) {
+                Value::Text(name) => name,
+                _ => return,
+            },
+        };
+        let key = trimmed(name);
+        let meaning = self.rules.keys.meaning_of(key);
+        self.candidates.add_owned(Level::Tags, meaning, key, value);
+    }
+
+    fn peek_next(&self) -> Next<'w> {
+        if self.tags == Tags::List && self.depth == IN_TAGS {
+            Next::Item
+        } else {
+            self.next
+        }
+    }
+
+    fn take_next(&mut self) -> Next<'w> {
+        let next = self.peek_next();
+        self.next = Next::Data;
+        next
     }
 
     fn separate(&mut self) -> Result<(), TooLong> {
@@ -221,6 +311,15 @@ impl<'w, 'a: 'w> MessageWriter<'w, 'a> {
         } else {
             Ok(())
         }
+    }
+}
+
+impl<'a> Item<'a> {
+    fn set(&mut self, key: ItemKey, value: Value<'a>) {
+        match key {
+            ItemKey::Name => self.name.get_or_insert(value),
+            ItemKey::Value => self.value.get_or_insert(value),
+        };
     }
 }
 

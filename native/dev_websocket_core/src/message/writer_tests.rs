@@ -88,6 +88,30 @@ fn value() -> impl Strategy<Value = Value<'static>> {
     })
 }
 
+/// Makes an item of a list of tags: entries named like those of a tag in any number and order, a pair, or any value.
+fn item() -> impl Strategy<Value = Value<'static>> {
+    let key = prop::sample::select(vec!["name", "value", "Name", "VALUE", "x", "private"]);
+    let name = prop::sample::select(vec!["action", "topic", "topics", "name", "from"]);
+    let content = || {
+        prop_oneof![
+            name.clone().prop_map(|name| Value::Text(name.into())),
+            value()
+        ]
+    };
+    prop_oneof![
+        prop::collection::hash_map(key, content(), 0..5).prop_map(|entries| {
+            Value::Map(
+                entries
+                    .into_iter()
+                    .map(|(key, value)| (key.into(), value))
+                    .collect(),
+            )
+        }),
+        prop::collection::vec(content(), 0..4).prop_map(Value::List),
+        value(),
+    ]
+}
+
 #[test]
 fn tags_of_several_lists_and_maps_are_found() {
     let pair = |name: &'static str| {
@@ -122,11 +146,34 @@ proptest! {
         limit in prop_oneof![0_usize..40, Just(1 << 20)],
         commitments: bool,
     ) {
-        let rules = rules(max_topics);
-        let expected = expected(&value, &rules, limit, commitments);
-        for as_tree in [false, true] {
-            let found = written(&value, &rules, limit, commitments, as_tree);
-            prop_assert_eq!(found.as_ref().ok(), expected.as_ref().ok());
-        }
+        is_the_same_either_way(&value, &rules(max_topics), limit, commitments)?;
     }
+
+    #[test]
+    fn a_walked_list_of_tags_is_the_same_as_its_tree(
+        items in prop::collection::vec(item(), 0..6),
+        others in prop::collection::vec(item(), 0..3),
+        max_topics in 0_usize..12,
+    ) {
+        let message = Value::Map(vec![
+            ("Tags".into(), Value::List(items)),
+            ("k".into(), Value::List(others.clone())),
+            ("tags".into(), Value::List(others)),
+        ]);
+        is_the_same_either_way(&message, &rules(max_topics), 1 << 20, false)?;
+    }
+}
+
+fn is_the_same_either_way(
+    value: &Value<'_>,
+    rules: &TopicRules,
+    limit: usize,
+    commitments: bool,
+) -> Result<(), TestCaseError> {
+    let expected = expected(value, rules, limit, commitments);
+    for as_tree in [false, true] {
+        let found = written(value, rules, limit, commitments, as_tree);
+        prop_assert_eq!(found.as_ref().ok(), expected.as_ref().ok());
+    }
+    Ok(())
 }
