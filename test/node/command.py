@@ -5,8 +5,10 @@ import sys
 
 import flows
 import limits
+import polling
 import resuming
 import runs
+import seams
 from node import Node
 from signing import Wallet
 
@@ -24,6 +26,8 @@ PARTS = {
     "limits": limits.limits,
     "resume": resuming.resume,
     "follow": resuming.follow,
+    "polling": polling.polling,
+    "seams": seams.seams,
 }
 
 
@@ -35,7 +39,8 @@ def arguments():
     parser.add_argument("--state", default="node-state.json", help="the file that carries processes over a restart of the node")
     parser.add_argument("--process", help="processes of the operator: one for the part slots, many with commas for the part quiet")
     parser.add_argument("--pid", type=int, help="the node's VM, for the part quiet")
-    parser.add_argument("--count", type=int, default=300, help="slots of the parts slots, resume and follow, 300")
+    parser.add_argument("--count", type=int, default=300, help="slots of the parts slots, resume, follow and polling, 300")
+    parser.add_argument("--seams", type=int, default=1000, help="replays of the part seams, 1,000")
     parser.add_argument("--restart", help="a command for the part resume that restarts the node, and returns when it serves again")
     parser.add_argument("--hints", type=int, default=20_000, help="ids of the part hints, 20,000")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the part silence, 3")

@@ -12,6 +12,14 @@ function compute(process, assignment, opts)
 end
 """
 
+# Prints a line at its prompt, as a process of aos does.
+PRINTER = """
+function compute(process, assignment, opts)
+    process.results = { output = { data = assignment.body.line or "ready", prompt = "aos> ", print = true }, outbox = {} }
+    return process
+end
+"""
+
 # Sends one message each to the processes that a message names.
 FORWARDER = """
 function compute(process, assignment, opts)
