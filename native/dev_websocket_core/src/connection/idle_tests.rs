@@ -35,7 +35,7 @@ const EACH: usize = 10;
 
 /// Limit on the task of an idle connection, out of the 4 KB that the connection may cost. Passing futures by value
 /// easily doubles it.
-const MOST_TASK_BYTES: usize = 1536;
+const MOST_TASK_BYTES: usize = 768;
 
 type Client = WebSocketStream<TcpStream>;
 

@@ -12,6 +12,7 @@ mod websocket;
 mod written;
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::shard::command::{Command, Opening};
 use crate::shard::connection_handle::ConnectionHandle;
 use crate::shard::ids::ConnectionId;
 use crate::shared::Shared;
-use crate::telemetry::panics::contain_task;
+use crate::telemetry::panics::contained;
 use crate::wire::close::Disconnect;
 use crate::wire::format::Format;
 
@@ -41,6 +42,14 @@ enum Ending {
     Gone,
 }
 
+/// Everything that a connection needs at its beginning alone.
+struct Beginning {
+    format: Format,
+    settings: Arc<Settings>,
+    /// Bytes that the client sent after its request.
+    early: Vec<u8>,
+}
+
 /// Serves a connection until its end. `early` holds the bytes that the client sent after its request.
 pub(crate) fn serve(
     shared: Arc<Shared>,
@@ -48,38 +57,63 @@ pub(crate) fn serve(
     opening: Opening,
     early: Vec<u8>,
 ) -> impl Future<Output = ()> {
-    // The command is built outside the future, which would keep memory for it as long as the connection lives.
-    let format = opening.format;
-    let settings = opening.settings.clone();
-    let open = Command::Open(Box::new(opening));
+    // A future keeps memory for all that it ever holds, as long as the connection lives. So it is handed boxes, and
+    // what it needs only at the beginning or at the end is boxed too.
+    let beginning = Box::new(Beginning {
+        format: opening.format,
+        settings: opening.settings.clone(),
+        early,
+    });
+    let opening = Box::new(opening);
     async move {
-        handle.tell(open);
+        open(&handle, opening);
         let _leaving = RemoveOnDrop(&handle);
-        // From here on other threads can send to the connection. Its welcome frame goes first.
-        let entry = shared.connections.enter(&handle);
-        let _permission = Permission::watch(&shared, &handle);
-        if format == Format::Events {
-            let watched = sse::watch(&handle, &settings, heartbeat(&settings));
-            let ending = watch(&shared, &handle, watched).await;
-            drop(entry);
-            sse::end(&handle, ending).await;
+        // Each is a future of its own, so that they share their memory.
+        if beginning.format == Format::Events {
+            events(&shared, &handle, beginning).await;
         } else {
-            let mut websocket = WebSocket::new(&shared, &handle, format, &settings, early).await;
-            let ending = watch(&shared, &handle, websocket.read(heartbeat(&settings))).await;
-            drop(entry);
-            websocket.end(ending).await;
+            websocket(&shared, &handle, beginning).await;
         }
     }
 }
 
-/// Waits until a connection ends, and returns the reason.
-fn watch(
-    shared: &Shared,
-    handle: &ConnectionHandle,
+async fn events(shared: &Shared, handle: &ConnectionHandle, beginning: Box<Beginning>) {
+    let ending = watch(shared, handle, sse::watch(handle, &beginning.settings)).await;
+    Box::pin(sse::end(handle, ending)).await;
+}
+
+fn websocket<'c>(
+    shared: &'c Shared,
+    handle: &'c ConnectionHandle,
+    beginning: Box<Beginning>,
+) -> impl Future<Output = ()> {
+    let opened = Box::pin(WebSocket::new(shared, handle, beginning));
+    async move {
+        let mut websocket = opened.await;
+        let ending = watch(shared, handle, websocket.read()).await;
+        Box::pin(websocket.end(ending)).await;
+    }
+}
+
+/// Tells the shard of a new connection. The command is larger than its box, and the future does not see it.
+fn open(handle: &ConnectionHandle, opening: Box<Opening>) {
+    handle.tell(Command::Open(opening));
+}
+
+/// Waits until a connection ends, and returns the reason. Meanwhile other threads can send to the connection, whose
+/// welcome frame goes first.
+fn watch<'c>(
+    shared: &'c Shared,
+    handle: &'c ConnectionHandle,
     reading: impl Future<Output = Ending>,
 ) -> impl Future<Output = Ending> {
-    let counters = &*shared.context.counters;
-    contain_task("a connection", counters, reading).map(move |ending| {
+    let entry = shared.connections.enter(handle);
+    // Later, because a permission that ends closes only connections that can be found.
+    let permission = Permission::watch(shared, handle);
+    AssertUnwindSafe(reading).catch_unwind().map(move |result| {
+        drop((entry, permission));
+        let counters = &*shared.context.counters;
+        let ending = contained("a connection", counters, result);
         let ending = ending.unwrap_or(Ending::Close(Disconnect::Panic));
         let count = match ending {
             Ending::Closed => &counters.closed_by_client,

@@ -1,22 +1,27 @@
 //! A client of server-sent events. It sends nothing, so the only thing to read is the end of the stream.
 
+use std::future::poll_fn;
+
 use bytes::Bytes;
 use socket2::SockRef;
 use tokio::time::Interval;
 
-use super::{Ending, finish, is_at_end, mute};
+use super::{Ending, finish, heartbeat, is_at_end, mute};
 use crate::settings::Settings;
 use crate::shard::command::Command;
 use crate::shard::connection_handle::ConnectionHandle;
 use crate::wire::sse;
 
 /// Watches a client until it is gone or has to be closed.
-pub(super) async fn watch(
+pub(super) fn watch(
     handle: &ConnectionHandle,
     settings: &Settings,
-    mut heartbeat: Interval,
-) -> Ending {
+) -> impl Future<Output = Ending> {
     cut_when_silent(handle, settings);
+    watch_with(handle, heartbeat(settings))
+}
+
+async fn watch_with(handle: &ConnectionHandle, mut heartbeat: Interval) -> Ending {
     let mut blocked = false;
     loop {
         tokio::select! {
@@ -41,7 +46,7 @@ pub(super) async fn watch(
                     return Ending::Gone;
                 }
             }
-            _ = heartbeat.tick() => {
+            _ = poll_fn(|context| heartbeat.poll_tick(context)) => {
                 if handle.has_control_room() {
                     handle.send_control(Bytes::from_static(sse::COMMENT));
                 }

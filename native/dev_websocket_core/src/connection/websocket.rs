@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
 use super::stream::{ClientStream, TOO_MANY_FRAMES};
 use super::written::written;
-use super::{CLOSE_TIMEOUT, Ending, finish, mute};
+use super::{Beginning, CLOSE_TIMEOUT, Ending, finish, heartbeat, mute};
 use crate::error_code::ErrorCode;
 use crate::settings::{Settings, size};
 use crate::shard::command::Command;
@@ -29,7 +29,7 @@ use crate::wire::control::{Permitted, Request, RequestError, RequestId};
 use crate::wire::format::Format;
 
 /// Size of the read buffer. tungstenite fills it with zeros at each read, and keeps it for the life of a connection.
-const READ_BUFFER: usize = 512;
+const READ_BUFFER: usize = 256;
 /// Room for tungstenite's own frames: a ping, a pong and a close.
 const WRITE_BUFFER: usize = 1024;
 /// Number of pings without a sign of life after which a client counts as gone.
@@ -66,19 +66,24 @@ pub(super) struct Session<'s> {
     blocked: bool,
     /// Invalid tokens since the last valid one.
     pub(super) failed_logins: u32,
+    /// The times of pings.
+    heartbeat: Interval,
 }
 
 impl<'s> WebSocket<'s> {
-    /// Takes over the connection after its request. `early` holds the bytes that the client sent after the request.
+    /// Takes over the connection after its request.
     pub(super) async fn new(
         shared: &'s Shared,
         handle: &'s ConnectionHandle,
-        format: Format,
-        settings: &Settings,
-        early: Vec<u8>,
+        beginning: Box<Beginning>,
     ) -> Self {
+        let Beginning {
+            format,
+            settings,
+            early,
+        } = *beginning;
         let stream = ClientStream::new(handle.clone(), size(settings.max_inbound_bytes));
-        let config = Some(websocket_config(settings));
+        let config = Some(websocket_config(&settings));
         Self {
             socket: WebSocketStream::from_partially_read(stream, early, Role::Server, config).await,
             session: Session {
@@ -94,13 +99,14 @@ impl<'s> WebSocket<'s> {
                 waiting: None,
                 blocked: false,
                 failed_logins: 0,
+                heartbeat: heartbeat(&settings),
             },
         }
     }
 
     /// Serves the client until the connection ends.
-    pub(super) async fn read(&mut self, heartbeat: Interval) -> Ending {
-        self.session.read(&mut self.socket, heartbeat).await
+    pub(super) fn read(&mut self) -> impl Future<Output = Ending> {
+        self.session.read(&mut self.socket)
     }
 
     /// Sends a close frame if the client is still there.
@@ -127,7 +133,7 @@ impl<'s> WebSocket<'s> {
 }
 
 impl<'s> Session<'s> {
-    async fn read(&mut self, socket: &mut Socket, mut heartbeat: Interval) -> Ending {
+    async fn read(&mut self, socket: &mut Socket) -> Ending {
         loop {
             // A client that does not read its replies may not send more requests.
             let has_room = self.handle.has_request_room();
@@ -165,7 +171,7 @@ impl<'s> Session<'s> {
                     }
                     self.unblock();
                 }
-                _ = heartbeat.tick() => {
+                _ = poll_fn(|context| self.heartbeat.poll_tick(context)) => {
                     if self.is_silent() {
                         return Ending::Close(Disconnect::NoPong);
                     }

@@ -165,8 +165,8 @@ impl ConnectionState {
     // Calls of the connection's task.
 
     /// Waits for a change by the shard.
-    pub(crate) async fn changed(&self) {
-        self.changed.notified().await;
+    pub(crate) fn changed(&self) -> impl Future<Output = ()> {
+        self.changed.notified()
     }
 
     /// Returns true if the socket was blocked since the last call.

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
 
 use futures::FutureExt;
 
@@ -19,7 +20,15 @@ pub(crate) use panic_point;
 
 /// Runs a function and contains its panic. After a panic the result is none and its data may be in any state.
 pub(crate) fn contain<T>(what: &str, counters: &Counters, run: impl FnOnce() -> T) -> Option<T> {
-    let result = catch_unwind(AssertUnwindSafe(run));
+    contained(what, counters, catch_unwind(AssertUnwindSafe(run)))
+}
+
+/// Counts and logs the panic that a run ended with, if any.
+pub(crate) fn contained<T>(
+    what: &str,
+    counters: &Counters,
+    result: thread::Result<T>,
+) -> Option<T> {
     result.map_err(|panic| tell(what, counters, &*panic)).ok()
 }
 
@@ -34,7 +43,7 @@ pub(crate) fn contain_task<T>(
 ) -> impl Future<Output = Option<T>> {
     AssertUnwindSafe(task)
         .catch_unwind()
-        .map(move |result| result.map_err(|panic| tell(what, &counters, &*panic)).ok())
+        .map(move |result| contained(what, &counters, result))
 }
 
 fn tell(what: &str, counters: &Counters, panic: &(dyn Any + Send)) {

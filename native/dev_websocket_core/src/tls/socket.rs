@@ -3,6 +3,7 @@
 //! The shard writes and the connection's task reads, on different threads. A plain socket needs no lock for that. A TLS
 //! session shares state between the two directions, so it has a lock of its own.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::task::{Context, Poll, ready};
@@ -118,14 +119,14 @@ impl Socket {
 
     // Calls of the connection's task.
 
-    /// Waits until the socket takes more bytes.
+    /// Waits until the socket takes more bytes. Only the last caller is woken, so the future needs little memory.
     pub(crate) fn writable(&self) -> impl Future<Output = io::Result<()>> {
-        self.stream.writable()
+        poll_fn(|context| self.stream.poll_write_ready(context))
     }
 
-    /// Waits until a read may return something.
+    /// Waits until a read may return something. Only the last caller is woken.
     pub(crate) fn readable(&self) -> impl Future<Output = io::Result<()>> {
-        std::future::poll_fn(|context| self.poll_readable(context))
+        poll_fn(|context| self.poll_readable(context))
     }
 
     /// Waits until a read may return something. Only the last caller is woken.
