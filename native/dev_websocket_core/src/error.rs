@@ -30,6 +30,14 @@ pub enum StartError {
     /// The operating system refused to create a thread.
     #[error("cannot start the server's threads")]
     Threads(#[source] io::Error),
+    /// The stream of `engine` cannot be used.
+    #[error("{setting}: {reason}")]
+    Engine {
+        /// The name of the setting.
+        setting: &'static str,
+        /// The problem, without the content of files.
+        reason: String,
+    },
     /// The certificate or the private key of TLS cannot be used.
     #[error("{setting}: {reason}")]
     Certificate {

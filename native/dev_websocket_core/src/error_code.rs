@@ -73,4 +73,6 @@ pub(crate) enum ErrorCode {
     TooManyProcesses,
     /// The node's cache could not be read.
     ReplayFailed,
+    /// The server has not reached the stream yet that it shares with others.
+    EngineAway,
 }

@@ -75,7 +75,7 @@ impl Frame {
             false,
         )
         .expect("small enough");
-        Self(draft.number(seq))
+        Self(draft.number(seq, seq))
     }
 
     /// Encodes and numbers a message with the options that settings can select.
@@ -98,7 +98,7 @@ impl Frame {
             limit,
             commitments,
         )?;
-        Ok(Self(draft.number(seq)))
+        Ok(Self(draft.number(seq, seq)))
     }
 
     /// Returns the bytes of the frame in the JSON format.

@@ -36,6 +36,7 @@
 )]
 
 mod access;
+mod cluster;
 mod connection;
 mod error;
 mod error_code;
@@ -57,6 +58,7 @@ mod tls;
 mod wire;
 
 pub use access::{IssueError, NewToken, Revocation, RevokeError, TokenState};
+pub use cluster::outgoing::OutgoingRecord;
 pub use error::{BadJson, Rejected, StartError, Unpublished};
 pub use log::publication::slot_gap::{SlotGap, SlotRange};
 pub use log::slot_marks::{MAX_HOLES, MAX_SLOT, Mark, Position, SlotMarks};
@@ -67,7 +69,8 @@ pub use server::send::{Direct, SendError};
 pub use server::slots::{ReplayFailure, ReplayRejected};
 pub use server::{Builder, Reconfigured, Server};
 pub use settings::{
-    Access, Follow, Networks, ProcessIds, SettingError, SettingRow, SettingValue, Settings, Topics,
+    Access, EngineUrls, Follow, Networks, ProcessIds, SettingError, SettingRow, SettingValue,
+    Settings, Topics,
 };
 pub use shard::interest::{Interest, InterestSignal, InterestWatcher, Wanted};
 pub use shard::slot_replay::{DueReplay, SlotReplays};
@@ -76,6 +79,7 @@ pub use shared::exposition::{Family, Sample, Samples};
 pub use shared::inbound::{Inbound, Listener, Listening, Payload};
 pub use shared::info::{Description, Info};
 pub use shared::publishing::Unwritten;
+pub use shared::stream::{OutOfOrder, Stream, StreamEngine};
 pub use telemetry::counters::{Counter, Counters, ResultsSource};
 pub use telemetry::diagnostics;
 pub use telemetry::panics::panic_text;

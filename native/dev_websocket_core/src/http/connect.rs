@@ -130,9 +130,20 @@ pub(super) fn read_query(
     settings: &Settings,
     mut query: Query,
 ) -> Result<Query, Refusal> {
+    if let Some(stream) = &shared.context.stream
+        && !stream.has_joined()
+    {
+        let message = "the server has not reached its stream yet; try again, or another node";
+        return Err(Refusal::unavailable(
+            ErrorCode::EngineAway,
+            message.to_owned(),
+        ));
+    }
     if let Some(From::Since(since)) = &query.from {
-        since
-            .check(&shared.context.epoch, shared.context.log.last_seq())
+        shared
+            .context
+            .eras
+            .check(since, shared.context.log.last_seq())
             .map_err(|error| Refusal::of(ErrorCode::BadSince, error.to_string()))?;
     }
     shared

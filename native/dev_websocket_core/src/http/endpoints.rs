@@ -42,6 +42,13 @@ pub(super) fn health(shared: &Shared) -> Answer {
         Some("stopping")
     } else if shared.context.log.waiting_bytes() >= shared.settings().publish_queue_bytes {
         Some("overload")
+    } else if shared
+        .context
+        .stream
+        .as_ref()
+        .is_some_and(|stream| stream.away_since().is_some())
+    {
+        Some("engine_away")
     } else {
         None
     };

@@ -177,7 +177,7 @@ mod tests {
         let data = Value::Text(data.into());
         Draft::encode(buffers, topics, &data, &UNKNOWN, 1 << 20, false)
             .unwrap()
-            .number(seq)
+            .number(seq, seq)
     }
 
     fn waiting(buffers: &BufferPool, class: usize) -> Vec<usize> {
@@ -269,6 +269,7 @@ mod tests {
             messages in prop::collection::vec((prop::collection::vec("[a-z]{1,40}", 0..5), 0_usize..3000, any::<bool>()), 1..60),
         ) {
             let buffers = BufferPool::default();
+            let eras = crate::log::eras::Eras::new("epoch");
             let mut kept = Vec::new();
             for (seq, (topics, length, is_forgotten)) in messages.iter().enumerate() {
                 let data = "x".repeat(*length);
@@ -279,8 +280,8 @@ mod tests {
                 // The rest of the frame is the timestamp.
                 prop_assert_eq!(publication.json_frame().len(), expected.json_frame().len());
                 prop_assert_eq!(publication.seq(), expected.seq());
-                publication.prepare_event("epoch");
-                expected.prepare_event("epoch");
+                publication.prepare_event(&eras);
+                expected.prepare_event(&eras);
                 prop_assert_eq!(publication.event()[2], expected.event()[2]);
                 kept.push(publication);
                 if *is_forgotten {

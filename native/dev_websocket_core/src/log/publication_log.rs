@@ -43,6 +43,8 @@ pub(crate) struct Log {
 #[derive(Debug)]
 struct Head {
     next_seq: u64,
+    /// The difference between the numbers that clients see and the places in the log, wrapping.
+    offset: u64,
     /// The open segment; `used` counts its occupied slots.
     segment: Arc<Segment>,
     used: usize,
@@ -122,6 +124,7 @@ impl Log {
             .collect();
         let head = Head {
             next_seq: 1,
+            offset: 0,
             segment,
             used: 0,
             segment_start: 0,
@@ -195,6 +198,14 @@ impl Log {
         Err(Rejected::Overload)
     }
 
+    /// Appends a message or notice with a number that a stream gave it, and returns its place. The stream's receiver is
+    /// the only appender, and waits for room itself.
+    pub(crate) fn append_numbered(&self, draft: Draft, number: u64) -> u64 {
+        let mut head = self.head.lock();
+        head.offset = number.wrapping_sub(head.next_seq);
+        self.put(&mut head, draft)
+    }
+
     /// Appends the gap notice of losses that were not reported yet. A reader calls this after it has made room,
     /// because no later publication may come.
     pub(crate) fn settle(&self) -> bool {
@@ -214,7 +225,7 @@ impl Log {
         let seq = head.next_seq;
         head.next_seq += 1;
         let start = self.appended_bytes();
-        let publication = draft.number(seq);
+        let publication = draft.number(seq, seq.wrapping_add(head.offset));
         // Only this function sets slots, under the lock, so the slot is free.
         let _ = head.segment.slots[head.used].set(Slot { start, publication });
         head.used += 1;

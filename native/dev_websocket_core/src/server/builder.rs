@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::engine::{self, EngineThread};
 use super::listeners::{bind, bind_operator, local_address, open_operator, public_address};
 use super::runtimes::Runtimes;
 use super::{Running, Server, stop_shards};
@@ -22,6 +23,7 @@ use crate::shard::Shard;
 use crate::shard::interest::InterestSignal;
 use crate::shard::slot_replay::SlotReplays;
 use crate::shared::inbound::Inbound;
+use crate::shared::stream::{Stream, StreamEngine};
 use crate::shared::{Persistent, Shared, VERSION, token_watch};
 use crate::telemetry::counters::Counters;
 use crate::tls::Tls;
@@ -40,6 +42,7 @@ pub struct Builder {
     listener: Option<StdTcpListener>,
     signal: Option<Signal>,
     on_shard_start: fn(),
+    engine: Option<Box<dyn StreamEngine>>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -60,6 +63,7 @@ impl Builder {
             listener: None,
             signal: None,
             on_shard_start: || {},
+            engine: None,
         }
     }
 
@@ -113,6 +117,13 @@ impl Builder {
         self
     }
 
+    /// Sets the engine that keeps the stream of the setting `engine`. By default there is none, and the setting is
+    /// refused.
+    pub fn engine(mut self, engine: Box<dyn StreamEngine>) -> Self {
+        self.engine = Some(engine);
+        self
+    }
+
     /// Sets a bound listener. By default the server binds `host` and `port` of the settings.
     pub fn listener(mut self, listener: StdTcpListener) -> Self {
         self.listener = Some(listener);
@@ -137,7 +148,11 @@ impl Builder {
             listener,
             signal,
             on_shard_start,
+            engine,
         } = self;
+        if settings.has_engine() && engine.is_none() {
+            return Err(engine::not_built());
+        }
         let certificate = Tls::default().read(&settings)?;
         let runtimes = Runtimes::start(&settings).map_err(StartError::Threads)?;
         let listener = match listener {
@@ -161,6 +176,7 @@ impl Builder {
             shards: Vec::new(),
             public: None,
             operator: None,
+            engine: None,
         };
         for (index, cursor) in cursors.into_iter().enumerate() {
             let mailbox = shared.context.mailboxes[index].clone();
@@ -187,6 +203,15 @@ impl Builder {
             .runtimes
             .connections()
             .spawn(shared.tls.clone().watch());
+        if let Some((engine, stream)) = engine.zip(Stream::of(&shared)) {
+            match EngineThread::start(engine, stream) {
+                Ok(thread) => running.engine = Some(thread),
+                Err(error) => {
+                    running.abandon(&shared);
+                    return Err(StartError::Threads(error));
+                }
+            }
+        }
         running.listen(&shared, Door::Public, listener);
         tracing::info!(
             name: "started", %address, shards = shard_count, workers, version = VERSION,

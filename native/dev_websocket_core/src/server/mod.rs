@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod builder;
+mod engine;
 mod listeners;
 pub(crate) mod publish;
 pub(crate) mod results;
@@ -18,6 +19,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 pub use self::builder::Builder;
+use self::engine::EngineThread;
 use self::listeners::Accepting;
 use self::runtimes::Runtimes;
 use crate::error::StartError;
@@ -58,6 +60,7 @@ struct Running {
     shards: Vec<JoinHandle<()>>,
     public: Option<Accepting>,
     operator: Option<Accepting>,
+    engine: Option<EngineThread>,
 }
 
 impl Server {
@@ -117,7 +120,9 @@ impl Server {
         let Some(running) = running.as_mut() else {
             return Ok(Reconfigured::NeedsRestart);
         };
-        if (settings.shards, settings.workers) != (old.shards, old.workers) {
+        if (settings.shards, settings.workers) != (old.shards, old.workers)
+            || settings.has_other_engine(&old)
+        {
             return Ok(Reconfigured::NeedsRestart);
         }
         // The certificate is in force before the new address, so that no connection there goes without it.
@@ -192,6 +197,9 @@ impl Running {
         self.leave(Door::Public);
         self.leave(Door::Operator);
         shared.close_all(reason);
+        if let Some(engine) = self.engine.take() {
+            engine.end(deadline);
+        }
         self.runtimes.end(&shared.tasks, deadline);
         stop_shards(shared, self.shards);
         let address = **shared.address.load();

@@ -19,8 +19,8 @@ pub struct Event<'a> {
 }
 
 impl Server {
-    /// Publishes a message to the subscribers of its topics and returns its sequence number. The call never blocks: it
-    /// encodes, takes a sequence number and wakes the writer shards. Messages published one after the other arrive in
+    /// Publishes a message to the subscribers of its topics and returns its sequence number, or 0 if a stream gives it
+    /// later. The call never blocks: it encodes, takes a sequence number and wakes the writer shards. Messages published one after the other arrive in
     /// that order.
     ///
     /// # Errors

@@ -129,7 +129,7 @@ fn is_port(port: &str, scheme: &str) -> bool {
     !is_default && is_number_of_port(port)
 }
 
-fn is_number_of_port(port: &str) -> bool {
+pub(super) fn is_number_of_port(port: &str) -> bool {
     let is_number = port.bytes().all(|byte| byte.is_ascii_digit()) && !port.starts_with('0');
     is_number && port.parse::<u16>().is_ok()
 }

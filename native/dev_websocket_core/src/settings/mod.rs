@@ -5,6 +5,7 @@
 
 mod access;
 pub(crate) mod active;
+mod engine;
 mod follow;
 mod hosts;
 mod values;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use self::access::{Access, Topics};
+pub use self::engine::EngineUrls;
 pub use self::follow::{Follow, ProcessIds};
 pub use self::values::Networks;
 use self::values::Setting;
@@ -246,6 +248,24 @@ settings! {
         "path of a PEM file with the certificate chain", "With `tls_key` the port speaks only TLS: `https` and `wss`. A changed file is read again.";
     tls_key: String = String::new(), "the path of a PEM file, or empty", |_| true,
         "path of a PEM file with the private key", "The key of `tls_cert`, not encrypted.";
+    engine: EngineUrls = EngineUrls::default(), "a list of at most 16 URLs of one NATS cluster, such as nats://127.0.0.1:4222 or tls://nats.example, without user or password", EngineUrls::are_valid,
+        "URLs of NATS servers, empty for none", "The server publishes into the stream that other servers share, and delivers what comes back.";
+    engine_stream: String = "dev_websocket".to_owned(), "a name of at most 64 letters, digits, - and _", |name| engine::is_stream_name(name),
+        "name of the stream", "Servers with the same stream have the same publications under the same numbers.";
+    engine_create: bool = false, "true or false", |_| true,
+        "switch", "The server makes the stream if it does not exist.";
+    engine_credentials: String = String::new(), "the path of a credentials file, or empty", |_| true,
+        "path of a NATS credentials file", "A file that cannot be read keeps the server from its stream.";
+    engine_ca: String = String::new(), "the path of a PEM file, or empty", |_| true,
+        "path of a PEM file with certificate authorities", "With it the connection to the engine uses TLS, and the engine's certificate must come from one of them.";
+    engine_cert: String = String::new(), "the path of a PEM file, or empty", |_| true,
+        "path of a PEM file with a client certificate", "The server shows it to the engine, with `engine_key`.";
+    engine_key: String = String::new(), "the path of a PEM file, or empty", |_| true,
+        "path of a PEM file with its private key", "The key of `engine_cert`.";
+    engine_bytes: u64 = 64 * MIB, "a number of bytes from 65536 to 17179869184", |n| (64 * KIB..=16 * KIB * MIB).contains(n),
+        "bytes queued for the stream", "A further cast is dropped and counted as `overload`; all clients are told.";
+    engine_timeout: Duration = Duration::from_secs(5), "a number of milliseconds from 500 to 600000", |time| (500..=600_000).contains(&time.as_millis()),
+        "milliseconds until a silent stream is away", "`/health` answers 503, and clients get a `stale` frame.";
     handshake_timeout: Duration = Duration::from_secs(10), "a number of milliseconds from 100 to 600000", |time| (100..=600_000).contains(&time.as_millis()),
         "milliseconds for a client's request", "The connection is closed.";
     ping_interval: Duration = Duration::from_secs(25), "a number of milliseconds from 50 to 3600000", |time| (50..=3_600_000).contains(&time.as_millis()),

@@ -13,6 +13,7 @@ use super::outbox::{Outbox, SendCounts};
 use super::replay::Replay;
 use super::selection::Selection;
 use super::slot_replay::ClientSlots;
+use crate::log::eras::{Eras, Shown};
 use crate::log::publication::Publication;
 use crate::log::slot_marks::Position;
 use crate::shard::connection_state::ConnectionState;
@@ -118,12 +119,13 @@ impl Client {
         }
         let is_marked = self.format == Format::Events && self.slots.is_some();
         if self.format == Format::Events && !is_marked {
-            seqs.iter()
-                .for_each(|seq| batch.get(*seq).prepare_event(&context.epoch));
+            for publication in seqs.iter().map(|seq| batch.get(*seq)) {
+                publication.prepare_event(&context.eras);
+            }
         }
         if is_marked {
             for seq in seqs {
-                self.push_marked(batch.get(*seq).clone(), &context.epoch);
+                self.push_marked(batch.get(*seq).clone(), &context.eras);
             }
             if !self.outbox.is_blocked() {
                 self.flush(sent)?;
@@ -262,11 +264,11 @@ impl Client {
         }
         for publication in publications {
             if self.format == Format::Events && self.slots.is_some() {
-                self.push_marked(publication, &context.epoch);
+                self.push_marked(publication, &context.eras);
                 continue;
             }
             if self.format == Format::Events {
-                publication.prepare_event(&context.epoch);
+                publication.prepare_event(&context.eras);
             }
             self.outbox.push(publication);
         }
@@ -274,29 +276,28 @@ impl Client {
     }
 
     /// Queues a publication as a server-sent event whose cursor carries the next slot as well.
-    fn push_marked(&mut self, publication: Arc<Publication>, epoch: &str) {
+    fn push_marked(&mut self, publication: Arc<Publication>, eras: &Eras) {
         if let Some(slots) = &mut self.slots {
             slots.held.note(&publication);
         }
-        let end = self.event_end(epoch, publication.seq());
+        let end = self.event_end(&eras.at(publication.seq()));
         self.outbox.push_with(publication, Some(end.into()));
     }
 
-    /// Returns the end of a server-sent event at a sequence number.
-    pub(crate) fn event_end(&self, epoch: &str, seq: Seq) -> String {
-        match &self.slots {
-            None => sse::end_at(epoch, seq, ""),
-            Some(slots) => sse::end_at(epoch, seq, &slots.held.cursor().suffix()),
-        }
+    /// Returns the end of a server-sent event at a number.
+    pub(crate) fn event_end(&self, shown: &Shown) -> String {
+        let slots = self.slots.as_ref();
+        let suffix = slots.map_or_else(String::new, |slots| slots.held.cursor().suffix());
+        sse::end_at(&shown.epoch, shown.number, &suffix)
     }
 
     /// Queues a frame of a slot replay, and notes the event after it.
-    pub(crate) fn push_replayed(&mut self, frame: &Bytes, next: Position, epoch: &str, seq: Seq) {
+    pub(crate) fn push_replayed(&mut self, frame: &Bytes, next: Position, shown: &Shown) {
         if let Some(slots) = &mut self.slots {
             slots.held.move_to(next);
         }
         let frame = match self.format {
-            Format::Events => sse::of(frame, self.event_end(epoch, seq).as_bytes()),
+            Format::Events => sse::of(frame, self.event_end(shown).as_bytes()),
             Format::Json | Format::Raw | Format::Edges => frame.clone(),
         };
         self.outbox.push_replayed(frame);

@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Remove { connection: ConnectionId },
     /// Closes all connections, including those that arrive later.
     CloseAll { reason: Disconnect },
+    /// News of the stream for all connections, after the publications up to the sequence number `after`.
+    Stream { after: u64, news: StreamNews },
     /// The settings have changed.
     Reconfigure,
     /// Ends the shard's thread.
@@ -83,9 +85,22 @@ impl Command {
             | Self::Mute { connection }
             | Self::Finish { connection }
             | Self::Remove { connection } => Some(*connection),
-            Self::Open(_) | Self::CloseAll { .. } | Self::Reconfigure | Self::Stop => None,
+            Self::Open(_)
+            | Self::CloseAll { .. }
+            | Self::Stream { .. }
+            | Self::Reconfigure
+            | Self::Stop => None,
         }
     }
+}
+
+/// News of the stream that several servers share.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum StreamNews {
+    /// It is away since a time, in milliseconds since 1970.
+    Away { since: u64 },
+    /// It is back, and everything that it had is in the log.
+    Present,
 }
 
 type Tell = Box<dyn FnOnce(Option<Vec<Subscription>>) + Send>;

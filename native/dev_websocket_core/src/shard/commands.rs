@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::client::Client;
-use super::command::{Command, Opening};
+use super::command::{Command, Opening, StreamNews};
 use super::ids::{ConnectionIndex, Seq};
 use super::outbox::SendCounts;
 use super::replay::Replay;
@@ -15,7 +15,7 @@ use crate::settings::size;
 use crate::shard::ids::ConnectionId;
 use crate::telemetry::panics::panic_point;
 use crate::wire::control::{Limits, Reply, RequestError};
-use crate::wire::cursor::From;
+use crate::wire::cursor::{From, Since};
 use crate::wire::format::Format;
 use crate::wire::sse;
 
@@ -90,6 +90,7 @@ impl Shard {
                     .iter()
                     .for_each(|client| client.state.close(reason));
             }
+            Command::Stream { after, news } => self.tell_all(after, news),
             Command::Reconfigure => self.reconfigure(),
             Command::Stop => self.is_stopping = true,
         }
@@ -140,11 +141,11 @@ impl Shard {
             // No frame follows that would flush the response.
             self.on_client(index, Client::flush);
         }
-        let context = self.context.clone();
+        let shown = self.context.eras.at(self.seq);
         let reply = Reply::established(
             self.subscribed(index),
-            &context.epoch,
-            self.seq,
+            &shown.epoch,
+            shown.number,
             Limits::of(&opening.settings),
             &opening.ignored,
             opening.state.peer.session.load().ends_at(),
@@ -155,13 +156,26 @@ impl Shard {
             self.hold_slots(index, slots, None);
         }
         // A connection with a replay has not received everything yet, so its reply has no cursor.
-        let cursor = reply.cursor().filter(|_| opening.from.is_none());
+        let cursor = reply.is_current() && opening.from.is_none();
         self.reply_at(index, &reply, cursor);
+        if let Some(since) = self
+            .context
+            .stream
+            .as_ref()
+            .and_then(|stream| stream.away_since())
+        {
+            self.reply(index, &Reply::Stale { since });
+        }
         if let Some(from) = opening.from {
-            let is_other_epoch =
-                matches!(&from, From::Since(since) if !since.is_of(&context.epoch));
+            let (from, gap) = match from {
+                From::Since(since) => {
+                    let (seq, gap) = self.start_of(&since);
+                    (From::Since(Since { epoch: None, seq }), gap)
+                }
+                From::Last(count) => (From::Last(count), None),
+            };
             let replay = Replay::new(from, self.seq, self.choice(index));
-            self.begin_replay(index, replay, is_other_epoch);
+            self.begin_replay(index, replay, gap.as_ref());
         } else if has_slots {
             self.begin_slots(index);
         }
@@ -184,10 +198,10 @@ impl Shard {
     /// Sends a frame of the control protocol, which raw connections do not have. A muted connection gets no replies,
     /// because a reply promises that everything before it has arrived.
     pub(super) fn reply(&mut self, index: ConnectionIndex, reply: &Reply<'_>) {
-        self.reply_at(index, reply, reply.cursor());
+        self.reply_at(index, reply, reply.is_current());
     }
 
-    fn reply_at(&mut self, index: ConnectionIndex, reply: &Reply<'_>, cursor: Option<Seq>) {
+    fn reply_at(&mut self, index: ConnectionIndex, reply: &Reply<'_>, has_cursor: bool) {
         let Some(client) = self.clients.get(index) else {
             return;
         };
@@ -195,14 +209,14 @@ impl Shard {
             return;
         }
         let frame = reply.encode();
-        let frame = match (client.format, cursor) {
+        let frame = match (client.format, has_cursor) {
             (Format::Json | Format::Edges, _) => frame,
             (Format::Raw, _) => return,
-            (Format::Events, None) => sse::of(&frame, sse::END),
-            (Format::Events, Some(seq)) => sse::of(
-                &frame,
-                client.event_end(&self.context.epoch, seq).as_bytes(),
-            ),
+            (Format::Events, false) => sse::of(&frame, sse::END),
+            (Format::Events, true) => {
+                let shown = self.context.eras.at(self.seq);
+                sse::of(&frame, client.event_end(&shown).as_bytes())
+            }
         };
         client.state.control_made(frame.len());
         self.send_control(index, frame);
@@ -222,6 +236,31 @@ impl Shard {
         };
         if act(client, &mut self.sent).is_err() {
             self.clients.mark(index);
+        }
+    }
+
+    /// Tells all clients of the stream. A client in a replay hears by itself when it is live.
+    fn tell_all(&mut self, after: Seq, news: StreamNews) {
+        self.catch_up(after);
+        for index in self.clients.indices() {
+            let Some(connection) = self.clients.get(index).map(|client| client.state.id) else {
+                continue;
+            };
+            self.with(connection, |shard, index| match news {
+                StreamNews::Away { since } => shard.reply(index, &Reply::Stale { since }),
+                StreamNews::Present => {
+                    let client = shard.clients.get(index);
+                    if client.is_some_and(|client| client.replay.is_none()) {
+                        let live = Reply::Live {
+                            id: &None,
+                            process: None,
+                            slot: None,
+                            seq: shard.context.eras.number(shard.seq),
+                        };
+                        shard.reply(index, &live);
+                    }
+                }
+            });
         }
     }
 

@@ -7,7 +7,9 @@ use std::sync::atomic::AtomicU64;
 use arc_swap::ArcSwap;
 
 use crate::access::Authority;
+use crate::cluster::state::StreamState;
 use crate::log::buffer_pool::BufferPool;
+use crate::log::eras::Eras;
 use crate::log::publication::now;
 use crate::log::publication_log::Log;
 use crate::log::slot_marks::SlotMarks;
@@ -27,8 +29,9 @@ pub(crate) struct Context {
     pub(crate) counters: Arc<Counters>,
     pub(crate) access: Authority,
     pub(crate) topics: TopicRegistry,
-    /// Differs between servers, so that a client notices when sequence numbers begin again.
-    pub(crate) epoch: String,
+    /// The numbers that clients see. The epoch differs between servers, so that a client notices when numbers begin
+    /// again.
+    pub(crate) eras: Eras,
     pub(crate) log: Log,
     pub(crate) mailboxes: Box<[Arc<Mailbox<Command>>]>,
     pub(crate) gauges: Box<[ShardGauges]>,
@@ -36,6 +39,8 @@ pub(crate) struct Context {
     /// Publishing progress of each process.
     pub(crate) slots: Arc<SlotMarks>,
     pub(crate) replays: Arc<SlotReplays>,
+    /// The stream that the server shares with others, if there is one.
+    pub(crate) stream: Option<Arc<StreamState>>,
 }
 
 /// Gauges that one shard writes.
@@ -56,19 +61,21 @@ impl Context {
         interest: Arc<InterestSignal>,
         (slots, replays): (Arc<SlotMarks>, Arc<SlotReplays>),
     ) -> Arc<Self> {
+        let stream = settings.has_engine().then(|| StreamState::new(random()));
         log.keep(settings.history_bytes);
         Arc::new(Self {
             active: ArcSwap::new(ActiveSettings::new(settings)),
             counters,
             access,
             topics: TopicRegistry::new(interest),
-            epoch: new_epoch(),
+            eras: Eras::new(&new_epoch()),
             log,
             mailboxes: (0..shards).map(|_| Arc::default()).collect(),
             gauges: (0..shards).map(|_| ShardGauges::default()).collect(),
             buffers: BufferPool::default(),
             slots,
             replays,
+            stream,
         })
     }
 
@@ -93,9 +100,14 @@ impl Context {
     }
 }
 
+/// Creates a number that differs from that of every other server, on this machine and at any time.
+fn random() -> u64 {
+    RandomState::new().hash_one((now(), std::process::id()))
+}
+
 /// Creates six characters that differ from the epoch of every other server, on this machine and at any time.
 fn new_epoch() -> String {
-    let mut number = RandomState::new().hash_one((now(), std::process::id()));
+    let mut number = random();
     let mut epoch = String::new();
     for _ in 0..6 {
         epoch.push(char::from_digit((number % 36) as u32, 36).unwrap_or('0'));

@@ -366,6 +366,9 @@ impl Shard {
             self.registry.end_batch();
             self.batch.end();
             self.cursor.finish();
+            if let Some(stream) = &self.context.stream {
+                stream.made_room();
+            }
             // If this shard was the slowest one, it has made room, so the log can append a pending gap.
             if self.context.log.settle() {
                 self.context.wake_shards();

@@ -4,6 +4,7 @@
 //! The rest is queued up to a number of bytes; beyond that the slow policy decides. Only complete frames are dropped,
 //! and only publications: all other frames are bounded where they are created.
 
+mod gap;
 mod queued;
 mod send_counts;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use bytes::Bytes;
 
+use self::gap::Gap;
 use self::queued::Queued;
 pub(crate) use self::send_counts::{Dropped, SendCounts};
 use super::batch::Batch;
@@ -73,30 +75,6 @@ impl Entry {
             Self::Publication(publication) => u64::from(publication.is_message()),
             _ => 0,
         }
-    }
-}
-
-/// A range of publications that were dropped in one place.
-#[derive(Debug, Clone, Copy)]
-struct Gap {
-    dropped: u64,
-    first: u64,
-    last: u64,
-}
-
-impl Gap {
-    fn of(publication: &Publication) -> Self {
-        Self {
-            // A report of lost messages stands for those messages.
-            dropped: publication.lost_messages().max(1),
-            first: publication.seq(),
-            last: publication.seq(),
-        }
-    }
-
-    fn extend(&mut self, next: Gap) {
-        self.dropped += next.dropped;
-        self.last = next.last;
     }
 }
 
@@ -317,9 +295,12 @@ impl Outbox {
             {
                 self.steps += 1;
             }
-            let Entry::Publication(publication) = &self.entries[place] else {
-                place += 1;
-                continue;
+            let publication = match &self.entries[place] {
+                Entry::Publication(publication) if !publication.begins_epoch() => publication,
+                _ => {
+                    place += 1;
+                    continue;
+                }
             };
             let is_publication = |entry: &Entry| matches!(entry, Entry::Publication(_));
             if self.waiting <= limit && !self.entries.range(place + 1..).any(is_publication) {
@@ -438,14 +419,17 @@ impl Outbox {
         for place in 0..self.entries.len().min(self.per_write()) {
             if let Entry::Gap(gap) = self.entries[place] {
                 let next = self.entries.range(place..).find_map(|entry| match entry {
-                    Entry::Publication(publication) => Some(publication.seq()),
+                    Entry::Publication(one) => {
+                        Some((!one.begins_epoch()).then(|| one.first_number()))
+                    }
                     _ => None,
                 });
                 let reply = Reply::Gap {
                     reason: GapReason::Slow,
                     dropped: gap.dropped,
                     after: gap.first - 1,
-                    next: next.unwrap_or(gap.last + 1),
+                    next: next.flatten().unwrap_or(gap.last + 1),
+                    epoch: None,
                 };
                 let frame = reply.encode();
                 self.entries[place] = Entry::GapFrame(match self.format {

@@ -4,10 +4,14 @@
 //! connection in a replay takes no part in the batches of its shard until it has caught up.
 
 use super::client::Client;
-use super::ids::ConnectionIndex;
+use super::ids::{ConnectionIndex, Seq};
 use super::replay::{Budget, Missing, Replay};
 use super::{Shard, Turn};
-use crate::wire::control::Reply;
+use crate::log::eras::Found;
+use crate::log::publication::stream_break::StreamBreak;
+use crate::shard::context::Context;
+use crate::wire::control::{GapReason, Reply};
+use crate::wire::cursor::Since;
 use crate::wire::format::Format;
 
 /// Steps for all replays between two rounds of live work, about half a millisecond; fewer while live work is queued.
@@ -17,16 +21,48 @@ const BUSY_STEPS: usize = 512;
 const FIRST_STEPS: usize = 64;
 
 impl Shard {
-    /// Begins a replay. For a cursor of another epoch, the client gets a gap and then the whole history.
+    /// Finds the place up to which a client has everything, and the gap that it is told first. A client with a cursor
+    /// of another epoch gets the whole history of this one.
+    pub(super) fn start_of(&self, since: &Since) -> (Seq, Option<StreamBreak>) {
+        let Context { eras, log, .. } = &*self.context;
+        let oldest_after = |place: Seq| {
+            let first = log.read(place + 1, 0).first;
+            (first, eras.at(first))
+        };
+        match eras.find(since) {
+            Found::At(place) => (place, None),
+            Found::Before(place) => {
+                let (first, next) = oldest_after(place);
+                let gap = StreamBreak {
+                    reason: GapReason::Expired,
+                    after: since.seq,
+                    next: next.number,
+                    epoch: None,
+                };
+                (first - 1, Some(gap))
+            }
+            Found::OtherEpoch(place) => {
+                let (first, next) = oldest_after(place);
+                let gap = StreamBreak {
+                    reason: GapReason::Epoch,
+                    after: 0,
+                    next: next.number,
+                    epoch: Some(next.epoch),
+                };
+                (first - 1, Some(gap))
+            }
+        }
+    }
+
+    /// Begins a replay, with the gap that the client is told first.
     pub(super) fn begin_replay(
         &mut self,
         index: ConnectionIndex,
-        mut replay: Replay,
-        is_other_epoch: bool,
+        replay: Replay,
+        gap: Option<&StreamBreak>,
     ) {
-        if is_other_epoch {
-            let missing = replay.begin_anew(&self.context.log);
-            self.reply(index, &missing.reply());
+        if let Some(gap) = gap {
+            self.reply(index, &gap.reply());
         }
         // The reply may have shown that the connection is gone.
         if let Some(client) = self.clients.get_mut(index) {
@@ -124,7 +160,8 @@ impl Shard {
         {
             client.disconnect_slow(&mut self.sent);
         } else {
-            self.reply(index, &missing.reply());
+            let gap = missing.gap(&self.context.eras);
+            self.reply(index, &gap.reply());
         }
     }
 
@@ -143,7 +180,7 @@ impl Shard {
             id: &replay.id,
             process: None,
             slot: None,
-            seq: self.seq,
+            seq: self.context.eras.number(self.seq),
         };
         self.reply(index, &live);
         self.begin_slots(index);

@@ -60,7 +60,7 @@ impl Shard {
                 let pong = Reply::Pong {
                     id: &id,
                     timestamp: now(),
-                    seq: self.position(index),
+                    seq: self.context.eras.number(self.position(index)),
                 };
                 self.reply(index, &pong);
             }
@@ -132,7 +132,7 @@ impl Shard {
             return self.refuse(index, id, code, message);
         }
         if let Some(since) = &since
-            && let Err(error) = since.check(&context.epoch, context.log.last_seq())
+            && let Err(error) = context.eras.check(since, context.log.last_seq())
         {
             return self.refuse(index, id, ErrorCode::BadSince, error.to_string());
         }
@@ -150,15 +150,15 @@ impl Shard {
             new_match: added.matches,
             new_template: added.templates,
             subscribed: self.subscribed(index),
-            seq: self.seq,
+            seq: self.context.eras.number(self.seq),
             timestamp: now(),
         };
         self.reply(index, &reply);
         if let (Some(since), Some(had)) = (since, had) {
-            let is_other_epoch = !since.is_of(&context.epoch);
+            let (seq, gap) = self.start_of(&since);
             let choice = (self.choice(index), had);
-            let replay = Replay::of_subscribe(since.seq, self.seq, choice, id.clone());
-            self.begin_replay(index, replay, is_other_epoch);
+            let replay = Replay::of_subscribe(seq, self.seq, choice, id.clone());
+            self.begin_replay(index, replay, gap.as_ref());
         }
         if let Some(slots) = slots {
             self.hold_slots(index, slots, id.clone());
@@ -202,7 +202,7 @@ impl Shard {
             removed_match: removed.matches,
             removed_template: removed.templates,
             subscribed: self.subscribed(index),
-            seq: self.seq,
+            seq: self.context.eras.number(self.seq),
             timestamp: now(),
         };
         self.reply(index, &reply);

@@ -137,9 +137,9 @@ impl Shard {
     }
 
     fn push_replayed(&mut self, index: ConnectionIndex, frame: &ReplayedFrame) {
-        let (seq, epoch) = (self.seq, &self.context.epoch);
+        let shown = self.context.eras.at(self.seq);
         if let Some(client) = self.clients.get_mut(index) {
-            client.push_replayed(&frame.frame, frame.next, epoch, seq);
+            client.push_replayed(&frame.frame, frame.next, &shown);
         }
     }
 
@@ -226,7 +226,7 @@ impl Shard {
             id: &id,
             process: Some(cursor.process()),
             slot: Some(first),
-            seq: self.seq,
+            seq: self.context.eras.number(self.seq),
         };
         self.reply(index, &live);
         for (bytes, request) in deferred {

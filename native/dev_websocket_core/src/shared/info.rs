@@ -147,7 +147,7 @@ impl Shared {
             "topics": info.topics,
             "protocol": PROTOCOL,
             "version": VERSION,
-            "epoch": self.context.epoch,
+            "epoch": &*self.context.eras.epoch(),
             "results": results.name(),
             "limits": Limits::of(settings),
         });
@@ -178,6 +178,7 @@ impl Shared {
             histograms.encode.snapshot(),
         );
         let filters = self.filters.counts();
+        let stream = self.context.stream.as_deref();
         let mut stats = self.context.counters.list();
         stats.extend([
             ("connections", self.admission.connections()),
@@ -205,8 +206,16 @@ impl Shared {
                 "tails_waiting",
                 self.context.counters.tails.waiting.load(Ordering::Relaxed),
             ),
+            (
+                "engine_queued_bytes",
+                stream.map_or(0, |stream| stream.outgoing.bytes()),
+            ),
+            (
+                "engine_present",
+                u64::from(stream.is_some_and(|stream| stream.away_since().is_none())),
+            ),
             ("slot_replays", self.context.replays.len()),
-            ("seq", self.context.log.last_seq()),
+            ("seq", self.context.eras.number(self.context.log.last_seq())),
             ("publish_queued_bytes", self.context.log.waiting_bytes()),
             (
                 "send_buffer_bytes",

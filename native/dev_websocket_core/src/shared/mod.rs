@@ -6,6 +6,7 @@ pub(crate) mod exposition;
 pub(crate) mod inbound;
 pub(crate) mod info;
 pub(crate) mod publishing;
+pub(crate) mod stream;
 pub(crate) mod token_watch;
 
 use std::io;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures::FutureExt;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -37,6 +39,7 @@ use crate::shard::slot_replay::SlotReplays;
 use crate::shared::connections::Connections;
 use crate::shared::inbound::Inbound;
 use crate::shared::info::Descriptions;
+use crate::shared::stream::Inlet;
 use crate::subscription::filters::Filters;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::panics::contain_task;
@@ -73,6 +76,8 @@ pub(crate) struct Shared {
     pub(crate) send_buffer_bytes: Arc<AtomicUsize>,
     pub(crate) inbound: Arc<Inbound>,
     pub(crate) slots: Arc<SlotMarks>,
+    /// The receiver of the stream, if there is one.
+    pub(crate) inlet: Mutex<Inlet>,
     pub(crate) tls: Arc<Tls>,
     /// Start of the server, in milliseconds since 1970.
     pub(crate) started_ms: u64,
@@ -136,6 +141,7 @@ impl Shared {
             send_buffer_bytes: Arc::default(),
             inbound,
             slots,
+            inlet: Mutex::default(),
             tls: Arc::default(),
             started_ms: now(),
             otp,

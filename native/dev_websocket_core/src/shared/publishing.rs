@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use crate::cluster::outgoing::Name;
+use crate::cluster::record;
 use crate::error::{BadJson, Rejected, Unpublished};
 use crate::log::publication::draft::Draft;
 use crate::message::Value;
@@ -37,7 +39,8 @@ impl<E> From<TooLong> for Unwritten<E> {
 }
 
 impl Shared {
-    /// Publishes a message with its provenance and returns its sequence number. The call never blocks.
+    /// Publishes a message with its provenance and returns its sequence number, or 0 if a stream gives it later. The
+    /// call never blocks.
     ///
     /// # Errors
     /// [`Rejected`] if the message was dropped; the counters include it already.
@@ -102,7 +105,18 @@ impl Shared {
         })
     }
 
+    /// Appends a message to the log, or hands it over to the stream, which gives it its number later; it is 0 then.
     fn append(&self, active: &ActiveSettings, draft: Draft) -> Result<u64, Rejected> {
+        if let Some(stream) = &self.context.stream {
+            let handed_over = draft.parts().map_or(Ok(()), |parts| {
+                let record = record::encode(&parts, false);
+                let limit = active.settings.engine_bytes;
+                stream.outgoing.push(Name::Sender, record, limit)
+            });
+            return handed_over
+                .map(|()| 0)
+                .inspect_err(|rejected| self.count_dropped(*rejected));
+        }
         let without_topic = draft.is_without_topic();
         let queue_limit = active.settings.publish_queue_bytes;
         let appended = self.context.log.append(draft, queue_limit);
@@ -144,7 +158,10 @@ impl Shared {
 
     /// Returns true if a message could reach anybody: there is a connection, or history is kept.
     pub(crate) fn is_heard(&self) -> bool {
-        self.admission.connections() != 0 || self.context.active.load().settings.history_bytes != 0
+        // Clients of other servers of the stream are not known here.
+        self.context.stream.is_some()
+            || self.admission.connections() != 0
+            || self.context.active.load().settings.history_bytes != 0
     }
 
     /// Finds the topics and encodes the message.

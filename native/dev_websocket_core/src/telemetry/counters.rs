@@ -49,6 +49,16 @@ counters! {
     dropped_refused,
     /// Messages dropped because the result was unreadable or the text was not JSON.
     dropped_malformed,
+    /// Messages dropped because the stream refused them, such as those above the engine's own limit.
+    engine_refused,
+    /// Times that the stream was away for longer than `engine_timeout`.
+    engine_away,
+    /// Times that the stream was made anew, or had lost its end.
+    engine_epochs,
+    /// Records of the stream that were gone before the server received them.
+    engine_missing,
+    /// Records of the stream that the server could not read.
+    engine_unreadable,
     /// Slots of processes that were published completely.
     results_published,
     /// Slots reported missing because the node's cache did not have them.

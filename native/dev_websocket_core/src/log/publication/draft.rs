@@ -3,10 +3,12 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use super::parts::Parts;
 use super::slot_gap::SlotGapNotice;
+use super::stream_break::StreamBreak;
 use super::{DATA, HEADROOM, NANOS, Notice, OverloadGap, Place, Publication, now_nanos};
 use crate::error::Rejected;
-use crate::log::buffer_pool::BufferPool;
+use crate::log::buffer_pool::{BufferPool, Spare};
 use crate::log::slot_marks::Position;
 use crate::message::Value;
 use crate::message::json::{JsonWriter, TooLong};
@@ -74,7 +76,10 @@ impl Draft {
         let mut buffer = spare.take_buffer(room);
         buffer.resize(HEADROOM, 0);
         let cast_at = now_nanos();
-        let origin_start = write_fields(&mut buffer, cast_at / NANOS, &topics, origin);
+        let origin_start = write_fields(&mut buffer, cast_at, &topics, |buffer| {
+            // Writing without a limit cannot fail.
+            let _ = origin.write(&mut JsonWriter::new(buffer, usize::MAX, false));
+        });
         let start = buffer.len();
         write_data(&mut buffer)?;
         let data = start..buffer.len();
@@ -96,6 +101,16 @@ impl Draft {
             is_edge: origin.is_edge,
             ..Publication::default()
         })))
+    }
+
+    /// Stores a publication in this memory.
+    pub(super) fn in_memory_of(spare: Spare, publication: Publication) -> Self {
+        Self(spare.fill(publication))
+    }
+
+    /// Returns the parts of the message; none for a notice.
+    pub(crate) fn parts(&self) -> Option<Parts<'_>> {
+        self.0.parts()
     }
 
     /// Turns the draft into a gap notice for this lost message. The notice takes little memory.
@@ -133,6 +148,12 @@ impl Draft {
     pub(crate) fn of_slot_gap(topics: Topics, gap: SlotGapNotice) -> Self {
         let frame = gap.frame_bytes();
         Self::of_notice(topics, Notice::SlotGap(Box::new(gap)), frame)
+    }
+
+    /// Makes a notice about a break in the numbers of a stream, for every subscriber.
+    pub(crate) fn of_break(gap: StreamBreak) -> Self {
+        let frame = gap.frame_bytes();
+        Self::of_notice(Topics::new(), Notice::Break(Box::new(gap)), frame)
     }
 
     fn of_notice(topics: Topics, notice: Notice, frame: usize) -> Self {
@@ -186,28 +207,29 @@ impl Draft {
         self.0
     }
 
-    /// Gives the message its sequence number. The step is short because it runs under the lock of the log.
-    pub(crate) fn number(mut self, seq: u64) -> Arc<Publication> {
+    /// Gives the message its place in the log and the number that clients see. The step is short because it runs under
+    /// the lock of the log.
+    pub(crate) fn number(mut self, seq: u64, number: u64) -> Arc<Publication> {
         // A draft has one owner, so this condition always holds.
         if let Some(publication) = Arc::get_mut(&mut self.0) {
-            publication.number(seq);
+            publication.number(seq, number);
         }
         self.0
     }
 }
 
 /// Writes all fields between the head and the data; returns the position where the provenance fields start.
-fn write_fields(
+pub(super) fn write_fields(
     buffer: &mut Vec<u8>,
-    timestamp: u64,
+    cast_at: u64,
     topics: &[Topic],
-    origin: &Provenance<'_>,
+    write_origin: impl FnOnce(&mut Vec<u8>),
 ) -> usize {
     let mut writer = JsonWriter::new(buffer, usize::MAX, false);
     // Writing without a limit cannot fail. The explicit topic, if any, comes first because readers show the first
     // topic.
     let _ = writer.raw(r#","timestamp":"#);
-    let _ = writer.raw(itoa::Buffer::new().format(timestamp));
+    let _ = writer.raw(itoa::Buffer::new().format(cast_at / NANOS));
     let _ = writer.raw(r#","topic":"#);
     let _ = match topics.first() {
         Some(topic) => writer.text(topic.name()),
@@ -216,8 +238,7 @@ fn write_fields(
     let _ = writer.raw(r#","topics":"#);
     let _ = writer.texts(topics.iter().map(Topic::name));
     let origin_start = buffer.len();
-    let mut writer = JsonWriter::new(buffer, usize::MAX, false);
-    let _ = origin.write(&mut writer);
-    let _ = writer.raw(DATA);
+    write_origin(buffer);
+    buffer.extend_from_slice(DATA.as_bytes());
     origin_start
 }

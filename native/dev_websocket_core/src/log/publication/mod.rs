@@ -1,7 +1,9 @@
 //! A publication is an outgoing message that is encoded once and shared by all its receivers.
 
 pub(crate) mod draft;
+pub(crate) mod parts;
 pub(crate) mod slot_gap;
+pub(crate) mod stream_break;
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -10,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrayvec::ArrayVec;
 
+use crate::log::eras::Eras;
 use crate::log::slot_marks::Position;
 use crate::message::process_id::ProcessId;
 use crate::message::provenance::with_origin;
@@ -19,6 +22,7 @@ use crate::wire::frame;
 use crate::wire::sse;
 
 use self::slot_gap::SlotGapNotice;
+use self::stream_break::StreamBreak;
 
 /// The room for the frame header and the fields that depend on the sequence number, which has at most 20 digits.
 const HEADROOM: usize = frame::MAX_HEADER + PREFIX.len() + 20;
@@ -34,7 +38,10 @@ const DATA: &str = r#","data":"#;
 /// A numbered message with its encoded frames.
 #[derive(Debug, Default)]
 pub(crate) struct Publication {
+    /// The place in the log.
     seq: u64,
+    /// The number that clients see.
+    number: u64,
     /// The time of publishing, in nanoseconds since 1970.
     cast_at: u64,
     topics: Topics,
@@ -58,7 +65,7 @@ pub(crate) struct Publication {
 }
 
 /// The place of an event among those of its process.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Place {
     pub(crate) process: ProcessId,
     pub(crate) position: Position,
@@ -79,6 +86,7 @@ pub(crate) struct Slots<'p> {
 enum Notice {
     OverloadGap(OverloadGap),
     SlotGap(Box<SlotGapNotice>),
+    Break(Box<StreamBreak>),
 }
 
 /// Messages that were dropped because the publish queue was full; a `gap` frame reports them.
@@ -109,24 +117,27 @@ impl Publication {
         self.buffer.capacity()
     }
 
-    /// Writes the header, the type and the sequence number before the fields. A notice is written as a whole.
-    fn number(&mut self, seq: u64) {
+    /// Writes the header, the type and the number before the fields. A notice is written as a whole.
+    fn number(&mut self, seq: u64, number: u64) {
         self.seq = seq;
+        self.number = number;
         if let Some(notice) = &self.notice {
             let frame = match notice {
                 Notice::OverloadGap(loss) => Reply::Gap {
                     reason: GapReason::Overload,
                     dropped: loss.messages,
-                    after: seq - 1,
-                    next: seq + 1,
+                    after: number.saturating_sub(1),
+                    next: number.saturating_add(1),
+                    epoch: None,
                 }
                 .encode(),
-                Notice::SlotGap(gap) => gap.encode(Some(seq), self.cast_at / NANOS),
+                Notice::SlotGap(gap) => gap.encode(Some(number), self.cast_at / NANOS),
+                Notice::Break(gap) => gap.encode(),
             };
             self.buffer = frame.to_vec();
             return;
         }
-        self.begin(PREFIX, itoa::Buffer::new().format(seq).as_bytes());
+        self.begin(PREFIX, itoa::Buffer::new().format(number).as_bytes());
     }
 
     /// Writes the header and the type before the fields of a replayed event, which has no sequence number.
@@ -149,9 +160,27 @@ impl Publication {
         self.buffer[digits_start..HEADROOM].copy_from_slice(digits);
     }
 
-    /// Returns the sequence number within the epoch; the first publication has 1.
+    /// Returns the place in the log; the first publication has 1.
     pub(crate) fn seq(&self) -> u64 {
         self.seq
+    }
+
+    /// Returns the number that clients see.
+    pub(crate) fn shown_number(&self) -> u64 {
+        self.number
+    }
+
+    /// Returns the first of the numbers for which it stands. Only the notice of a break stands for several.
+    pub(crate) fn first_number(&self) -> u64 {
+        match &self.notice {
+            Some(Notice::Break(gap)) if gap.epoch.is_none() => gap.after + 1,
+            _ => self.number,
+        }
+    }
+
+    /// Returns whether another epoch begins here. Its notice is never dropped, because it names the epoch.
+    pub(crate) fn begins_epoch(&self) -> bool {
+        matches!(&self.notice, Some(Notice::Break(gap)) if gap.epoch.is_some())
     }
 
     /// Returns the time of publishing, in nanoseconds since 1970.
@@ -176,9 +205,11 @@ impl Publication {
     }
 
     /// Prepares the event's end for [`Self::event`].
-    pub(crate) fn prepare_event(&self, epoch: &str) {
-        self.event_end
-            .get_or_init(|| sse::end_at(epoch, self.seq, "").into());
+    pub(crate) fn prepare_event(&self, eras: &Eras) {
+        self.event_end.get_or_init(|| {
+            let shown = eras.at(self.seq);
+            sse::end_at(&shown.epoch, shown.number, "").into()
+        });
     }
 
     /// Returns the parts of the server-sent event: the common beginning, the JSON, and the end with the cursor.
@@ -189,7 +220,11 @@ impl Publication {
 
     /// Returns the number of lost messages that this notice reports; 0 for a message.
     pub(crate) fn lost_messages(&self) -> u64 {
-        self.loss().map_or(0, |loss| loss.messages)
+        match &self.notice {
+            Some(Notice::OverloadGap(loss)) => loss.messages,
+            Some(Notice::Break(gap)) => gap.dropped(),
+            Some(Notice::SlotGap(_)) | None => 0,
+        }
     }
 
     /// Returns whether this is a message rather than a notice of missing ones.
@@ -202,16 +237,13 @@ impl Publication {
         self.is_edge
     }
 
-    /// Returns whether this notice reports messages that were dropped because the publish queue was full.
+    /// Returns whether this notice reports messages that nobody gets: the publish queue was full, or a stream has a
+    /// break.
     pub(crate) fn is_loss(&self) -> bool {
-        self.loss().is_some()
-    }
-
-    fn loss(&self) -> Option<&OverloadGap> {
-        match &self.notice {
-            Some(Notice::OverloadGap(loss)) => Some(loss),
-            Some(Notice::SlotGap(_)) | None => None,
-        }
+        matches!(
+            &self.notice,
+            Some(Notice::OverloadGap(_) | Notice::Break(_))
+        )
     }
 
     /// Returns the slots that the publication is about: the slot of an event, or the missing ones of a notice.
@@ -236,13 +268,17 @@ impl Publication {
                     part: 0,
                 },
             }),
-            Some(Notice::OverloadGap(_)) | None => None,
+            Some(Notice::OverloadGap(_) | Notice::Break(_)) | None => None,
         }
     }
 
     /// Returns whether every subscriber gets this publication, regardless of its topics.
     pub(crate) fn concerns_everybody(&self) -> bool {
-        self.loss().is_some_and(|loss| loss.concerns_everybody)
+        match &self.notice {
+            Some(Notice::OverloadGap(loss)) => loss.concerns_everybody,
+            Some(Notice::Break(_)) => true,
+            Some(Notice::SlotGap(_)) | None => false,
+        }
     }
 
     /// Records that the search for its subscribers panicked, so that no shard tries again.
@@ -298,7 +334,7 @@ pub(crate) mod tests {
 
     /// Makes a publication for tests of queues and matching.
     pub(crate) fn publication(seq: u64, topics: &[&str], data: &str) -> Arc<Publication> {
-        draft(topics, data).number(seq)
+        draft(topics, data).number(seq, seq)
     }
 
     /// Makes a notice of a missing slot.
@@ -307,13 +343,13 @@ pub(crate) mod tests {
             process: "p".into(),
             gap: SlotGap::NotCached(SlotRange::new(4, 4).unwrap()),
         };
-        Draft::of_slot_gap(named(topics), gap).number(seq)
+        Draft::of_slot_gap(named(topics), gap).number(seq, seq)
     }
 
     /// Makes a publication of a message in JSON.
     pub(crate) fn message(seq: u64, topics: &[&str], json: &str) -> Arc<Publication> {
         let json: serde_json::Value = serde_json::from_str(json).unwrap();
-        draft_of(topics, &Value::from(&json)).number(seq)
+        draft_of(topics, &Value::from(&json)).number(seq, seq)
     }
 
     pub(crate) fn draft(topics: &[&str], data: &str) -> Draft {
@@ -399,7 +435,7 @@ pub(crate) mod tests {
                 let pool = BufferPool::default();
                 Draft::encode(&pool, topics, &message, &origin, 1 << 20, false).unwrap()
             };
-            for publication in [edge().number(u64::MAX), edge().replayed()] {
+            for publication in [edge().number(u64::MAX, u64::MAX), edge().replayed()] {
                 let (header, data) = publication.raw_frame();
                 assert_eq!(publication.json_frame(), [header, data].concat());
                 assert_eq!(data.len(), length + 2);

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
+use crate::cluster::outgoing::Name;
+use crate::cluster::record;
 use crate::error::Rejected;
 use crate::log::publication::draft::Draft;
 use crate::log::publication::slot_gap::{SlotGap, SlotGapNotice};
@@ -16,6 +18,7 @@ use crate::server::Server;
 use crate::server::publish::Event;
 use crate::settings::active::ActiveSettings;
 use crate::shard::interest::Interest;
+use crate::shared::Shared;
 
 /// Limit on the events of one part of a slot.
 pub const MAX_PART_EVENTS: usize = 256;
@@ -101,22 +104,29 @@ impl Server {
         }
         let without_topic = drafts.iter().filter(|draft| draft.is_without_topic());
         let (count, without_topic) = (drafts.len() as u64, without_topic.count() as u64);
-        shared
-            .context
-            .log
-            .append_or_none(drafts, active.settings.publish_queue_bytes)?;
+        match &shared.context.stream {
+            None => {
+                let limit = active.settings.publish_queue_bytes;
+                shared.context.log.append_or_none(drafts, limit)?;
+            }
+            Some(stream) => {
+                let records = records_of(&drafts, is_last);
+                let limit = active.settings.engine_bytes;
+                stream.outgoing.push_all(records, limit)?;
+            }
+        }
         if is_last {
             mark.complete(start.slot);
         } else {
             mark.publish_until(end);
         }
         drop(turn);
-        if count > 0 {
-            shared.context.wake_shards();
-        }
         let counters = &shared.context.counters;
-        counters.publications.add(count);
-        counters.publications_without_topic.add(without_topic);
+        if count > 0 && shared.context.stream.is_none() {
+            shared.context.wake_shards();
+            counters.publications.add(count);
+            counters.publications_without_topic.add(without_topic);
+        }
         counters.results_published.add(u64::from(is_last));
         Ok(())
     }
@@ -172,11 +182,11 @@ impl Server {
                 if slots.from() != mark.next().slot {
                     return Err(SlotRejected::Expected(mark.next()));
                 }
-                shared.context.log.append_or_none(vec![draft], limit)?;
+                shared.append_slot_gap(draft, limit)?;
                 let may_come = !matches!(gap, SlotGap::NotFollowed(_) | SlotGap::NotReplayed(_));
                 mark.skip_to(slots.to(), may_come);
             }
-            None => shared.context.log.append_or_none(vec![draft], limit)?,
+            None => shared.append_slot_gap(draft, limit)?,
         }
         drop(turn);
         shared.context.wake_shards();
@@ -209,6 +219,35 @@ impl Server {
     pub(super) fn too_much(&self) -> SlotRejected {
         self.shared.context.counters.dropped_malformed.add(1);
         SlotRejected::TooMuch
+    }
+}
+
+/// Returns the records of the events of a slot. All servers that publish the slot name them alike.
+fn records_of(drafts: &[Draft], is_last: bool) -> Vec<(Name, Vec<u8>)> {
+    let last = drafts.len().saturating_sub(1);
+    let parts = drafts.iter().filter_map(Draft::parts).enumerate();
+    parts
+        .map(|(index, parts)| {
+            let name = parts.place.map_or(Name::Sender, |place| Name::Event {
+                process: place.process,
+                slot: place.position.slot,
+                part: place.position.part,
+            });
+            (name, record::encode(&parts, is_last && index == last))
+        })
+        .collect()
+}
+
+impl Shared {
+    /// Appends a notice about missing slots. It is about this server's cache, so other servers do not get it.
+    fn append_slot_gap(&self, draft: Draft, queue_limit: u64) -> Result<(), Rejected> {
+        match &self.context.stream {
+            None => self.context.log.append_or_none(vec![draft], queue_limit),
+            Some(_) => {
+                self.append_own(draft);
+                Ok(())
+            }
+        }
     }
 }
 

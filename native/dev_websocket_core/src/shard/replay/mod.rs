@@ -15,11 +15,13 @@ use std::sync::Arc;
 use self::choice::Scan;
 pub(crate) use self::choice::{Budget, Choice};
 use super::ids::Seq;
+use crate::log::eras::Eras;
 use crate::log::publication::Publication;
+use crate::log::publication::stream_break::StreamBreak;
 use crate::log::publication_log::Log;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::panics::{contain, panic_point};
-use crate::wire::control::{GapReason, Reply, Request, RequestError, RequestId};
+use crate::wire::control::{GapReason, Request, RequestError, RequestId};
 use crate::wire::cursor::{From, Since};
 
 /// Limit on the publications read from the log at once.
@@ -75,18 +77,20 @@ pub(crate) struct Missing {
 }
 
 impl Missing {
-    /// Returns the gap frame for the range.
-    pub(crate) fn reply(self) -> Reply<'static> {
-        let Self {
-            reason,
-            first,
-            next,
-        } = self;
-        Reply::Gap {
-            reason,
-            dropped: next - first,
-            after: first - 1,
-            next,
+    /// Returns the notice for the range, in the numbers that clients see. If another epoch begins in it, the client is
+    /// told which.
+    pub(crate) fn gap(self, eras: &Eras) -> StreamBreak {
+        let (before, next) = (eras.at(self.first - 1), eras.at(self.next));
+        let is_other = before.epoch != next.epoch;
+        StreamBreak {
+            reason: if is_other {
+                GapReason::Epoch
+            } else {
+                self.reason
+            },
+            after: if is_other { 0 } else { before.number },
+            next: next.number,
+            epoch: is_other.then_some(next.epoch),
         }
     }
 }
@@ -138,16 +142,6 @@ impl Replay {
             had,
             id,
             ..Self::new(From::Since(Since { epoch: None, seq }), present, choice)
-        }
-    }
-
-    /// Restarts at the oldest publication in the history, because the cursor is of another epoch.
-    pub(crate) fn begin_anew(&mut self, log: &Log) -> Missing {
-        self.next = log.read(1, 0).first;
-        Missing {
-            reason: GapReason::Epoch,
-            first: 1,
-            next: self.next,
         }
     }
 

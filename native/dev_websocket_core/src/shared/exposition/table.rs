@@ -31,6 +31,36 @@ pub(super) const COUNTERS: &[Row] = &[
         ],
     ),
     (
+        "engine_refused",
+        "Messages that the stream refused",
+        "",
+        &[("engine_refused", "")],
+    ),
+    (
+        "engine_away",
+        "Times that the stream was away for longer than engine_timeout",
+        "",
+        &[("engine_away", "")],
+    ),
+    (
+        "engine_epochs",
+        "Times that the stream was made anew or had lost its end",
+        "",
+        &[("engine_epochs", "")],
+    ),
+    (
+        "engine_missing",
+        "Records of the stream that were gone before they were received",
+        "",
+        &[("engine_missing", "")],
+    ),
+    (
+        "engine_unreadable",
+        "Records of the stream that could not be read",
+        "",
+        &[("engine_unreadable", "")],
+    ),
+    (
         "results_published",
         "Process slots published whole",
         "",
@@ -320,6 +350,18 @@ pub(super) const GAUGES: &[Row] = &[
         "Slot replays in progress",
         "",
         &[("slot_replays", "")],
+    ),
+    (
+        "engine_queued_bytes",
+        "Bytes queued for the stream",
+        "",
+        &[("engine_queued_bytes", "")],
+    ),
+    (
+        "engine_present",
+        "Whether the stream is there: 0 or 1",
+        "",
+        &[("engine_present", "")],
     ),
     (
         "regexes",

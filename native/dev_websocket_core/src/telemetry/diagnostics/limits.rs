@@ -7,7 +7,7 @@ use tracing::Level;
 
 /// Every kind of event. The name of an event is its kind, as in `tracing::info!(name: "started", ..)`; other names
 /// count as the last kind.
-pub const KINDS: [&str; 19] = [
+pub const KINDS: [&str; 24] = [
     "started",
     "stopped",
     "moved",
@@ -24,6 +24,11 @@ pub const KINDS: [&str; 19] = [
     "refused_certificate",
     "closed_connection",
     "lost_listener",
+    "engine_present",
+    "engine_away",
+    "engine_epoch",
+    "engine_refused",
+    "engine_unreadable",
     "fault",
     "contained",
     "other",

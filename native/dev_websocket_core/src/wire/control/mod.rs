@@ -143,6 +143,9 @@ pub(crate) enum Reply<'a> {
         dropped: u64,
         after: u64,
         next: u64,
+        /// The current epoch, for a gap between two epochs.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        epoch: Option<&'a str>,
     },
     /// A gap of slots. Unlike the other gap it is a publication with a sequence number of its own.
     #[serde(rename = "gap")]
@@ -171,6 +174,8 @@ pub(crate) enum Reply<'a> {
         slot: Option<u64>,
         seq: u64,
     },
+    /// The stream is away since a time, in milliseconds since 1970; a `live` frame follows when it is back.
+    Stale { since: u64 },
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: &'a RequestId,
@@ -192,6 +197,8 @@ pub(crate) enum GapReason {
     Epoch,
     /// The publish queue was full.
     Overload,
+    /// A record of the stream could not be read.
+    Unreadable,
     /// The server panicked while it matched the publication.
     #[serde(rename = "fault")]
     Panic,
@@ -293,13 +300,9 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// Returns the sequence number up to which the client is current; none if the client still has to get past
-    /// publications.
-    pub(crate) fn cursor(&self) -> Option<u64> {
-        match self {
-            Self::ConnectionEstablished { seq, .. } | Self::Live { seq, .. } => Some(*seq),
-            _ => None,
-        }
+    /// Returns whether the client is current with this frame, so that its number can be a cursor.
+    pub(crate) fn is_current(&self) -> bool {
+        matches!(self, Self::ConnectionEstablished { .. } | Self::Live { .. })
     }
 
     /// Returns the whole text frame.

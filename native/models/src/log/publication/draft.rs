@@ -35,7 +35,7 @@ impl Draft {
         self.0.footprint
     }
 
-    pub(crate) fn number(self, seq: u64) -> Arc<Publication> {
+    pub(crate) fn number(self, seq: u64, _: u64) -> Arc<Publication> {
         self.0.seq.set(seq);
         Arc::new(self.0)
     }

@@ -1,0 +1,101 @@
+//! The state of the connection to the stream, for everybody who asks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::outgoing::Outgoing;
+use crate::log::publication::now;
+
+/// The stream of a server, as its own parts see it.
+#[derive(Debug)]
+pub(crate) struct StreamState {
+    pub(crate) outgoing: Arc<Outgoing>,
+    /// True once the server has read the history of the stream, and so knows its numbers.
+    joined: AtomicBool,
+    /// The time since which the stream is away, in milliseconds since 1970; 0 while it is not.
+    away_since: AtomicU64,
+    /// Why it is away.
+    reason: Mutex<String>,
+    /// Told when the shards have made room.
+    room: Notify,
+}
+
+impl StreamState {
+    /// Makes the state of a server that has not reached its stream yet.
+    pub(crate) fn new(server: u64) -> Arc<Self> {
+        Arc::new(Self {
+            outgoing: Outgoing::new(server),
+            joined: AtomicBool::new(false),
+            away_since: AtomicU64::new(now()),
+            reason: Mutex::new("not reached yet".to_owned()),
+            room: Notify::new(),
+        })
+    }
+
+    /// Returns whether the server knows the numbers of the stream. Until then it cannot judge a cursor.
+    pub(crate) fn has_joined(&self) -> bool {
+        self.joined.load(Ordering::Acquire)
+    }
+
+    /// Returns the time since which the stream is away, in milliseconds since 1970; none while it is not.
+    pub(crate) fn away_since(&self) -> Option<u64> {
+        Some(self.away_since.load(Ordering::Acquire)).filter(|since| *since != 0)
+    }
+
+    /// Returns why the stream is away; none while it is not.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.away_since().map(|_| self.reason.lock().clone())
+    }
+
+    /// Sets the stream away. Returns false if it was already, in which case only the reason changes.
+    pub(crate) fn set_away(&self, since: u64, reason: &str) -> bool {
+        let mut told = self.reason.lock();
+        reason.clone_into(&mut told);
+        let set = |since| {
+            self.away_since
+                .compare_exchange(0, since, Ordering::AcqRel, Ordering::Acquire)
+        };
+        set(since.max(1)).is_ok()
+    }
+
+    /// Sets the stream present. Returns whether clients have seen it away.
+    pub(crate) fn set_present(&self) -> bool {
+        let has_joined = self.joined.swap(true, Ordering::AcqRel);
+        self.away_since.swap(0, Ordering::AcqRel) != 0 && has_joined
+    }
+
+    /// Tells the receiver that the shards have made room.
+    pub(crate) fn made_room(&self) {
+        self.room.notify_one();
+    }
+
+    /// Waits until the shards have made room since the last call.
+    pub(crate) async fn room(&self) {
+        self.room.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_hear_of_a_stream_that_was_there_before() {
+        let state = StreamState::new(1);
+        assert!(state.away_since().is_some() && !state.has_joined());
+        assert_eq!(state.reason().as_deref(), Some("not reached yet"));
+        assert!(!state.set_away(7, "refused"));
+        assert_eq!(state.reason().as_deref(), Some("refused"));
+        assert!(!state.set_present());
+        assert_eq!((state.away_since(), state.reason()), (None, None));
+        assert!(state.set_away(7, "silent"));
+        assert!(!state.set_away(9, "gone"));
+        assert_eq!(state.away_since(), Some(7));
+        assert!(state.has_joined());
+        assert!(state.set_present());
+        assert!(!state.set_present());
+    }
+}

@@ -1,0 +1,172 @@
+//! The side of the engine that keeps the stream: what it takes from the server, and what it brings.
+
+mod inlet;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub(crate) use self::inlet::Inlet;
+pub use self::inlet::OutOfOrder;
+use crate::cluster::outgoing::OutgoingRecord;
+use crate::cluster::state::StreamState;
+use crate::settings::Settings;
+use crate::shard::command::{Command, StreamNews};
+use crate::shared::Shared;
+use crate::telemetry::counters::Counters;
+
+/// A program that keeps a stream for several servers. Records that one of them hands over come back to all of them, in
+/// one order.
+pub trait StreamEngine: Send {
+    /// Carries records until the server stops ([`Stream::stopping`]), on a thread of its own. A call that returns or
+    /// panics earlier is made again.
+    fn run(&mut self, stream: &Stream);
+}
+
+/// The server's end of the stream. Only the engine has it.
+#[derive(Clone)]
+pub struct Stream {
+    shared: Arc<Shared>,
+    state: Arc<StreamState>,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.state.fmt(formatter)
+    }
+}
+
+impl Stream {
+    /// Returns the end of a server that has a stream.
+    pub(crate) fn of(shared: &Arc<Shared>) -> Option<Self> {
+        let state = shared.context.stream.clone()?;
+        Some(Self {
+            shared: shared.clone(),
+            state,
+        })
+    }
+
+    /// Returns the settings in force.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        self.shared.settings()
+    }
+
+    pub(crate) fn counters(&self) -> Arc<Counters> {
+        self.shared.context.counters.clone()
+    }
+
+    /// Completes when the server stops.
+    pub async fn stopping(&self) {
+        self.shared.stopping.cancelled().await;
+    }
+
+    /// Returns whether the server stops.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.shared.stopping.is_cancelled()
+    }
+
+    /// Returns the number of the last record that was received, and its epoch; none before [`Self::begin`].
+    #[must_use]
+    pub fn last(&self) -> Option<(Arc<str>, u64)> {
+        self.shared.inlet.lock().last()
+    }
+
+    /// Prepares for records of an epoch from the number `next` on. Another epoch than before is told to all clients.
+    pub fn begin(&self, epoch: &str, next: u64) {
+        self.shared.begin_epoch(epoch, next);
+    }
+
+    /// Takes a record of the stream. Missing numbers before it are told to all clients.
+    ///
+    /// # Errors
+    /// [`OutOfOrder`] if it has a number that was there already. Nothing happens then.
+    pub fn receive(&self, number: u64, record: &[u8]) -> Result<(), OutOfOrder> {
+        self.shared.receive(&self.state, number, record)
+    }
+
+    /// Waits until the shards have room for more records.
+    pub async fn room(&self) {
+        let limit = || self.shared.settings().publish_queue_bytes;
+        while self.shared.context.log.waiting_bytes() >= limit() {
+            self.state.room().await;
+        }
+    }
+
+    /// Records that the stream is there, and that everything that it had was received.
+    pub fn set_present(&self) {
+        let reason = self.state.reason();
+        let was_seen_away = self.state.set_present();
+        if reason.is_some() {
+            tracing::info!(
+                name: "engine_present",
+                "The WebSocket server has everything that the stream has."
+            );
+        }
+        if was_seen_away {
+            self.tell(StreamNews::Present);
+        }
+    }
+
+    /// Records that the stream is away since a time, in milliseconds since 1970.
+    pub fn set_away(&self, since: u64, reason: &str) {
+        let has_joined = self.state.has_joined();
+        if self.state.reason().is_none_or(|before| before != reason) {
+            tracing::warn!(
+                name: "engine_away", reason,
+                "The WebSocket server does not reach its stream: {reason}."
+            );
+        }
+        if self.state.set_away(since, reason) && has_joined {
+            self.shared.context.counters.engine_away.add(1);
+            self.tell(StreamNews::Away { since });
+        }
+    }
+
+    fn tell(&self, news: StreamNews) {
+        let after = self.shared.context.log.last_seq();
+        self.shared
+            .context
+            .tell_shards(|| Command::Stream { after, news });
+    }
+
+    /// Returns the next record to send, if fewer than `window` are sent and not settled.
+    #[must_use]
+    pub fn next_outgoing(&self, window: usize) -> Option<OutgoingRecord> {
+        self.state.outgoing.next(window)
+    }
+
+    /// Completes when [`Self::next_outgoing`] may have another record.
+    pub async fn outgoing(&self) {
+        self.state.outgoing.added().await;
+    }
+
+    /// Returns the number of records that the stream does not have yet.
+    #[must_use]
+    pub fn unsettled(&self) -> usize {
+        self.state.outgoing.len()
+    }
+
+    /// Records that the stream has all records of this server up to a number.
+    pub fn settle(&self, number: u64) {
+        self.state.outgoing.settle(number);
+    }
+
+    /// Records that the stream never takes a record, the first that is not settled. Clients are told of the loss.
+    pub fn refuse(&self, number: u64, reason: &str) {
+        let messages = self.state.outgoing.refuse(number);
+        self.shared.context.counters.engine_refused.add(messages);
+        tracing::warn!(
+            name: "engine_refused", reason,
+            "The stream of the WebSocket server refused a message: {reason}."
+        );
+    }
+
+    /// Begins again with the first record that is not settled, because the connection is a new one.
+    pub fn send_again(&self) {
+        self.state.outgoing.send_again();
+    }
+}
+
+#[cfg(test)]
+mod tests;
