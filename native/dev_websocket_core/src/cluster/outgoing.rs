@@ -26,6 +26,8 @@ pub(crate) struct Outgoing {
     queue: Mutex<Queue>,
     /// Told when there is something to send.
     added: Notify,
+    /// Told when the stream has everything.
+    emptied: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +87,7 @@ impl Outgoing {
             server,
             queue: Mutex::new(queue),
             added: Notify::new(),
+            emptied: Notify::new(),
         })
     }
 
@@ -164,6 +167,13 @@ impl Outgoing {
         self.added.notified().await;
     }
 
+    /// Waits until the stream has everything.
+    pub(crate) async fn emptied(&self) {
+        while !self.queue.lock().waiting.is_empty() {
+            self.emptied.notified().await;
+        }
+    }
+
     /// Records that the stream has everything up to a number.
     pub(crate) fn settle(&self, number: u64) {
         let mut queue = self.queue.lock();
@@ -173,6 +183,9 @@ impl Outgoing {
         // Nobody may publish again, so the losses are told as soon as there is room.
         if queue.tell_losses(self.server) {
             self.added.notify_one();
+        }
+        if queue.waiting.is_empty() {
+            self.emptied.notify_one();
         }
     }
 

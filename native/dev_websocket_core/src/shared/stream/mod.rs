@@ -147,6 +147,11 @@ impl Stream {
         self.state.outgoing.len()
     }
 
+    /// Completes when the stream has all records of this server.
+    pub async fn settled(&self) {
+        self.state.outgoing.emptied().await;
+    }
+
     /// Records that the stream has all records of this server up to a number.
     pub fn settle(&self, number: u64) {
         self.state.outgoing.settle(number);

@@ -1,0 +1,226 @@
+//! A real nats-server, nodes that use it, and clients that check what they get.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "each test file uses its part; a failure ends the test"
+)]
+
+pub mod client;
+pub mod proxy;
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dev_websocket_core::message::Value;
+use dev_websocket_core::{Counters, Disconnect, Server, SettingValue, Settings};
+use dev_websocket_nats::Nats;
+use tempfile::TempDir;
+
+/// Returns the program, if there is one: `NATS_SERVER`, or `nats-server` of the path.
+fn program() -> Option<PathBuf> {
+    let named = std::env::var_os("NATS_SERVER").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join("nats-server"));
+    named.into_iter().chain(found).find(|file| file.is_file())
+}
+
+/// A nats-server of the test, with its store in a folder of its own.
+pub struct Engine {
+    process: Child,
+    pub port: u16,
+    pub folder: TempDir,
+    arguments: Vec<String>,
+}
+
+impl Engine {
+    /// Starts one; none where no nats-server is installed.
+    pub fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with the lines of a configuration.
+    pub fn start_with(lines: &[&str]) -> Option<Self> {
+        let Some(program) = program() else {
+            eprintln!("skipped: no nats-server, see docs/CLUSTER.md");
+            return None;
+        };
+        let folder = TempDir::new().unwrap();
+        let port = free_port();
+        let config = folder.path().join("config");
+        let store = folder.path().join("store");
+        let mut text =
+            format!("listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {store:?} }}\n");
+        lines
+            .iter()
+            .for_each(|line| text.push_str(&format!("{line}\n")));
+        std::fs::write(&config, text).unwrap();
+        let arguments = vec![program.display().to_string(), config.display().to_string()];
+        let process = spawn(&arguments);
+        Some(Self {
+            process,
+            port,
+            folder,
+            arguments,
+        })
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    /// Ends it at once, as a crash does.
+    pub fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Ends it in order.
+    pub fn stop(&mut self) {
+        self.signal("TERM");
+        let _ = self.process.wait();
+    }
+
+    /// Starts it again on the same store and port.
+    pub fn start_again(&mut self) {
+        self.process = spawn(&self.arguments);
+    }
+
+    pub fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        let done = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(done.unwrap().success());
+    }
+
+    pub async fn client(&self) -> async_nats::jetstream::Context {
+        async_nats::jetstream::new(async_nats::connect(self.url()).await.unwrap())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn spawn(arguments: &[String]) -> Child {
+    let mut process = Command::new(&arguments[0])
+        .args(["-c", &arguments[1]])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let is_ready = lines
+        .by_ref()
+        .any(|line| line.is_ok_and(|line| line.contains("Server is ready")));
+    assert!(is_ready, "the nats-server ended");
+    // Its log is read to the end, so that it never waits for us.
+    std::thread::spawn(move || lines.for_each(drop));
+    process
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// Copies a folder.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// A server that shares the stream.
+pub struct Node {
+    pub server: Server,
+    pub counters: Arc<Counters>,
+}
+
+impl Node {
+    pub fn start(url: &str) -> Self {
+        Self::start_with(url, &[])
+    }
+
+    pub fn start_with(url: &str, settings: &[(&str, SettingValue)]) -> Self {
+        let text = |text: &str| SettingValue::Text(text.to_owned());
+        let defaults = [
+            ("host", text("127.0.0.1")),
+            ("port", SettingValue::Integer(0)),
+            ("engine", text(url)),
+            ("engine_create", SettingValue::Boolean(true)),
+            ("engine_timeout", SettingValue::Integer(2000)),
+            ("shards", SettingValue::Integer(1)),
+            ("workers", SettingValue::Integer(1)),
+            ("send_buffer_bytes", SettingValue::Integer(64 * 1024 * 1024)),
+        ];
+        let mut chosen = Settings::default();
+        for (name, value) in defaults.iter().chain(settings) {
+            chosen.set(name, value.clone()).unwrap();
+        }
+        let counters = Arc::new(Counters::default());
+        let server = Server::builder(chosen)
+            .counters(counters.clone())
+            .engine(Box::new(Nats::new()))
+            .start()
+            .unwrap();
+        Self { server, counters }
+    }
+
+    pub fn uri(&self) -> String {
+        self.server.info().uri
+    }
+
+    /// Publishes a message with a number.
+    pub fn publish(&self, topic: &str, number: u64) {
+        let message = Value::Map(vec![
+            ("topic".into(), Value::Text(topic.into())),
+            (
+                "n".into(),
+                Value::Integer(i128::from(number).try_into().unwrap()),
+            ),
+        ]);
+        assert_eq!(self.server.publish(&message), Ok(0));
+    }
+
+    pub fn stat(&self, name: &str) -> u64 {
+        let stats = self.server.stats();
+        stats.iter().find(|(stat, _)| *stat == name).unwrap().1
+    }
+
+    pub fn stop(&self) {
+        let stop = || {
+            self.server
+                .shutdown(Disconnect::Stopping, Duration::from_secs(5))
+        };
+        // It waits on a runtime of its own, which no thread of another one may.
+        let _ = std::thread::scope(|scope| scope.spawn(stop).join());
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
