@@ -21,7 +21,10 @@ pub(crate) async fn send(shared: &Shared<'_>) -> Result<Infallible, Ended> {
     let server = shared.server;
     let mut acks = FuturesOrdered::new();
     loop {
-        while let Some(record) = server.next_outgoing(WINDOW) {
+        // What comes back from the stream leaves the server's window before its acknowledgement is read.
+        while acks.len() < WINDOW
+            && let Some(record) = server.next_outgoing(WINDOW)
+        {
             let number = record.number;
             match publish(shared, record).await {
                 Ok(ack) => acks.push_back(async move { (number, ack.await) }),

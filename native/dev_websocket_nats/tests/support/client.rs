@@ -1,6 +1,5 @@
 //! A client that checks the order of everything it gets.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -18,8 +17,8 @@ pub struct Client {
     pub epoch: String,
     /// The last number that was received or told as missing.
     pub seq: u64,
-    /// Messages by their epoch and number.
-    pub messages: BTreeMap<(String, u64), Json>,
+    /// Messages in the order of their arrival, with their epoch and number.
+    pub messages: Vec<(String, u64, Json)>,
     /// All gap, stale and live frames.
     pub notices: Vec<Json>,
 }
@@ -43,7 +42,7 @@ impl Client {
             socket: timeout(PATIENCE, connecting).await.unwrap(),
             epoch: String::new(),
             seq: 0,
-            messages: BTreeMap::new(),
+            messages: Vec::new(),
             notices: Vec::new(),
         };
         let frame = client.next().await;
@@ -91,10 +90,8 @@ impl Client {
                     self.epoch
                 );
                 self.seq = seq;
-                let before = self
-                    .messages
-                    .insert((self.epoch.clone(), seq), frame["data"].clone());
-                assert_eq!(before, None);
+                let data = frame["data"].clone();
+                self.messages.push((self.epoch.clone(), seq, data));
             }
             Some("gap") => {
                 if let Some(epoch) = frame["epoch"].as_str() {
@@ -142,7 +139,8 @@ impl Client {
 
     /// Returns the own numbers of the messages of a topic, in order.
     pub fn numbers(&self, topic: &str) -> Vec<u64> {
-        let of_topic = self.messages.values().filter(|data| data["topic"] == topic);
+        let of_topic = self.messages.iter().map(|(_, _, data)| data);
+        let of_topic = of_topic.filter(|data| data["topic"] == topic);
         of_topic.map(|data| data["n"].as_u64().unwrap()).collect()
     }
 
