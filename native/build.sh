@@ -4,6 +4,7 @@
 #
 # A packaged library that fits this machine and these sources is taken, with its checksum: from priv/, or from
 # DEV_WEBSOCKET_NIF, a folder or URL. DEV_WEBSOCKET_NIF_SHA256 names the only acceptable file. Otherwise cargo builds it.
+# DEV_WEBSOCKET_FEATURES=nats adds the engine of docs/CLUSTER.md.
 #
 # usage: native/build.sh [--needs-cargo]; with the option it only tells by its exit code whether it would need cargo
 set -eu
@@ -112,7 +113,7 @@ build() {
     *-musl) export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=-crt-static" ;;
     esac
     # Cargo says itself where the library is; CARGO_TARGET_DIR, a build target or a cargo configuration may move it.
-    messages=$(cargo build --release --locked --package "$crate" --message-format json-render-diagnostics)
+    messages=$(cargo build --release --locked --package "$crate" --features "${DEV_WEBSOCKET_FEATURES:-}" --message-format json-render-diagnostics)
     library=$(printf '%s\n' "$messages" |
         sed -n "/\"reason\":\"compiler-artifact\"/ { /\"kind\":\[\"cdylib\"\]/ { /$crate/ s/.*\"filenames\":\[\"\([^\"]*\)\".*/\1/p; }; }" |
         tail -n 1)

@@ -39,6 +39,9 @@ sources() {
         echo Cargo.lock
         find native/dev_websocket_core/Cargo.toml native/dev_websocket_core/src native/dev_websocket_core/page \
             native/dev_websocket_nif/Cargo.toml native/dev_websocket_nif/src -type f
+        if [ -n "${DEV_WEBSOCKET_FEATURES:-}" ]; then
+            find native/dev_websocket_nats/Cargo.toml native/dev_websocket_nats/src -type f
+        fi
         find clients/javascript -maxdepth 1 -name '*.js'
     } | LC_ALL=C sort | while IFS= read -r file; do sha256 "$file"; done | sha256 | cut -c 1-12
 }
@@ -49,5 +52,5 @@ version() {
 
 # Prints the name of the packaged library that fits this machine and these sources.
 package_name() {
-    echo "$crate-$(version)-$(target)-$(sources).so"
+    echo "$crate-$(version)-$(target)${DEV_WEBSOCKET_FEATURES:+-$DEV_WEBSOCKET_FEATURES}-$(sources).so"
 }

@@ -15,7 +15,7 @@ import { Retry, backoff } from './retry.js'
 import { Selection } from './selection.js'
 import { Subscription, iterate } from './subscription.js'
 
-const EVENTS = ['established', 'message', 'gap', 'state', 'error', 'reply', 'live', 'direct']
+const EVENTS = ['established', 'message', 'gap', 'state', 'error', 'reply', 'live', 'stale', 'direct']
 
 export class Client {
   #url

@@ -222,6 +222,7 @@ export class Exchange {
       case 'live': return this.#live(frame)
       case 'pong': return this.#passed(frame.seq)
       case 'gap': return this.#gap(frame)
+      case 'stale': return this.#host.deliver(frame, 0, this.cursor)
       case 'direct': return this.#host.deliver(frame, 0, null)
       case 'token_expires': return this.#host.renew()
     }
@@ -334,6 +335,8 @@ export class Exchange {
 
   /** A gap in the slots of a process is a publication with a number of its own, any other has none. */
   #gap (frame) {
+    // The nodes of a stream have it made anew. What comes next is of this epoch.
+    if (typeof frame.epoch === 'string') this.#cursor.enter(frame.epoch)
     if (frame.replayed === true) {
       // One that comes with a refusal is told when the slots are not asked for again.
       if (this.#recovery.isRefused) return

@@ -98,10 +98,12 @@ export interface Established {
 /** Publications are missing: `dropped` of them, with numbers greater than `after` and less than `next`. */
 export interface PublicationGap {
   type: 'gap'
-  reason: 'slow' | 'expired' | 'epoch' | 'overload' | 'fault'
+  reason: 'slow' | 'expired' | 'epoch' | 'overload' | 'fault' | 'unreadable'
   dropped: number
   after: number
   next: number
+  /** With the reason `epoch`: the epoch from here on. */
+  epoch?: string
 }
 
 /** The client's own queue was full: `dropped` messages are missing. */
@@ -177,6 +179,12 @@ export interface Live {
   slot?: number
 }
 
+/** The stream of the nodes is away since a time, in milliseconds since 1970. A `live` frame follows when it is back. */
+export interface Stale {
+  type: 'stale'
+  since: number
+}
+
 export interface Direct {
   type: 'direct'
   timestamp: number
@@ -203,6 +211,7 @@ export interface Events<Data = unknown> {
   error: ClientError
   reply: Reply
   live: Live
+  stale: Stale
   direct: Direct
 }
 

@@ -34,6 +34,23 @@ class ScriptedTest(unittest.IsolatedAsyncioTestCase):
 
 @with_clients(PythonReconnecting, NodeReconnecting)
 class Cursors(ScriptedTest):
+    async def test_a_stream_that_goes_away_and_is_made_anew_is_told_and_gives_the_cursor_its_epoch(self):
+        client = await self.start(topics=["a"])
+        peer = await self.server.established(5)
+        await peer.tell(type="stale", since=1)
+        self.assertEqual((await client.next("stale"))["since"], 1)
+        await peer.tell(type="gap", reason="epoch", dropped=0, after=0, next=1, epoch="f")
+        self.assertEqual((await client.next("gap"))["epoch"], "f")
+        await peer.tell(type="live", seq=0)
+        await client.next("live")
+        self.assertEqual(client.cursor, "e:5")
+        await peer.message(1)
+        await client.next("message")
+        self.assertEqual(client.cursor, "f:1")
+        peer.cut()
+        peer = await self.server.established(1)
+        self.assertEqual(peer.query["since"], ["f:1"])
+
     async def test_the_cursor_goes_with_messages_and_answers(self):
         client = await self.start(topics=["a"], pingInterval=20)
         peer = await self.server.established(5)

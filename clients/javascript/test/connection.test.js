@@ -149,6 +149,28 @@ test('a gap in the slots of a process moves the cursor and comes once', () => {
   assert.equal(sockets[1].url.searchParams.get('since'), 'e:8')
 })
 
+test('a stream that goes away and is made anew is told, and the cursor is of its new epoch', () => {
+  const { client, clock, sockets } = disconnected()
+  const told = []
+  for (const type of ['gap', 'stale', 'live']) client.on(type, (frame) => told.push(frame))
+  client.on('message', () => {})
+  client.subscribe({ topics: ['a'] })
+  sockets[0].establish(10)
+  const frames = [
+    { type: 'stale', since: 1 },
+    { type: 'gap', reason: 'epoch', dropped: 0, after: 0, next: 1, epoch: 'f' },
+    { type: 'live', seq: 0 },
+  ]
+  for (const frame of frames) sockets[0].tell(frame)
+  assert.deepEqual(told, frames)
+  assert.equal(client.cursor, 'e:10')
+  sockets[0].tell({ type: 'message', seq: 1, timestamp: 1, topic: 'a', topics: ['a'], data: 1 })
+  assert.equal(client.cursor, 'f:1')
+  sockets[0].onclose({ code: 1006, reason: '' })
+  clock.step()
+  assert.equal(sockets[1].url.searchParams.get('since'), 'f:1')
+})
+
 test('a gap in the slots of a process belongs to the replay that brings it', () => {
   const { client, clock, sockets } = disconnected()
   const gaps = []

@@ -5,7 +5,7 @@ from ._errors import ClientError, Closed, GaveUp, RequestRefused
 from ._subscription import Subscription
 from ._verify import Verified, VerifyError, verify
 from .types import (
-    Direct, Established, Event, Gap, Headers, Live, Message, Overflow, Reply, Slow, State, StateChange, Template, Templates,
+    Direct, Established, Event, Gap, Headers, Live, Message, Overflow, Reply, Slow, Stale, State, StateChange, Template, Templates,
     Texts, Token, TransportName, Update, Url,
 )
 
@@ -25,6 +25,7 @@ __all__ = [
     "Reply",
     "RequestRefused",
     "Slow",
+    "Stale",
     "State",
     "StateChange",
     "Subscription",

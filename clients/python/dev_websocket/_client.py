@@ -18,11 +18,11 @@ from ._selection import Selection
 from ._socket import GOODBYE, Lost, Socket, wall_minus_steady
 from ._subscription import Subscription
 from .types import (
-    Direct, Established, Event, Gap, Headers, Live, Message, Overflow, Reply, Slow, State, StateChange, Templates, Texts,
+    Direct, Established, Event, Gap, Headers, Live, Message, Overflow, Reply, Slow, Stale, State, StateChange, Templates, Texts,
     Token, TransportName, Update, Url,
 )
 
-EVENTS = ("established", "message", "gap", "state", "error", "reply", "live", "direct")
+EVENTS = ("established", "message", "gap", "state", "error", "reply", "live", "stale", "direct")
 # Seconds between two looks at the clock, and the jump that only a sleep explains.
 LOOK, SLEEP = 5.0, 10.0
 
@@ -160,6 +160,8 @@ class Client(Delivery):
     def on(self, event: Literal["reply"], listener: Callable[[Reply], Any]) -> Callable[[], None]: ...
     @overload
     def on(self, event: Literal["live"], listener: Callable[[Live], Any]) -> Callable[[], None]: ...
+    @overload
+    def on(self, event: Literal["stale"], listener: Callable[[Stale], Any]) -> Callable[[], None]: ...
     @overload
     def on(self, event: Literal["direct"], listener: Callable[[Direct], Any]) -> Callable[[], None]: ...
     @overload

@@ -269,6 +269,8 @@ class Exchange:
             self._live(frame)
         elif kind == "pong":
             self._passed(frame.get("seq"))
+        elif kind == "stale":
+            self._host.deliver(frame, 0, self.cursor)
         elif kind == "direct":
             self._host.deliver(frame, 0, None)
         elif kind == "token_expires":
@@ -392,6 +394,8 @@ class Exchange:
 
     def _gap(self, frame: Frame) -> None:
         """A gap in the slots of a process is a publication with a number of its own, any other has none."""
+        if isinstance(frame.get("epoch"), str):
+            self._cursor.enter(frame["epoch"])
         if frame.get("replayed") is True:
             # One that comes with a refusal is told when the slots are not asked for again.
             if not self._recovery.is_refused:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Awaitable, Callable, Dict, List, Literal, Mapping, Optional, Sequence, TypedDict, Union
 
 State = Literal["idle", "connecting", "replaying", "open", "waiting", "closed"]
-Event = Literal["established", "message", "gap", "state", "error", "reply", "live", "direct"]
+Event = Literal["established", "message", "gap", "state", "error", "reply", "live", "stale", "direct"]
 Slow = Literal["gap", "latest", "close"]
 TransportName = Literal["auto", "websocket", "events"]
 Overflow = Literal["backpressure", "gap"]
@@ -76,8 +76,8 @@ class Established(_Established, total=False):
 class _Gap(TypedDict):
     type: Literal["gap"]
     reason: Literal[
-        "slow", "expired", "epoch", "overload", "fault", "queue", "cursor", "not_cached", "withheld", "not_followed",
-        "not_replayed", "limit",
+        "slow", "expired", "epoch", "overload", "fault", "unreadable", "queue", "cursor", "not_cached", "withheld",
+        "not_followed", "not_replayed", "limit",
     ]
 
 
@@ -90,6 +90,7 @@ class Gap(_Gap, total=False):
     dropped: int
     after: int
     next: int
+    epoch: str
     cursor: Optional[str]
     process: str
     from_slot: int
@@ -145,6 +146,13 @@ class Live(_Live, total=False):
     id: int
     process: str
     slot: int
+
+
+class Stale(TypedDict):
+    """The stream of the nodes is away since a time, in milliseconds since 1970. A `live` frame follows when it is back."""
+
+    type: Literal["stale"]
+    since: int
 
 
 class Direct(TypedDict):

@@ -336,6 +336,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("max_tails", "test/tails_tests.erl"),
     ("tail_interval", "test/tails_tests.erl"),
     ("follow_share", "test/follow_tests.erl"),
+    ("engine_bytes", "src/cluster/outgoing_tests.rs"),
+    ("engine_timeout", "dev_websocket_nats/tests/failures.rs"),
 ];
 
 #[test]

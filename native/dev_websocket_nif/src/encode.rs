@@ -89,7 +89,7 @@ fn start_error<'a>(env: Env<'a>, error: &StartError) -> Term<'a> {
             (atoms::listen(), map(env, details)).encode(env)
         }
         StartError::Threads(source) => (atoms::threads(), system_error(env, source)).encode(env),
-        StartError::Certificate { setting, reason } => {
+        StartError::Certificate { setting, reason } | StartError::Engine { setting, reason } => {
             let misfit = Atom::from_str(env, setting).ok();
             let misfits = map(env, misfit.map(|name| (name, text(env, reason))));
             (atoms::settings(), misfits).encode(env)

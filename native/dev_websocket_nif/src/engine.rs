@@ -224,7 +224,7 @@ impl Engine {
     }
 
     fn start(&self, settings: Settings) -> Result<()> {
-        let started = Server::builder(settings.clone())
+        let builder = Server::builder(settings.clone())
             .counters(self.counters.clone())
             .tokens(self.tokens.clone())
             .inbound(self.inbound.clone())
@@ -232,9 +232,10 @@ impl Engine {
             .interest(self.interest.clone())
             .slot_replays(self.replays.clone())
             .on_shard_start(threads::yield_to_callers)
-            .otp(OTP.get().map(String::as_str).unwrap_or_default())
-            .start();
-        match started {
+            .otp(OTP.get().map(String::as_str).unwrap_or_default());
+        #[cfg(feature = "nats")]
+        let builder = builder.engine(Box::new(dev_websocket_nats::Nats::new()));
+        match builder.start() {
             Ok(server) => {
                 self.enter(Phase::Running(Running::new(Arc::new(server), &settings)));
                 Ok(())

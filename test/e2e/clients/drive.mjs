@@ -1,7 +1,7 @@
 // A reconnecting client, told what to do and telling what happens to it: the same in Node and in a browser.
 import { Client } from '../../../clients/javascript/index.js'
 
-const EVENTS = ['message', 'gap', 'state', 'error', 'reply', 'live', 'direct']
+const EVENTS = ['message', 'gap', 'state', 'error', 'reply', 'live', 'stale', 'direct']
 
 export function drive (url, options, tell) {
   // Each call of the function takes the next token; the last one stays.

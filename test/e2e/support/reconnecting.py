@@ -21,7 +21,7 @@ DEADLINE = 30
 DRIVER = os.path.join(ROOT, "test/e2e/clients/reconnecting.mjs")
 # Tests need not wait as long as clients in the field do. Milliseconds, as JavaScript has them.
 QUICK = {"minReconnectDelay": 10, "maxReconnectDelay": 50}
-EVENTS = ("gap", "state", "error", "reply", "live", "direct")
+EVENTS = ("gap", "state", "error", "reply", "live", "stale", "direct")
 
 
 class Reconnecting:
