@@ -1,7 +1,7 @@
 # Every command of the project. CI calls these and nothing else.
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help build client package package-nif run watch test otp27 hostile conformance chaos soak fuzz models sanitize lint deny dialyzer bench picture clean
+.PHONY: help build client package package-nif run watch cluster test otp27 hostile conformance chaos soak fuzz models sanitize lint deny dialyzer bench picture clean
 
 # How long each target of `make fuzz` runs.
 SECONDS = 60
@@ -32,6 +32,10 @@ run: build ## a VM with the device and a feed of recorded process results
 
 watch: ## print the messages of a topic: make watch TOPIC=prices
 	@URI="$(URI)" TOPIC="$(TOPIC)" examples/feed/watch
+
+cluster: ## three VMs that share one stream of a nats-server: see docs/CLUSTER.md
+	@DEV_WEBSOCKET_FEATURES=nats $(MAKE) build
+	@examples/cluster/run
 
 test: ## all tests: Rust, Erlang, as a dependency, real clients end to end, and the Autobahn suite
 	@.ci/requirements build test browser proxies monitoring otp27

@@ -135,3 +135,55 @@ async fn without_history_a_node_begins_at_the_end() {
     late.take_messages(1).await;
     assert_eq!(late.numbers("a"), [21]);
 }
+
+/// Returns the subjects of a line in the permissions of docs/CLUSTER.md, and of the lines that continue it.
+fn documented(direction: &str) -> Vec<&'static str> {
+    const DOCUMENT: &str = include_str!("../../../docs/CLUSTER.md");
+    let mut lines = DOCUMENT.lines().map(str::trim_start);
+    let first = lines.find_map(|line| line.strip_prefix(direction)).unwrap();
+    let more = lines.take_while(|line| line.starts_with('$'));
+    std::iter::once(first)
+        .chain(more)
+        .flat_map(str::split_whitespace)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_needs_the_documented_permissions_and_no_others() {
+    let (publish, subscribe) = (documented("publish:"), documented("subscribe:"));
+    let users = format!(
+        "accounts {{ A {{ jetstream: enabled, users: [{{ user: admin, password: admin }}, {{ user: node, password: node, \
+         permissions: {{ publish: {publish:?}, subscribe: {subscribe:?} }} }}] }} }}"
+    );
+    let Some(engine) = Engine::start_with(&[&users, "no_auth_user: node"]) else {
+        return;
+    };
+    let admin = async_nats::ConnectOptions::with_user_and_password("admin".into(), "admin".into());
+    let admin = async_nats::jetstream::new(admin.connect(engine.url()).await.unwrap());
+    let config = async_nats::jetstream::stream::Config {
+        name: "dev_websocket".into(),
+        subjects: vec!["dev_websocket.m".into(), "dev_websocket.p.*".into()],
+        ..Default::default()
+    };
+    admin.create_stream(config).await.unwrap();
+    let config = async_nats::jetstream::kv::Config {
+        bucket: "dev_websocket_generation".into(),
+        history: 1,
+        ..Default::default()
+    };
+    admin.create_key_value(config).await.unwrap();
+    let strict = [("engine_create", SettingValue::Boolean(false))];
+    let node = Node::start_with(&engine.url(), &strict);
+    let mut client = Client::connect(&node.uri(), "").await;
+    node.publish("a", 1);
+    client.take_messages(1).await;
+    // Made anew, and shorter than before: the node reads the stream and raises the generation.
+    let stream = admin.get_stream("dev_websocket").await.unwrap();
+    let info = stream.cached_info().clone();
+    assert_eq!(info.state.last_sequence, 1);
+    admin.delete_stream("dev_websocket").await.unwrap();
+    admin.create_stream(info.config).await.unwrap();
+    node.publish("a", 2);
+    client.take_until_number("a", 2).await;
+    assert_eq!(client.gaps().len(), 1);
+}

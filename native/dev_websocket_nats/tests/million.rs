@@ -1,0 +1,114 @@
+//! A million publications while the engine is killed and clients move between nodes.
+//!
+//! It takes minutes: `cargo test --release --package dev_websocket_nats --test million -- --ignored --nocapture`.
+
+mod support;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::client::Client;
+use support::{Engine, Node};
+
+const NODES: usize = 3;
+const EACH: u64 = 333_334;
+
+/// The publications in flight of one publisher, so that its queue never overflows.
+const AHEAD: u64 = 20_000;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes"]
+#[allow(clippy::print_stdout, reason = "the figures")]
+async fn a_million_publications_are_one_sequence_for_clients_that_move() {
+    let Some(mut engine) = Engine::start() else {
+        return;
+    };
+    let nodes = [0; NODES].map(|_| Node::start(&engine.url()));
+    let uris: Vec<String> = nodes.iter().map(Node::uri).collect();
+    let start = Instant::now();
+    let movers = (0..NODES).map(|first| tokio::spawn(read_moving(uris.clone(), first)));
+    let movers: Vec<_> = movers.collect();
+    let stayers = uris.iter().map(|uri| {
+        let uri = uri.clone();
+        tokio::spawn(async move { read_moving(vec![uri], 0).await })
+    });
+    let stayers: Vec<_> = stayers.collect();
+    let feeds = thread::spawn(move || {
+        thread::scope(|scope| {
+            for (node, topic) in nodes.iter().zip(["a", "b", "c"]) {
+                scope.spawn(move || feed(node, topic));
+            }
+            for _ in 0..5 {
+                thread::sleep(Duration::from_secs(4));
+                engine.kill();
+                engine.start_again();
+            }
+        });
+        (nodes, engine)
+    });
+    let mut all = Vec::new();
+    for reader in movers.into_iter().chain(stayers) {
+        all.push(reader.await.unwrap());
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let (sequence, _) = &all[0];
+    for (other, moves) in &all {
+        assert!(other == sequence, "two clients have another sequence");
+        println!("{} publications, {moves} moves", other.len());
+    }
+    for topic in ["a", "b", "c"] {
+        let numbers = sequence
+            .iter()
+            .filter(|(of, _)| of == topic)
+            .map(|(_, number)| *number);
+        assert!(
+            numbers.eq(1..=EACH),
+            "messages of {topic} are missing or doubled"
+        );
+    }
+    println!(
+        "{:.0} publications a second",
+        sequence.len() as f64 / seconds
+    );
+    drop(feeds.join());
+}
+
+fn feed(node: &Node, topic: &str) {
+    for number in 1..=EACH {
+        node.publish(topic, number);
+        while number % 1000 == 0 && node.stat("engine_queued_bytes") > AHEAD * 300 {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Reads everything, with a new connection to the next node after every so many messages.
+async fn read_moving(uris: Vec<String>, first: usize) -> (Vec<(String, u64)>, usize) {
+    const STAY: usize = 50_000;
+    let mut place = first;
+    let mut client = Client::connect(&uris[place % uris.len()], "").await;
+    let mut got = Vec::new();
+    let total = NODES * EACH as usize;
+    loop {
+        let want = if uris.len() > 1 {
+            STAY.min(total - got.len())
+        } else {
+            total
+        };
+        client.take_messages(want).await;
+        assert!(client.gaps().is_empty(), "{:?}", client.gaps());
+        let messages = client.messages.iter().map(|(_, _, data)| {
+            (
+                data["topic"].as_str().unwrap().to_owned(),
+                data["n"].as_u64().unwrap(),
+            )
+        });
+        got.extend(messages);
+        if got.len() >= total {
+            return (got, place - first);
+        }
+        place += 1;
+        let (epoch, seq) = client.cursor();
+        client = Client::resume(&uris[place % uris.len()], &epoch, seq).await;
+    }
+}
