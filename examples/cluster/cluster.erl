@@ -32,6 +32,7 @@ until_present() ->
     end.
 
 cast(Name, N) ->
-    {ok, <<"OK">>} = dev_websocket:cast(#{<<"topic">> => <<"ticks">>, <<"node">> => Name, <<"n">> => N}, #{}),
+    Message = #{<<"topic">> => <<"ticks">>, <<"node">> => Name, <<"data">> => N},
+    {ok, <<"OK">>} = dev_websocket:cast(Message, #{}),
     timer:sleep(?PACE),
     cast(Name, N + 1).

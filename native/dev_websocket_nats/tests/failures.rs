@@ -171,7 +171,7 @@ async fn messages_beyond_the_queue_are_told_as_lost_to_everybody() {
     for number in 1..=1000_i64 {
         let message = Value::Map(vec![
             ("topic".into(), Value::Text("a".into())),
-            ("n".into(), Value::Integer(number.into())),
+            ("n".into(), Value::Integer(number)),
         ]);
         match nodes[0].server.publish(&message) {
             Ok(0) => {}

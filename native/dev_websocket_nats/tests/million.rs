@@ -2,6 +2,12 @@
 //!
 //! It takes minutes: `cargo test --release --package dev_websocket_nats --test million -- --ignored --nocapture`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "the figures of a test"
+)]
+
 mod support;
 
 use std::thread;
@@ -18,7 +24,6 @@ const AHEAD: u64 = 20_000;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes"]
-#[allow(clippy::print_stdout, reason = "the figures")]
 async fn a_million_publications_are_one_sequence_for_clients_that_move() {
     let Some(mut engine) = Engine::start() else {
         return;

@@ -1,5 +1,7 @@
 //! Several nodes on one stream: one order, one set of numbers, and cursors that are good on all.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod support;
 
 use dev_websocket_core::SettingValue;

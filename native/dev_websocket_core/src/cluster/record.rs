@@ -49,6 +49,7 @@ pub(crate) struct Record<'r> {
 }
 
 #[derive(Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "one exists at a time")]
 pub(crate) enum Content<'r> {
     /// A message, which `parts` has without its topics.
     Message {
