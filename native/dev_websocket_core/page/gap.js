@@ -5,6 +5,7 @@ import { visible } from './json.js'
 const GAPS = {
   slow: (count) => `${count} missing: dropped because this page reads too slowly`,
   overload: (count) => `${count} missing: dropped because the publish queue was full`,
+  unreadable: (count) => `${count} missing: this server cannot read what a server of another release sent`,
   expired: (count) => `${count} missing: expired from the history before the replay`,
   epoch: (count) => `The server restarted and its sequence numbers start again${count === '0 messages' ? '' : `; ${count} missing`}`,
   cursor: () => 'The server could not resume from the cursor; messages may be missing'

@@ -71,7 +71,7 @@ const session = new Session({
     draw()
   },
   gap (frame) {
-    stream.add({ kind: 'gap', frame: { ...frame, epoch: server.epoch }, size: 0 })
+    stream.add({ kind: 'gap', frame: { epoch: server.epoch, ...frame }, size: 0 })
     figures.gap(frame)
     draw()
   },
@@ -88,6 +88,7 @@ const session = new Session({
     tick()
     draw()
   },
+  stale: (since) => status.stale(since),
   lost: () => status.lost(),
   refused: correct
 }, access)
@@ -327,7 +328,7 @@ $('show-limits').onclick = () => {
 }
 $('show-missing').onclick = () => {
   const items = figures.gaps.map(({ at, frame }) => {
-    const { text, place } = wordsOf({ ...frame, epoch: server.epoch })
+    const { text, place } = wordsOf({ epoch: server.epoch, ...frame })
     return h('li', {}, h('time', {}, clock(at)), h('b', {}, text), h('small', {}, place))
   })
   $('missing').lastElementChild.replaceChildren(...items.length > 0 ? items : [h('li', { class: 'hint' }, 'Nothing, as far as the server says.')])

@@ -14,7 +14,7 @@ export class Session {
   #isEstablished = false
   #refusals = 0
 
-  /** `events` has a function for `message`, `gap`, `established`, `state`, `lost` and `refused`; `access` has the token. */
+  /** `events` has a function for `message`, `gap`, `stale`, `established`, `state`, `lost` and `refused`; `access` has the token. */
   constructor (events, access) {
     this.#events = events
     this.#access = access
@@ -45,6 +45,8 @@ export class Session {
     on('message', (frame) => this.#events.message(frame, client.state !== 'replaying'))
     on('direct', (frame) => this.#events.message(frame, true))
     on('gap', (frame) => this.#events.gap(frame))
+    on('stale', ({ since }) => this.#events.stale(since))
+    on('live', ({ process }) => { if (process === undefined) this.#events.stale(null) })
     on('established', (frame) => {
       this.#isEstablished = true
       this.#refusals = 0

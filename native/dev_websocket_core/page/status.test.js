@@ -8,4 +8,6 @@ test('a title begins with what is wrong', () => {
   // An attempt to connect does not bring a server back.
   for (const state of ['waiting', 'connecting']) assert.equal(titleOf(state, true, 'a'), 'Server gone – a')
   assert.equal(titleOf('closed', true, 'a'), 'Disconnected – a')
+  assert.equal(titleOf('open', false, 'a', true), 'Stale – a')
+  assert.equal(titleOf('waiting', true, 'a', true), 'Server gone – a')
 })

@@ -6,7 +6,7 @@ mod support;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
-use dev_websocket_core::{Counters, Disconnect, Server, Settings};
+use dev_websocket_core::{Counters, Disconnect, Server, SettingValue, Settings, StartError};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
 use support::{PATIENCE, settings};
@@ -114,4 +114,17 @@ fn a_builder_that_cannot_bind_leaves_nothing_behind() {
     support::until("nothing holds the counters", || {
         Arc::strong_count(&counters) == 1
     });
+}
+
+#[test]
+fn a_stream_without_its_engine_is_refused_by_the_name_of_the_setting() {
+    let mut chosen = settings();
+    let url = SettingValue::Text("nats://127.0.0.1:4222".into());
+    chosen.set("engine", url).unwrap();
+    let error = Server::builder(chosen).start().unwrap_err();
+    let StartError::Engine { setting, reason } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(*setting, "engine");
+    assert!(reason.contains("without the engine"), "{reason}");
 }

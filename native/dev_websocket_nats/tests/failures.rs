@@ -141,6 +141,12 @@ async fn an_engine_that_hangs_makes_nobody_wait() {
         engine.signal("STOP");
         // Both nodes publish on, whatever their connection says.
         until_present(&nodes[0], false).await;
+        // A client that comes now is told, also behind its replay.
+        let mut late = Client::connect(&nodes[0].uri(), "").await;
+        late.take_until("stale").await;
+        let mut late = Client::resume(&nodes[0].uri(), &late.epoch, 1).await;
+        late.take_until("live").await;
+        late.take_until("stale").await;
         engine.signal("CONT");
         until_present(&nodes[0], true).await;
         watcher.take_until("live").await;
@@ -328,4 +334,32 @@ async fn a_node_without_its_stream_refuses_clients_and_says_why() {
     settings.push(("engine_credentials", SettingValue::Text("/nowhere".into())));
     let node = Node::start_with(&url, &settings);
     assert_eq!(node.stat("engine_present"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_of_a_node_that_is_ahead_waits_until_this_one_has_caught_up() {
+    let Some(engine) = Engine::start() else {
+        return;
+    };
+    let proxy = Proxy::start(engine.port).await;
+    let (nodes, mut clients) = two_nodes(&proxy.url, &engine.url()).await;
+    nodes[1].publish("a", 1);
+    clients[0].take_messages(1).await;
+    proxy.set(Mode::Cut);
+    until_present(&nodes[0], false).await;
+    (2..=20).for_each(|number| nodes[1].publish("a", number));
+    clients[1].take_messages(20).await;
+    let (epoch, seq) = clients[1].cursor();
+    let mut moved = Client::resume(&nodes[0].uri(), &epoch, seq).await;
+    moved.take_until("stale").await;
+    proxy.set(Mode::Pass);
+    until_present(&nodes[0], true).await;
+    nodes[1].publish("a", 21);
+    moved.take_until_number("a", 21).await;
+    assert_eq!(moved.numbers("a"), [21]);
+    assert!(moved.gaps().is_empty());
+    // A number that no node can have is refused.
+    let far = format!("{}?topic=a&since={epoch}:{}", nodes[0].uri(), 1_u64 << 40);
+    let refused = tokio_tungstenite::connect_async(far).await.unwrap_err();
+    assert!(refused.to_string().contains("400"), "{refused}");
 }

@@ -142,8 +142,7 @@ pub(super) fn read_query(
     if let Some(From::Since(since)) = &query.from {
         shared
             .context
-            .eras
-            .check(since, shared.context.log.last_seq())
+            .check_cursor(since)
             .map_err(|error| Refusal::of(ErrorCode::BadSince, error.to_string()))?;
     }
     shared

@@ -89,10 +89,10 @@ impl Eras {
         number_in(era_of(&self.0.load(), place), place)
     }
 
-    /// Refuses a cursor that is ahead of the newest publication.
-    pub(crate) fn check(&self, since: &Since, newest: u64) -> Result<(), CursorError> {
+    /// Refuses a cursor that is more than `slack` numbers ahead of the newest publication.
+    pub(crate) fn check(&self, since: &Since, newest: u64, slack: u64) -> Result<(), CursorError> {
         let newest = self.at(newest);
-        since.check(&newest.epoch, newest.number)
+        since.check(&newest.epoch, newest.number.saturating_add(slack))
     }
 
     /// Finds the place of a cursor.
@@ -152,8 +152,11 @@ mod tests {
         }
         assert_eq!(eras.find(&since("own:3")), Found::At(3));
         assert_eq!(eras.find(&since("other:3")), Found::OtherEpoch(0));
-        assert_eq!(eras.check(&since("own:6"), 5), Err(CursorError::Future(5)));
-        assert_eq!(eras.check(&since("own:5"), 5), Ok(()));
+        assert_eq!(
+            eras.check(&since("own:6"), 5, 0),
+            Err(CursorError::Future(5))
+        );
+        assert_eq!(eras.check(&since("own:5"), 5, 0), Ok(()));
     }
 
     /// The stream begins at 500; 503 to 509 are missing; then it is made anew and has nothing below 3.
@@ -201,8 +204,16 @@ mod tests {
         assert_eq!(eras.find(&since("b:1")), Found::Before(10));
         assert_eq!(eras.find(&since("b:2")), Found::At(10));
         assert_eq!(eras.find(&since("4")), Found::At(12));
-        assert_eq!(eras.check(&since("b:4"), 11), Err(CursorError::Future(3)));
-        assert_eq!(eras.check(&since("a:4000"), 11), Ok(()));
+        assert_eq!(
+            eras.check(&since("b:4"), 11, 0),
+            Err(CursorError::Future(3))
+        );
+        assert_eq!(eras.check(&since("a:4000"), 11, 0), Ok(()));
+        assert_eq!(eras.check(&since("b:4"), 11, 1), Ok(()));
+        assert_eq!(
+            eras.check(&since("b:5"), 11, 1),
+            Err(CursorError::Future(4))
+        );
     }
 
     #[test]

@@ -158,14 +158,7 @@ impl Shard {
         // A connection with a replay has not received everything yet, so its reply has no cursor.
         let cursor = reply.is_current() && opening.from.is_none();
         self.reply_at(index, &reply, cursor);
-        if let Some(since) = self
-            .context
-            .stream
-            .as_ref()
-            .and_then(|stream| stream.away_since())
-        {
-            self.reply(index, &Reply::Stale { since });
-        }
+        self.tell_if_stale(index);
         if let Some(from) = opening.from {
             let (from, gap) = match from {
                 From::Since(since) => {
@@ -236,6 +229,14 @@ impl Shard {
         };
         if act(client, &mut self.sent).is_err() {
             self.clients.mark(index);
+        }
+    }
+
+    /// Tells a client whether the stream is away. A `live` frame ends it, so the frame comes behind that one.
+    pub(super) fn tell_if_stale(&mut self, index: ConnectionIndex) {
+        let stream = self.context.stream.as_ref();
+        if let Some(since) = stream.and_then(|stream| stream.away_since()) {
+            self.reply(index, &Reply::Stale { since });
         }
     }
 

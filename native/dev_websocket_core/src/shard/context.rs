@@ -21,6 +21,10 @@ use crate::shard::mailbox::Mailbox;
 use crate::shard::slot_replay::SlotReplays;
 use crate::shard::topic_registry::TopicRegistry;
 use crate::telemetry::counters::Counters;
+use crate::wire::cursor::{CursorError, Since};
+
+/// The numbers that another server of a stream may be ahead of this one.
+const MAX_AHEAD: u64 = 1 << 20;
 
 /// The settings, the log, the topics and the mailboxes of a server.
 #[derive(Debug)]
@@ -82,6 +86,13 @@ impl Context {
     /// Returns the settings in force.
     pub(crate) fn settings(&self) -> Arc<Settings> {
         self.active.load().settings.clone()
+    }
+
+    /// Refuses a cursor that no publication has had. Another server of a stream may be ahead of this one, so a client
+    /// that comes from there waits until this one has caught up.
+    pub(crate) fn check_cursor(&self, since: &Since) -> Result<(), CursorError> {
+        let slack = if self.stream.is_some() { MAX_AHEAD } else { 0 };
+        self.eras.check(since, self.log.last_seq(), slack)
     }
 
     /// Gives every shard a command.

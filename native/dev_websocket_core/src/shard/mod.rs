@@ -95,6 +95,8 @@ pub(crate) struct Shard {
     merged: Vec<Seq>,
     /// Connections due for their next replay block, each once. A connection that is gone or live by now is skipped.
     replaying: VecDeque<ConnectionId>,
+    /// Connections whose cursor is ahead of the shard. They wait for the next publication.
+    ahead: Vec<ConnectionId>,
     /// The table of recent topics. Only one shard has it; that shard also trims the history and restocks the buffer
     /// pool.
     recent: Option<RecentTopics>,
@@ -143,6 +145,7 @@ impl Shard {
             queue: VecDeque::new(),
             merged: Vec::new(),
             replaying: VecDeque::new(),
+            ahead: Vec::new(),
             recent: (number == 0).then(|| RecentTopics::new(known_topics)),
             send_buffer_limit: 0,
             number,
@@ -261,6 +264,7 @@ impl Shard {
             }
             self.batch.push(publication);
         }
+        self.replaying.extend(self.ahead.drain(..));
         self.send_buffer_limit = size(self.context.settings().send_buffer_bytes);
         self.turn = Turn::Shard;
         self.registry.tell_touched(|index, entry| {

@@ -56,6 +56,7 @@ impl Shard {
         self.subscriptions = 0;
         self.queue.clear();
         self.replaying.clear();
+        self.ahead.clear();
         self.cursor.finish();
         // Includes marked clients, because the new registry does not know them.
         for client in self.clients.all_mut() {

@@ -90,6 +90,16 @@ impl Shard {
         }
     }
 
+    /// Queues a replay again when the shard has taken more publications.
+    fn wait_for_shard(&mut self, index: ConnectionIndex) {
+        if let Some(client) = self.clients.get_mut(index)
+            && let Some(replay) = client.replay.as_mut().filter(|replay| !replay.is_queued)
+        {
+            replay.is_queued = true;
+            self.ahead.push(client.state.id);
+        }
+    }
+
     /// Sends the next blocks of some replays.
     pub(super) fn replay_round(&mut self) {
         let turn = self.turn;
@@ -131,7 +141,7 @@ impl Shard {
                 return self.go_live(index);
             }
             if block.is_ahead {
-                break;
+                return self.wait_for_shard(index);
             }
             if let Some(missing) = block.missing {
                 self.tell_missing(index, missing);
@@ -183,6 +193,7 @@ impl Shard {
             seq: self.context.eras.number(self.seq),
         };
         self.reply(index, &live);
+        self.tell_if_stale(index);
         self.begin_slots(index);
         for (bytes, request) in replay.deferred {
             self.request(id, bytes, request);

@@ -132,7 +132,7 @@ impl Shard {
             return self.refuse(index, id, code, message);
         }
         if let Some(since) = &since
-            && let Err(error) = context.eras.check(since, context.log.last_seq())
+            && let Err(error) = context.check_cursor(since)
         {
             return self.refuse(index, id, ErrorCode::BadSince, error.to_string());
         }

@@ -1,0 +1,102 @@
+"""Several VMs that share one stream of a nats-server: their clients, a VM that is killed, and settings that are wrong."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import unittest
+import urllib.request
+
+from dev_websocket import Client
+from support.vm import DEADLINE, ROOT, Vm
+
+
+class Engine:
+    """A nats-server with its store in a folder of its own."""
+
+    def __init__(self):
+        program = subprocess.run(
+            [os.path.join(ROOT, "examples/cluster/nats-server")], stdout=subprocess.PIPE, encoding="utf-8", check=True
+        ).stdout.strip()
+        self.folder = tempfile.TemporaryDirectory()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"nats://127.0.0.1:{port}"
+        command = [program, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", self.folder.name]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8")
+        assert any("Server is ready" in line for line in self.process.stderr), "the nats-server ended"
+        # Its log is read to the end, so that it never waits for us.
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stderr.close()
+        self.folder.cleanup()
+
+
+class Cluster(unittest.IsolatedAsyncioTestCase):
+    def setUp(self):
+        vm = Vm(engine="nats://127.0.0.1:1")
+        self.addCleanup(vm.kill)
+        if "engine" in str(vm.eval("dev_websocket:info()")):
+            self.skipTest("the library has no engine: DEV_WEBSOCKET_FEATURES=nats make build")
+        self.engine = Engine()
+        self.addCleanup(self.engine.stop)
+
+    def vm(self, **settings):
+        vm = Vm(engine=self.engine.url, engine_create="true", **settings)
+        self.addCleanup(vm.kill)
+        vm.settle('maps:get(<<"engine_present">>, S) =:= 1')
+        return vm
+
+    async def read(self, client, numbers, last):
+        """Reads messages up to a number, and checks that none is missing or doubled."""
+        async for message in client:
+            numbers.append(message["data"]["n"])
+            if numbers[-1] == last:
+                break
+        self.assertEqual(numbers, list(range(1, last + 1)))
+
+    async def test_clients_of_a_vm_that_is_killed_go_on_at_another_one_by_their_cursor(self):
+        first, second, third = self.vm(), self.vm(), self.vm()
+        numbers, gaps = [], []
+
+        def cast(begin, end):
+            numbered = f"lists:seq({begin}, {end})"
+            message = '#{<<"topic">> => <<"a">>, <<"n">> => N}'
+            third.eval(f"begin [dev_websocket:cast({message}, #{{}}) || N <- {numbered}], ok end")
+
+        async with Client(first.uri(), topics=["a"]) as client:
+            client.on("gap", gaps.append)
+            await client.ready()
+            cast(1, 500)
+            await self.read(client, numbers, 500)
+            cursor = client.cursor
+            first.process.send_signal(signal.SIGKILL)
+        cast(501, 1000)
+        async with Client(second.uri(), topics=["a"], cursor=cursor) as client:
+            client.on("gap", gaps.append)
+            await asyncio.wait_for(self.read(client, numbers, 1000), DEADLINE)
+        self.assertEqual(gaps, [])
+
+    async def test_all_vms_have_the_same_numbers(self):
+        vms = [self.vm() for _ in range(3)]
+        for number, vm in enumerate(vms):
+            vm.cast(f'#{{<<"topic">> => <<"a">>, <<"n">> => {number}}}')
+        for vm in vms:
+            vm.settle('maps:get(<<"seq">>, S) =:= 3')
+        epochs = set()
+        for vm in vms:
+            with urllib.request.urlopen(vm.uri().replace("ws:", "http:").replace("/ws", "/info")) as answer:
+                epochs.add(json.load(answer)["epoch"])
+        self.assertEqual(len(epochs), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
