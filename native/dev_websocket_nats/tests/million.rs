@@ -10,11 +10,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use support::client::Client;
 use support::{Engine, Node};
+use tokio::sync::Barrier;
 
 const NODES: usize = 3;
 const EACH: u64 = 333_334;
@@ -30,14 +32,22 @@ async fn a_million_publications_are_one_sequence_for_clients_that_move() {
     };
     let nodes = [0; NODES].map(|_| Node::start(&engine.url()));
     let uris: Vec<String> = nodes.iter().map(Node::uri).collect();
-    let start = Instant::now();
-    let movers = (0..NODES).map(|first| tokio::spawn(read_moving(uris.clone(), first)));
-    let movers: Vec<_> = movers.collect();
-    let stayers = uris.iter().map(|uri| {
-        let uri = uri.clone();
-        tokio::spawn(async move { read_moving(vec![uri], 0).await })
+    // Nobody publishes before everybody is there.
+    let all_there = Arc::new(Barrier::new(2 * NODES + 1));
+    let ways = (0..NODES).map(|first| {
+        (0..NODES)
+            .map(|step| uris[(first + step) % NODES].clone())
+            .collect()
     });
-    let stayers: Vec<_> = stayers.collect();
+    let ways: Vec<Vec<String>> = ways
+        .chain(uris.iter().map(|uri| vec![uri.clone()]))
+        .collect();
+    let readers: Vec<_> = ways
+        .into_iter()
+        .map(|way| tokio::spawn(read_moving(way, all_there.clone())))
+        .collect();
+    all_there.wait().await;
+    let start = Instant::now();
     let feeds = thread::spawn(move || {
         thread::scope(|scope| {
             for (node, topic) in nodes.iter().zip(["a", "b", "c"]) {
@@ -52,7 +62,7 @@ async fn a_million_publications_are_one_sequence_for_clients_that_move() {
         (nodes, engine)
     });
     let mut all = Vec::new();
-    for reader in movers.into_iter().chain(stayers) {
+    for reader in readers {
         all.push(reader.await.unwrap());
     }
     let seconds = start.elapsed().as_secs_f64();
@@ -87,11 +97,12 @@ fn feed(node: &Node, topic: &str) {
     }
 }
 
-/// Reads everything, with a new connection to the next node after every so many messages.
-async fn read_moving(uris: Vec<String>, first: usize) -> (Vec<(String, u64)>, usize) {
+/// Reads everything, from the next node after every so many messages.
+async fn read_moving(uris: Vec<String>, all_there: Arc<Barrier>) -> (Vec<(String, u64)>, usize) {
     const STAY: usize = 50_000;
-    let mut place = first;
-    let mut client = Client::connect(&uris[place % uris.len()], "").await;
+    let mut place = 0;
+    let mut client = Client::connect(&uris[0], "").await;
+    all_there.wait().await;
     let mut got = Vec::new();
     let total = NODES * EACH as usize;
     loop {
@@ -110,7 +121,7 @@ async fn read_moving(uris: Vec<String>, first: usize) -> (Vec<(String, u64)>, us
         });
         got.extend(messages);
         if got.len() >= total {
-            return (got, place - first);
+            return (got, place);
         }
         place += 1;
         let (epoch, seq) = client.cursor();
