@@ -330,6 +330,7 @@ async fn a_node_without_its_stream_refuses_clients_and_says_why() {
     // A caller does not wait, and what it publishes is kept.
     node.publish("a", 1);
     assert_eq!(node.stat("engine_present"), 0);
+    assert_eq!(node.server.describe().json["engine"]["state"], "away");
     assert!(node.stat("engine_queued_bytes") > 0);
     settings.push(("engine_credentials", SettingValue::Text("/nowhere".into())));
     let node = Node::start_with(&url, &settings);

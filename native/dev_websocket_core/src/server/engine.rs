@@ -44,6 +44,13 @@ impl EngineThread {
                         let _ = tokio::time::timeout(PAUSE, stream.stopping()).await;
                     });
                 }
+                let records = stream.unsettled();
+                if records > 0 {
+                    tracing::warn!(
+                        name: "engine_left", records,
+                        "The WebSocket server stopped before its stream had {records} of its messages."
+                    );
+                }
             })?;
         Ok(Self { ended })
     }

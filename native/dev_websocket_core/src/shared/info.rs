@@ -73,6 +73,8 @@ struct Described {
     active: Arc<ActiveSettings>,
     address: Arc<SocketAddr>,
     results: ResultsSource,
+    epoch: Arc<str>,
+    away_since: Option<u64>,
 }
 
 impl Described {
@@ -82,6 +84,8 @@ impl Described {
         Arc::ptr_eq(&self.active, &shared.context.active.load())
             && Arc::ptr_eq(&self.address, &shared.address.load())
             && self.results == shared.context.counters.results_source()
+            && self.epoch == shared.context.eras.epoch()
+            && self.away_since == shared.away_since()
             && (self.generation == shared.context.topics.generation()
                 || now < self.at + self.rest())
     }
@@ -120,6 +124,7 @@ impl Shared {
         let generation = self.context.topics.generation();
         let (active, address) = (self.context.active.load_full(), self.address.load_full());
         let results = self.context.counters.results_source();
+        let (epoch, away_since) = (self.context.eras.epoch(), self.away_since());
         let description = Arc::new(self.new_description(&active.settings, *address, results));
         self.descriptions.latest.store(Some(Arc::new(Described {
             description: description.clone(),
@@ -128,8 +133,15 @@ impl Shared {
             active,
             address,
             results,
+            epoch,
+            away_since,
         })));
         description
+    }
+
+    /// Returns the time since which the stream is away, if there is one.
+    fn away_since(&self) -> Option<u64> {
+        self.context.stream.as_ref()?.away_since()
     }
 
     fn new_description(
@@ -151,6 +163,12 @@ impl Shared {
             "results": results.name(),
             "limits": Limits::of(settings),
         });
+        if self.context.stream.is_some() {
+            json["engine"] = match self.away_since() {
+                None => json!({"state": "present"}),
+                Some(since) => json!({"state": "away", "since": since}),
+            };
+        }
         let document = json.to_string().into();
         let topics = std::mem::replace(&mut json["topics"], json!([]));
         let without_topics = json.to_string().into();

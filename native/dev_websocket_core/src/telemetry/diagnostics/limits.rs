@@ -7,7 +7,7 @@ use tracing::Level;
 
 /// Every kind of event. The name of an event is its kind, as in `tracing::info!(name: "started", ..)`; other names
 /// count as the last kind.
-pub const KINDS: [&str; 24] = [
+pub const KINDS: [&str; 25] = [
     "started",
     "stopped",
     "moved",
@@ -29,6 +29,7 @@ pub const KINDS: [&str; 24] = [
     "engine_epoch",
     "engine_refused",
     "engine_unreadable",
+    "engine_left",
     "fault",
     "contained",
     "other",
