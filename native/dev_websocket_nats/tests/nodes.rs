@@ -4,7 +4,9 @@
 
 mod support;
 
-use dev_websocket_core::SettingValue;
+use dev_websocket_core::message::Value;
+use dev_websocket_core::message::provenance::Provenance;
+use dev_websocket_core::{Event, Position, SettingValue, SlotRejected};
 use support::client::Client;
 use support::{Engine, Node};
 
@@ -188,4 +190,53 @@ async fn a_node_needs_the_documented_permissions_and_no_others() {
     node.publish("a", 2);
     client.take_until_number("a", 2).await;
     assert_eq!(client.gaps().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_that_two_nodes_compute_are_published_once_and_in_order() {
+    let Some(engine) = Engine::start() else {
+        return;
+    };
+    const SLOTS: u64 = 200;
+    let process = "p".repeat(43);
+    let nodes = [0; 2].map(|_| Node::start(&engine.url()));
+    let mut clients = Vec::new();
+    for node in &nodes {
+        node.marks.set_mark(&process, 0);
+        clients.push(Client::connect(&node.uri(), "").await);
+    }
+    let event = || Event {
+        message: Some(Value::Map(vec![("topic".into(), Value::Text("a".into()))])),
+        origin: Provenance::default(),
+    };
+    std::thread::scope(|scope| {
+        for node in &nodes {
+            let process = &process;
+            scope.spawn(move || {
+                for slot in 0..SLOTS {
+                    let start = Position { slot, part: 0 };
+                    let published =
+                        node.server
+                            .publish_part(process, start, vec![event(), event()], true);
+                    assert!(
+                        matches!(published, Ok(()) | Err(SlotRejected::Repeated)),
+                        "{published:?}"
+                    );
+                }
+            });
+        }
+    });
+    nodes[0].publish("end", 1);
+    for client in &mut clients {
+        client.take_until_number("end", 1).await;
+        assert_eq!(client.messages.len() as u64, 2 * SLOTS + 1);
+        let slots: Vec<_> = client
+            .slots
+            .iter()
+            .map(|slot| slot.as_u64().unwrap())
+            .collect();
+        let expected: Vec<_> = (0..SLOTS).flat_map(|slot| [slot, slot]).collect();
+        assert_eq!(slots, expected);
+    }
+    assert_eq!(nodes[1].marks.mark(&process).unwrap().next().slot, SLOTS);
 }

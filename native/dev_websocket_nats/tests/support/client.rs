@@ -19,6 +19,8 @@ pub struct Client {
     pub seq: u64,
     /// Messages in the order of their arrival, with their epoch and number.
     pub messages: Vec<(String, u64, Json)>,
+    /// The slots of messages that have one.
+    pub slots: Vec<Json>,
     /// All gap, stale and live frames.
     pub notices: Vec<Json>,
 }
@@ -43,6 +45,7 @@ impl Client {
             epoch: String::new(),
             seq: 0,
             messages: Vec::new(),
+            slots: Vec::new(),
             notices: Vec::new(),
         };
         let frame = client.next().await;
@@ -90,6 +93,7 @@ impl Client {
                     self.epoch
                 );
                 self.seq = seq;
+                self.slots.extend(frame.get("slot").cloned());
                 let data = frame["data"].clone();
                 self.messages.push((self.epoch.clone(), seq, data));
             }

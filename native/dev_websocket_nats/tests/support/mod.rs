@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dev_websocket_core::message::Value;
-use dev_websocket_core::{Counters, Disconnect, Server, SettingValue, Settings};
+use dev_websocket_core::{Counters, Disconnect, Server, SettingValue, Settings, SlotMarks};
 use dev_websocket_nats::Nats;
 use tempfile::TempDir;
 
@@ -157,6 +157,7 @@ pub fn copy(from: &Path, to: &Path) {
 pub struct Node {
     pub server: Server,
     pub counters: Arc<Counters>,
+    pub marks: Arc<SlotMarks>,
 }
 
 impl Node {
@@ -181,12 +182,18 @@ impl Node {
             chosen.set(name, value.clone()).unwrap();
         }
         let counters = Arc::new(Counters::default());
+        let marks = Arc::new(SlotMarks::default());
         let server = Server::builder(chosen)
             .counters(counters.clone())
+            .slot_marks(marks.clone())
             .engine(Box::new(Nats::new()))
             .start()
             .unwrap();
-        Self { server, counters }
+        Self {
+            server,
+            counters,
+            marks,
+        }
     }
 
     pub fn uri(&self) -> String {

@@ -120,6 +120,13 @@ fn missing_numbers_are_one_gap_and_do_not_shift_what_follows() {
     assert_eq!(node.next().1, message(5, "a"));
     assert_eq!(node.next().1, message(6, "a"));
     assert_eq!(node.server.shared.context.counters.engine_missing.get(), 3);
+    // A single one as well.
+    node.stream.receive(8, &record).unwrap();
+    assert_eq!(
+        node.next().1,
+        json!({"type": "gap", "reason": "expired", "dropped": 1, "after": 6, "next": 8})
+    );
+    assert_eq!(node.next().1, message(8, "a"));
     // A jump at the very beginning is a gap as well.
     let mut late = Node::new();
     late.stream.begin("e", 10);
