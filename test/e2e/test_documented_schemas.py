@@ -88,6 +88,8 @@ class Frames(EngineTest):
         self.check({"cursor": "17", "node": {"Output": {}, "Messages": [], "Spawns": [], "Assignments": [], "Error": "boom"}})
         self.check({"cursor": "18", "node": {"$omitted": "too_large", "$get": "/p"}})
         self.check({"type": "close", "code": 1012, "reason": "server restarting"})
+        # A server without a stream is never cut off from it.
+        self.check({"type": "stale", "since": 1})
         # An open server sends none of these, so they are samples.
         self.check({"type": "auth", "id": 5, "token": "<jwt>"}, sent=True)
         self.check({"type": "auth_response", "id": 5, "sub": "alice", "token_ends": 2, "timestamp": 1})
