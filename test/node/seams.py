@@ -12,7 +12,7 @@ CLIENTS = 16
 # Slots that are scheduled, then computed by one request.
 AT_ONCE = 100
 # Slots behind the newest one at which a replay begins.
-BEHIND = 20
+BEHIND = 5
 # Events of one slot of the ledger: its result and its message.
 EVENTS = 2
 
