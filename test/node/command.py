@@ -6,6 +6,7 @@ import sys
 import flows
 import limits
 import polling
+import replaying
 import resuming
 import runs
 import seams
@@ -28,6 +29,7 @@ PARTS = {
     "follow": resuming.follow,
     "polling": polling.polling,
     "seams": seams.seams,
+    "replays": replaying.replays,
 }
 
 
