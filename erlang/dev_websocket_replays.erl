@@ -3,7 +3,7 @@
 %%% A client that asks for `from-slot' gets the slots of a process from the node's cache, and
 %%% then those that the tail publishes. The engine tells when a replay is due: its client has
 %%% taken everything. A turn is one slot. Replays that are due wait in one queue, so a long
-%%% one does not hold up a short one. At most 2 readers run at once, with a low priority. One
+%%% one does not hold up a short one. At most 8 readers run at once, with a low priority. One
 %%% process of the VM reads all files, so each reader takes its share from a node that computes.
 %%%
 %%% A replay begins when its process is followed, because it ends at the mark of the tail.
@@ -16,7 +16,7 @@
 
 %% The name is shared by all copies of the device.
 -define(SERVER, hb_websocket_replays).
--define(MAX_READERS, 2).
+-define(MAX_READERS, 8).
 %% Replays that the engine tells of at once.
 -define(MAX_DUE, 1000).
 %% A reader that takes longer is killed, in milliseconds.
