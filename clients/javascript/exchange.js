@@ -335,7 +335,7 @@ export class Exchange {
 
   /** A gap in the slots of a process is a publication with a number of its own, any other has none. */
   #gap (frame) {
-    // The nodes of a stream have it made anew. What comes next is of this epoch.
+    // The stream of several nodes was made anew. The next messages are of this epoch.
     if (typeof frame.epoch === 'string') this.#cursor.enter(frame.epoch)
     if (frame.replayed === true) {
       // One that comes with a refusal is told when the slots are not asked for again.

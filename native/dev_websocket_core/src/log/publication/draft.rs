@@ -8,7 +8,7 @@ use super::slot_gap::SlotGapNotice;
 use super::stream_break::StreamBreak;
 use super::{DATA, HEADROOM, NANOS, Notice, OverloadGap, Place, Publication, now_nanos};
 use crate::error::Rejected;
-use crate::log::buffer_pool::{BufferPool, Spare};
+use crate::log::buffer_pool::BufferPool;
 use crate::log::slot_marks::Position;
 use crate::message::Value;
 use crate::message::json::{JsonWriter, TooLong};
@@ -45,7 +45,7 @@ impl Draft {
                 .write(message)
                 .map_err(|TooLong| Rejected::TooLarge)
         };
-        Self::around(buffers, topics, origin, message.size_hint(), write)
+        Self::of_message(buffers, topics, origin, message.size_hint(), write)
     }
 
     /// Puts the JSON of a message between its fields.
@@ -59,15 +59,33 @@ impl Draft {
             buffer.extend_from_slice(json);
             Ok::<(), Infallible>(())
         };
-        let Ok(draft) = Self::around(buffers, topics, origin, json.len(), write);
+        let Ok(draft) = Self::of_message(buffers, topics, origin, json.len(), write);
         draft
     }
 
-    fn around<E>(
+    fn of_message<E>(
         buffers: &BufferPool,
         topics: Topics,
         origin: &Provenance<'_>,
         size: usize,
+        write_data: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let write_origin = |buffer: &mut Vec<u8>| {
+            // Writing without a limit cannot fail.
+            let _ = origin.write(&mut JsonWriter::new(buffer, usize::MAX, false));
+        };
+        let fields = (now_nanos(), origin.is_edge);
+        Self::around(buffers, topics, fields, size, write_origin, write_data)
+    }
+
+    /// Puts the fields around a message: the time of publishing, whether it is an edge, and its origin. `size` is the
+    /// length of all that is written, as far as it is known.
+    pub(super) fn around<E>(
+        buffers: &BufferPool,
+        topics: Topics,
+        (cast_at, is_edge): (u64, bool),
+        size: usize,
+        write_origin: impl FnOnce(&mut Vec<u8>),
         write_data: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Self, E> {
         let names: usize = topics.iter().map(|topic| topic.name().len() + 3).sum();
@@ -75,16 +93,12 @@ impl Draft {
         let mut spare = buffers.take(room);
         let mut buffer = spare.take_buffer(room);
         buffer.resize(HEADROOM, 0);
-        let cast_at = now_nanos();
-        let origin_start = write_fields(&mut buffer, cast_at, &topics, |buffer| {
-            // Writing without a limit cannot fail.
-            let _ = origin.write(&mut JsonWriter::new(buffer, usize::MAX, false));
-        });
+        let origin_start = write_fields(&mut buffer, cast_at, &topics, write_origin);
         let start = buffer.len();
         write_data(&mut buffer)?;
         let data = start..buffer.len();
         // The frame of an edge is its data, without fields around it.
-        if !origin.is_edge {
+        if !is_edge {
             buffer.push(b'}');
         }
         let footprint = size_of::<Publication>()
@@ -98,14 +112,9 @@ impl Draft {
             raw_header: frame::text_header(data.len()),
             data,
             footprint,
-            is_edge: origin.is_edge,
+            is_edge,
             ..Publication::default()
         })))
-    }
-
-    /// Stores a publication in this memory.
-    pub(super) fn in_memory_of(spare: Spare, publication: Publication) -> Self {
-        Self(spare.fill(publication))
     }
 
     /// Returns the parts of the message; none for a notice.
@@ -188,12 +197,19 @@ impl Draft {
     }
 
     /// Gives an event its place in a process. A name that is no process id has none.
-    pub(crate) fn at(mut self, process: &str, position: Position) -> Self {
-        if let Some(publication) = Arc::get_mut(&mut self.0)
-            && is_process_id(process)
-            && let Ok(process) = process.as_bytes().try_into()
-        {
-            publication.place = Some(Box::new(Place { process, position }));
+    pub(crate) fn at(self, process: &str, position: Position) -> Self {
+        match process.as_bytes().try_into() {
+            Ok(id) if is_process_id(process) => self.placed(Place {
+                process: id,
+                position,
+            }),
+            _ => self,
+        }
+    }
+
+    pub(super) fn placed(mut self, place: Place) -> Self {
+        if let Some(publication) = Arc::get_mut(&mut self.0) {
+            publication.place = Some(Box::new(place));
             publication.footprint += size_of::<Place>();
         }
         self
@@ -219,7 +235,7 @@ impl Draft {
 }
 
 /// Writes all fields between the head and the data; returns the position where the provenance fields start.
-pub(super) fn write_fields(
+fn write_fields(
     buffer: &mut Vec<u8>,
     cast_at: u64,
     topics: &[Topic],

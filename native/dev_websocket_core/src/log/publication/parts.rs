@@ -1,10 +1,11 @@
 //! The parts of a message that travel between nodes, and the draft that another node makes of them.
 
-use super::draft::{Draft, write_fields};
-use super::{DATA, HEADROOM, Place, Publication};
+use std::convert::Infallible;
+
+use super::draft::Draft;
+use super::{DATA, Place, Publication};
 use crate::log::buffer_pool::BufferPool;
 use crate::message::topic::{Topic, Topics};
-use crate::wire::frame;
 
 /// The parts of a message. Both texts are JSON as the frame has it; the origin is empty or begins with a comma.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,40 +38,22 @@ impl Publication {
 impl Draft {
     /// Puts the parts of a message together again. Nothing is parsed.
     pub(crate) fn of_parts(buffers: &BufferPool, topics: Topics, parts: &Parts<'_>) -> Self {
-        let names: usize = topics.iter().map(|topic| topic.name().len() + 3).sum();
-        let fields = 80 + parts.origin.len();
-        let room = HEADROOM + 2 * names + fields + parts.data.len();
-        let mut spare = buffers.take(room);
-        let mut buffer = spare.take_buffer(room);
-        buffer.resize(HEADROOM, 0);
-        let origin_start = write_fields(&mut buffer, parts.cast_at, &topics, |buffer| {
-            buffer.extend_from_slice(parts.origin.as_bytes());
-        });
-        let start = buffer.len();
-        buffer.extend_from_slice(parts.data.as_bytes());
-        let data = start..buffer.len();
-        if !parts.is_edge {
-            buffer.push(b'}');
+        let write_data = |buffer: &mut Vec<u8>| {
+            buffer.extend_from_slice(parts.data.as_bytes());
+            Ok::<(), Infallible>(())
+        };
+        let Ok(draft) = Self::around(
+            buffers,
+            topics,
+            (parts.cast_at, parts.is_edge),
+            parts.origin.len() + parts.data.len(),
+            |buffer| buffer.extend_from_slice(parts.origin.as_bytes()),
+            write_data,
+        );
+        match parts.place {
+            Some(place) => draft.placed(place),
+            None => draft,
         }
-        let footprint = size_of::<Publication>()
-            + buffer.capacity()
-            + topics.iter().map(Topic::footprint).sum::<usize>()
-            + parts.place.map_or(0, |_| size_of::<Place>());
-        Self::in_memory_of(
-            spare,
-            Publication {
-                cast_at: parts.cast_at,
-                topics,
-                buffer,
-                origin_start,
-                raw_header: frame::text_header(data.len()),
-                data,
-                footprint,
-                is_edge: parts.is_edge,
-                place: parts.place.map(Box::new),
-                ..Publication::default()
-            },
-        )
     }
 }
 
