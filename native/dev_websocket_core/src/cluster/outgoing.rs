@@ -177,11 +177,12 @@ impl Outgoing {
     /// Records that the stream has everything up to a number.
     pub(crate) fn settle(&self, number: u64) {
         let mut queue = self.queue.lock();
+        let before = queue.waiting.len();
         while queue.first <= number && !queue.waiting.is_empty() {
             queue.remove_first();
         }
-        // Nobody may publish again, so the losses are told as soon as there is room.
-        if queue.tell_losses(self.server) {
+        // Nobody may publish again, so the losses are told as soon as there is room. A number from before makes none.
+        if queue.waiting.len() < before && queue.tell_losses(self.server) {
             self.added.notify_one();
         }
         if queue.waiting.is_empty() {
@@ -197,6 +198,9 @@ impl Outgoing {
         }
         let messages = queue.remove_first().map_or(0, |waiting| waiting.messages);
         queue.lost += messages;
+        if queue.tell_losses(self.server) {
+            self.added.notify_one();
+        }
         messages
     }
 

@@ -104,6 +104,22 @@ fn bytes_are_bounded_at_the_limit() {
 }
 
 #[test]
+fn losses_wait_for_room_whatever_is_settled_again() {
+    let outgoing = Outgoing::new(1);
+    outgoing.push(Name::Sender, message("a"), NO_LIMIT).unwrap();
+    outgoing.settle(1);
+    outgoing.push(Name::Sender, message("b"), NO_LIMIT).unwrap();
+    for _ in 0..100 {
+        outgoing.push(Name::Sender, message("c"), 0).unwrap_err();
+        outgoing.settle(1);
+        outgoing.send_again();
+    }
+    assert_eq!(outgoing.len(), 1);
+    outgoing.settle(2);
+    assert_eq!(meaning(&outgoing.next(9).unwrap().bytes), "lost 100");
+}
+
+#[test]
 fn a_record_that_the_stream_never_takes_is_told_as_lost() {
     let outgoing = Outgoing::new(1);
     outgoing
@@ -112,7 +128,6 @@ fn a_record_that_the_stream_never_takes_is_told_as_lost() {
     outgoing.push(Name::Sender, message("b"), NO_LIMIT).unwrap();
     assert_eq!(outgoing.refuse(2), 0, "only the first one");
     assert_eq!(outgoing.refuse(1), 1);
-    outgoing.settle(1);
     let all = std::iter::from_fn(|| outgoing.next(9)).map(|one| meaning(&one.bytes));
     assert_eq!(all.collect::<Vec<_>>(), ["b", "lost 1"]);
 }
@@ -178,6 +193,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
     /// Whatever breaks and whenever, the stream has every message once and in order, or a record of its loss in its
     /// place.
     #[test]
