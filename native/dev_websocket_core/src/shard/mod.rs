@@ -391,12 +391,9 @@ impl Shard {
             let histograms = &self.context.counters.histograms;
             histograms.batch.record(self.batch.len() as u64);
             let now = now_nanos();
-            for cast_at in self.batch.cast_times() {
-                // The clock may have been set back.
-                histograms
-                    .cast_to_socket
-                    .record(now.saturating_sub(cast_at));
-            }
+            // The clock may have been set back.
+            let delays = self.batch.cast_times().map(|at| now.saturating_sub(at));
+            histograms.cast_to_socket.record_all(delays);
         }
     }
 

@@ -30,10 +30,34 @@ impl Histogram {
 
     /// Counts a value.
     pub(crate) fn record(&self, value: u64) {
+        self.record_all(std::iter::once(value));
+    }
+
+    /// Counts values. Neighbours of one bucket cost one addition together, because other threads read the counts.
+    pub(crate) fn record_all(&self, values: impl Iterator<Item = u64>) {
+        let (mut last, mut count, mut sum) = (0, 0, 0_u64);
+        for value in values {
+            let bucket = self.bucket_of(value);
+            if bucket != last {
+                self.add(last, count);
+                (last, count) = (bucket, 0);
+            }
+            count += 1;
+            sum = sum.wrapping_add(value);
+        }
+        self.add(last, count);
+        self.sum.fetch_add(sum, Ordering::Relaxed);
+    }
+
+    fn bucket_of(&self, value: u64) -> usize {
         let bucket = self.bounds.iter().position(|bound| value <= *bound);
-        let bucket = bucket.unwrap_or(self.bounds.len());
-        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
-        self.sum.fetch_add(value, Ordering::Relaxed);
+        bucket.unwrap_or(self.bounds.len())
+    }
+
+    fn add(&self, bucket: usize, count: u64) {
+        if count > 0 {
+            self.counts[bucket].fetch_add(count, Ordering::Relaxed);
+        }
     }
 
     /// Returns the current counts.
@@ -86,6 +110,10 @@ mod tests {
         let snapshot = histogram.snapshot();
         assert_eq!(snapshot.buckets, [(Some(10), 2), (Some(100), 2), (None, 2)]);
         assert_eq!((snapshot.sum, snapshot.count()), (5222, 6));
+        let together = Histogram::new(&[10, 100]);
+        together.record_all([0, 11, 10, 5000, 101, 100].into_iter());
+        together.record_all(std::iter::empty());
+        assert_eq!(together.snapshot(), snapshot);
         assert_eq!(
             [33, 34, 66, 99].map(|percent| snapshot.percentile(percent)),
             [10, 100, 100, 100]
