@@ -195,7 +195,11 @@ impl Matcher {
     pub fn matches<'f>(&mut self, batch: impl Iterator<Item = &'f Frame>) -> usize {
         batch.for_each(|frame| self.0.list(&frame.0));
         let mut told = 0;
-        self.0.tell_touched(|_, _| told += 1);
+        let tell = |_, _| {
+            told += 1;
+            None
+        };
+        self.0.tell_touched(tell, |_, _| {});
         self.0.end_batch();
         told
     }

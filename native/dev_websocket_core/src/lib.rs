@@ -69,8 +69,8 @@ pub use server::send::{Direct, SendError};
 pub use server::slots::{ReplayFailure, ReplayRejected};
 pub use server::{Builder, Reconfigured, Server};
 pub use settings::{
-    Access, EngineUrls, Follow, Networks, ProcessIds, SettingError, SettingRow, SettingValue,
-    Settings, Topics,
+    Access, Compression, EngineUrls, Follow, Networks, ProcessIds, SettingError, SettingRow,
+    SettingValue, Settings, Topics,
 };
 pub use shard::interest::{Interest, InterestSignal, InterestWatcher, Wanted};
 pub use shard::slot_replay::{DueReplay, SlotReplays};

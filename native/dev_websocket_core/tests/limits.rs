@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dev_websocket_core::{Listener, Payload, Settings};
+use dev_websocket_core::{Compression, Listener, Payload, Settings};
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
 use support::{
@@ -293,6 +293,29 @@ fn at_the_limit_of_max_known_topics() {
     ] {
         server.send(topic, "x");
         server.until_topics(known);
+    }
+}
+
+#[test]
+fn at_the_limit_of_compression_min_bytes() {
+    const MIN: usize = 400;
+    let server = TestServer::with(|settings| {
+        settings.compression = Compression::Shared;
+        settings.compression_min_bytes = MIN as u64;
+    });
+    let mut raw = Raw::connect(server.address());
+    let offer = "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+    raw.write(upgrade_request("?topic=a").replace("\r\n\r\n", offer));
+    assert_eq!(raw.response().status, 101);
+    assert_eq!(raw.json()["type"], "connection_established");
+    let mut plain = Client::connect(&server, "?topic=a");
+    server.send("a", "");
+    let empty = plain.message().to_string().len();
+    raw.frame();
+    for (bytes, is_compressed) in [(MIN - 1, false), (MIN, true), (MIN + 1, true)] {
+        server.send("a", &"x".repeat(bytes - empty));
+        assert_eq!(plain.message().to_string().len(), bytes);
+        assert_eq!(raw.frame().0 == TEXT | 0x40, is_compressed, "{bytes}");
     }
 }
 

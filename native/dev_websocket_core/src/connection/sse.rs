@@ -10,6 +10,7 @@ use super::{Ending, finish, heartbeat, is_at_end, mute};
 use crate::settings::Settings;
 use crate::shard::command::Command;
 use crate::shard::connection_handle::ConnectionHandle;
+use crate::wire::gzip;
 use crate::wire::sse;
 
 /// Watches a client until it is gone or has to be closed.
@@ -48,7 +49,8 @@ async fn watch_with(handle: &ConnectionHandle, mut heartbeat: Interval) -> Endin
             }
             _ = poll_fn(|context| heartbeat.poll_tick(context)) => {
                 if handle.has_control_room() {
-                    handle.send_control(Bytes::from_static(sse::COMMENT));
+                    let comment = Bytes::from_static(sse::COMMENT);
+                    handle.send_control(gzip::of(comment, handle.peer.form.is_compressed));
                 }
             }
         }
@@ -62,7 +64,7 @@ pub(super) async fn end(handle: &ConnectionHandle, ending: Ending) {
         let (code, text) = (reason.code(), reason.reason());
         let goodbye =
             format!("data: {{\"type\":\"close\",\"code\":{code},\"reason\":\"{text}\"}}\n\n");
-        handle.send_control(goodbye.into());
+        handle.send_control(gzip::of(goodbye.into(), handle.peer.form.is_compressed));
         // The socket may be blocked; `true` makes this wait until it takes more bytes.
         finish(handle, true).await;
     }

@@ -13,7 +13,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
-use super::stream::{ClientStream, TOO_MANY_FRAMES};
+use super::stream::{BROKEN_DATA, ClientStream, TOO_MANY_FRAMES};
 use super::written::written;
 use super::{Beginning, CLOSE_TIMEOUT, Ending, finish, heartbeat, mute};
 use crate::error_code::ErrorCode;
@@ -80,9 +80,10 @@ impl<'s> WebSocket<'s> {
         let Beginning {
             format,
             settings,
-            early,
+            mut early,
         } = *beginning;
-        let stream = ClientStream::new(handle.clone(), size(settings.max_inbound_bytes));
+        let stream =
+            ClientStream::new(handle.clone(), size(settings.max_inbound_bytes), &mut early);
         let config = Some(websocket_config(&settings));
         Self {
             socket: WebSocketStream::from_partially_read(stream, early, Role::Server, config).await,
@@ -387,6 +388,7 @@ fn ending_of(error: &Error) -> Ending {
             Ending::Close(Disconnect::TooLarge)
         }
         Error::Io(error) if error.kind() == TOO_MANY_FRAMES => Ending::Close(Disconnect::TooLarge),
+        Error::Io(error) if error.kind() == BROKEN_DATA => Ending::Close(Disconnect::InvalidData),
         _ => Ending::Gone,
     }
 }

@@ -23,6 +23,8 @@ use crate::shard::slot_replay::{NoReplay, SlotPermit};
 use crate::shared::Shared;
 use crate::tls::socket::Socket;
 use crate::wire::cursor::From;
+use crate::wire::format::{Form, Format};
+use crate::wire::gzip;
 use crate::wire::slots::SlotStart;
 
 /// A request that was accepted and counted as a connection.
@@ -45,7 +47,7 @@ impl AcceptedRequest {
         settings: Arc<Settings>,
         (caller, session): (Caller, Arc<Session>),
         headers: &HeaderMap,
-        query: Query,
+        (query, is_compressed): (Query, bool),
         response: &Response<()>,
     ) -> Result<Self, Refusal> {
         let permit = shared
@@ -66,11 +68,17 @@ impl AcceptedRequest {
         let mut head = Vec::new();
         write_response(&mut head, response)
             .map_err(|error| Refusal::bad_request("bad_handshake", error.to_string()))?;
+        if is_compressed && query.format == Format::Events {
+            head.extend_from_slice(&gzip::HEAD);
+        }
         Ok(Self {
             permit,
             peer: Peer::new(
                 caller.peer,
-                query.format,
+                Form {
+                    format: query.format,
+                    is_compressed,
+                },
                 &without_cookies(headers, &settings),
                 session,
             ),

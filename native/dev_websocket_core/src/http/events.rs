@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    VARY,
+};
 use hyper::{Request, Response};
 
 use super::connect::{AcceptedRequest, read_query};
 use super::credentials::permitted_query;
 use super::query::{LAST_EVENT_PARAMETER, Query};
 use super::refusal::Refusal;
-use super::{Caller, cors};
+use super::{Caller, compression, cors};
 use crate::error_code::ErrorCode;
+use crate::settings::Compression;
 use crate::shared::Shared;
 use crate::subscription::Subscription;
 use crate::wire::cursor::{From, Since};
@@ -59,12 +63,25 @@ pub(super) fn accept<B>(
             .headers_mut()
             .insert(name, HeaderValue::from_static(value));
     }
+    let is_compressed = match settings.compression {
+        Compression::Off => false,
+        Compression::Shared => {
+            // A cache must not give a client the encoding of another one.
+            let vary = HeaderValue::from_static("accept-encoding");
+            response.headers_mut().append(VARY, vary);
+            compression::accepts_gzip(headers)
+        }
+    };
+    if is_compressed {
+        let gzip = HeaderValue::from_static("gzip");
+        response.headers_mut().insert(CONTENT_ENCODING, gzip);
+    }
     AcceptedRequest::new(
         shared,
         settings,
         (caller, session),
         headers,
-        query,
+        (query, is_compressed),
         &response,
     )
 }

@@ -3,6 +3,7 @@
 
 mod caller;
 mod client;
+mod compression;
 mod connect;
 mod cors;
 mod credentials;

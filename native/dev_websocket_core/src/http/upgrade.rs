@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{Method, Request, Response};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
@@ -13,7 +13,8 @@ use super::connect::{AcceptedRequest, read_query};
 use super::credentials::{BEARER, permitted_query};
 use super::query::Query;
 use super::refusal::Refusal;
-use super::{Caller, cors};
+use super::{Caller, compression, cors};
+use crate::settings::Compression;
 use crate::shared::Shared;
 
 /// Answers a request for the WebSocket endpoint.
@@ -44,13 +45,23 @@ pub(super) fn accept<B>(
     let frames = |query: Query| Ok(query.into_frames());
     let (session, query) = permitted_query(shared, &settings, request, caller, frames)?;
     let query = read_query(shared, &settings, query)?;
-    let response = switching_protocols(request)?;
+    let mut response = switching_protocols(request)?;
+    let extension = match settings.compression {
+        Compression::Off => None,
+        Compression::Shared => compression::websocket(headers),
+    };
+    let is_compressed = extension.is_some();
+    if let Some(extension) = extension {
+        response
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_EXTENSIONS, extension);
+    }
     AcceptedRequest::new(
         shared,
         settings,
         (caller, session),
         headers,
-        query,
+        (query, is_compressed),
         &response,
     )
 }

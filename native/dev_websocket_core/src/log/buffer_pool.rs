@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::log::publication::Publication;
+use crate::log::publication::{Publication, compressed};
 
 /// The number of size classes. A class holds buffers of up to twice the size of the class before; larger buffers are
 /// not kept.
@@ -39,7 +39,11 @@ thread_local! {
 
 /// The shared pool of bundles by size class; each server has one.
 #[derive(Debug, Default)]
-pub(crate) struct BufferPool([Class; CLASSES]);
+pub(crate) struct BufferPool {
+    classes: [Class; CLASSES],
+    /// The memory that publications reserve for their compressed forms.
+    pub(crate) compression: CompressionRoom,
+}
 
 #[derive(Debug, Default)]
 struct Class {
@@ -47,6 +51,34 @@ struct Class {
     /// The largest buffer that a thread wanted when it took a bundle; 0 when no thread has asked since the last
     /// restock.
     wanted: AtomicUsize,
+}
+
+/// The smallest frame that is compressed, in bytes; 0 compresses none. Publications reserve memory by it.
+#[derive(Debug, Default)]
+pub(crate) struct CompressionRoom(AtomicUsize);
+
+/// The memory reserved for the compressed forms of a publication.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reserved {
+    pub(crate) bytes: usize,
+    /// True if the publication may be compressed.
+    pub(crate) is_compressible: bool,
+}
+
+impl CompressionRoom {
+    /// Sets the smallest frame that is compressed.
+    pub(crate) fn set(&self, min: usize) {
+        self.0.store(min, Ordering::Relaxed);
+    }
+
+    /// Returns the memory for a publication with a frame of at most `frame` bytes.
+    pub(crate) fn room(&self, frame: usize) -> Reserved {
+        let min = self.0.load(Ordering::Relaxed);
+        Reserved {
+            bytes: compressed::room(frame, min),
+            is_compressible: min > 0 && frame >= min,
+        }
+    }
 }
 
 /// The buffer of a future publication; it is empty when the pool had none.
@@ -62,7 +94,7 @@ impl BufferPool {
         let take = |own: &RefCell<[Bundle; CLASSES]>| {
             let own = &mut own.borrow_mut()[class];
             if own.is_empty() {
-                *own = self.0[class].take(bytes);
+                *own = self.classes[class].take(bytes);
             }
             own.pop()
         };
@@ -74,18 +106,19 @@ impl BufferPool {
     pub(crate) fn put(&self, forgotten: Vec<Arc<Publication>>) {
         let mut bundles = [const { Bundle::new() }; CLASSES];
         // Threads take a bundle's last buffer first, so the reversed order hands out memory in ascending order.
-        for publication in forgotten.into_iter().rev() {
+        for mut publication in forgotten.into_iter().rev() {
             if let Some(class) = class(publication.buffer_bytes())
-                && Arc::strong_count(&publication) == 1
+                && let Some(unshared) = Arc::get_mut(&mut publication)
             {
+                unshared.forget_compressed();
                 let bundle = &mut bundles[class];
                 bundle.push(publication);
                 if bundle.len() == per_bundle(class) {
-                    self.0[class].put(std::mem::take(bundle));
+                    self.classes[class].put(std::mem::take(bundle));
                 }
             }
         }
-        for (class, bundle) in self.0.iter().zip(bundles) {
+        for (class, bundle) in self.classes.iter().zip(bundles) {
             if !bundle.is_empty() {
                 class.put(bundle);
             }
@@ -94,7 +127,7 @@ impl BufferPool {
 
     /// Allocates buffers for classes that were in demand and hold few bundles.
     pub(crate) fn restock(&self) {
-        for (number, class) in self.0.iter().enumerate() {
+        for (number, class) in self.classes.iter().enumerate() {
             let bytes = class.wanted.swap(0, Ordering::Relaxed);
             if bytes > 0 {
                 let spare = || Arc::new(Publication::spare(bytes));
@@ -181,7 +214,7 @@ mod tests {
     }
 
     fn waiting(buffers: &BufferPool, class: usize) -> Vec<usize> {
-        let bundles = buffers.0[class].bundles.lock();
+        let bundles = buffers.classes[class].bundles.lock();
         bundles.iter().map(Vec::len).collect()
     }
 
@@ -239,7 +272,7 @@ mod tests {
         // The buffer has exactly the wanted room, so the pool does not increase the footprint.
         let second = publish(&buffers, 2, &[], &"x".repeat(600));
         assert_eq!(second.footprint(), first.footprint());
-        buffers.0[1].wanted.store(0, Ordering::Relaxed);
+        buffers.classes[1].wanted.store(0, Ordering::Relaxed);
         buffers.restock();
         assert_eq!(waiting(&buffers, 1).len(), FEWEST_BUNDLES - 1);
         for seq in 0..100 {

@@ -133,7 +133,9 @@ impl Server {
                 self.shared.tls.replace(before);
             })?;
         let changed = old.differences(&settings).join(", ");
-        self.shared.context.log.keep(settings.history_bytes);
+        let context = &self.shared.context;
+        context.log.keep(settings.history_bytes);
+        context.buffers.compression.set(settings.compression_min());
         self.shared
             .context
             .active

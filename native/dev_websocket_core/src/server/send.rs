@@ -12,6 +12,7 @@ use crate::settings::{Settings, size};
 use crate::shard::command::Command;
 use crate::wire::format::Format;
 use crate::wire::frame;
+use crate::wire::gzip;
 use crate::wire::sse;
 
 /// Content of a message to one connection.
@@ -57,10 +58,12 @@ impl Server {
             return Err(SendError::NoConnection);
         };
         let settings = shared.settings();
-        let frame = match handle.peer.format {
+        let form = handle.peer.form;
+        let frame = match form.format {
             Format::Json | Format::Edges => json_frame(direct, &settings),
             Format::Raw => raw_frame(direct, &settings),
-            Format::Events => json_frame(direct, &settings).map(|frame| sse::of(&frame, sse::END)),
+            Format::Events => json_frame(direct, &settings)
+                .map(|frame| gzip::of(sse::of(&frame, sse::END), form.is_compressed)),
         }?;
         if !handle.direct_made(frame.len(), size(settings.send_buffer_bytes)) {
             return Err(SendError::Busy);

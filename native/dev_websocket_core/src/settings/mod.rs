@@ -5,6 +5,7 @@
 
 mod access;
 pub(crate) mod active;
+mod compression;
 mod engine;
 mod follow;
 mod hosts;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use self::access::{Access, Topics};
+pub use self::compression::Compression;
 pub use self::engine::EngineUrls;
 pub use self::follow::{Follow, ProcessIds};
 pub use self::values::Networks;
@@ -226,6 +228,12 @@ settings! {
         "bytes in the send buffer of one connection", "Its oldest publications are dropped; a `gap` frame takes their place.";
     history_bytes: u64 = 16 * MIB, "a number of bytes from 0 to 17179869184", |n| *n <= 16 * KIB * MIB,
         "bytes of past publications", "The oldest publications are dropped; 0 keeps none.";
+    #[harmless]
+    compression: Compression = Compression::Off, "off or shared", |_| true,
+        "mode of compression", "With `shared`, each publication is compressed once, for all clients that accept it: permessage-deflate, or gzip for events.";
+    #[harmless]
+    compression_min_bytes: u64 = 256, "a number of bytes from 64 to 1048576", |n| (64..=MIB).contains(n),
+        "bytes of a message frame without its header", "A smaller frame is sent without compression.";
     max_known_topics: u64 = 10_000, "a number from 1 to 10000000", |n| (1..=10_000_000).contains(n),
         "topics that `info` lists", "The least recently published topic is dropped; topics with subscribers stay.";
     tail: ProcessIds = ProcessIds::default(), "a list of at most 1000 process ids of 43 characters", ProcessIds::are_valid,
@@ -333,6 +341,14 @@ impl Settings {
     /// Returns the number of writer threads to run.
     pub(crate) fn shard_count(&self) -> usize {
         thread_count(self.shards)
+    }
+
+    /// Returns the smallest frame that is compressed, in bytes; 0 compresses none.
+    pub(crate) fn compression_min(&self) -> usize {
+        match self.compression {
+            Compression::Off => 0,
+            Compression::Shared => size(self.compression_min_bytes),
+        }
     }
 
     /// Returns the number of reader threads to run.

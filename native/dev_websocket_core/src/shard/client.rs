@@ -20,7 +20,8 @@ use crate::shard::connection_state::ConnectionState;
 use crate::shard::context::Context;
 use crate::telemetry::panics::panic_point;
 use crate::wire::close::Disconnect;
-use crate::wire::format::{Format, SlowPolicy};
+use crate::wire::format::{Form, Format, SlowPolicy};
+use crate::wire::gzip;
 use crate::wire::sse;
 
 /// A client of the shard: its connection, its subscriptions and the frames queued for it.
@@ -28,6 +29,8 @@ use crate::wire::sse;
 pub(crate) struct Client {
     pub(crate) state: Arc<ConnectionState>,
     pub(crate) format: Format,
+    /// True if publications go out compressed.
+    pub(crate) is_compressed: bool,
     slow: SlowPolicy,
     pub(crate) selection: Selection,
     /// The replay in progress. Until it ends, the client takes no part in batches.
@@ -58,9 +61,14 @@ impl Client {
         slow: SlowPolicy,
         served: Seq,
     ) -> Self {
+        let form = Form {
+            format,
+            is_compressed: state.peer.form.is_compressed,
+        };
         Self {
             state,
             format,
+            is_compressed: form.is_compressed,
             slow,
             selection: Selection::default(),
             replay: None,
@@ -68,7 +76,7 @@ impl Client {
             served,
             active: Vec::new(),
             is_queued: false,
-            outbox: Outbox::new(format),
+            outbox: Outbox::new(form),
             shown: (0, 0),
             is_muted: false,
             is_finishing: false,
@@ -120,7 +128,7 @@ impl Client {
         let is_marked = self.format == Format::Events && self.slots.is_some();
         if self.format == Format::Events && !is_marked {
             for publication in seqs.iter().map(|seq| batch.get(*seq)) {
-                publication.prepare_event(&context.eras);
+                self.prepare_event(publication, &context.eras);
             }
         }
         if is_marked {
@@ -213,6 +221,22 @@ impl Client {
         }
     }
 
+    fn prepare_event(&self, publication: &Publication, eras: &Eras) {
+        if self.is_compressed {
+            publication.prepare_gzip_event(eras);
+        } else {
+            publication.prepare_event(eras);
+        }
+    }
+
+    /// Returns the form of the client's frames.
+    pub(crate) fn form(&self) -> Form {
+        Form {
+            format: self.format,
+            is_compressed: self.is_compressed,
+        }
+    }
+
     /// Stops publications to the client and drops the queued ones.
     pub(crate) fn give_up(&mut self, sent: &mut SendCounts) {
         self.mute();
@@ -268,7 +292,7 @@ impl Client {
                 continue;
             }
             if self.format == Format::Events {
-                publication.prepare_event(&context.eras);
+                self.prepare_event(&publication, &context.eras);
             }
             self.outbox.push(publication);
         }
@@ -281,7 +305,8 @@ impl Client {
             slots.held.note(&publication);
         }
         let end = self.event_end(&eras.at(publication.seq()));
-        self.outbox.push_with(publication, Some(end.into()));
+        let end = gzip::end_of(&end, self.is_compressed).into();
+        self.outbox.push_with(publication, Some(end));
     }
 
     /// Returns the end of a server-sent event at a number.
@@ -297,7 +322,10 @@ impl Client {
             slots.held.move_to(next);
         }
         let frame = match self.format {
-            Format::Events => sse::of(frame, self.event_end(shown).as_bytes()),
+            Format::Events => {
+                let event = sse::of(frame, self.event_end(shown).as_bytes());
+                gzip::of(event, self.is_compressed)
+            }
             Format::Json | Format::Raw | Format::Edges => frame.clone(),
         };
         self.outbox.push_replayed(frame);

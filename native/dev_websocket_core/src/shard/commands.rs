@@ -17,6 +17,7 @@ use crate::telemetry::panics::panic_point;
 use crate::wire::control::{Limits, Reply, RequestError};
 use crate::wire::cursor::{From, Since};
 use crate::wire::format::Format;
+use crate::wire::gzip;
 use crate::wire::sse;
 
 impl Shard {
@@ -211,6 +212,8 @@ impl Shard {
                 sse::of(&frame, client.event_end(&shown).as_bytes())
             }
         };
+        let is_gzip = client.is_compressed && client.format == Format::Events;
+        let frame = gzip::of(frame, is_gzip);
         client.state.control_made(frame.len());
         self.send_control(index, frame);
     }

@@ -67,6 +67,8 @@ impl Context {
     ) -> Arc<Self> {
         let stream = settings.has_engine().then(|| StreamState::new(random()));
         log.keep(settings.history_bytes);
+        let buffers = BufferPool::default();
+        buffers.compression.set(settings.compression_min());
         Arc::new(Self {
             active: ArcSwap::new(ActiveSettings::new(settings)),
             counters,
@@ -76,7 +78,7 @@ impl Context {
             log,
             mailboxes: (0..shards).map(|_| Arc::default()).collect(),
             gauges: (0..shards).map(|_| ShardGauges::default()).collect(),
-            buffers: BufferPool::default(),
+            buffers,
             slots,
             replays,
             stream,

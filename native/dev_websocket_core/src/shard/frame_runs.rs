@@ -5,9 +5,9 @@
 //! batch, and each connection gets a single slice.
 
 use super::batch::Batch;
-use super::frames::{Frames, length, parts};
+use super::frames::{Frames, length, parts, saved};
 use super::ids::{EntryIndex, Seq};
-use crate::wire::format::Format;
+use crate::wire::format::{Form, Format};
 
 /// Limit on the runs of one batch. Further subscriptions are served without a run, only slower.
 const MOST_RUNS: usize = 16;
@@ -32,11 +32,13 @@ pub(crate) struct FrameRuns {
 #[derive(Debug)]
 struct FrameRun {
     entry: EntryIndex,
-    format: Format,
+    form: Form,
     /// Index of the first frame in the entry's list.
     first: usize,
     /// End of each frame in `bytes`.
     ends: Vec<usize>,
+    /// Bytes that compression saves up to each frame; empty without compression.
+    saved: Vec<usize>,
     bytes: Vec<u8>,
 }
 
@@ -47,17 +49,18 @@ impl FrameRuns {
         (entry, subscribers): (EntryIndex, usize),
         seqs: &'r [Seq],
         start: usize,
-        format: Format,
+        form: impl Into<Form>,
         batch: &Batch,
     ) -> Frames<'r> {
+        let form = form.into();
         let scattered = Frames::scattered(&seqs[start..]);
         if scattered.seqs.len() < FEWEST_FRAMES
             || subscribers < FEWEST_SUBSCRIBERS
-            || format == Format::Events
+            || form.format == Format::Events
         {
             return scattered;
         }
-        let Some(run) = self.run(entry, format) else {
+        let Some(run) = self.run(entry, form) else {
             return scattered;
         };
         // Connections are served in turn, so frames before `start` that no connection has needed are not needed later.
@@ -72,20 +75,22 @@ impl FrameRuns {
         Frames {
             joined: &run.bytes[offset..],
             joined_count: run.ends.len() - skipped,
+            joined_saved: run.saved_after(skipped),
             ..scattered
         }
     }
 
-    fn run(&mut self, entry: EntryIndex, format: Format) -> Option<&mut FrameRun> {
-        let is_it = |run: &FrameRun| run.entry == entry && run.format == format;
+    fn run(&mut self, entry: EntryIndex, form: Form) -> Option<&mut FrameRun> {
+        let is_it = |run: &FrameRun| run.entry == entry && run.form == form;
         let place = match self.runs.iter().position(is_it) {
             Some(place) => place,
             None if self.runs.len() < MOST_RUNS => {
                 self.runs.push(FrameRun {
                     entry,
-                    format,
+                    form,
                     first: 0,
                     ends: Vec::new(),
+                    saved: Vec::new(),
                     bytes: std::mem::take(&mut self.spare),
                 });
                 self.runs.len() - 1
@@ -114,6 +119,7 @@ impl FrameRun {
     fn start_at(&mut self, first: usize) {
         self.first = first;
         self.ends.clear();
+        self.saved.clear();
         self.bytes.clear();
     }
 
@@ -121,14 +127,25 @@ impl FrameRun {
     fn extend(&mut self, seqs: &[Seq], batch: &Batch) {
         for seq in &seqs[self.first + self.ends.len()..] {
             let publication = batch.get(*seq);
-            if self.bytes.len() + length(publication, self.format) > MAX_BYTES {
+            if self.bytes.len() + length(publication, self.form) > MAX_BYTES {
                 break;
             }
-            for part in parts(publication, self.format) {
+            for part in parts(publication, self.form) {
                 self.bytes.extend_from_slice(part);
             }
             self.ends.push(self.bytes.len());
+            if self.form.is_compressed {
+                let before = self.saved.last().copied().unwrap_or(0);
+                self.saved.push(before + saved(publication, self.form));
+            }
         }
+    }
+
+    /// Returns the bytes that compression saves of all frames but the first `skipped`.
+    fn saved_after(&self, skipped: usize) -> usize {
+        let up_to = |count: usize| count.checked_sub(1).and_then(|last| self.saved.get(last));
+        let all = self.saved.last().copied().unwrap_or(0);
+        all - up_to(skipped).copied().unwrap_or(0)
     }
 }
 

@@ -13,6 +13,7 @@ mod client;
 mod clients;
 pub(crate) mod command;
 mod commands;
+mod compressor;
 pub(crate) mod connection_handle;
 pub(crate) mod connection_state;
 pub(crate) mod context;
@@ -44,6 +45,7 @@ use self::batch::Batch;
 use self::client::Client;
 use self::clients::Clients;
 use self::command::Command;
+use self::compressor::Compressor;
 use self::frames::Frames;
 use self::ids::{ConnectionIndex, Seq};
 use self::mailbox::{Idle, Mailbox};
@@ -86,6 +88,7 @@ pub(crate) struct Shard {
     /// Sequence number of the last publication taken from the log.
     seq: Seq,
     batch: Batch,
+    compressor: Compressor,
     registry: Registry,
     clients: Clients,
     /// Connections with publications of the batch to send. A connection that is gone or was served meanwhile is
@@ -140,6 +143,7 @@ impl Shard {
             cursor,
             seq: 0,
             batch: Batch::default(),
+            compressor: Compressor::default(),
             registry: Registry::new(),
             clients: Clients::default(),
             queue: VecDeque::new(),
@@ -265,22 +269,33 @@ impl Shard {
             self.batch.push(publication);
         }
         self.replaying.extend(self.ahead.drain(..));
-        self.send_buffer_limit = size(self.context.settings().send_buffer_bytes);
+        let settings = self.context.settings();
+        self.send_buffer_limit = size(settings.send_buffer_bytes);
         self.turn = Turn::Shard;
-        self.registry.tell_touched(|index, entry| {
+        let (batch, compressor) = (&self.batch, &mut self.compressor);
+        compressor.min = settings.compression_min();
+        compressor.is_behind = batch.is_full();
+        let tell = |index, entry| {
             // A connection in a replay reads the log itself.
             let Some(client) = self
                 .clients
                 .get_mut(index)
                 .filter(|client| client.replay.is_none())
             else {
-                return;
+                return None;
             };
             if !client.is_queued {
                 client.is_queued = true;
                 self.queue.push_back(index);
             }
             client.activate(entry);
+            client.is_compressed.then_some(client.format)
+        };
+        let counters = &self.context.counters;
+        self.registry.tell_touched(tell, |seqs, wanted| {
+            for seq in seqs {
+                compressor.compress(batch.get(*seq), wanted, counters);
+            }
         });
         self.turn = turn;
     }
@@ -326,7 +341,7 @@ impl Shard {
         let frames = match client.active.as_slice() {
             [entry] if is_plain && client.slots.is_none() => {
                 self.registry
-                    .frames_after(*entry, client.served, client.format, &self.batch)
+                    .frames_after(*entry, client.served, client.form(), &self.batch)
             }
             active if is_plain => {
                 self.registry.merge(active, client.served, &mut self.merged);
@@ -414,6 +429,7 @@ impl Shard {
         counters.dropped_disconnected.add(sent.dropped_disconnected);
         counters.bytes_sent.add(sent.bytes);
         counters.writes.add(sent.writes);
+        counters.compression_saved_bytes.add(sent.saved_bytes);
     }
 
     /// Removes the clients that were marked during the last turn.

@@ -19,11 +19,12 @@ use self::gap::Gap;
 use self::queued::Queued;
 pub(crate) use self::send_counts::{Dropped, SendCounts};
 use super::batch::Batch;
-use super::frames::{Frames, Parts, length, parts, parts_per_frame};
+use super::frames::{Frames, Parts, length, parts, parts_per_frame, saved};
 use crate::log::publication::Publication;
 use crate::message::topic::{PrecomputedHash, Topic};
 use crate::wire::control::{GapReason, Reply};
-use crate::wire::format::Format;
+use crate::wire::format::{Form, Format};
+use crate::wire::gzip;
 use crate::wire::sse;
 
 /// Limit on the slices of one vectored write; the system takes no more (`IOV_MAX`).
@@ -47,7 +48,7 @@ pub(crate) struct Outbox {
     waiting: usize,
     /// Number of queued frames of a slot replay.
     replayed: usize,
-    format: Format,
+    form: Form,
     /// True if the socket took less than it was given. It reports when it takes more.
     blocked: bool,
     /// Entries visited in order to drop some.
@@ -79,9 +80,9 @@ impl Entry {
 }
 
 impl Outbox {
-    pub(crate) fn new(format: Format) -> Self {
+    pub(crate) fn new(form: impl Into<Form>) -> Self {
         Self {
-            format,
+            form: form.into(),
             ..Self::default()
         }
     }
@@ -143,9 +144,9 @@ impl Outbox {
     }
 
     /// Queues a publication, maybe with an end of its server-sent event that is the connection's own.
-    pub(crate) fn push_with(&mut self, publication: Arc<Publication>, end: Option<Box<str>>) {
+    pub(crate) fn push_with(&mut self, publication: Arc<Publication>, end: Option<Box<[u8]>>) {
         let queued = Queued::new(publication, end);
-        self.waiting += queued.length(self.format) + PLACE;
+        self.waiting += queued.length(self.form) + PLACE;
         self.entries.push_back(Entry::Publication(queued));
     }
 
@@ -165,19 +166,24 @@ impl Outbox {
         debug_assert!(self.entries.is_empty());
         let mut rest = frames.seqs;
         let (mut joined, mut chunk) = (frames.joined, frames.joined_count);
+        let mut joined_saved = frames.joined_saved;
         while !rest.is_empty() {
             let mut slices = Slices::new();
             let mut bytes = joined.len();
+            let mut saved_bytes = std::mem::take(&mut joined_saved);
             if chunk > 0 {
                 slices.push(IoSlice::new(joined));
             }
             for seq in rest[chunk..].iter().take(self.per_write()) {
-                bytes += push_slices(&mut slices, batch.get(*seq), self.format);
+                let publication = batch.get(*seq);
+                bytes += push_slices(&mut slices, publication, self.form);
+                saved_bytes += saved(publication, self.form);
                 chunk += 1;
             }
             let result = write_slices(&slices, sent, &mut write);
             if result.as_ref().is_ok_and(|taken| *taken == bytes) {
                 sent.publications += batch.messages(&rest[..chunk]);
+                sent.saved_bytes += saved_bytes as u64;
                 rest = &rest[chunk..];
                 (joined, chunk) = (&[], 0);
                 continue;
@@ -190,6 +196,7 @@ impl Outbox {
                 if self.entries.is_empty() && left >= length {
                     left -= length;
                     sent.publications += u64::from(publication.is_message());
+                    sent.saved_bytes += saved(publication, self.form) as u64;
                 } else {
                     self.push(publication.clone());
                 }
@@ -236,7 +243,7 @@ impl Outbox {
         for entry in self.entries.iter().take(self.per_write()) {
             match entry {
                 Entry::Publication(queued) => {
-                    push_parts(&mut slices, &queued.parts(self.format));
+                    push_parts(&mut slices, &queued.parts(self.form));
                 }
                 Entry::Replayed(frame)
                 | Entry::Control(frame)
@@ -255,7 +262,7 @@ impl Outbox {
         self.written += taken;
         while let Some(entry) = self.entries.front() {
             let length = match entry {
-                Entry::Publication(queued) => queued.length(self.format),
+                Entry::Publication(queued) => queued.length(self.form),
                 Entry::Replayed(frame)
                 | Entry::Control(frame)
                 | Entry::Direct(frame)
@@ -270,6 +277,7 @@ impl Outbox {
                 Some(Entry::Publication(publication)) => {
                     self.waiting -= length + PLACE;
                     sent.publications += u64::from(publication.is_message());
+                    sent.saved_bytes += saved(&publication, self.form) as u64;
                 }
                 Some(Entry::Replayed(_)) => self.replayed -= 1,
                 Some(Entry::Control(_)) => sent.control_bytes += length,
@@ -307,7 +315,7 @@ impl Outbox {
                 break;
             }
             let gap = Gap::of(publication);
-            self.waiting -= publication.length(self.format) + PLACE;
+            self.waiting -= publication.length(self.form) + PLACE;
             dropped += u64::from(publication.is_message());
             match place
                 .checked_sub(1)
@@ -367,7 +375,7 @@ impl Outbox {
         {
             let gap = match entry {
                 Entry::Publication(publication) if superseded && self.waiting > limit => {
-                    self.waiting -= publication.length(self.format) + PLACE;
+                    self.waiting -= publication.length(self.form) + PLACE;
                     dropped += u64::from(publication.is_message());
                     Gap::of(&publication)
                 }
@@ -408,7 +416,7 @@ impl Outbox {
             }
         }
         self.waiting = match self.entries.front() {
-            Some(Entry::Publication(publication)) => publication.length(self.format) + PLACE,
+            Some(Entry::Publication(publication)) => publication.length(self.form) + PLACE,
             _ => 0,
         };
         dropped
@@ -432,8 +440,8 @@ impl Outbox {
                     epoch: None,
                 };
                 let frame = reply.encode();
-                self.entries[place] = Entry::GapFrame(match self.format {
-                    Format::Events => sse::of(&frame, sse::END),
+                self.entries[place] = Entry::GapFrame(match self.form.format {
+                    Format::Events => gzip::of(sse::of(&frame, sse::END), self.form.is_compressed),
                     Format::Json | Format::Raw | Format::Edges => frame,
                 });
             }
@@ -441,17 +449,17 @@ impl Outbox {
     }
 
     fn length(&self, publication: &Publication) -> usize {
-        length(publication, self.format)
+        length(publication, self.form)
     }
 
     /// Number of publications that fit into one write, besides one more slice.
     fn per_write(&self) -> usize {
-        (MAX_SLICES - 1) / parts_per_frame(self.format)
+        (MAX_SLICES - 1) / parts_per_frame(self.form.format)
     }
 }
 
-fn push_slices<'s>(slices: &mut Slices<'s>, publication: &'s Publication, format: Format) -> usize {
-    push_parts(slices, &parts(publication, format))
+fn push_slices<'s>(slices: &mut Slices<'s>, publication: &'s Publication, form: Form) -> usize {
+    push_parts(slices, &parts(publication, form))
 }
 
 fn push_parts<'s>(slices: &mut Slices<'s>, parts: &Parts<'s>) -> usize {

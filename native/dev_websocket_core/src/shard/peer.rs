@@ -10,7 +10,7 @@ use hyper::header::{
 };
 
 use crate::access::Session;
-use crate::wire::format::Format;
+use crate::wire::format::Form;
 
 /// Limit on the bytes of headers kept from one request, including names. Headers beyond it are left out.
 const MAX_HEADER_BYTES: usize = 8 * 1024;
@@ -19,7 +19,7 @@ const MAX_HEADER_BYTES: usize = 8 * 1024;
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
-    pub(crate) format: Format,
+    pub(crate) form: Form,
     /// The permissions of the client, which a new token replaces.
     pub(crate) session: ArcSwap<Session>,
     /// Lines of the form `name:value`. A value may be invalid UTF-8, but has no line breaks.
@@ -29,7 +29,7 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn new(
         address: SocketAddr,
-        format: Format,
+        form: impl Into<Form>,
         headers: &HeaderMap,
         session: Arc<Session>,
     ) -> Self {
@@ -51,7 +51,7 @@ impl Peer {
         }
         Self {
             address,
-            format,
+            form: form.into(),
             session: ArcSwap::new(session),
             headers: lines.into(),
         }
@@ -77,6 +77,7 @@ fn is_left_out(name: &HeaderName) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::format::Format;
     use hyper::header::HeaderValue;
 
     fn peer(headers: &[(&'static str, &[u8])]) -> Peer {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use slab::Slab;
 
 use super::batch::Batch;
+use super::compressor::WantedForms;
 use super::frame_runs::FrameRuns;
 use super::frames::Frames;
 use super::ids::{ConnectionIndex, EntryIndex, Seq};
@@ -19,7 +20,7 @@ use crate::shard::topic_registry::TopicRegistry;
 use crate::subscription::pattern_cache::PatternCache;
 use crate::subscription::template_index::TemplateIndex;
 use crate::subscription::{Kind, Subscription};
-use crate::wire::format::Format;
+use crate::wire::format::{Form, Format};
 
 /// Index of the subscriptions to everything, which exist from the start.
 const EVERYTHING: EntryIndex = 0;
@@ -55,6 +56,8 @@ struct Entry {
     subscribers: Subscribers,
     /// Matching publications of the batch, in order.
     seqs: Vec<Seq>,
+    /// Number of publications that the subscribers have been notified of.
+    told: u32,
     is_touched: bool,
 }
 
@@ -64,6 +67,7 @@ impl Entry {
             subscription,
             subscribers: Subscribers::default(),
             seqs: Vec::new(),
+            told: 0,
             is_touched: false,
         }
     }
@@ -252,17 +256,30 @@ impl Registry {
         entry.seqs.push(seq);
     }
 
-    /// Notifies each subscriber of each entry that got publications since the last call.
-    pub(crate) fn tell_touched(&mut self, mut tell: impl FnMut(ConnectionIndex, EntryIndex)) {
+    /// Notifies each subscriber of each entry that got publications since the last call. A subscriber that takes
+    /// compressed frames returns its format; `compress` gets the new publications of an entry with such subscribers.
+    pub(crate) fn tell_touched(
+        &mut self,
+        mut tell: impl FnMut(ConnectionIndex, EntryIndex) -> Option<Format>,
+        mut compress: impl FnMut(&[Seq], WantedForms),
+    ) {
         for index in self.touched.drain(..) {
             // The entry may be gone with its last subscriber.
             let Some(entry) = self.entries.get_mut(index as usize) else {
                 continue;
             };
             entry.is_touched = false;
+            let mut wanted = WantedForms::default();
             for connection in entry.subscribers.as_slice() {
-                tell(*connection, index);
+                if let Some(format) = tell(*connection, index) {
+                    wanted.add(format);
+                }
             }
+            if !wanted.is_empty() {
+                compress(&entry.seqs[entry.told as usize..], wanted);
+            }
+            // A batch has far fewer publications than 2^32.
+            entry.told = entry.seqs.len() as u32;
         }
     }
 
@@ -277,7 +294,7 @@ impl Registry {
         &mut self,
         index: EntryIndex,
         seq: Seq,
-        format: Format,
+        form: Form,
         batch: &Batch,
     ) -> Frames<'_> {
         let entry = &self.entries[index as usize];
@@ -286,7 +303,7 @@ impl Registry {
             (index, entry.subscribers.len()),
             &entry.seqs,
             start,
-            format,
+            form,
             batch,
         )
     }
@@ -329,6 +346,7 @@ impl Registry {
         for index in self.listed.drain(..) {
             if let Some(entry) = self.entries.get_mut(index as usize) {
                 entry.seqs.clear();
+                entry.told = 0;
                 entry.seqs.shrink_to(KEPT_SEQS);
             }
         }

@@ -16,7 +16,11 @@ fn topic(name: &str) -> Subscription {
 
 fn told(registry: &mut Registry) -> Vec<(ConnectionIndex, EntryIndex)> {
     let mut told = Vec::new();
-    registry.tell_touched(|connection, topic| told.push((connection, topic)));
+    let tell = |connection, topic| {
+        told.push((connection, topic));
+        None
+    };
+    registry.tell_touched(tell, |_, _| {});
     told.sort_unstable();
     told
 }
@@ -60,7 +64,7 @@ fn a_topic_goes_with_its_last_subscriber_even_within_a_batch() {
     // Another topic reuses the index and has nothing of the batch.
     let b = registry.subscribe(topic("b"), 3, &topics);
     assert_eq!(b, a);
-    registry.tell_touched(|_, _| {});
+    registry.tell_touched(|_, _| None, |_, _| {});
     assert!(registry.after(b, 0).is_empty());
     registry.end_batch();
 }

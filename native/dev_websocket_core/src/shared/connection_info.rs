@@ -43,7 +43,7 @@ impl ConnectionInfo {
         Self {
             connection: handle.id,
             peer: handle.peer.address,
-            format: handle.peer.format.name(),
+            format: handle.peer.form.format.name(),
             age: now().saturating_sub(handle.opened_at),
             send_buffer_bytes: handle.load.send_buffer_bytes.load(Ordering::Relaxed),
             send_buffer_frames: handle.load.send_buffer_frames.load(Ordering::Relaxed),

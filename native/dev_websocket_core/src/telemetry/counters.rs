@@ -98,6 +98,14 @@ counters! {
     deliveries,
     /// Bytes handed to the operating system.
     bytes_sent,
+    /// Publications that were compressed.
+    compressed,
+    /// Publications sent without compression because they would not become a tenth smaller.
+    compression_not_smaller,
+    /// Publications sent without compression because their shard was behind.
+    compression_skipped,
+    /// Bytes that compression saved, counted for each connection.
+    compression_saved_bytes,
     /// Write calls to the operating system.
     writes,
     /// Publications dropped for a slow consumer and reported in its `gap` frame.
@@ -134,6 +142,8 @@ counters! {
     closed_protocol,
     /// Connections closed with 1007: the client sent text that is not UTF-8.
     closed_invalid_text,
+    /// Connections closed with 1007: the client sent compressed data that cannot be inflated.
+    closed_invalid_data,
     /// Connections closed with 1008: the operator disconnected the client.
     closed_operator,
     /// Connections closed with 3000: the token expired, or none came in time.
@@ -324,6 +334,7 @@ impl Counters {
             Disconnect::TooManyMessages => &self.closed_rate,
             Disconnect::TooLarge => &self.closed_too_large,
             Disconnect::Protocol => &self.closed_protocol,
+            Disconnect::InvalidData => &self.closed_invalid_data,
             Disconnect::InvalidText => &self.closed_invalid_text,
             Disconnect::Operator => &self.closed_operator,
             Disconnect::TokenExpired | Disconnect::Unauthorized => &self.closed_unauthorized,

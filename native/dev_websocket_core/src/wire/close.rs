@@ -12,6 +12,8 @@ pub enum Disconnect {
     Protocol,
     /// 1007: the client sent text that is not UTF-8.
     InvalidText,
+    /// 1007: the client sent compressed data that cannot be inflated.
+    InvalidData,
     /// 1008: the client sent more messages per second than `max_inbound_rate`.
     TooManyMessages,
     /// 1008: the client showed no sign of life within two pings.
@@ -43,7 +45,7 @@ impl Disconnect {
         match self {
             Self::Stopping => 1001,
             Self::Protocol => 1002,
-            Self::InvalidText => 1007,
+            Self::InvalidText | Self::InvalidData => 1007,
             Self::TooManyMessages | Self::NoPong | Self::Operator | Self::Forbidden => 1008,
             Self::TooLarge => 1009,
             Self::Panic => 1011,
@@ -61,6 +63,7 @@ impl Disconnect {
             Self::Stopping => "server stopping",
             Self::Protocol => "protocol error",
             Self::InvalidText => "text is not UTF-8",
+            Self::InvalidData => "compressed data is broken",
             Self::TooManyMessages => "too many messages",
             Self::NoPong => "no answer to two pings",
             Self::TooLarge => "message too large",
@@ -81,6 +84,7 @@ impl Disconnect {
             Self::Stopping => "stopping",
             Self::Protocol => "protocol",
             Self::InvalidText => "invalid_text",
+            Self::InvalidData => "invalid_data",
             Self::TooManyMessages => "rate",
             Self::NoPong => "no_pong",
             Self::TooLarge => "too_large",

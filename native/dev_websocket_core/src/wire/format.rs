@@ -29,6 +29,23 @@ impl Format {
     }
 }
 
+/// The form of a connection's frames: their format, and whether publications are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Form {
+    pub(crate) format: Format,
+    /// True if the client has negotiated compression: permessage-deflate, or gzip for events.
+    pub(crate) is_compressed: bool,
+}
+
+impl From<Format> for Form {
+    fn from(format: Format) -> Self {
+        Self {
+            format,
+            is_compressed: false,
+        }
+    }
+}
+
 /// The policy for publications that do not fit a slow consumer's send buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum SlowPolicy {

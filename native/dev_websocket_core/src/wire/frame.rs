@@ -7,6 +7,9 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 /// The maximum length of an unmasked frame's header: two bytes and a 64-bit length.
 pub(crate) const MAX_HEADER: usize = 10;
 
+/// The bit of a compressed message, in the first byte of its first frame.
+pub(crate) const RSV1: u8 = 0x40;
+
 /// Returns the header of a text frame with `payload` bytes of payload.
 pub(crate) fn text_header(payload: usize) -> ArrayVec<u8, MAX_HEADER> {
     header(Data::Text, payload)
@@ -21,6 +24,13 @@ pub(crate) fn header(kind: Data, payload: usize) -> ArrayVec<u8, MAX_HEADER> {
     };
     // The array has room for the longest header.
     let _ = frame.format(payload as u64, &mut header);
+    header
+}
+
+/// Returns the header of a text frame whose payload is compressed (RFC 7692 section 6).
+pub(crate) fn compressed_text_header(payload: usize) -> ArrayVec<u8, MAX_HEADER> {
+    let mut header = text_header(payload);
+    header[0] |= RSV1;
     header
 }
 

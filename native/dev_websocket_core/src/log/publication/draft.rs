@@ -101,17 +101,22 @@ impl Draft {
         if !is_edge {
             buffer.push(b'}');
         }
+        // The frame is at most as long as the buffer.
+        let reserved = buffers.compression.room(buffer.len());
         let footprint = size_of::<Publication>()
             + buffer.capacity()
+            + reserved.bytes
             + topics.iter().map(Topic::footprint).sum::<usize>();
         Ok(Self(spare.fill(Publication {
             cast_at,
             topics,
             buffer,
-            origin_start,
+            // The fields before the data are short.
+            origin_start: origin_start as u32,
             raw_header: frame::text_header(data.len()),
             data,
-            footprint,
+            footprint: to_u32(footprint),
+            is_compressible: reserved.is_compressible,
             is_edge,
             ..Publication::default()
         })))
@@ -170,7 +175,7 @@ impl Draft {
         Self(Arc::new(Publication {
             cast_at: now_nanos(),
             topics,
-            footprint: size_of::<Publication>() + frame + names,
+            footprint: to_u32(size_of::<Publication>() + frame + names),
             notice: Some(notice),
             ..Publication::default()
         }))
@@ -193,7 +198,7 @@ impl Draft {
 
     /// Returns the memory that the draft takes, as in [`Publication::footprint`].
     pub(crate) fn footprint(&self) -> usize {
-        self.0.footprint
+        self.0.footprint()
     }
 
     /// Gives an event its place in a process. A name that is no process id has none.
@@ -210,7 +215,7 @@ impl Draft {
     pub(super) fn placed(mut self, place: Place) -> Self {
         if let Some(publication) = Arc::get_mut(&mut self.0) {
             publication.place = Some(Box::new(place));
-            publication.footprint += size_of::<Place>();
+            publication.footprint += size_of::<Place>() as u32;
         }
         self
     }
@@ -232,6 +237,11 @@ impl Draft {
         }
         self.0
     }
+}
+
+/// Publications are far smaller than 4 GiB, because the settings bound them to 64 MiB.
+fn to_u32(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// Writes all fields between the head and the data; returns the position where the provenance fields start.

@@ -1,5 +1,6 @@
 //! A publication is an outgoing message that is encoded once and shared by all its receivers.
 
+pub(crate) mod compressed;
 pub(crate) mod draft;
 pub(crate) mod parts;
 pub(crate) mod slot_gap;
@@ -21,6 +22,7 @@ use crate::wire::control::{GapReason, Reply};
 use crate::wire::frame;
 use crate::wire::sse;
 
+use self::compressed::Compressed;
 use self::slot_gap::SlotGapNotice;
 use self::stream_break::StreamBreak;
 
@@ -47,13 +49,15 @@ pub(crate) struct Publication {
     topics: Topics,
     buffer: Vec<u8>,
     /// The position where the frame begins in the buffer; the frame extends to the end.
-    frame_start: usize,
+    frame_start: u32,
     /// The position where the provenance fields begin; these extend to [`DATA`].
-    origin_start: usize,
+    origin_start: u32,
     data: Range<usize>,
     raw_header: ArrayVec<u8, { frame::MAX_HEADER }>,
-    footprint: usize,
+    footprint: u32,
     notice: Option<Notice>,
+    /// True if memory for its compressed forms is reserved.
+    is_compressible: bool,
     /// True for the edge of a slot, whose frame is the data alone.
     is_edge: bool,
     /// The place among the events of a process.
@@ -62,6 +66,8 @@ pub(crate) struct Publication {
     poisoned: AtomicBool,
     /// The end of its server-sent event, made when the first client needs it.
     event_end: OnceLock<Box<str>>,
+    /// Its compressed forms, made when the first client needs one.
+    compressed: OnceLock<Box<Compressed>>,
 }
 
 /// The place of an event among those of its process.
@@ -147,15 +153,18 @@ impl Publication {
 
     fn begin(&mut self, prefix: &[u8], digits: &[u8]) {
         if self.is_edge {
-            self.frame_start = self.data.start - self.raw_header.len();
-            self.buffer[self.frame_start..self.data.start].copy_from_slice(&self.raw_header);
+            let start = self.data.start - self.raw_header.len();
+            self.frame_start = start as u32;
+            self.buffer[start..self.data.start].copy_from_slice(&self.raw_header);
             return;
         }
         let digits_start = HEADROOM - digits.len();
         let start = digits_start - prefix.len();
         let header = frame::text_header(self.buffer.len() - start);
-        self.frame_start = start - header.len();
-        self.buffer[self.frame_start..start].copy_from_slice(&header);
+        let frame_start = start - header.len();
+        // The frame begins in the headroom, or before the data of an edge.
+        self.frame_start = frame_start as u32;
+        self.buffer[frame_start..start].copy_from_slice(&header);
         self.buffer[start..digits_start].copy_from_slice(prefix);
         self.buffer[digits_start..HEADROOM].copy_from_slice(digits);
     }
@@ -195,7 +204,7 @@ impl Publication {
 
     /// Returns the frame of the JSON format.
     pub(crate) fn json_frame(&self) -> &[u8] {
-        &self.buffer[self.frame_start..]
+        &self.buffer[self.frame_start as usize..]
     }
 
     /// Returns header and data of the raw format. Both are empty for a notice, because a `gap` frame stands in place
@@ -298,13 +307,13 @@ impl Publication {
             return None;
         }
         let message = serde_json::from_slice(&self.buffer[self.data.clone()]).ok()?;
-        let origin = &self.buffer[self.origin_start..self.data.start - DATA.len()];
+        let origin = &self.buffer[self.origin_start as usize..self.data.start - DATA.len()];
         Some(with_origin(message, std::str::from_utf8(origin).ok()?))
     }
 
     /// Returns the memory that the publication takes, in bytes, for the bounds of queues and history.
     pub(crate) fn footprint(&self) -> usize {
-        self.footprint
+        self.footprint as usize
     }
 }
 

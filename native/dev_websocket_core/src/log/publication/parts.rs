@@ -27,7 +27,7 @@ impl Publication {
         self.is_message().then_some(Parts {
             cast_at: self.cast_at,
             topics: &self.topics,
-            origin: text(self.origin_start..fields_end)?,
+            origin: text(self.origin_start as usize..fields_end)?,
             data: text(self.data.clone())?,
             is_edge: self.is_edge,
             place: self.place.as_deref().copied(),

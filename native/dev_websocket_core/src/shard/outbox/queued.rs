@@ -5,32 +5,33 @@ use std::sync::Arc;
 
 use crate::log::publication::Publication;
 use crate::shard::frames::{Parts, parts};
-use crate::wire::format::Format;
+use crate::wire::format::{Form, Format};
 
 /// A queued publication, with the end of its server-sent event where that is the connection's own.
 #[derive(Debug)]
 pub(super) struct Queued {
     publication: Arc<Publication>,
-    end: Option<Box<str>>,
+    end: Option<Box<[u8]>>,
 }
 
 impl Queued {
-    pub(super) fn new(publication: Arc<Publication>, end: Option<Box<str>>) -> Self {
+    pub(super) fn new(publication: Arc<Publication>, end: Option<Box<[u8]>>) -> Self {
         Self { publication, end }
     }
 
     /// Returns the parts of the frame.
-    pub(super) fn parts(&self, format: Format) -> Parts<'_> {
-        let mut parts = parts(&self.publication, format);
-        if let (Format::Events, Some(end), Some(last)) = (format, &self.end, parts.last_mut()) {
-            *last = end.as_bytes();
+    pub(super) fn parts(&self, form: Form) -> Parts<'_> {
+        let mut parts = parts(&self.publication, form);
+        if let (Format::Events, Some(end), Some(last)) = (form.format, &self.end, parts.last_mut())
+        {
+            *last = end;
         }
         parts
     }
 
     /// Returns the bytes of the frame.
-    pub(super) fn length(&self, format: Format) -> usize {
-        self.parts(format).iter().map(|part| part.len()).sum()
+    pub(super) fn length(&self, form: Form) -> usize {
+        self.parts(form).iter().map(|part| part.len()).sum()
     }
 }
 

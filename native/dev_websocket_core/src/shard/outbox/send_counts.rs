@@ -13,6 +13,8 @@ pub(crate) struct SendCounts {
     pub(crate) control_bytes: usize,
     /// Bytes among them of frames for one connection alone.
     pub(crate) direct_bytes: usize,
+    /// Bytes that compression saved of the publications.
+    pub(crate) saved_bytes: u64,
     /// System calls.
     pub(crate) writes: u64,
     /// Publications dropped for slow clients.

@@ -84,6 +84,7 @@ fn send_joined(
         seqs,
         joined: &joined,
         joined_count,
+        joined_saved: 0,
     };
     send_frames(outbox, batch, frames, socket)
 }

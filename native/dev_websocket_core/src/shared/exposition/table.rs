@@ -178,6 +178,22 @@ pub(super) const COUNTERS: &[Row] = &[
         &[("bytes_sent", "")],
     ),
     (
+        "compressions",
+        "Publications that clients wanted compressed, by result",
+        "result",
+        &[
+            ("compressed", "compressed"),
+            ("compression_not_smaller", "not_smaller"),
+            ("compression_skipped", "skipped"),
+        ],
+    ),
+    (
+        "compression_saved_bytes",
+        "Bytes that compression saved on sockets",
+        "",
+        &[("compression_saved_bytes", "")],
+    ),
+    (
         "writes",
         "System calls that write to sockets",
         "",
@@ -204,6 +220,7 @@ pub(super) const COUNTERS: &[Row] = &[
             ("closed_too_large", "too_large"),
             ("closed_protocol", "protocol"),
             ("closed_invalid_text", "invalid_text"),
+            ("closed_invalid_data", "invalid_data"),
             ("closed_operator", "operator"),
             ("closed_unauthorized", "unauthorized"),
             ("closed_revoked", "revoked"),
