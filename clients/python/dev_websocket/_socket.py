@@ -63,7 +63,7 @@ class Socket:
         if token is not None:
             given["Authorization"] = f"Bearer {token}"
         # Messages may be as large as the node allows, and silence is found out about here.
-        options: Dict[str, Any] = {"max_size": None, "compression": None, "ping_interval": None, "close_timeout": None}
+        options: Dict[str, Any] = {"max_size": None, "ping_interval": None, "close_timeout": None}
         options.update(open_timeout=settings.timeout, additional_headers=given, proxy=settings.proxy)
         if settings.ssl is not None:
             options["ssl"] = settings.ssl

@@ -18,7 +18,7 @@ pub(crate) mod connection_handle;
 pub(crate) mod connection_state;
 pub(crate) mod context;
 mod frame_runs;
-mod frames;
+pub(crate) mod frames;
 pub(crate) mod ids;
 pub(crate) mod interest;
 pub(crate) mod mailbox;

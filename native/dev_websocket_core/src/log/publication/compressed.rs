@@ -203,3 +203,67 @@ impl Publication {
         size_of::<Compressed>() + form(&forms.json) + form(&forms.raw) + ends[0] + ends[1]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::log::buffer_pool::BufferPool;
+    use crate::log::publication::draft::Draft;
+    use crate::message::Value;
+    use crate::message::provenance::UNKNOWN;
+    use crate::message::topic::Topics;
+    use crate::wire::format::Form;
+
+    #[test]
+    fn a_publication_is_as_small_as_without_compression() {
+        assert!(
+            size_of::<Publication>() <= PUBLICATION,
+            "{}",
+            size_of::<Publication>()
+        );
+    }
+
+    /// The size before there was compression.
+    const PUBLICATION: usize = 0;
+
+    fn draft(data: &str, min: usize) -> Draft {
+        let pool = BufferPool::default();
+        pool.compression.set(min);
+        let data = Value::Text(data.into());
+        Draft::encode(&pool, Topics::new(), &data, &UNKNOWN, 1 << 20, false).unwrap()
+    }
+
+    proptest! {
+        /// Whatever is compressed, in any order, the publication takes no more memory than it has reserved, and every
+        /// form has the content of the plain one.
+        #[test]
+        fn the_forms_fit_into_the_reserved_memory(
+            text in prop_oneof!["[ -~]{0,600}", "(ab?c? ){0,400}", "[a-z]{60000,70000}", Just("x".repeat(100_000))],
+            steps in prop::collection::vec((0_usize..4, any::<bool>()), 0..6),
+        ) {
+            let mut deflater = Deflater::new();
+            let eras = Eras::new("epoch1");
+            let plain = draft(&text, 0).number(7, 7);
+            let publication = draft(&text, 200).number(7, 7);
+            for (format, is_behind) in steps {
+                let form = Form { format: Format::ALL[format], is_compressed: true };
+                publication.compress(form.format, 200, (!is_behind).then_some(&mut deflater));
+                let before: Vec<u8> = crate::shard::frames::parts(&publication, form).concat();
+                publication.prepare_gzip_event(&eras);
+                let after = publication.gzip_event().concat();
+                let stream = [&gzip::HEAD[..], &after].concat();
+                let is_event = crate::wire::gzip::tests::decoded(&stream).starts_with(b"data: {");
+                prop_assert!(is_event);
+                if form.format != Format::Events {
+                    // The form stays what it was, although another shard is not behind.
+                    publication.compress(form.format, 200, Some(&mut deflater));
+                    prop_assert_eq!(before, crate::shard::frames::parts(&publication, form).concat());
+                }
+            }
+            let room = publication.footprint() - plain.footprint();
+            prop_assert!(publication.compressed_bytes() <= room, "{} > {}", publication.compressed_bytes(), room);
+        }
+    }
+}

@@ -19,8 +19,7 @@ use crate::message::process_id::ProcessId;
 use crate::message::provenance::with_origin;
 use crate::message::topic::{Topic, Topics};
 use crate::wire::control::{GapReason, Reply};
-use crate::wire::frame;
-use crate::wire::sse;
+use crate::wire::{frame, sse};
 
 use self::compressed::Compressed;
 use self::slot_gap::SlotGapNotice;
@@ -192,7 +191,7 @@ impl Publication {
         matches!(&self.notice, Some(Notice::Break(gap)) if gap.epoch.is_some())
     }
 
-    /// Returns the time of publishing, in nanoseconds since 1970.
+    /// Returns the nanoseconds from 1970 to publishing.
     pub(crate) fn cast_at(&self) -> u64 {
         self.cast_at
     }
@@ -207,8 +206,7 @@ impl Publication {
         &self.buffer[self.frame_start as usize..]
     }
 
-    /// Returns header and data of the raw format. Both are empty for a notice, because a `gap` frame stands in place
-    /// of the message.
+    /// Returns header and data of the raw format. Both are empty for a notice: a gap is no message.
     pub(crate) fn raw_frame(&self) -> (&[u8], &[u8]) {
         (&self.raw_header, &self.buffer[self.data.clone()])
     }
@@ -322,7 +320,7 @@ pub(crate) fn now() -> u64 {
     now_nanos() / NANOS
 }
 
-/// Returns the nanoseconds since 1970; a `u64` holds them for some centuries.
+/// Returns the nanoseconds since 1970, for some centuries.
 pub(crate) fn now_nanos() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
