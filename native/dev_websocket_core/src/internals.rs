@@ -1,6 +1,7 @@
 //! Single steps of the engine, for the micro-benchmarks in `benches/` and the fuzz targets in `native/fuzz`. These
 //! items are not part of the API.
 
+pub mod inflating;
 pub mod peers;
 pub mod reading;
 pub mod tokens;

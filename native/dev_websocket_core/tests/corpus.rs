@@ -17,12 +17,13 @@ type Check = fn(&[u8]);
 
 #[test]
 fn inputs_found_by_fuzzing_still_pass() {
-    let targets: [(&str, Check); 8] = [
+    let targets: [(&str, Check); 9] = [
         ("query", fuzz::query::check),
         ("control", fuzz::control::check),
         ("topics", fuzz::topics::check),
         ("patterns", fuzz::patterns::check),
         ("templates", fuzz::templates::check),
+        ("inflate", fuzz::inflate::check),
         ("message", fuzz::message::check),
         ("peers", fuzz::peers::check),
         ("token", fuzz::token::check),

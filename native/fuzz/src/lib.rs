@@ -5,6 +5,7 @@
 
 pub mod control;
 pub mod frame;
+pub mod inflate;
 pub mod message;
 pub mod patterns;
 pub mod peers;

@@ -226,7 +226,7 @@ mod tests {
     }
 
     /// The size before there was compression.
-    const PUBLICATION: usize = 0;
+    const PUBLICATION: usize = 240;
 
     fn draft(data: &str, min: usize) -> Draft {
         let pool = BufferPool::default();
