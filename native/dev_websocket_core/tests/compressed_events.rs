@@ -142,7 +142,7 @@ fn a_compressed_stream_holds_the_same_events_as_a_plain_one() {
 fn replays_comments_and_direct_messages_are_in_the_stream() {
     let server = TestServer::with(|settings| {
         shared(settings);
-        settings.ping_interval = Duration::from_millis(100);
+        settings.ping_interval = Duration::from_secs(2);
     });
     // Nobody has needed their compressed form, so they are sent as they are; one needs several blocks.
     let long = "0123456789".repeat(20_000);
@@ -169,19 +169,17 @@ fn events_are_plain_without_the_setting_or_the_wish() {
             "GET /events HTTP/1.1\r\nHost: localhost\r\n{accepted}\r\n"
         ));
         let head = raw.response();
-        let header = |name| head.header(name).map(str::to_owned);
-        (header("content-encoding"), header("vary"))
+        head.header("content-encoding").map(str::to_owned)
     };
     let gzip = "Accept-Encoding: gzip\r\n";
-    assert_eq!(headers(&TestServer::start(), gzip), (None, None));
+    assert_eq!(headers(&TestServer::start(), gzip), None);
     let server = TestServer::with(shared);
-    let vary = Some("accept-encoding".to_owned());
     for accepted in [
         "",
         "Accept-Encoding: gzip;q=0\r\n",
         "Accept-Encoding: identity, gzip;q=0.5\r\n",
     ] {
-        assert_eq!(headers(&server, accepted), (None, vary.clone()));
+        assert_eq!(headers(&server, accepted), None);
     }
-    assert_eq!(headers(&server, gzip), (Some("gzip".to_owned()), vary));
+    assert_eq!(headers(&server, gzip).as_deref(), Some("gzip"));
 }
