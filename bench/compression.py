@@ -22,7 +22,7 @@ from support.vm import Vm  # noqa: E402
 OFFER = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
 BURST, STEADY_RATE, STEADY_SECONDS = 2000, 200, 5
 # The data of the messages: with the fields around it, frames have about 280 bytes and 1 KB.
-SIZES = {"280 B": 2, "1 KB": 19}
+SIZES = {"280 B": 5, "1 KB": 33}
 VALUE = '<<"price ", (integer_to_binary(erlang:phash2({N, I})))/binary, " of pair ", (integer_to_binary(I))/binary>>'
 
 

@@ -39,11 +39,12 @@ impl<'f> Frames<'f> {
 pub(crate) fn parts(publication: &Publication, form: impl Into<Form>) -> Parts<'_> {
     let form = form.into();
     let mut parts = Parts::new();
-    if form.is_compressed && form.format != Format::Events {
-        if let Some(frame) = publication.compressed_frame(form.format) {
-            parts.push(frame);
-            return parts;
-        }
+    if form.is_compressed
+        && form.format != Format::Events
+        && let Some(frame) = publication.compressed_frame(form.format)
+    {
+        parts.push(frame);
+        return parts;
     }
     match form.format {
         Format::Json | Format::Edges => parts.push(publication.json_frame()),

@@ -277,13 +277,10 @@ impl Shard {
         compressor.is_behind = batch.is_full();
         let tell = |index, entry| {
             // A connection in a replay reads the log itself.
-            let Some(client) = self
+            let client = self
                 .clients
                 .get_mut(index)
-                .filter(|client| client.replay.is_none())
-            else {
-                return None;
-            };
+                .filter(|client| client.replay.is_none())?;
             if !client.is_queued {
                 client.is_queued = true;
                 self.queue.push_back(index);
