@@ -17,11 +17,15 @@
 
 use thiserror::Error;
 
+use crate::log::buffer_pool::BufferPool;
 use crate::log::publication::Place;
+use crate::log::publication::draft::Draft;
 use crate::log::publication::parts::Parts;
+use crate::log::publication::stream_break::StreamBreak;
 use crate::log::slot_marks::Position;
 use crate::message::process_id::{ID_LENGTH, ProcessId, is_process_id};
 use crate::message::topic::{Topic, Topics};
+use crate::wire::control::GapReason;
 
 const VERSION: u8 = 1;
 
@@ -70,6 +74,28 @@ pub(crate) enum Unreadable {
     Version(u8),
     #[error("the record is malformed")]
     Malformed,
+}
+
+impl Content<'_> {
+    /// Makes the publication of a record, which has no number yet.
+    pub(crate) fn draft(self, buffers: &BufferPool) -> Draft {
+        match self {
+            Self::Lost(messages) => Draft::of_lost_messages(messages),
+            Self::Message { topics, parts, .. } => Draft::of_parts(buffers, topics, &parts),
+        }
+    }
+}
+
+impl Unreadable {
+    /// Returns the notice in the place of the record with a number.
+    pub(crate) fn notice(self, number: u64) -> Draft {
+        Draft::of_break(StreamBreak {
+            reason: GapReason::Unreadable,
+            after: number.saturating_sub(1),
+            next: number.saturating_add(1),
+            epoch: None,
+        })
+    }
 }
 
 /// Encodes a message, without its sender, see [`set_sender`].

@@ -15,6 +15,8 @@ pub(crate) struct StreamState {
     pub(crate) outgoing: Arc<Outgoing>,
     /// True once the server has read the history of the stream, and so knows its numbers.
     joined: AtomicBool,
+    /// True if the engine reads records again.
+    can_read: AtomicBool,
     /// The time since which the stream is away, in milliseconds since 1970; 0 while it is not.
     away_since: AtomicU64,
     /// Why it is away.
@@ -29,6 +31,7 @@ impl StreamState {
         Arc::new(Self {
             outgoing: Outgoing::new(server),
             joined: AtomicBool::new(false),
+            can_read: AtomicBool::new(false),
             away_since: AtomicU64::new(now()),
             reason: Mutex::new("not reached yet".to_owned()),
             room: Notify::new(),
@@ -38,6 +41,16 @@ impl StreamState {
     /// Returns whether the server knows the numbers of the stream. Until then it cannot judge a cursor.
     pub(crate) fn has_joined(&self) -> bool {
         self.joined.load(Ordering::Acquire)
+    }
+
+    /// Records whether the engine reads records again.
+    pub(crate) fn set_can_read(&self, can_read: bool) {
+        self.can_read.store(can_read, Ordering::Relaxed);
+    }
+
+    /// Returns whether the engine reads records again.
+    pub(crate) fn can_read(&self) -> bool {
+        self.can_read.load(Ordering::Relaxed)
     }
 
     /// Returns the time since which the stream is away, in milliseconds since 1970; none while it is not.

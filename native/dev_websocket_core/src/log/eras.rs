@@ -95,6 +95,13 @@ impl Eras {
         since.check(&newest.epoch, newest.number.saturating_add(slack))
     }
 
+    /// Returns the current epoch, and the place after which it begins.
+    pub(crate) fn beginning(&self) -> (Arc<str>, u64) {
+        let eras = self.0.load();
+        let current = &eras[eras.len() - 1];
+        (current.epoch.clone(), first_of_epoch(&eras).place)
+    }
+
     /// Finds the place of a cursor.
     pub(crate) fn find(&self, since: &Since) -> Found {
         let eras = self.0.load();
@@ -103,7 +110,7 @@ impl Eras {
             .iter()
             .rev()
             .take_while(|era| era.epoch == current.epoch);
-        let first = of_epoch.clone().last().unwrap_or(current);
+        let first = first_of_epoch(&eras);
         if !since.is_of(&current.epoch) {
             return Found::OtherEpoch(first.place);
         }
@@ -117,6 +124,16 @@ impl Eras {
         }
         Found::Before(first.place)
     }
+}
+
+/// Returns the first era of the current epoch.
+fn first_of_epoch(eras: &[Era]) -> &Era {
+    let current = &eras[eras.len() - 1];
+    let of_epoch = eras
+        .iter()
+        .rev()
+        .take_while(|era| era.epoch == current.epoch);
+    of_epoch.last().unwrap_or(current)
 }
 
 fn era_of(eras: &[Era], place: u64) -> &Era {

@@ -32,6 +32,8 @@ mod requests;
 mod selection;
 pub(crate) mod slot_replay;
 mod slot_replaying;
+pub(crate) mod stream_reads;
+pub(crate) mod stream_replaying;
 mod subscribers;
 pub(crate) mod topic_registry;
 

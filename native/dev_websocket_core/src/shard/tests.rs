@@ -119,6 +119,7 @@ impl Bench {
             slow: SlowPolicy::default(),
             from,
             slots,
+            read: None,
             published: self.context.log.last_seq(),
             subscriptions: topics
                 .iter()

@@ -232,6 +232,7 @@ impl Shared {
                 "engine_present",
                 u64::from(stream.is_some_and(|stream| stream.away_since().is_none())),
             ),
+            ("engine_reads", self.context.reads.len()),
             ("slot_replays", self.context.replays.len()),
             ("seq", self.context.eras.number(self.context.log.last_seq())),
             ("publish_queued_bytes", self.context.log.waiting_bytes()),

@@ -8,12 +8,14 @@
 mod choice;
 #[cfg(test)]
 mod model_tests;
+mod past;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use self::choice::Scan;
 pub(crate) use self::choice::{Budget, Choice};
+pub(crate) use self::past::Past;
 use super::ids::Seq;
 use crate::log::eras::Eras;
 use crate::log::publication::Publication;
@@ -44,6 +46,8 @@ pub(crate) struct Replay {
     /// Sequence number up to which the connection has received everything that matches `had`.
     had_until: Seq,
     had: Choice,
+    /// The part that is read from the stream, while the log does not have it.
+    pub(crate) past: Option<Past>,
     /// Progress of the match in hand: its publication, the position, and whether it is against `had`.
     scanned: Seq,
     scan: Scan,
@@ -121,6 +125,7 @@ impl Replay {
             choice,
             had_until: 0,
             had: Choice::default(),
+            past: None,
             scanned: 0,
             scan: Scan::default(),
             is_chosen: false,
@@ -153,6 +158,11 @@ impl Replay {
         } else {
             self.next.saturating_sub(1)
         }
+    }
+
+    /// Returns the sequence number up to which the connection had received publications before its request.
+    pub(crate) fn had_until(&self) -> Seq {
+        self.had_until
     }
 
     /// Returns true if there is nothing to replay.
@@ -241,6 +251,10 @@ impl Replay {
                 first,
                 next,
             });
+            if block.missing.is_some() {
+                // The stream may have them.
+                return block;
+            }
         }
         let mut bytes = 0;
         for publication in past.publications {
@@ -311,7 +325,7 @@ impl Replay {
             if !self.choice.chooses(publication, &mut self.scan, budget)? {
                 return Some(Verdict::NotChosen);
             }
-            if publication.seq() > self.had_until {
+            if self.is_new(publication) {
                 return Some(Verdict::Chosen);
             }
             self.is_chosen = true;

@@ -118,28 +118,21 @@ impl Shared {
         if is_own {
             state.outgoing.settle(record.sender.number);
         }
-        match record.content {
-            Content::Lost(messages) => Draft::of_lost_messages(messages),
-            Content::Message {
-                topics,
-                parts,
-                is_last,
-            } => {
-                if let Some(place) = parts.place {
-                    self.note_event(place, is_last);
-                    if !is_own {
-                        let Position { slot, part } = place.position;
-                        let process = place.process;
-                        state.outgoing.settle_event(Name::Event {
-                            process,
-                            slot,
-                            part,
-                        });
-                    }
-                }
-                Draft::of_parts(&self.context.buffers, topics, &parts)
+        if let Content::Message { parts, is_last, .. } = &record.content
+            && let Some(place) = parts.place
+        {
+            self.note_event(place, *is_last);
+            if !is_own {
+                let Position { slot, part } = place.position;
+                let process = place.process;
+                state.outgoing.settle_event(Name::Event {
+                    process,
+                    slot,
+                    part,
+                });
             }
         }
+        record.content.draft(&self.context.buffers)
     }
 
     /// Moves the mark of the process, if the event is the next one: another server has published it.
@@ -168,12 +161,7 @@ impl Shared {
             name: "engine_unreadable", reason, number,
             "The WebSocket server cannot read record {number} of its stream: {reason}."
         );
-        Draft::of_break(StreamBreak {
-            reason: GapReason::Unreadable,
-            after: number - 1,
-            next: number.saturating_add(1),
-            epoch: None,
-        })
+        unreadable.notice(number)
     }
 
     /// Appends a notice that concerns this server alone, and so has no number of the stream.
