@@ -89,6 +89,11 @@ impl Eras {
         number_in(era_of(&self.0.load(), place), place)
     }
 
+    /// Returns the first number that stands at a place or after it. A notice of this server alone has the number before.
+    pub(crate) fn next_number(&self, place: u64) -> u64 {
+        self.number(place.saturating_sub(1)).saturating_add(1)
+    }
+
     /// Refuses a cursor that is more than `slack` numbers ahead of the newest publication.
     pub(crate) fn check(&self, since: &Since, newest: u64, slack: u64) -> Result<(), CursorError> {
         let newest = self.at(newest);

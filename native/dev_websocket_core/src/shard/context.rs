@@ -121,9 +121,10 @@ impl Context {
             let epoch = since.epoch.as_deref().map(Arc::from);
             epoch.unwrap_or_else(|| self.eras.epoch())
         };
+        // The oldest place that the log has after a place, and the first number that comes from there on.
         let oldest_after = |place: Seq| {
             let first = self.log.read(place + 1, 0).first;
-            (first, self.eras.at(first))
+            (first, self.eras.next_number(first))
         };
         let gap = |reason, after, (first, epoch), next| {
             let gap = StreamBreak {
@@ -137,9 +138,9 @@ impl Context {
         match self.eras.find(since) {
             Found::At(place) => {
                 let (first, next) = oldest_after(place.min(self.log.last_seq()));
-                if !can_read || first <= place + 1 || next.epoch != epoch() {
+                if !can_read || first <= place + 1 || self.eras.at(first).epoch != epoch() {
                     Start::Log(place)
-                } else if next.number <= since.seq.saturating_add(1) {
+                } else if next <= since.seq.saturating_add(1) {
                     // Notices of this server alone are all that is missing.
                     Start::Log(first - 1)
                 } else {
@@ -155,11 +156,12 @@ impl Context {
             },
             Found::Before(place) => {
                 let (first, next) = oldest_after(place);
-                gap(GapReason::Expired, since.seq, (first, None), next.number)
+                gap(GapReason::Expired, since.seq, (first, None), next)
             }
             Found::OtherEpoch(place) => {
                 let (first, next) = oldest_after(place);
-                gap(GapReason::Epoch, 0, (first, Some(next.epoch)), next.number)
+                let epoch = self.eras.at(first).epoch;
+                gap(GapReason::Epoch, 0, (first, Some(epoch)), next)
             }
         }
     }
@@ -167,7 +169,7 @@ impl Context {
     /// Returns the oldest place of the log in the current epoch, and the gap after a number up to there.
     pub(crate) fn rest_of(&self, after: u64) -> (Seq, Option<StreamBreak>) {
         let first = self.oldest();
-        let next = self.eras.number(first);
+        let next = self.eras.next_number(first);
         let gap = StreamBreak {
             reason: GapReason::Expired,
             after,
@@ -177,10 +179,10 @@ impl Context {
         (first, (gap.dropped() > 0).then_some(gap))
     }
 
-    /// Returns the number of the oldest publication of the log in an epoch; none if that is not the current one.
+    /// Returns the first number that the log still has of an epoch; none if that is not the current one.
     pub(crate) fn oldest_number(&self, epoch: &str) -> Option<u64> {
         let is_current = *self.eras.epoch() == *epoch;
-        is_current.then(|| self.eras.number(self.oldest()))
+        is_current.then(|| self.eras.next_number(self.oldest()))
     }
 
     fn oldest(&self) -> Seq {

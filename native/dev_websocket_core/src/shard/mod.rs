@@ -452,4 +452,6 @@ mod seam_tests;
 #[cfg(test)]
 mod slot_seam_tests;
 #[cfg(test)]
+mod stream_seam_tests;
+#[cfg(test)]
 mod tests;

@@ -140,10 +140,14 @@ impl Shard {
         let (place, gap) = match context.locate(&past.cursor()) {
             Start::Log(place) => (place + 1, None),
             Start::Gap(place, gap) => (place + 1, Some(gap)),
-            // Records before the log were removed from the stream.
-            Start::Stream { after, .. } if past.is_at_end() => context.rest_of(after),
-            Start::Stream { .. } => {
-                past.ask(ConnectionHandle::new(state, mailbox));
+            Start::Stream { epoch, .. } => {
+                let oldest = context.oldest_number(&epoch).unwrap_or(0);
+                if let Some(gap) = past.skip_forgotten(oldest) {
+                    self.tell_gap(index, &gap);
+                    return true;
+                }
+                let last = context.eras.number(context.log.last_seq());
+                past.ask(ConnectionHandle::new(state, mailbox), last);
                 return false;
             }
         };

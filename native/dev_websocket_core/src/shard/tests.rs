@@ -21,7 +21,10 @@ use crate::wire::slots::SlotStart;
 
 /// Creates the parts of a server that its shards use.
 fn context(shards: usize, log: Log) -> Arc<Context> {
-    let settings = Settings::default();
+    context_with(Settings::default(), shards, log)
+}
+
+fn context_with(settings: Settings, shards: usize, log: Log) -> Arc<Context> {
     Context::new(
         settings,
         shards,
@@ -49,9 +52,13 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) async fn new() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    pub(super) async fn with(settings: Settings) -> Self {
         let (log, mut cursors) = Log::new(1);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let context = context(1, log);
+        let context = context_with(settings, 1, log);
         let mailbox = context.mailboxes[0].clone();
         let shard = Shard::new(context.clone(), mailbox, cursors.pop().unwrap(), 0);
         Self {

@@ -46,6 +46,9 @@ pub(crate) struct Replay {
     /// Sequence number up to which the connection has received everything that matches `had`.
     had_until: Seq,
     had: Choice,
+    /// Publications up to this sequence number are for `had` alone, because the cursor of the request is ahead of the
+    /// shard.
+    new_after: Seq,
     /// The part that is read from the stream, while the log does not have it.
     pub(crate) past: Option<Past>,
     /// Progress of the match in hand: its publication, the position, and whether it is against `had`.
@@ -93,7 +96,11 @@ impl Missing {
                 self.reason
             },
             after: if is_other { 0 } else { before.number },
-            next: next.number,
+            next: if is_other {
+                next.number
+            } else {
+                eras.next_number(self.next)
+            },
             epoch: is_other.then_some(next.epoch),
         }
     }
@@ -125,6 +132,7 @@ impl Replay {
             choice,
             had_until: 0,
             had: Choice::default(),
+            new_after: 0,
             past: None,
             scanned: 0,
             scan: Scan::default(),
@@ -142,11 +150,18 @@ impl Replay {
         (choice, had): (Choice, Choice),
         id: RequestId,
     ) -> Self {
+        // The live subscriptions go on behind the present, also if the cursor is ahead of it.
+        let after = seq.min(present);
+        let since = Since {
+            epoch: None,
+            seq: after,
+        };
         Self {
             had_until: present,
             had,
+            new_after: seq,
             id,
-            ..Self::new(From::Since(Since { epoch: None, seq }), present, choice)
+            ..Self::new(From::Since(since), present, choice)
         }
     }
 
@@ -321,6 +336,15 @@ impl Replay {
 
     fn verdict(&mut self, publication: &Publication, budget: &mut Budget) -> Option<Verdict> {
         panic_point!("replay::match");
+        if self.past.is_none() && (self.had_until + 1..=self.new_after).contains(&publication.seq())
+        {
+            let is_chosen = self.had.chooses(publication, &mut self.scan, budget)?;
+            return Some(if is_chosen {
+                Verdict::Chosen
+            } else {
+                Verdict::NotChosen
+            });
+        }
         if !self.is_chosen {
             if !self.choice.chooses(publication, &mut self.scan, budget)? {
                 return Some(Verdict::NotChosen);

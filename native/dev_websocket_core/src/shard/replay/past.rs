@@ -34,7 +34,9 @@ pub(crate) struct Past {
     in_hand: Option<Arc<Publication>>,
     /// True while the engine fetches the next chunk.
     is_asked: bool,
-    /// True if the stream has no record from the next number on.
+    /// The number after the last one that the log had when the engine was asked.
+    known: u64,
+    /// True if the stream had no record from the next number on.
     is_at_end: bool,
 }
 
@@ -58,6 +60,7 @@ impl Past {
             records: VecDeque::new(),
             in_hand: None,
             is_asked: false,
+            known: 0,
             is_at_end: false,
         }
     }
@@ -67,9 +70,21 @@ impl Past {
         self.is_asked
     }
 
-    /// Returns whether the stream has no record from the next number on.
-    pub(crate) fn is_at_end(&self) -> bool {
-        self.is_at_end
+    /// Skips what the stream has forgotten, if it had no record from the next number on. What came after the question
+    /// is not skipped. `oldest` is the oldest number of the log.
+    pub(crate) fn skip_forgotten(&mut self, oldest: u64) -> Option<StreamBreak> {
+        let next = self.known.min(oldest);
+        if !std::mem::take(&mut self.is_at_end) || next <= self.next {
+            return None;
+        }
+        let gap = StreamBreak {
+            reason: GapReason::Expired,
+            after: self.next - 1,
+            next,
+            epoch: None,
+        };
+        self.next = next;
+        Some(gap)
     }
 
     /// Returns the cursor of a client that has taken everything so far.
@@ -80,9 +95,10 @@ impl Past {
         }
     }
 
-    /// Asks the engine for the next chunk.
-    pub(crate) fn ask(&mut self, connection: ConnectionHandle) {
+    /// Asks the engine for the next chunk. `last` is the last number that the log has.
+    pub(crate) fn ask(&mut self, connection: ConnectionHandle, last: u64) {
         self.is_asked = true;
+        self.known = last.saturating_add(1);
         self.permit.ask(connection, &self.epoch, self.next);
     }
 
