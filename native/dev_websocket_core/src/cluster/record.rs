@@ -146,6 +146,14 @@ pub(crate) fn set_sender(record: &mut [u8], sender: Sender) {
 }
 
 impl<'r> Record<'r> {
+    /// Returns the place of an event of a process.
+    pub(crate) fn place(&self) -> Option<Place> {
+        match &self.content {
+            Content::Message { parts, .. } => parts.place,
+            Content::Lost(_) => None,
+        }
+    }
+
     /// Reads a record, whatever it contains.
     pub(crate) fn read(bytes: &'r [u8]) -> Result<Self, Unreadable> {
         let mut rest = Reader(bytes);

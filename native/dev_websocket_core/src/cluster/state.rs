@@ -1,5 +1,6 @@
 //! The state of the connection to the stream, for everybody who asks.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -8,6 +9,9 @@ use tokio::sync::Notify;
 
 use super::outgoing::Outgoing;
 use crate::log::publication::now;
+
+/// The maximum number of remembered repetitions.
+const MAX_REPEATED: usize = 1024;
 
 /// The stream of a server, as its own parts see it.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub(crate) struct StreamState {
     away_since: AtomicU64,
     /// Why it is away.
     reason: Mutex<String>,
+    /// The newest numbers under which the stream has an event a second time.
+    repeated: Mutex<VecDeque<u64>>,
     /// Told when the shards have made room.
     room: Notify,
 }
@@ -34,6 +40,7 @@ impl StreamState {
             can_read: AtomicBool::new(false),
             away_since: AtomicU64::new(now()),
             reason: Mutex::new("not reached yet".to_owned()),
+            repeated: Mutex::default(),
             room: Notify::new(),
         })
     }
@@ -78,6 +85,20 @@ impl StreamState {
     pub(crate) fn set_present(&self) -> bool {
         let has_joined = self.joined.swap(true, Ordering::AcqRel);
         self.away_since.swap(0, Ordering::AcqRel) != 0 && has_joined
+    }
+
+    /// Records that the stream has an event again, under another number.
+    pub(crate) fn note_repeated(&self, number: u64) {
+        let mut repeated = self.repeated.lock();
+        repeated.push_back(number);
+        if repeated.len() > MAX_REPEATED {
+            repeated.pop_front();
+        }
+    }
+
+    /// Returns whether a number is among the newest ones under which the stream has an event again.
+    pub(crate) fn is_repeated(&self, number: u64) -> bool {
+        self.repeated.lock().contains(&number)
     }
 
     /// Tells the receiver that the shards have made room.

@@ -140,6 +140,10 @@ impl Shard {
             Ok(slots) => slots,
             Err((code, message)) => return self.refuse(index, id, code, message),
         };
+        if since.is_some() {
+            // A cursor of another connection may be ahead of the shard.
+            self.take_until(index, context.log.last_seq());
+        }
         let read = match since.as_ref().map(|since| self.admit_read(since)) {
             None => None,
             Some(Ok(read)) => read,
@@ -270,6 +274,7 @@ impl Shard {
             return past.cursor().seq;
         }
         let place = replay.map_or(self.seq, |replay| replay.position());
-        self.context.eras.number(place)
+        let ahead_until = replay.map_or(0, |replay| replay.ahead_until());
+        self.context.eras.number(place).max(ahead_until)
     }
 }

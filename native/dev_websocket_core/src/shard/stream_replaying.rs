@@ -30,7 +30,14 @@ impl Shard {
     ) {
         let context = self.context.clone();
         match context.locate(since) {
-            Start::Log(seq) => self.begin_replay(index, replay(seq), None),
+            Start::Log(seq) => {
+                let is_ahead = seq > self.seq && since.seq > context.eras.number(self.seq);
+                let mut replay = replay(seq.min(self.seq));
+                if is_ahead {
+                    replay.wait_until(since.seq);
+                }
+                self.begin_replay(index, replay, None);
+            }
             Start::Gap(seq, gap) => self.begin_replay(index, replay(seq), Some(&gap)),
             Start::Stream { epoch, after } => {
                 let (place, gap) = context.rest_of(after);
@@ -112,7 +119,12 @@ impl Shard {
         }
         let epoch = past.epoch.clone();
         let oldest = context.oldest_number(&epoch);
-        let block = replay.step_past(oldest, &context.buffers, budget, &context.counters);
+        let is_repeated = |number| {
+            let stream = context.stream.as_ref();
+            stream.is_some_and(|stream| stream.is_repeated(number))
+        };
+        let (buffers, counters) = (&context.buffers, &context.counters);
+        let block = replay.step_past(oldest, is_repeated, buffers, budget, counters);
         if block.is_over {
             return self.go_on_after_records(index);
         }

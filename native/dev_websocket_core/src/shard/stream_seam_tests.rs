@@ -41,10 +41,10 @@ enum Step {
     Purge(u64),
     /// The history holds so many bytes from now on.
     Keep(u64),
-    /// Connects with topics, and with a cursor so far back.
-    Connect(u8, bool, u64),
+    /// Connects with topics, and with a cursor so far back. One of another server may be ahead.
+    Connect(u8, bool, i64),
     /// Subscribes to one more topic, with a cursor so far back.
-    Subscribe(usize, usize, u64),
+    Subscribe(usize, usize, i64),
     Leave(usize),
     /// The engine gives the next read up to so many records.
     Give(usize),
@@ -60,8 +60,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Notice),
         1 => (0_u64..40).prop_map(Step::Purge),
         1 => prop::sample::select(vec![0_u64, 1_000, 5_000, 50_000]).prop_map(Step::Keep),
-        3 => (1_u8..8, any::<bool>(), 0_u64..90).prop_map(|(topics, is_sse, back)| Step::Connect(topics, is_sse, back)),
-        1 => (0_usize..20, 0..NAMES.len(), 0_u64..90).prop_map(|(client, topic, back)| Step::Subscribe(client, topic, back)),
+        3 => (1_u8..8, any::<bool>(), -9_i64..90).prop_map(|(topics, is_sse, back)| Step::Connect(topics, is_sse, back)),
+        1 => (0_usize..20, 0..NAMES.len(), -9_i64..90).prop_map(|(client, topic, back)| Step::Subscribe(client, topic, back)),
         1 => (0_usize..20).prop_map(Step::Leave),
         6 => (1_usize..40).prop_map(Step::Give),
         1 => any::<bool>().prop_map(Step::Fail),
@@ -214,9 +214,9 @@ impl World {
         context.log.append_numbered(draft, number);
     }
 
-    async fn connect(&mut self, topics: u8, is_sse: bool, back: u64) {
+    async fn connect(&mut self, topics: u8, is_sse: bool, back: i64) {
         let format = if is_sse { Format::Events } else { Format::Json };
-        let seq = self.last().saturating_sub(back);
+        let seq = self.last().saturating_add_signed(-back);
         let epoch = Some(EPOCH.to_owned());
         let from = From::Since(Since { epoch, seq });
         let held = (0..NAMES.len()).filter(|topic| topics & (1 << topic) != 0);
@@ -237,9 +237,9 @@ impl World {
     }
 
     /// Subscribes a client that is live, so that it knows what it has had before.
-    fn subscribe(&mut self, client: usize, topic: usize, back: u64) {
+    fn subscribe(&mut self, client: usize, topic: usize, back: i64) {
         let count = self.clients.len();
-        let seq = self.last().saturating_sub(back);
+        let seq = self.last().saturating_add_signed(-back);
         let Some(client) = self.clients.get_mut(client % count.max(1)) else {
             return;
         };
@@ -342,6 +342,13 @@ impl World {
             self.give(17);
             self.bench.shard.round();
         }
+        // Clients that wait for another server's cursor are live when it has come.
+        self.step(Step::Publish(0, 20));
+        self.bench.shard.round();
+        while self.bench.context.reads.len() > 0 {
+            self.give(17);
+            self.bench.shard.round();
+        }
         while !self.bench.shard.queue.is_empty() || !self.bench.shard.replaying.is_empty() {
             self.bench.shard.round();
         }
@@ -402,6 +409,8 @@ proptest! {
             for client in clients {
                 check(client, records, *first)?;
             }
+            let mut all = world.bench.shard.clients.iter();
+            prop_assert!(all.all(|client| client.replay.is_none()));
             prop_assert_eq!(world.bench.context.counters.panics.get(), 0);
             Ok(())
         })?;
@@ -412,7 +421,7 @@ proptest! {
 async fn readers(count: usize) -> World {
     let mut world = World::new().await;
     for _ in 0..count {
-        world.connect(7, false, EARLIER).await;
+        world.connect(7, false, EARLIER as i64).await;
     }
     world
 }
@@ -422,7 +431,7 @@ async fn so_many_clients_read_at_once_and_one_more_is_told_to_try_again() {
     let mut world = readers(MAX_READS).await;
     let reads = world.bench.context.reads.clone();
     assert_eq!(reads.len(), MAX_READS as u64);
-    world.connect(7, false, EARLIER).await;
+    world.connect(7, false, EARLIER as i64).await;
     world.bench.shard.round();
     let refused = world.clients.last_mut().unwrap();
     let mut bytes = vec![0; 4096];
@@ -437,7 +446,7 @@ async fn so_many_clients_read_at_once_and_one_more_is_told_to_try_again() {
     world.step(Step::Leave(0));
     assert!(!reads.has(due.id));
     assert_eq!(reads.len(), MAX_READS as u64 - 1);
-    world.connect(7, false, EARLIER).await;
+    world.connect(7, false, EARLIER as i64).await;
     assert_eq!(reads.len(), MAX_READS as u64);
 }
 
@@ -447,7 +456,7 @@ async fn the_engine_is_asked_for_more_only_when_the_client_has_taken_everything(
     let context = world.bench.context.clone();
     let large = draft(&["a"], &"x".repeat(500_000));
     let large = Bytes::from(encode(&large.parts().unwrap(), false));
-    world.connect(1, false, EARLIER).await;
+    world.connect(1, false, EARLIER as i64).await;
     let (mut given, mut rounds) = (0, 0);
     while rounds < 20 {
         rounds += 1;

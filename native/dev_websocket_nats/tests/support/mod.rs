@@ -10,6 +10,7 @@
 )]
 
 pub mod client;
+pub mod events;
 pub mod proxy;
 
 use std::io::{BufRead, BufReader};
@@ -210,6 +211,23 @@ impl Node {
             ),
         ]);
         assert_eq!(self.server.publish(&message), Ok(0));
+    }
+
+    /// Publishes a message with a number and so many bytes.
+    pub fn publish_large(&self, topic: &str, number: u64, bytes: usize) {
+        let message = Value::Map(vec![
+            ("topic".into(), Value::Text(topic.into())),
+            ("n".into(), Value::Integer(number.try_into().unwrap())),
+            ("data".into(), Value::Text("x".repeat(bytes).into())),
+        ]);
+        assert_eq!(self.server.publish(&message), Ok(0));
+    }
+
+    /// Waits until the node says that its stream is there, or away.
+    pub async fn until_present(&self, is_present: bool) {
+        while (self.stat("engine_present") == 1) != is_present {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     pub fn stat(&self, name: &str) -> u64 {

@@ -46,9 +46,9 @@ pub(crate) struct Replay {
     /// Sequence number up to which the connection has received everything that matches `had`.
     had_until: Seq,
     had: Choice,
-    /// Publications up to this sequence number are for `had` alone, because the cursor of the request is ahead of the
-    /// shard.
-    new_after: Seq,
+    /// The number of a cursor that is ahead of the shard, as clients see it; 0 if it is not. Up to there only what
+    /// matches `had` is for the connection, and it is not live.
+    ahead_until: u64,
     /// The part that is read from the stream, while the log does not have it.
     pub(crate) past: Option<Past>,
     /// Progress of the match in hand: its publication, the position, and whether it is against `had`.
@@ -132,7 +132,7 @@ impl Replay {
             choice,
             had_until: 0,
             had: Choice::default(),
-            new_after: 0,
+            ahead_until: 0,
             past: None,
             scanned: 0,
             scan: Scan::default(),
@@ -150,18 +150,11 @@ impl Replay {
         (choice, had): (Choice, Choice),
         id: RequestId,
     ) -> Self {
-        // The live subscriptions go on behind the present, also if the cursor is ahead of it.
-        let after = seq.min(present);
-        let since = Since {
-            epoch: None,
-            seq: after,
-        };
         Self {
             had_until: present,
             had,
-            new_after: seq,
             id,
-            ..Self::new(From::Since(since), present, choice)
+            ..Self::new(From::Since(Since { epoch: None, seq }), present, choice)
         }
     }
 
@@ -182,7 +175,20 @@ impl Replay {
 
     /// Returns true if there is nothing to replay.
     pub(crate) fn is_live(&self, present: Seq) -> bool {
-        self.looking_back.is_none_or(|wanted| wanted == 0) && self.next == present + 1
+        self.looking_back.is_none_or(|wanted| wanted == 0)
+            && self.next == present + 1
+            && self.ahead_until == 0
+    }
+
+    /// Waits until the shard has come to the number of a cursor, as clients see it. The publications of the connection's
+    /// earlier subscriptions go on meanwhile.
+    pub(crate) fn wait_until(&mut self, number: u64) {
+        self.ahead_until = number;
+    }
+
+    /// Returns the number of the cursor that the shard has not come to; 0 if there is none.
+    pub(crate) fn ahead_until(&self) -> u64 {
+        self.ahead_until
     }
 
     /// Returns the next block. It does no more work than the budget allows, except that one evaluation is always done.
@@ -336,15 +342,24 @@ impl Replay {
 
     fn verdict(&mut self, publication: &Publication, budget: &mut Budget) -> Option<Verdict> {
         panic_point!("replay::match");
-        if self.past.is_none() && (self.had_until + 1..=self.new_after).contains(&publication.seq())
-        {
+        // Numbers of another epoch say nothing about the cursor.
+        let ahead_until = if publication.begins_epoch() {
+            0
+        } else {
+            self.ahead_until
+        };
+        if publication.shown_number() <= ahead_until {
             let is_chosen = self.had.chooses(publication, &mut self.scan, budget)?;
+            if publication.shown_number() == ahead_until {
+                self.ahead_until = 0;
+            }
             return Some(if is_chosen {
                 Verdict::Chosen
             } else {
                 Verdict::NotChosen
             });
         }
+        self.ahead_until = 0;
         if !self.is_chosen {
             if !self.choice.chooses(publication, &mut self.scan, budget)? {
                 return Some(Verdict::NotChosen);

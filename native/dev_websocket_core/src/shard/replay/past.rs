@@ -151,11 +151,12 @@ impl Replay {
     }
 
     /// Returns the next records that match. `oldest` is the number of the oldest publication of the log in the epoch of
-    /// the records; none if the epoch is over. The step does no more work than the budget allows, except that one
+    /// the records; none if the epoch is over. Repeated numbers are passed over. The step does no more work than the budget allows, except that one
     /// evaluation is always done.
     pub(crate) fn step_past(
         &mut self,
         oldest: Option<u64>,
+        is_repeated: impl Fn(u64) -> bool,
         buffers: &BufferPool,
         budget: &mut Budget,
         counters: &Counters,
@@ -192,6 +193,11 @@ impl Replay {
                     });
                 }
                 break;
+            }
+            if past.in_hand.is_none() && is_repeated(number) {
+                past.records.pop_front();
+                past.next = next + 1;
+                continue;
             }
             let Some(publication) = past.first(buffers, budget) else {
                 break;

@@ -1,5 +1,6 @@
 //! The side of the engine that keeps the stream: what it takes from the server, and what it brings.
 
+mod events;
 mod inlet;
 
 use std::fmt;
