@@ -57,6 +57,7 @@ impl<'s> Session<'s> {
             .max_ack_inflight(WINDOW + 1)
             .build(client);
         let jetstream = place::open(&context, &settings).await?;
+        server.set_max_payload(place::max_payload(&jetstream, limits.max_payload));
         let generations = Generations::open(&context, &settings).await?;
         let beginning = place::begin(server, &jetstream, &generations, nats.last_stored).await?;
         server.begin(&beginning.epoch, beginning.from);

@@ -122,6 +122,25 @@ async fn a_way_that_is_cut_or_stalled_costs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_way_that_is_slow_in_one_direction_costs_nothing() {
+    let Some(engine) = Engine::start() else {
+        return;
+    };
+    let proxy = Proxy::start(engine.port).await;
+    let (nodes, mut clients) = two_nodes(&proxy.url, &engine.url()).await;
+    let [first, second] = &mut clients;
+    let mut watcher = Client::connect(&nodes[0].uri(), "").await;
+    under_load([&nodes[0], &nodes[1]], [first, second], async {
+        for mode in [Mode::SlowOutgoing, Mode::SlowIncoming, Mode::Pass] {
+            proxy.set(mode);
+            let count = watcher.messages.len() + 300;
+            watcher.take_messages(count).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_hangs_makes_nobody_wait() {
     let Some(engine) = Engine::start() else {
         return;

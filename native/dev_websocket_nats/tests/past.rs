@@ -173,6 +173,39 @@ async fn what_is_removed_below_a_reader_is_a_gap_with_its_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_slower_than_the_retention_is_told_what_it_misses() {
+    let Some(engine) = Engine::start() else {
+        return;
+    };
+    let mut config = support::stream_config();
+    config.max_messages = 5000;
+    engine.client().await.create_stream(config).await.unwrap();
+    let node = forgetful(&engine.url());
+    let mut first = Client::connect(&node.uri(), "").await;
+    let (epoch, before) = first.cursor();
+    (1..=5000).for_each(|number| node.publish_large("a", number, LARGE));
+    first.take_messages(5000).await;
+    let mut client = Client::resume(&node.uri(), &epoch, before).await;
+    client.take_messages(50).await;
+    for round in 1..=3 {
+        let begin = 5000 * round + 1;
+        (begin..begin + 5000).for_each(|number| node.publish_large("a", number, LARGE));
+        first.take_until_number("a", begin + 4999).await;
+        let count = client.messages.len() + 50;
+        client.take_messages(count).await;
+    }
+    client.take_until_number("a", 20_000).await;
+    client.take_until("live").await;
+    let dropped: u64 = client
+        .gaps()
+        .iter()
+        .map(|gap| gap["dropped"].as_u64().unwrap())
+        .sum();
+    assert!(dropped > 0 && client.gaps().iter().all(|gap| gap["reason"] == "expired"));
+    assert_eq!(client.messages.len() as u64 + dropped, 20_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_is_not_read_for_any_more() {
     let Some(engine) = Engine::start() else {
         return;

@@ -25,6 +25,8 @@ pub(crate) struct StreamState {
     away_since: AtomicU64,
     /// Why it is away.
     reason: Mutex<String>,
+    /// The largest record that the engine takes, in bytes, if it is too small for our messages; 0 if it is not.
+    small_payload: AtomicU64,
     /// The newest numbers under which the stream has an event a second time.
     repeated: Mutex<VecDeque<u64>>,
     /// Told when the shards have made room.
@@ -40,6 +42,7 @@ impl StreamState {
             can_read: AtomicBool::new(false),
             away_since: AtomicU64::new(now()),
             reason: Mutex::new("not reached yet".to_owned()),
+            small_payload: AtomicU64::new(0),
             repeated: Mutex::default(),
             room: Notify::new(),
         })
@@ -85,6 +88,16 @@ impl StreamState {
     pub(crate) fn set_present(&self) -> bool {
         let has_joined = self.joined.swap(true, Ordering::AcqRel);
         self.away_since.swap(0, Ordering::AcqRel) != 0 && has_joined
+    }
+
+    /// Records the largest record that the engine takes, in bytes, or 0 if all messages fit. Returns whether that is news.
+    pub(crate) fn set_small_payload(&self, bytes: u64) -> bool {
+        self.small_payload.swap(bytes, Ordering::Relaxed) != bytes
+    }
+
+    /// Returns the largest record that the engine takes, in bytes, if some of our messages do not fit.
+    pub(crate) fn small_payload(&self) -> Option<u64> {
+        Some(self.small_payload.load(Ordering::Relaxed)).filter(|bytes| *bytes != 0)
     }
 
     /// Records that the stream has an event again, under another number.

@@ -53,8 +53,31 @@ impl Engine {
             eprintln!("skipped: no nats-server, see docs/CLUSTER.md");
             return None;
         };
+        Some(Self::start_at(&program, free_port(), lines))
+    }
+
+    /// Starts several that are one cluster, and returns them with their URLs.
+    pub fn start_cluster(count: usize) -> Option<(Vec<Self>, String)> {
+        let program = program()?;
+        let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
+        let routes = ports
+            .iter()
+            .map(|(_, route)| format!("nats://127.0.0.1:{route}"));
+        let routes: Vec<String> = routes.collect();
+        let start = |(place, (port, route)): (usize, &(u16, u16))| {
+            let name = format!("server_name: s{place}");
+            let cluster = format!(
+                "cluster {{ name: test, listen: \"127.0.0.1:{route}\", routes: {routes:?} }}"
+            );
+            Self::start_at(&program, *port, &[&name, &cluster])
+        };
+        let engines: Vec<Self> = ports.iter().enumerate().map(start).collect();
+        let urls: Vec<String> = engines.iter().map(Self::url).collect();
+        Some((engines, urls.join(",")))
+    }
+
+    fn start_at(program: &Path, port: u16, lines: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
-        let port = free_port();
         let config = folder.path().join("config");
         let store = folder.path().join("store");
         let mut text =
@@ -65,12 +88,12 @@ impl Engine {
         std::fs::write(&config, text).unwrap();
         let arguments = vec![program.display().to_string(), config.display().to_string()];
         let process = spawn(&arguments);
-        Some(Self {
+        Self {
             process,
             port,
             folder,
             arguments,
-        })
+        }
     }
 
     pub fn url(&self) -> String {
@@ -154,6 +177,15 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Returns the configuration of a stream that fits.
+pub fn stream_config() -> async_nats::jetstream::stream::Config {
+    async_nats::jetstream::stream::Config {
+        name: "dev_websocket".into(),
+        subjects: vec!["dev_websocket.m".into(), "dev_websocket.p.*".into()],
+        ..Default::default()
+    }
+}
+
 /// A server that shares the stream.
 pub struct Node {
     pub server: Server,
@@ -228,6 +260,19 @@ impl Node {
         while (self.stat("engine_present") == 1) != is_present {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Checks that the node has no stream for as long as a node with one needs many times over.
+    pub async fn refuses(&self) {
+        let until_served = async {
+            while let Err(error) = tokio_tungstenite::connect_async(self.uri()).await {
+                assert!(error.to_string().contains("503"), "{error}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let served = tokio::time::timeout(Duration::from_secs(2), until_served).await;
+        assert!(served.is_err(), "the node has its stream");
+        assert_eq!(self.stat("engine_present"), 0);
     }
 
     pub fn stat(&self, name: &str) -> u64 {

@@ -18,6 +18,9 @@ pub use crate::shard::stream_reads::StreamRead;
 use crate::shared::Shared;
 use crate::telemetry::counters::Counters;
 
+/// The bytes around a message in its record: topics, fields and headers.
+const AROUND: u64 = 64 * 1024;
+
 /// A program that keeps a stream for several servers. Records that one of them hands over come back to all of them, in
 /// one order.
 pub trait StreamEngine: Send {
@@ -138,6 +141,20 @@ impl Stream {
         self.shared
             .context
             .tell_shards(|| Command::Stream { after, news });
+    }
+
+    /// Records the largest record that the engine takes, in bytes. The operator is told if it is below
+    /// `max_message_bytes` and 64 KiB for what travels around a message.
+    pub fn set_max_payload(&self, bytes: u64) {
+        let needed = self.settings().max_message_bytes.saturating_add(AROUND);
+        let small = if bytes < needed { bytes } else { 0 };
+        if self.state.set_small_payload(small) && small > 0 {
+            tracing::warn!(
+                name: "engine_limit", max_payload = bytes, needed,
+                "The engine takes records of up to {bytes} bytes, and max_message_bytes needs {needed}. Raise max_payload, \
+                 or lower max_message_bytes; larger messages are lost."
+            );
+        }
     }
 
     /// Returns the next record to send, if fewer than `window` are sent and not settled.
