@@ -39,8 +39,9 @@ fn credentials(path: &Path, token: &str, user: &KeyPair) -> SettingValue {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_a_file_of_credentials_has_the_stream_and_no_other_file_opens_it() {
-    let [operator, account, user, other] = [
+    let [operator, system, account, user, other] = [
         KeyPair::new_operator(),
+        KeyPair::new_account(),
         KeyPair::new_account(),
         KeyPair::new_user(),
         KeyPair::new_account(),
@@ -57,12 +58,19 @@ async fn a_node_with_a_file_of_credentials_has_the_stream_and_no_other_file_open
         json!({"type": "operator", "version": 2}),
     );
     let preload = token(&operator, &account, of_account);
+    // The system account of a server has no streams.
+    let of_system = json!({"type": "account", "version": 2, "limits": {
+        "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1,
+    }});
+    let preload_system = token(&operator, &system, of_system);
     let lines = [
         format!("operator: {trusted}"),
         "resolver: MEMORY".to_owned(),
+        format!("system_account: {}", system.public_key()),
         format!(
-            "resolver_preload: {{ {}: {preload} }}",
-            account.public_key()
+            "resolver_preload: {{ {}: {preload}, {}: {preload_system} }}",
+            account.public_key(),
+            system.public_key()
         ),
     ];
     let lines = lines.each_ref().map(String::as_str);

@@ -16,7 +16,10 @@ use support::{Engine, Node};
 
 fn event() -> Event<'static> {
     Event {
-        message: Some(Value::Map(vec![("topic".into(), Value::Text("a".into()))])),
+        message: Some(Value::Map(vec![(
+            "topic".into(),
+            Value::Text("result".into()),
+        )])),
         origin: Provenance::default(),
     }
 }

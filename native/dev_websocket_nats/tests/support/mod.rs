@@ -146,10 +146,13 @@ fn spawn(arguments: &[String]) -> Child {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-    let is_ready = lines
-        .by_ref()
-        .any(|line| line.is_ok_and(|line| line.contains("Server is ready")));
-    assert!(is_ready, "the nats-server ended");
+    let mut log = Vec::new();
+    let is_ready = lines.by_ref().map_while(Result::ok).any(|line| {
+        log.push(line);
+        log.last()
+            .is_some_and(|line| line.contains("Server is ready"))
+    });
+    assert!(is_ready, "the nats-server ended: {log:?}");
     // Its log is read to the end, so that it never waits for us.
     std::thread::spawn(move || lines.for_each(drop));
     process
