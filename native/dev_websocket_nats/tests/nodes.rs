@@ -193,12 +193,7 @@ async fn a_node_needs_the_documented_permissions_and_no_others() {
     let admin = async_nats::jetstream::new(admin.connect(engine.url()).await.unwrap());
     let config = support::stream_config();
     admin.create_stream(config).await.unwrap();
-    let config = async_nats::jetstream::kv::Config {
-        bucket: "dev_websocket_generation".into(),
-        history: 1,
-        ..Default::default()
-    };
-    admin.create_key_value(config).await.unwrap();
+    admin.create_stream(support::bucket_config()).await.unwrap();
     let strict = [("engine_create", SettingValue::Boolean(false))];
     let node = Node::start_with(&engine.url(), &strict);
     let mut client = Client::connect(&node.uri(), "").await;

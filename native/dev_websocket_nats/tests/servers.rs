@@ -17,13 +17,9 @@ async fn make(context: &jetstream::Context) {
     while context.create_stream(stream.clone()).await.is_err() {
         sleep(Duration::from_millis(100)).await;
     }
-    let bucket = jetstream::kv::Config {
-        bucket: "dev_websocket_generation".into(),
-        history: 1,
-        num_replicas: 3,
-        ..Default::default()
-    };
-    while context.create_key_value(bucket.clone()).await.is_err() {
+    let mut bucket = support::bucket_config();
+    bucket.num_replicas = 3;
+    while context.create_stream(bucket.clone()).await.is_err() {
         sleep(Duration::from_millis(100)).await;
     }
 }

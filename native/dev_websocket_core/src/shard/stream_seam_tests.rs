@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use serde_json::Value as Json;
 
 use super::command::Command;
 use super::stream_reads::{MAX_READS, StreamRead};
-use super::tests::Bench;
+use super::tests::{Bench, events, frames};
 use crate::cluster::record::encode;
 use crate::log::publication::draft::Draft;
 use crate::log::publication::stream_break::StreamBreak;
@@ -110,7 +109,7 @@ impl Client {
             bytes.extend_from_slice(&buffer[..count]);
         }
         let rest = bytes.strip_prefix(b"head").unwrap();
-        let frames: Vec<(Json, Option<String>)> = match self.format {
+        let frames = match self.format {
             Format::Events => events(rest),
             _ => frames(rest),
         };
@@ -139,32 +138,6 @@ impl Client {
         }
         got
     }
-}
-
-fn frames(mut rest: &[u8]) -> Vec<(Json, Option<String>)> {
-    let mut frames = Vec::new();
-    while let [_, length, ..] = rest {
-        let (start, length) = match length {
-            126 => (4, usize::from(u16::from_be_bytes([rest[2], rest[3]]))),
-            short => (2, usize::from(*short)),
-        };
-        let json = serde_json::from_slice(&rest[start..start + length]).unwrap();
-        frames.push((json, None));
-        rest = &rest[start + length..];
-    }
-    assert!(rest.is_empty());
-    frames
-}
-
-fn events(rest: &[u8]) -> Vec<(Json, Option<String>)> {
-    let text = std::str::from_utf8(rest).unwrap();
-    let events = text.split_terminator("\n\n").map(|event| {
-        let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
-        let json = serde_json::from_str(field("data: ").or(field("data:")).unwrap()).unwrap();
-        let id = field("id: ").or(field("id:")).map(str::to_owned);
-        (json, id)
-    });
-    events.collect()
 }
 
 /// The server, its clients, and the stream.

@@ -153,6 +153,37 @@ impl Bench {
     }
 }
 
+/// A frame as JSON, and the id of its event.
+type Got = (serde_json::Value, Option<String>);
+
+/// Reads the text frames that a client got.
+pub(super) fn frames(mut rest: &[u8]) -> Vec<Got> {
+    let mut frames = Vec::new();
+    while let [_, length, ..] = rest {
+        let (start, length) = match length {
+            126 => (4, usize::from(u16::from_be_bytes([rest[2], rest[3]]))),
+            short => (2, usize::from(*short)),
+        };
+        let json = serde_json::from_slice(&rest[start..start + length]).unwrap();
+        frames.push((json, None));
+        rest = &rest[start + length..];
+    }
+    assert!(rest.is_empty());
+    frames
+}
+
+/// Reads the server-sent events that a client got, with their ids.
+pub(super) fn events(rest: &[u8]) -> Vec<Got> {
+    let text = std::str::from_utf8(rest).unwrap();
+    let events = text.split_terminator("\n\n").map(|event| {
+        let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
+        let json = serde_json::from_str(field("data: ").or(field("data:")).unwrap()).unwrap();
+        let id = field("id: ").or(field("id:")).map(str::to_owned);
+        (json, id)
+    });
+    events.collect()
+}
+
 fn request(kind: &str, topics: impl Iterator<Item = String>) -> String {
     serde_json::json!({"type": kind, "topics": topics.collect::<Vec<_>>()}).to_string()
 }

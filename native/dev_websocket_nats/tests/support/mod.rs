@@ -189,6 +189,18 @@ pub fn stream_config() -> async_nats::jetstream::stream::Config {
     }
 }
 
+/// Returns the configuration of the stream of the bucket beside it.
+pub fn bucket_config() -> async_nats::jetstream::stream::Config {
+    async_nats::jetstream::stream::Config {
+        name: "KV_dev_websocket_generation".into(),
+        subjects: vec!["$KV.dev_websocket_generation.>".into()],
+        max_messages_per_subject: 1,
+        allow_rollup: true,
+        allow_direct: true,
+        ..Default::default()
+    }
+}
+
 /// A server that shares the stream.
 pub struct Node {
     pub server: Server,
