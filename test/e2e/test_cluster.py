@@ -13,6 +13,8 @@ import unittest
 import urllib.request
 
 from dev_websocket import Client
+from support.browser import CHROMIUM, Tab
+from support.live_page import STATE, text
 from support.vm import DEADLINE, ROOT, Vm
 
 
@@ -127,6 +129,24 @@ class Cluster(unittest.IsolatedAsyncioTestCase):
             self.assertEqual(numbers, list(range(1, total + 1)))
         self.assertEqual(gaps, [])
         self.assertGreaterEqual(states.count("waiting"), crowd // 2)
+
+    @unittest.skipIf(CHROMIUM is None, "no chromium on PATH")
+    async def test_a_client_and_the_page_tell_that_their_server_is_cut_off(self):
+        vm = self.vm(engine_timeout=1000)
+        told = asyncio.Queue()
+        async with Tab.open() as tab, Client(vm.uri(), topics=["a"]) as client:
+            for event in ("stale", "live"):
+                client.on(event, lambda _, event=event: told.put_nowait(event))
+            await client.ready()
+            await tab.go(vm.uri().replace("ws://", "http://").removesuffix("ws") + "?topic=a")
+            await tab.until(f"{STATE} === 'open'", "live")
+            self.engine.process.send_signal(signal.SIGSTOP)
+            await tab.until(f"{text('#state-name')} === 'Stale'", "stale")
+            self.assertIn("cut off from its stream", await tab.eval(text("#gone-text")))
+            self.assertEqual(await asyncio.wait_for(told.get(), DEADLINE), "stale")
+            self.engine.process.send_signal(signal.SIGCONT)
+            await tab.until(f"{text('#state-name')} !== 'Stale'", "live again")
+            self.assertEqual(await asyncio.wait_for(told.get(), DEADLINE), "live")
 
     async def test_all_vms_have_the_same_numbers(self):
         vms = [self.vm() for _ in range(3)]

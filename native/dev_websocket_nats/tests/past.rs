@@ -48,12 +48,11 @@ async fn what_the_history_has_forgotten_comes_from_the_stream_and_joins_what_is_
         Client::resume(&node.uri(), &epoch, before + 2500).await,
         Events::resume(&node.uri(), &format!("{epoch}:{before}")).await,
     );
-    let publisher = tokio::task::block_in_place(|| {
+    tokio::task::block_in_place(|| {
         std::thread::scope(|scope| {
             scope.spawn(|| (5001..=10_000).for_each(|number| node.publish("a", number)));
         });
     });
-    let () = publisher;
     early.take_messages(10_000).await;
     assert_eq!(early.numbers("a"), (1..=10_000).collect::<Vec<_>>());
     late.take_messages(7500).await;
@@ -203,6 +202,25 @@ async fn a_client_that_is_slower_than_the_retention_is_told_what_it_misses() {
         .sum();
     assert!(dropped > 0 && client.gaps().iter().all(|gap| gap["reason"] == "expired"));
     assert_eq!(client.messages.len() as u64 + dropped, 20_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_are_larger_than_a_chunk_come_as_well() {
+    let Some(engine) = Engine::start() else {
+        return;
+    };
+    let node = forgetful(&engine.url());
+    let mut first = Client::connect(&node.uri(), "").await;
+    let (epoch, before) = first.cursor();
+    for (number, bytes) in [(1, 900_000), (2, 10), (3, 300_000), (4, 900_000), (5, 10)] {
+        node.publish_large("a", number, bytes);
+    }
+    (6..=300).for_each(|number| node.publish("a", number));
+    first.take_messages(300).await;
+    let mut client = Client::resume(&node.uri(), &epoch, before).await;
+    client.take_messages(300).await;
+    assert_eq!(client.messages, first.messages);
+    assert!(client.gaps().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -480,3 +480,20 @@ async fn a_stream_that_was_made_anew_meanwhile_is_told_and_not_read() {
     );
     assert!(!text.contains(r#""type":"message""#), "{text}");
 }
+
+#[tokio::test]
+async fn an_engine_that_reads_nothing_again_leaves_a_gap() {
+    let mut world = World::new().await;
+    world
+        .bench
+        .context
+        .stream
+        .as_ref()
+        .unwrap()
+        .set_can_read(false);
+    world.connect(7, false, 30).await;
+    world.bench.shard.round();
+    assert_eq!(world.bench.context.reads.len(), 0);
+    let expected = Got::Gap(10, 41, "expired".to_owned());
+    assert_eq!(world.clients[0].got(), [expected]);
+}
