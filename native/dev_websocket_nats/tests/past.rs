@@ -167,8 +167,11 @@ async fn what_is_removed_below_a_reader_is_a_gap_with_its_number() {
     node.publish_large("a", MANY + 1, LARGE);
     client.take_until_number("a", MANY + 1).await;
     let got = client.messages.len() as u64;
-    let dropped = client.gaps()[0]["dropped"].as_u64().unwrap();
-    assert_eq!((client.gaps().len(), got + dropped), (1, MANY + 1));
+    let gaps = client.gaps();
+    let dropped = gaps.iter().map(|gap| gap["dropped"].as_u64().unwrap());
+    assert_eq!(got + dropped.sum::<u64>(), MANY + 1);
+    // The reader may have had some of what the first purge had left.
+    assert!(matches!(gaps.len(), 1 | 2), "{gaps:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
