@@ -1,6 +1,7 @@
-"""Several VMs that share one stream of a nats-server: their clients, a VM that is killed, and settings that are wrong."""
+"""Several VMs that share one stream of a nats-server: their clients, and VMs that are killed and restarted."""
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -12,6 +13,8 @@ import unittest
 import urllib.request
 
 from dev_websocket import Client
+from support.browser import CHROMIUM, Tab
+from support.live_page import STATE, text
 from support.vm import DEADLINE, ROOT, Vm
 
 
@@ -84,6 +87,66 @@ class Cluster(unittest.IsolatedAsyncioTestCase):
             client.on("gap", gaps.append)
             await asyncio.wait_for(self.read(client, numbers, 1000), DEADLINE)
         self.assertEqual(gaps, [])
+
+    async def test_clients_of_a_vm_that_restarts_under_load_go_on_at_the_others_without_a_gap(self):
+        total, crowd = 6000, 12
+        vms = [self.vm(), self.vm()]
+        feed = self.vm()
+        uris = [vm.uri() for vm in vms] + [feed.uri()]
+        # Half of the clients begin at the VM that restarts; each goes to the next one when its own is gone.
+        ways = [itertools.cycle(uris[number % 2 :] + uris[: number % 2]) for number in range(crowd)]
+        gaps, states, arrived = [], [], asyncio.Event()
+
+        async def follow(way):
+            numbers = []
+            async with Client(lambda: next(way), topics=["a"]) as client:
+                client.on("gap", gaps.append)
+                client.on("state", lambda change: states.append(change["state"]))
+                await client.ready()
+                ready.append(client)
+                if len(ready) == crowd:
+                    everybody.set()
+                async for message in client:
+                    numbers.append(message["data"]["n"])
+                    if numbers[-1] == total // 4:
+                        arrived.set()
+                    if numbers[-1] == total:
+                        return numbers
+
+        ready, everybody = [], asyncio.Event()
+        following = [asyncio.ensure_future(follow(way)) for way in ways]
+        await asyncio.wait_for(everybody.wait(), DEADLINE)
+        message = '#{<<"topic">> => <<"a">>, <<"n">> => N}'
+        cast = f"fun(N) -> dev_websocket:cast({message}, #{{}}), N rem 3 =:= 0 andalso timer:sleep(1) end"
+        feed.eval(f"begin spawn(fun() -> lists:foreach({cast}, lists:seq(1, {total})) end), ok end")
+        await asyncio.wait_for(arrived.wait(), DEADLINE)
+        first = vms[0].uri()
+        vms[0].tell("init:stop()")
+        await asyncio.to_thread(vms[0].ended)
+        # It comes back at its old address, in the middle of the load.
+        self.vm(port=int(first.split(":")[2].split("/")[0]))
+        for numbers in await asyncio.wait_for(asyncio.gather(*following), DEADLINE):
+            self.assertEqual(numbers, list(range(1, total + 1)))
+        self.assertEqual(gaps, [])
+        self.assertGreaterEqual(states.count("waiting"), crowd // 2)
+
+    @unittest.skipIf(CHROMIUM is None, "no chromium on PATH")
+    async def test_a_client_and_the_page_tell_that_their_server_is_cut_off(self):
+        vm = self.vm(engine_timeout=1000)
+        told = asyncio.Queue()
+        async with Tab.open() as tab, Client(vm.uri(), topics=["a"]) as client:
+            for event in ("stale", "live"):
+                client.on(event, lambda _, event=event: told.put_nowait(event))
+            await client.ready()
+            await tab.go(vm.uri().replace("ws://", "http://").removesuffix("ws") + "?topic=a")
+            await tab.until(f"{STATE} === 'open'", "live")
+            self.engine.process.send_signal(signal.SIGSTOP)
+            await tab.until(f"{text('#state-name')} === 'Stale'", "stale")
+            self.assertIn("cut off from its stream", await tab.eval(text("#gone-text")))
+            self.assertEqual(await asyncio.wait_for(told.get(), DEADLINE), "stale")
+            self.engine.process.send_signal(signal.SIGCONT)
+            await tab.until(f"{text('#state-name')} !== 'Stale'", "live again")
+            self.assertEqual(await asyncio.wait_for(told.get(), DEADLINE), "live")
 
     async def test_all_vms_have_the_same_numbers(self):
         vms = [self.vm() for _ in range(3)]

@@ -79,7 +79,7 @@ pub use shared::exposition::{Family, Sample, Samples};
 pub use shared::inbound::{Inbound, Listener, Listening, Payload};
 pub use shared::info::{Description, Info};
 pub use shared::publishing::Unwritten;
-pub use shared::stream::{OutOfOrder, Stream, StreamEngine};
+pub use shared::stream::{OutOfOrder, Stream, StreamEngine, StreamRead};
 pub use telemetry::counters::{Counter, Counters, ResultsSource};
 pub use telemetry::diagnostics;
 pub use telemetry::panics::panic_text;

@@ -4,7 +4,8 @@
 //! nodes agree on it.
 
 use async_nats::jetstream::Context;
-use async_nats::jetstream::kv::{Config, CreateErrorKind, Store, UpdateErrorKind};
+use async_nats::jetstream::kv::{CreateErrorKind, Store, UpdateErrorKind};
+use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use dev_websocket_core::Settings;
 
 use crate::error::Ended;
@@ -29,14 +30,14 @@ impl Generations {
                 reason: format!("there is no bucket {bucket}, and engine_create is off"),
             });
         }
-        let config = Config {
-            bucket,
-            history: 1,
-            ..Config::default()
+        let failed = |error: &dyn std::error::Error| {
+            Ended::at("cannot make the bucket of the generation", chain(error))
         };
-        let made = context.create_key_value(config).await;
-        made.map(Self)
-            .map_err(|error| Ended::at("cannot make the bucket of the generation", chain(&error)))
+        // The client's own call asks for the account first, and does not understand the answer of nats-server 2.9.
+        let made = context.create_stream(config(&bucket)).await;
+        made.map_err(|error| failed(&error))?;
+        let store = context.get_key_value(&bucket).await;
+        store.map(Self).map_err(|error| failed(&error))
     }
 
     /// Returns the generation; 0 before the first raise.
@@ -72,6 +73,20 @@ impl Generations {
             }
             Some(entry) => Ok(parse(&entry.value).unwrap_or(before)),
         }
+    }
+}
+
+/// The stream of a bucket that keeps one value of each key.
+fn config(bucket: &str) -> Config {
+    Config {
+        name: format!("KV_{bucket}"),
+        subjects: vec![format!("$KV.{bucket}.>")],
+        discard: DiscardPolicy::New,
+        max_messages_per_subject: 1,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        ..Config::default()
     }
 }
 

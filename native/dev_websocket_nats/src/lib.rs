@@ -6,13 +6,15 @@
 //! have yet, and the next session sends it again, in order and under the same names, after it has read what is there.
 //!
 //! A session ([`session`]): connect ([`options`]) → the stream and its epoch ([`place`], [`generation`]) → receive what
-//! was missed ([`receiving`]) → receive and send ([`sending`]) while the stream answers ([`watching`]).
+//! was missed ([`receiving`]) → receive, send ([`sending`]) and read for clients ([`reading`]) while the stream answers
+//! ([`watching`]).
 #![forbid(unsafe_code)]
 
 mod error;
 mod generation;
 mod options;
 mod place;
+mod reading;
 mod receiving;
 mod sending;
 mod session;
@@ -86,6 +88,10 @@ impl Default for Nats {
 }
 
 impl StreamEngine for Nats {
+    fn can_read(&self) -> bool {
+        true
+    }
+
     fn run(&mut self, stream: &Stream) {
         while !stream.is_stopping() {
             let runtime = match Builder::new_current_thread().enable_all().build() {

@@ -99,6 +99,16 @@ fn check(stream: Jetstream, name: &str) -> Result<Jetstream, Ended> {
     Ok(stream)
 }
 
+/// Returns the largest record that the stream takes, in bytes. `of_server` is the limit of the server.
+pub(crate) fn max_payload(jetstream: &Jetstream, of_server: usize) -> u64 {
+    let of_stream = u64::try_from(jetstream.cached_info().config.max_message_size);
+    let of_stream = of_stream
+        .ok()
+        .filter(|bytes| *bytes > 0)
+        .unwrap_or(u64::MAX);
+    of_stream.min(of_server as u64)
+}
+
 /// Finds where a session begins. `last_stored` is the number and the server time of the last record that was received.
 pub(crate) async fn begin(
     server: &Stream,

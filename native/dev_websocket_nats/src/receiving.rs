@@ -19,6 +19,18 @@ const MAX_RECORDS: usize = 10_000;
 /// The time after which the engine forgets a consumer whose node is gone.
 const INACTIVE: Duration = Duration::from_secs(30);
 
+/// Returns the configuration of a consumer that begins with a number.
+pub(crate) fn consumer_from(start_sequence: u64) -> Config {
+    Config {
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
+        ack_policy: AckPolicy::None,
+        inactive_threshold: INACTIVE,
+        memory_storage: true,
+        num_replicas: 1,
+        ..Config::default()
+    }
+}
+
 /// Receives records until something fails. It stops asking for more while the server's shards are behind.
 pub(crate) async fn receive(
     shared: &Shared<'_>,
@@ -27,17 +39,10 @@ pub(crate) async fn receive(
 ) -> Result<Infallible, Ended> {
     let failed = |error: &dyn std::error::Error| Ended::at("cannot receive", chain(error));
     let timeout = shared.server.settings().engine_timeout;
-    let config = Config {
-        deliver_policy: DeliverPolicy::ByStartSequence {
-            start_sequence: beginning.from,
-        },
-        ack_policy: AckPolicy::None,
-        inactive_threshold: INACTIVE,
-        memory_storage: true,
-        num_replicas: 1,
-        ..Config::default()
-    };
-    let consumer = shared.jetstream.create_consumer(config).await;
+    let consumer = shared
+        .jetstream
+        .create_consumer(consumer_from(beginning.from));
+    let consumer = consumer.await;
     let consumer = consumer.map_err(|error| failed(&error))?;
     let mut records = consumer
         .stream()

@@ -11,7 +11,7 @@ use crate::error::Ended;
 use crate::generation::Generations;
 use crate::options::{Connection, connect};
 use crate::sending::{WINDOW, send};
-use crate::{place, receiving, watching};
+use crate::{place, reading, receiving, watching};
 
 /// What the parts of a session share.
 pub(crate) struct Shared<'s> {
@@ -57,6 +57,7 @@ impl<'s> Session<'s> {
             .max_ack_inflight(WINDOW + 1)
             .build(client);
         let jetstream = place::open(&context, &settings).await?;
+        server.set_max_payload(place::max_payload(&jetstream, limits.max_payload));
         let generations = Generations::open(&context, &settings).await?;
         let beginning = place::begin(server, &jetstream, &generations, nats.last_stored).await?;
         server.begin(&beginning.epoch, beginning.from);
@@ -79,6 +80,7 @@ impl<'s> Session<'s> {
         let ended = tokio::select! {
             Err(ended) = receiving::receive(&shared, &beginning, limits.max_payload) => ended,
             Err(ended) = sending => ended,
+            Err(ended) = reading::read(&shared, limits.max_payload) => ended,
             Err(ended) = watching::watch(&shared, || nats.note_present()) => ended,
             () = lost.notified() => Ended::at("the connection was lost", "the engine closed it"),
         };

@@ -70,13 +70,6 @@ async fn two_nodes(first: &str, second: &str) -> ([Node; 2], [Client; 2]) {
     (nodes, clients)
 }
 
-/// Waits until the node says that its stream is there, or away.
-async fn until_present(node: &Node, is_present: bool) {
-    while (node.stat("engine_present") == 1) != is_present {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_is_killed_again_and_again_costs_nothing() {
     let Some(mut engine) = Engine::start() else {
@@ -117,7 +110,7 @@ async fn a_way_that_is_cut_or_stalled_costs_nothing() {
             let count = watcher.messages.len() + 300;
             watcher.take_messages(count).await;
             proxy.set(mode);
-            until_present(&nodes[0], false).await;
+            nodes[0].until_present(false).await;
             assert_eq!(nodes[1].stat("engine_present"), 1);
             proxy.set(Mode::Pass);
             watcher.take_until("live").await;
@@ -126,6 +119,25 @@ async fn a_way_that_is_cut_or_stalled_costs_nothing() {
     .await;
     let kinds: Vec<_> = watcher.notices.iter().map(|frame| &frame["type"]).collect();
     assert_eq!(kinds, ["stale", "live"].repeat(4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_that_is_slow_in_one_direction_costs_nothing() {
+    let Some(engine) = Engine::start() else {
+        return;
+    };
+    let proxy = Proxy::start(engine.port).await;
+    let (nodes, mut clients) = two_nodes(&proxy.url, &engine.url()).await;
+    let [first, second] = &mut clients;
+    let mut watcher = Client::connect(&nodes[0].uri(), "").await;
+    under_load([&nodes[0], &nodes[1]], [first, second], async {
+        for mode in [Mode::SlowOutgoing, Mode::SlowIncoming, Mode::Pass] {
+            proxy.set(mode);
+            let count = watcher.messages.len() + 300;
+            watcher.take_messages(count).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,7 +152,7 @@ async fn an_engine_that_hangs_makes_nobody_wait() {
         watcher.take_messages(300).await;
         engine.signal("STOP");
         // Both nodes publish on, whatever their connection says.
-        until_present(&nodes[0], false).await;
+        nodes[0].until_present(false).await;
         // A client that comes now is told, also behind its replay.
         let mut late = Client::connect(&nodes[0].uri(), "").await;
         late.take_until("stale").await;
@@ -148,7 +160,7 @@ async fn an_engine_that_hangs_makes_nobody_wait() {
         late.take_until("live").await;
         late.take_until("stale").await;
         engine.signal("CONT");
-        until_present(&nodes[0], true).await;
+        nodes[0].until_present(true).await;
         watcher.take_until("live").await;
     })
     .await;
@@ -172,7 +184,7 @@ async fn messages_beyond_the_queue_are_told_as_lost_to_everybody() {
         clients.push(Client::connect(&node.uri(), "").await);
     }
     proxy.set(Mode::Cut);
-    until_present(&nodes[0], false).await;
+    nodes[0].until_present(false).await;
     let mut lost = 0;
     for number in 1..=1000_i64 {
         let message = Value::Map(vec![
@@ -187,7 +199,7 @@ async fn messages_beyond_the_queue_are_told_as_lost_to_everybody() {
     }
     assert!(lost > 0 && lost < 1000, "{lost}");
     proxy.set(Mode::Pass);
-    until_present(&nodes[0], true).await;
+    nodes[0].until_present(true).await;
     for client in &mut clients {
         client.take_until("gap").await;
         assert_eq!(client.numbers("a"), (1..=1000 - lost).collect::<Vec<_>>());
@@ -291,7 +303,7 @@ async fn records_that_are_gone_before_a_node_reads_them_are_a_gap() {
         client.take_messages(1).await;
     }
     proxy.set(Mode::Cut);
-    until_present(&nodes[0], false).await;
+    nodes[0].until_present(false).await;
     (2..=30).for_each(|number| nodes[1].publish("a", number));
     clients[1].take_messages(30).await;
     let end = clients[1].seq;
@@ -347,14 +359,14 @@ async fn a_cursor_of_a_node_that_is_ahead_waits_until_this_one_has_caught_up() {
     nodes[1].publish("a", 1);
     clients[0].take_messages(1).await;
     proxy.set(Mode::Cut);
-    until_present(&nodes[0], false).await;
+    nodes[0].until_present(false).await;
     (2..=20).for_each(|number| nodes[1].publish("a", number));
     clients[1].take_messages(20).await;
     let (epoch, seq) = clients[1].cursor();
     let mut moved = Client::resume(&nodes[0].uri(), &epoch, seq).await;
     moved.take_until("stale").await;
     proxy.set(Mode::Pass);
-    until_present(&nodes[0], true).await;
+    nodes[0].until_present(true).await;
     nodes[1].publish("a", 21);
     moved.take_until_number("a", 21).await;
     assert_eq!(moved.numbers("a"), [21]);

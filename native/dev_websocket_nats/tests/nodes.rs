@@ -4,9 +4,7 @@
 
 mod support;
 
-use dev_websocket_core::message::Value;
-use dev_websocket_core::message::provenance::Provenance;
-use dev_websocket_core::{Event, Position, SettingValue, SlotRejected};
+use dev_websocket_core::SettingValue;
 use support::client::Client;
 use support::{Engine, Node};
 
@@ -118,6 +116,35 @@ async fn a_message_that_the_engine_never_takes_is_told_as_lost() {
         (&"overload".into(), &1.into())
     );
     assert_eq!(node.counters.engine_refused.get(), 1);
+    // The operator could see that before.
+    let engine = node.server.describe().json["engine"].clone();
+    assert_eq!(
+        engine,
+        serde_json::json!({"state": "present", "max_payload": 4096})
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_takes_every_message_is_not_complained_about() {
+    // At the limit, and one byte below.
+    for (max_payload, told) in [
+        (1_048_576 + 65_536, None),
+        (1_048_576 + 65_535, Some(1_114_111)),
+    ] {
+        let line = format!("max_payload: {max_payload}");
+        let Some(engine) = Engine::start_with(&[&line]) else {
+            return;
+        };
+        let node = Node::start(&engine.url());
+        node.until_present(true).await;
+        let engine = node.server.describe().json["engine"].clone();
+        assert_eq!(
+            engine
+                .get("max_payload")
+                .and_then(serde_json::Value::as_u64),
+            told
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,18 +191,9 @@ async fn a_node_needs_the_documented_permissions_and_no_others() {
     };
     let admin = async_nats::ConnectOptions::with_user_and_password("admin".into(), "admin".into());
     let admin = async_nats::jetstream::new(admin.connect(engine.url()).await.unwrap());
-    let config = async_nats::jetstream::stream::Config {
-        name: "dev_websocket".into(),
-        subjects: vec!["dev_websocket.m".into(), "dev_websocket.p.*".into()],
-        ..Default::default()
-    };
+    let config = support::stream_config();
     admin.create_stream(config).await.unwrap();
-    let config = async_nats::jetstream::kv::Config {
-        bucket: "dev_websocket_generation".into(),
-        history: 1,
-        ..Default::default()
-    };
-    admin.create_key_value(config).await.unwrap();
+    admin.create_stream(support::bucket_config()).await.unwrap();
     let strict = [("engine_create", SettingValue::Boolean(false))];
     let node = Node::start_with(&engine.url(), &strict);
     let mut client = Client::connect(&node.uri(), "").await;
@@ -190,53 +208,4 @@ async fn a_node_needs_the_documented_permissions_and_no_others() {
     node.publish("a", 2);
     client.take_until_number("a", 2).await;
     assert_eq!(client.gaps().len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn slots_that_two_nodes_compute_are_published_once_and_in_order() {
-    let Some(engine) = Engine::start() else {
-        return;
-    };
-    const SLOTS: u64 = 200;
-    let process = "p".repeat(43);
-    let nodes = [0; 2].map(|_| Node::start(&engine.url()));
-    let mut clients = Vec::new();
-    for node in &nodes {
-        node.marks.set_mark(&process, 0);
-        clients.push(Client::connect(&node.uri(), "").await);
-    }
-    let event = || Event {
-        message: Some(Value::Map(vec![("topic".into(), Value::Text("a".into()))])),
-        origin: Provenance::default(),
-    };
-    std::thread::scope(|scope| {
-        for node in &nodes {
-            let process = &process;
-            scope.spawn(move || {
-                for slot in 0..SLOTS {
-                    let start = Position { slot, part: 0 };
-                    let published =
-                        node.server
-                            .publish_part(process, start, vec![event(), event()], true);
-                    assert!(
-                        matches!(published, Ok(()) | Err(SlotRejected::Repeated)),
-                        "{published:?}"
-                    );
-                }
-            });
-        }
-    });
-    nodes[0].publish("end", 1);
-    for client in &mut clients {
-        client.take_until_number("end", 1).await;
-        assert_eq!(client.messages.len() as u64, 2 * SLOTS + 1);
-        let slots: Vec<_> = client
-            .slots
-            .iter()
-            .map(|slot| slot.as_u64().unwrap())
-            .collect();
-        let expected: Vec<_> = (0..SLOTS).flat_map(|slot| [slot, slot]).collect();
-        assert_eq!(slots, expected);
-    }
-    assert_eq!(nodes[1].marks.mark(&process).unwrap().next().slot, SLOTS);
 }

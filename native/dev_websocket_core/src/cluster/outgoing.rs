@@ -4,7 +4,7 @@
 //! connection everything that is left is sent again, in order and with the same names. The stream drops what it has
 //! already, so it has every record once and in the order of the queue.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use crate::error::Rejected;
 use crate::message::process_id::ProcessId;
 
 /// The memory of a waiting record besides its bytes.
-const PLACE: u64 = size_of::<Waiting>() as u64;
+const PLACE: u64 = (size_of::<Waiting>() + 2 * size_of::<(Name, u64)>()) as u64;
 
 /// The records of one server that the stream does not have yet.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub(crate) struct Outgoing {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
+    /// The numbers of the events of processes among them.
+    events: HashMap<Name, u64>,
     /// The number of the first of them; the first record of a server has number 1.
     first: u64,
     /// The records that are sent over the present connection.
@@ -48,10 +50,12 @@ struct Waiting {
     record: Bytes,
     /// The messages that the record stands for, if it is lost.
     messages: u64,
+    /// True if the stream has the event from another server. The record is not sent then.
+    is_settled: bool,
 }
 
 /// The name under which the stream recognizes a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Name {
     /// The sender gives it: its server and its number.
     Sender,
@@ -135,6 +139,7 @@ impl Outgoing {
     /// Returns the next record to send, if fewer than `window` are sent and not acknowledged.
     pub(crate) fn next(&self, window: usize) -> Option<OutgoingRecord> {
         let mut queue = self.queue.lock();
+        queue.skip_settled();
         if queue.sent >= window {
             return None;
         }
@@ -181,6 +186,12 @@ impl Outgoing {
         while queue.first <= number && !queue.waiting.is_empty() {
             queue.remove_first();
         }
+        self.after_removal(&mut queue, before);
+    }
+
+    /// Goes on after records have left the queue, which had `before` of them.
+    fn after_removal(&self, queue: &mut Queue, before: usize) {
+        queue.skip_settled();
         // Nobody may publish again, so the losses are told as soon as there is room. A number from before makes none.
         if queue.waiting.len() < before && queue.tell_losses(self.server) {
             self.added.notify_one();
@@ -197,6 +208,7 @@ impl Outgoing {
             return 0;
         }
         let messages = queue.remove_first().map_or(0, |waiting| waiting.messages);
+        queue.skip_settled();
         queue.lost += messages;
         if queue.tell_losses(self.server) {
             self.added.notify_one();
@@ -204,17 +216,19 @@ impl Outgoing {
         messages
     }
 
-    /// Removes an event of a process that the stream has from another server.
+    /// Records that the stream has an event of a process from another server. If it was not sent yet, it never is: the
+    /// stream itself recognizes it for a while only.
     pub(crate) fn settle_event(&self, event: Name) {
         let mut queue = self.queue.lock();
-        if queue.sent == 0
-            && queue
-                .waiting
-                .front()
-                .is_some_and(|waiting| waiting.name == event)
+        let place = queue.events.get(&event).map(|number| number - queue.first);
+        let place = place.and_then(|place| usize::try_from(place).ok());
+        if let Some(place) = place.filter(|place| *place >= queue.sent)
+            && let Some(waiting) = queue.waiting.get_mut(place)
         {
-            queue.remove_first();
+            waiting.is_settled = true;
         }
+        let before = queue.waiting.len();
+        self.after_removal(&mut queue, before);
     }
 
     /// Begins again with the first record, because the connection is a new one.
@@ -239,11 +253,30 @@ impl Queue {
         let number = self.first + self.waiting.len() as u64;
         set_sender(&mut record, Sender { server, number });
         self.bytes += record.len() as u64 + PLACE;
+        if let Name::Event { .. } = name {
+            self.events.insert(name, number);
+        }
         self.waiting.push_back(Waiting {
             name,
             record: record.into(),
             messages,
+            is_settled: false,
         });
+    }
+
+    /// Passes over records that are not sent because the stream has them from another server. Those after others keep
+    /// their place, because the numbers of records are their places.
+    fn skip_settled(&mut self) {
+        while self.waiting.front().is_some_and(|first| first.is_settled) {
+            self.remove_first();
+        }
+        while self
+            .waiting
+            .get(self.sent)
+            .is_some_and(|next| next.is_settled)
+        {
+            self.sent += 1;
+        }
     }
 
     /// Adds a record about lost messages, if there are any. It may exceed the limit.
@@ -257,6 +290,9 @@ impl Queue {
 
     fn remove_first(&mut self) -> Option<Waiting> {
         let waiting = self.waiting.pop_front()?;
+        if self.events.get(&waiting.name) == Some(&self.first) {
+            self.events.remove(&waiting.name);
+        }
         self.first += 1;
         self.sent = self.sent.saturating_sub(1);
         self.bytes -= waiting.record.len() as u64 + PLACE;

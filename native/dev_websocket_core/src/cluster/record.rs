@@ -17,11 +17,15 @@
 
 use thiserror::Error;
 
+use crate::log::buffer_pool::BufferPool;
 use crate::log::publication::Place;
+use crate::log::publication::draft::Draft;
 use crate::log::publication::parts::Parts;
+use crate::log::publication::stream_break::StreamBreak;
 use crate::log::slot_marks::Position;
 use crate::message::process_id::{ID_LENGTH, ProcessId, is_process_id};
 use crate::message::topic::{Topic, Topics};
+use crate::wire::control::GapReason;
 
 const VERSION: u8 = 1;
 
@@ -72,6 +76,28 @@ pub(crate) enum Unreadable {
     Malformed,
 }
 
+impl Content<'_> {
+    /// Makes the publication of a record, which has no number yet.
+    pub(crate) fn draft(self, buffers: &BufferPool) -> Draft {
+        match self {
+            Self::Lost(messages) => Draft::of_lost_messages(messages),
+            Self::Message { topics, parts, .. } => Draft::of_parts(buffers, topics, &parts),
+        }
+    }
+}
+
+impl Unreadable {
+    /// Returns the notice in the place of the record with a number.
+    pub(crate) fn notice(self, number: u64) -> Draft {
+        Draft::of_break(StreamBreak {
+            reason: GapReason::Unreadable,
+            after: number.saturating_sub(1),
+            next: number.saturating_add(1),
+            epoch: None,
+        })
+    }
+}
+
 /// Encodes a message, without its sender, see [`set_sender`].
 pub(crate) fn encode(parts: &Parts<'_>, is_last: bool) -> Vec<u8> {
     let names: usize = parts
@@ -120,6 +146,14 @@ pub(crate) fn set_sender(record: &mut [u8], sender: Sender) {
 }
 
 impl<'r> Record<'r> {
+    /// Returns the place of an event of a process.
+    pub(crate) fn place(&self) -> Option<Place> {
+        match &self.content {
+            Content::Message { parts, .. } => parts.place,
+            Content::Lost(_) => None,
+        }
+    }
+
     /// Reads a record, whatever it contains.
     pub(crate) fn read(bytes: &'r [u8]) -> Result<Self, Unreadable> {
         let mut rest = Reader(bytes);

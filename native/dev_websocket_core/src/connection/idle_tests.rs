@@ -90,6 +90,7 @@ impl Connections {
             slow: Default::default(),
             from: None,
             slots: None,
+            read: None,
             published: 0,
             subscriptions: Vec::new(),
             ignored: Vec::new(),

@@ -18,8 +18,11 @@ use crate::error_code::ErrorCode;
 use crate::limits::admission::{Full, Permit};
 use crate::settings::Settings;
 use crate::shard::command::Opening;
+use crate::shard::context::Start;
 use crate::shard::peer::Peer;
 use crate::shard::slot_replay::{NoReplay, SlotPermit};
+use crate::shard::stream_reads::ReadPermit;
+use crate::shard::stream_replaying::BUSY;
 use crate::shared::Shared;
 use crate::tls::socket::Socket;
 use crate::wire::cursor::From;
@@ -34,6 +37,7 @@ pub(super) struct AcceptedRequest {
     peer: Peer,
     query: Query,
     slots: Option<(SlotStart, SlotPermit)>,
+    read: Option<ReadPermit>,
     /// Sequence number of the last publication at the time of the request.
     published: u64,
     head: Bytes,
@@ -65,6 +69,7 @@ impl AcceptedRequest {
                 Some((start, permit.map_err(|error| refused(&error))?))
             }
         };
+        let read = admit_read(shared, query.from.as_ref())?;
         let mut head = Vec::new();
         write_response(&mut head, response)
             .map_err(|error| Refusal::bad_request("bad_handshake", error.to_string()))?;
@@ -84,6 +89,7 @@ impl AcceptedRequest {
             ),
             query,
             slots,
+            read,
             published: shared.context.log.last_seq(),
             head: head.into(),
             settings,
@@ -105,6 +111,7 @@ impl AcceptedRequest {
             slow: self.query.slow,
             from: self.query.from,
             slots: self.slots,
+            read: self.read,
             published: self.published,
             subscriptions: self.query.subscriptions,
             ignored: self.query.ignored,
@@ -112,6 +119,19 @@ impl AcceptedRequest {
         };
         let permit = self.permit;
         connection::serve(shared, handle, opening, early).map(move |()| drop(permit))
+    }
+}
+
+/// Reserves the place of a read of the stream, if the cursor is older than the history.
+fn admit_read(shared: &Shared, from: Option<&From>) -> Result<Option<ReadPermit>, Refusal> {
+    let context = &shared.context;
+    match from {
+        Some(From::Since(since)) if matches!(context.locate(since), Start::Stream { .. }) => {
+            let permit = context.reads.admit();
+            let busy = || Refusal::unavailable(ErrorCode::Busy, BUSY.to_owned());
+            permit.map(Some).ok_or_else(busy)
+        }
+        _ => Ok(None),
     }
 }
 

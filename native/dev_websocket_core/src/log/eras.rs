@@ -89,10 +89,22 @@ impl Eras {
         number_in(era_of(&self.0.load(), place), place)
     }
 
+    /// Returns the first number that stands at a place or after it. A notice of this server alone has the number before.
+    pub(crate) fn next_number(&self, place: u64) -> u64 {
+        self.number(place.saturating_sub(1)).saturating_add(1)
+    }
+
     /// Refuses a cursor that is more than `slack` numbers ahead of the newest publication.
     pub(crate) fn check(&self, since: &Since, newest: u64, slack: u64) -> Result<(), CursorError> {
         let newest = self.at(newest);
         since.check(&newest.epoch, newest.number.saturating_add(slack))
+    }
+
+    /// Returns the current epoch, and the place after which it begins.
+    pub(crate) fn beginning(&self) -> (Arc<str>, u64) {
+        let eras = self.0.load();
+        let current = &eras[eras.len() - 1];
+        (current.epoch.clone(), first_of_epoch(&eras).place)
     }
 
     /// Finds the place of a cursor.
@@ -103,7 +115,7 @@ impl Eras {
             .iter()
             .rev()
             .take_while(|era| era.epoch == current.epoch);
-        let first = of_epoch.clone().last().unwrap_or(current);
+        let first = first_of_epoch(&eras);
         if !since.is_of(&current.epoch) {
             return Found::OtherEpoch(first.place);
         }
@@ -117,6 +129,16 @@ impl Eras {
         }
         Found::Before(first.place)
     }
+}
+
+/// Returns the first era of the current epoch.
+fn first_of_epoch(eras: &[Era]) -> &Era {
+    let current = &eras[eras.len() - 1];
+    let of_epoch = eras
+        .iter()
+        .rev()
+        .take_while(|era| era.epoch == current.epoch);
+    of_epoch.last().unwrap_or(current)
 }
 
 fn era_of(eras: &[Era], place: u64) -> &Era {

@@ -25,6 +25,7 @@ impl EngineThread {
     /// # Errors
     /// The system cannot create it.
     pub(super) fn start(mut engine: Box<dyn StreamEngine>, stream: Stream) -> io::Result<Self> {
+        stream.set_can_read(engine.can_read());
         let (alive, ended) = channel::<()>();
         let waiting = tokio::runtime::Builder::new_current_thread()
             .enable_time()

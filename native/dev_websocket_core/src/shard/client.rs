@@ -133,7 +133,9 @@ impl Client {
         }
         if is_marked {
             for seq in seqs {
-                self.push_marked(batch.get(*seq).clone(), &context.eras);
+                let publication = batch.get(*seq);
+                let shown = context.eras.at(publication.seq());
+                self.push_marked(publication.clone(), &shown);
             }
             if !self.outbox.is_blocked() {
                 self.flush(sent)?;
@@ -261,13 +263,15 @@ impl Client {
         dropped.publications
     }
 
-    /// Sends replayed publications. The caller bounds their number.
+    /// Sends replayed publications. The caller bounds their number. Those of the stream have no place in the log, so
+    /// the caller names the epoch of their numbers.
     ///
     /// # Errors
     /// The socket is broken.
     pub(crate) fn deliver_past(
         &mut self,
         mut publications: Vec<Arc<Publication>>,
+        epoch: Option<&Arc<str>>,
         sent: &mut SendCounts,
         context: &Context,
     ) -> io::Result<()> {
@@ -287,12 +291,23 @@ impl Client {
             publications.retain(|publication| publication.is_message());
         }
         for publication in publications {
-            if self.format == Format::Events && self.slots.is_some() {
-                self.push_marked(publication, &context.eras);
-                continue;
-            }
             if self.format == Format::Events {
-                self.prepare_event(&publication, &context.eras);
+                let shown = match epoch {
+                    Some(epoch) => Shown {
+                        epoch: epoch.clone(),
+                        number: publication.shown_number(),
+                    },
+                    None => context.eras.at(publication.seq()),
+                };
+                if self.slots.is_some() {
+                    self.push_marked(publication, &shown);
+                    continue;
+                }
+                if self.is_compressed {
+                    publication.prepare_gzip_event_at(&shown);
+                } else {
+                    publication.prepare_event_at(&shown);
+                }
             }
             self.outbox.push(publication);
         }
@@ -300,12 +315,11 @@ impl Client {
     }
 
     /// Queues a publication as a server-sent event whose cursor carries the next slot as well.
-    fn push_marked(&mut self, publication: Arc<Publication>, eras: &Eras) {
+    fn push_marked(&mut self, publication: Arc<Publication>, shown: &Shown) {
         if let Some(slots) = &mut self.slots {
             slots.held.note(&publication);
         }
-        let end = self.event_end(&eras.at(publication.seq()));
-        let end = gzip::end_of(&end, self.is_compressed).into();
+        let end = gzip::end_of(&self.event_end(shown), self.is_compressed).into();
         self.outbox.push_with(publication, Some(end));
     }
 

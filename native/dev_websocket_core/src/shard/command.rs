@@ -9,6 +9,7 @@ use crate::settings::Settings;
 use crate::shard::connection_state::ConnectionState;
 use crate::shard::ids::ConnectionId;
 use crate::shard::slot_replay::{SlotPermit, SlotStep};
+use crate::shard::stream_reads::{Chunk, ReadPermit};
 use crate::subscription::Subscription;
 use crate::wire::close::Disconnect;
 use crate::wire::control::{Request, RequestError};
@@ -40,6 +41,12 @@ pub(crate) enum Command {
         connection: ConnectionId,
         replay: u64,
         step: SlotStep,
+    },
+    /// The next records of the stream for a connection whose cursor is older than the history.
+    Chunk {
+        connection: ConnectionId,
+        read: u64,
+        chunk: Chunk,
     },
     /// A question for the subscriptions of a connection.
     Topics {
@@ -78,6 +85,7 @@ impl Command {
             Self::Request { connection, .. }
             | Self::Direct { connection, .. }
             | Self::Slots { connection, .. }
+            | Self::Chunk { connection, .. }
             | Self::Topics { connection, .. }
             | Self::Control { connection, .. }
             | Self::TokenExpires { connection, .. }
@@ -145,6 +153,8 @@ pub(crate) struct Opening {
     pub(crate) from: Option<From>,
     /// The start of a slot replay and its place among all of them.
     pub(crate) slots: Option<(SlotStart, SlotPermit)>,
+    /// The place of a read of the stream, if the cursor is older than the history.
+    pub(crate) read: Option<ReadPermit>,
     /// Sequence number of the last publication at the time of the request.
     pub(crate) published: u64,
     pub(crate) subscriptions: Vec<Subscription>,

@@ -62,6 +62,13 @@ impl Shard {
             } => self.with(connection, |shard, index| {
                 shard.step_slots(index, replay, step);
             }),
+            Command::Chunk {
+                connection,
+                read,
+                chunk,
+            } => self.with(connection, |shard, index| {
+                shard.take_chunk(index, read, chunk);
+            }),
             Command::Topics { connection, answer } => self.with(connection, |shard, index| {
                 answer.give(shard.topics(index));
             }),
@@ -161,15 +168,16 @@ impl Shard {
         self.reply_at(index, &reply, cursor);
         self.tell_if_stale(index);
         if let Some(from) = opening.from {
-            let (from, gap) = match from {
-                From::Since(since) => {
-                    let (seq, gap) = self.start_of(&since);
-                    (From::Since(Since { epoch: None, seq }), gap)
+            let (present, choice) = (self.seq, self.choice(index));
+            match from {
+                From::Since(since) => self.begin_after(index, &since, opening.read, |seq| {
+                    let from = From::Since(Since { epoch: None, seq });
+                    Replay::new(from, present, choice)
+                }),
+                From::Last(_) => {
+                    self.begin_replay(index, Replay::new(from, present, choice), None);
                 }
-                From::Last(count) => (From::Last(count), None),
-            };
-            let replay = Replay::new(from, self.seq, self.choice(index));
-            self.begin_replay(index, replay, gap.as_ref());
+            }
         } else if has_slots {
             self.begin_slots(index);
         }

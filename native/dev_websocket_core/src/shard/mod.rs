@@ -33,6 +33,8 @@ mod requests;
 mod selection;
 pub(crate) mod slot_replay;
 mod slot_replaying;
+pub(crate) mod stream_reads;
+pub(crate) mod stream_replaying;
 mod subscribers;
 pub(crate) mod topic_registry;
 
@@ -462,5 +464,7 @@ mod arrivals_tests;
 mod seam_tests;
 #[cfg(test)]
 mod slot_seam_tests;
+#[cfg(test)]
+mod stream_seam_tests;
 #[cfg(test)]
 mod tests;

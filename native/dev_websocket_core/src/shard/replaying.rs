@@ -3,16 +3,15 @@
 //! Live work comes first: after each round of it some replays continue, within the steps that the round allows. A
 //! connection in a replay takes no part in the batches of its shard until it has caught up.
 
+use std::sync::Arc;
+
 use super::client::Client;
-use super::ids::{ConnectionIndex, Seq};
-use super::replay::{Budget, Missing, Replay};
+use super::ids::ConnectionIndex;
+use super::replay::{Budget, Replay};
 use super::{Shard, Turn};
-use crate::log::eras::Found;
+use crate::log::publication::Publication;
 use crate::log::publication::stream_break::StreamBreak;
-use crate::shard::context::Context;
-use crate::wire::control::{GapReason, Reply};
-use crate::wire::cursor::Since;
-use crate::wire::format::Format;
+use crate::wire::control::Reply;
 
 /// Steps for all replays between two rounds of live work, about half a millisecond; fewer while live work is queued.
 const ROUND_STEPS: usize = 4096;
@@ -21,39 +20,6 @@ const BUSY_STEPS: usize = 512;
 const FIRST_STEPS: usize = 64;
 
 impl Shard {
-    /// Finds the place up to which a client has everything, and the gap that it is told first. A client with a cursor
-    /// of another epoch gets the whole history of this one.
-    pub(super) fn start_of(&self, since: &Since) -> (Seq, Option<StreamBreak>) {
-        let Context { eras, log, .. } = &*self.context;
-        let oldest_after = |place: Seq| {
-            let first = log.read(place + 1, 0).first;
-            (first, eras.at(first))
-        };
-        match eras.find(since) {
-            Found::At(place) => (place, None),
-            Found::Before(place) => {
-                let (first, next) = oldest_after(place);
-                let gap = StreamBreak {
-                    reason: GapReason::Expired,
-                    after: since.seq,
-                    next: next.number,
-                    epoch: None,
-                };
-                (first - 1, Some(gap))
-            }
-            Found::OtherEpoch(place) => {
-                let (first, next) = oldest_after(place);
-                let gap = StreamBreak {
-                    reason: GapReason::Epoch,
-                    after: 0,
-                    next: next.number,
-                    epoch: Some(next.epoch),
-                };
-                (first - 1, Some(gap))
-            }
-        }
-    }
-
     /// Begins a replay, with the gap that the client is told first.
     pub(super) fn begin_replay(
         &mut self,
@@ -80,7 +46,7 @@ impl Shard {
     }
 
     /// Queues a replay. A connection stands in the queue at most once.
-    fn queue_replay(&mut self, index: ConnectionIndex) {
+    pub(super) fn queue_replay(&mut self, index: ConnectionIndex) {
         if let Some(client) = self.clients.get_mut(index)
             && let Some(replay) = client.replay.as_mut().filter(|replay| !replay.is_queued)
         {
@@ -135,6 +101,13 @@ impl Shard {
                 // The socket reports when it takes more.
                 return;
             };
+            if replay.past.is_some() {
+                if self.step_stream(index, budget) {
+                    continue;
+                }
+                // The engine's answer continues it.
+                return;
+            }
             let context = &self.context;
             let block = replay.step(&context.log, self.seq, budget, &context.counters);
             if block.is_live {
@@ -143,35 +116,35 @@ impl Shard {
             if block.is_ahead {
                 return self.wait_for_shard(index);
             }
-            if let Some(missing) = block.missing {
-                self.tell_missing(index, missing);
-            }
-            let context = &self.context;
-            let client = self.clients.get_mut(index);
-            let mut publications = block.publications;
-            if let Some(slots) = client.as_ref().and_then(|client| client.slots.as_ref()) {
-                publications.retain(|publication| slots.passes(publication));
-            }
-            if let Some(client) = client.filter(|_| !publications.is_empty())
-                && client
-                    .deliver_past(publications, &mut self.sent, context)
-                    .is_err()
+            if let Some(missing) = block.missing
+                && !self.read_missing(index, missing)
             {
-                self.clients.mark(index);
+                let gap = missing.gap(&self.context.eras);
+                self.tell_gap(index, &gap);
             }
+            self.send_past(index, block.publications, None);
         }
         self.queue_replay(index);
     }
 
-    /// Reports missing publications. A raw connection cannot be told, so it is closed.
-    fn tell_missing(&mut self, index: ConnectionIndex, missing: Missing) {
-        if let Some(client) = self.clients.get_mut(index)
-            && client.format == Format::Raw
+    /// Sends replayed publications; those of the stream with the epoch of their numbers.
+    pub(super) fn send_past(
+        &mut self,
+        index: ConnectionIndex,
+        mut publications: Vec<Arc<Publication>>,
+        epoch: Option<&Arc<str>>,
+    ) {
+        let context = &self.context;
+        let client = self.clients.get_mut(index);
+        if let Some(slots) = client.as_ref().and_then(|client| client.slots.as_ref()) {
+            publications.retain(|publication| slots.passes(publication));
+        }
+        if let Some(client) = client.filter(|_| !publications.is_empty())
+            && client
+                .deliver_past(publications, epoch, &mut self.sent, context)
+                .is_err()
         {
-            client.disconnect_slow(&mut self.sent);
-        } else {
-            let gap = missing.gap(&self.context.eras);
-            self.reply(index, &gap.reply());
+            self.clients.mark(index);
         }
     }
 

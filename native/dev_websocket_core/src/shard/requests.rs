@@ -6,7 +6,7 @@
 
 use super::client::Client;
 use super::ids::ConnectionId;
-use super::ids::{ConnectionIndex, EntryIndex, Seq};
+use super::ids::{ConnectionIndex, EntryIndex};
 use super::registry::Registry;
 use super::replay::{Choice, Replay};
 use super::selection::Selection;
@@ -60,7 +60,7 @@ impl Shard {
                 let pong = Reply::Pong {
                     id: &id,
                     timestamp: now(),
-                    seq: self.context.eras.number(self.position(index)),
+                    seq: self.position(index),
                 };
                 self.reply(index, &pong);
             }
@@ -140,6 +140,15 @@ impl Shard {
             Ok(slots) => slots,
             Err((code, message)) => return self.refuse(index, id, code, message),
         };
+        if since.is_some() {
+            // A cursor of another connection may be ahead of the shard.
+            self.take_until(index, context.log.last_seq());
+        }
+        let read = match since.as_ref().map(|since| self.admit_read(since)) {
+            None => None,
+            Some(Ok(read)) => read,
+            Some(Err((code, message))) => return self.refuse(index, id, code, message),
+        };
         let had = since.as_ref().map(|_| self.choice(index));
         let added = self.add_subscriptions(index, subscriptions);
         let count = added.count();
@@ -155,10 +164,10 @@ impl Shard {
         };
         self.reply(index, &reply);
         if let (Some(since), Some(had)) = (since, had) {
-            let (seq, gap) = self.start_of(&since);
-            let choice = (self.choice(index), had);
-            let replay = Replay::of_subscribe(seq, self.seq, choice, id.clone());
-            self.begin_replay(index, replay, gap.as_ref());
+            let (present, choice) = (self.seq, (self.choice(index), had));
+            self.begin_after(index, &since, read, |seq| {
+                Replay::of_subscribe(seq, present, choice, id.clone())
+            });
         }
         if let Some(slots) = slots {
             self.hold_slots(index, slots, id.clone());
@@ -257,10 +266,15 @@ impl Shard {
         self.fault(index, &RequestError { id, code, message });
     }
 
-    /// Returns the sequence number up to which a connection has received everything.
-    fn position(&self, index: ConnectionIndex) -> Seq {
+    /// Returns the number, as clients see it, up to which a connection has received everything.
+    fn position(&self, index: ConnectionIndex) -> u64 {
         let client = self.clients.get(index);
         let replay = client.and_then(|client| client.replay.as_ref());
-        replay.map_or(self.seq, |replay| replay.position())
+        if let Some(past) = replay.and_then(|replay| replay.past.as_ref()) {
+            return past.cursor().seq;
+        }
+        let place = replay.map_or(self.seq, |replay| replay.position());
+        let ahead_until = replay.map_or(0, |replay| replay.ahead_until());
+        self.context.eras.number(place).max(ahead_until)
     }
 }

@@ -193,7 +193,7 @@ impl Shard {
     }
 
     /// Takes the publications up to a sequence number while slots are still held back.
-    fn take_until(&mut self, index: ConnectionIndex, last: u64) {
+    pub(super) fn take_until(&mut self, index: ConnectionIndex, last: u64) {
         self.catch_up(last);
         self.serve(index);
         if let Some(client) = self.clients.get_mut(index) {

@@ -21,7 +21,10 @@ use crate::wire::slots::SlotStart;
 
 /// Creates the parts of a server that its shards use.
 fn context(shards: usize, log: Log) -> Arc<Context> {
-    let settings = Settings::default();
+    context_with(Settings::default(), shards, log)
+}
+
+fn context_with(settings: Settings, shards: usize, log: Log) -> Arc<Context> {
     Context::new(
         settings,
         shards,
@@ -49,9 +52,13 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) async fn new() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    pub(super) async fn with(settings: Settings) -> Self {
         let (log, mut cursors) = Log::new(1);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let context = context(1, log);
+        let context = context_with(settings, 1, log);
         let mailbox = context.mailboxes[0].clone();
         let shard = Shard::new(context.clone(), mailbox, cursors.pop().unwrap(), 0);
         Self {
@@ -119,6 +126,7 @@ impl Bench {
             slow: SlowPolicy::default(),
             from,
             slots,
+            read: None,
             published: self.context.log.last_seq(),
             subscriptions: topics
                 .iter()
@@ -143,6 +151,37 @@ impl Bench {
         self.shard.remove_marked();
         self.shard.steps - before
     }
+}
+
+/// A frame as JSON, and the id of its event.
+type Got = (serde_json::Value, Option<String>);
+
+/// Reads the text frames that a client got.
+pub(super) fn frames(mut rest: &[u8]) -> Vec<Got> {
+    let mut frames = Vec::new();
+    while let [_, length, ..] = rest {
+        let (start, length) = match length {
+            126 => (4, usize::from(u16::from_be_bytes([rest[2], rest[3]]))),
+            short => (2, usize::from(*short)),
+        };
+        let json = serde_json::from_slice(&rest[start..start + length]).unwrap();
+        frames.push((json, None));
+        rest = &rest[start + length..];
+    }
+    assert!(rest.is_empty());
+    frames
+}
+
+/// Reads the server-sent events that a client got, with their ids.
+pub(super) fn events(rest: &[u8]) -> Vec<Got> {
+    let text = std::str::from_utf8(rest).unwrap();
+    let events = text.split_terminator("\n\n").map(|event| {
+        let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
+        let json = serde_json::from_str(field("data: ").or(field("data:")).unwrap()).unwrap();
+        let id = field("id: ").or(field("id:")).map(str::to_owned);
+        (json, id)
+    });
+    events.collect()
 }
 
 fn request(kind: &str, topics: impl Iterator<Item = String>) -> String {

@@ -75,6 +75,7 @@ struct Described {
     results: ResultsSource,
     epoch: Arc<str>,
     away_since: Option<u64>,
+    small_payload: Option<u64>,
 }
 
 impl Described {
@@ -86,6 +87,7 @@ impl Described {
             && self.results == shared.context.counters.results_source()
             && self.epoch == shared.context.eras.epoch()
             && self.away_since == shared.away_since()
+            && self.small_payload == shared.small_payload()
             && (self.generation == shared.context.topics.generation()
                 || now < self.at + self.rest())
     }
@@ -125,6 +127,7 @@ impl Shared {
         let (active, address) = (self.context.active.load_full(), self.address.load_full());
         let results = self.context.counters.results_source();
         let (epoch, away_since) = (self.context.eras.epoch(), self.away_since());
+        let small_payload = self.small_payload();
         let description = Arc::new(self.new_description(&active.settings, *address, results));
         self.descriptions.latest.store(Some(Arc::new(Described {
             description: description.clone(),
@@ -135,6 +138,7 @@ impl Shared {
             results,
             epoch,
             away_since,
+            small_payload,
         })));
         description
     }
@@ -142,6 +146,11 @@ impl Shared {
     /// Returns the time since which the stream is away, if there is one.
     fn away_since(&self) -> Option<u64> {
         self.context.stream.as_ref()?.away_since()
+    }
+
+    /// Returns the largest record of the engine, if it is too small for some messages.
+    fn small_payload(&self) -> Option<u64> {
+        self.context.stream.as_ref()?.small_payload()
     }
 
     fn new_description(
@@ -168,6 +177,9 @@ impl Shared {
                 None => json!({"state": "present"}),
                 Some(since) => json!({"state": "away", "since": since}),
             };
+            if let Some(bytes) = self.small_payload() {
+                json["engine"]["max_payload"] = bytes.into();
+            }
         }
         let document = json.to_string().into();
         let topics = std::mem::replace(&mut json["topics"], json!([]));
@@ -232,6 +244,7 @@ impl Shared {
                 "engine_present",
                 u64::from(stream.is_some_and(|stream| stream.away_since().is_none())),
             ),
+            ("engine_reads", self.context.reads.len()),
             ("slot_replays", self.context.replays.len()),
             ("seq", self.context.eras.number(self.context.log.last_seq())),
             ("publish_queued_bytes", self.context.log.waiting_bytes()),

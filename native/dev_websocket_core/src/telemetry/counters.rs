@@ -57,6 +57,8 @@ counters! {
     engine_epochs,
     /// Records of the stream that were gone before the server received them.
     engine_missing,
+    /// Records that were read from the stream again, for clients whose cursor is older than the history.
+    engine_records_read,
     /// Records of the stream that the server could not read.
     engine_unreadable,
     /// Slots of processes that were published completely.

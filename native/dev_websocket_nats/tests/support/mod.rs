@@ -10,6 +10,7 @@
 )]
 
 pub mod client;
+pub mod events;
 pub mod proxy;
 
 use std::io::{BufRead, BufReader};
@@ -52,8 +53,31 @@ impl Engine {
             eprintln!("skipped: no nats-server, see docs/CLUSTER.md");
             return None;
         };
+        Some(Self::start_at(&program, free_port(), lines))
+    }
+
+    /// Starts several that are one cluster, and returns them with their URLs.
+    pub fn start_cluster(count: usize) -> Option<(Vec<Self>, String)> {
+        let program = program()?;
+        let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
+        let routes = ports
+            .iter()
+            .map(|(_, route)| format!("nats://127.0.0.1:{route}"));
+        let routes: Vec<String> = routes.collect();
+        let start = |(place, (port, route)): (usize, &(u16, u16))| {
+            let name = format!("server_name: s{place}");
+            let cluster = format!(
+                "cluster {{ name: test, listen: \"127.0.0.1:{route}\", routes: {routes:?} }}"
+            );
+            Self::start_at(&program, *port, &[&name, &cluster])
+        };
+        let engines: Vec<Self> = ports.iter().enumerate().map(start).collect();
+        let urls: Vec<String> = engines.iter().map(Self::url).collect();
+        Some((engines, urls.join(",")))
+    }
+
+    fn start_at(program: &Path, port: u16, lines: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
-        let port = free_port();
         let config = folder.path().join("config");
         let store = folder.path().join("store");
         let mut text =
@@ -64,12 +88,12 @@ impl Engine {
         std::fs::write(&config, text).unwrap();
         let arguments = vec![program.display().to_string(), config.display().to_string()];
         let process = spawn(&arguments);
-        Some(Self {
+        Self {
             process,
             port,
             folder,
             arguments,
-        })
+        }
     }
 
     pub fn url(&self) -> String {
@@ -122,10 +146,13 @@ fn spawn(arguments: &[String]) -> Child {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-    let is_ready = lines
-        .by_ref()
-        .any(|line| line.is_ok_and(|line| line.contains("Server is ready")));
-    assert!(is_ready, "the nats-server ended");
+    let mut log = Vec::new();
+    let is_ready = lines.by_ref().map_while(Result::ok).any(|line| {
+        log.push(line);
+        log.last()
+            .is_some_and(|line| line.contains("Server is ready"))
+    });
+    assert!(is_ready, "the nats-server ended: {log:?}");
     // Its log is read to the end, so that it never waits for us.
     std::thread::spawn(move || lines.for_each(drop));
     process
@@ -150,6 +177,27 @@ pub fn copy(from: &Path, to: &Path) {
         } else {
             std::fs::copy(entry.path(), target).unwrap();
         }
+    }
+}
+
+/// Returns the configuration of a stream that fits.
+pub fn stream_config() -> async_nats::jetstream::stream::Config {
+    async_nats::jetstream::stream::Config {
+        name: "dev_websocket".into(),
+        subjects: vec!["dev_websocket.m".into(), "dev_websocket.p.*".into()],
+        ..Default::default()
+    }
+}
+
+/// Returns the configuration of the stream of the bucket beside it.
+pub fn bucket_config() -> async_nats::jetstream::stream::Config {
+    async_nats::jetstream::stream::Config {
+        name: "KV_dev_websocket_generation".into(),
+        subjects: vec!["$KV.dev_websocket_generation.>".into()],
+        max_messages_per_subject: 1,
+        allow_rollup: true,
+        allow_direct: true,
+        ..Default::default()
     }
 }
 
@@ -210,6 +258,36 @@ impl Node {
             ),
         ]);
         assert_eq!(self.server.publish(&message), Ok(0));
+    }
+
+    /// Publishes a message with a number and so many bytes.
+    pub fn publish_large(&self, topic: &str, number: u64, bytes: usize) {
+        let message = Value::Map(vec![
+            ("topic".into(), Value::Text(topic.into())),
+            ("n".into(), Value::Integer(number.try_into().unwrap())),
+            ("data".into(), Value::Text("x".repeat(bytes).into())),
+        ]);
+        assert_eq!(self.server.publish(&message), Ok(0));
+    }
+
+    /// Waits until the node says that its stream is there, or away.
+    pub async fn until_present(&self, is_present: bool) {
+        while (self.stat("engine_present") == 1) != is_present {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Checks that the node has no stream for as long as a node with one needs many times over.
+    pub async fn refuses(&self) {
+        let until_served = async {
+            while let Err(error) = tokio_tungstenite::connect_async(self.uri()).await {
+                assert!(error.to_string().contains("503"), "{error}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let served = tokio::time::timeout(Duration::from_secs(2), until_served).await;
+        assert!(served.is_err(), "the node has its stream");
+        assert_eq!(self.stat("engine_present"), 0);
     }
 
     pub fn stat(&self, name: &str) -> u64 {

@@ -6,6 +6,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::{Duration, sleep};
+
+/// The delay of each piece of a slow direction.
+const DELAY: Duration = Duration::from_millis(30);
 
 /// What the proxy does with bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +19,10 @@ pub enum Mode {
     StallOutgoing,
     /// Takes bytes of the engine no further.
     StallIncoming,
+    /// Takes bytes of the node late.
+    SlowOutgoing,
+    /// Takes bytes of the engine late.
+    SlowIncoming,
     /// Refuses connections, and has ended those there were.
     Cut,
 }
@@ -42,13 +50,13 @@ impl Proxy {
                         from_node,
                         to_engine,
                         modes.subscribe(),
-                        Mode::StallOutgoing,
+                        [Mode::StallOutgoing, Mode::SlowOutgoing],
                     ));
                     tokio::spawn(pump(
                         from_engine,
                         to_node,
                         modes.subscribe(),
-                        Mode::StallIncoming,
+                        [Mode::StallIncoming, Mode::SlowIncoming],
                     ));
                 }
             }
@@ -66,7 +74,7 @@ async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mode: watch::Receiver<Mode>,
-    stalled: Mode,
+    [stalled, slow]: [Mode; 2],
 ) {
     let mut buffer = vec![0; 16 * 1024];
     let carry = async {
@@ -74,6 +82,9 @@ async fn pump(
             until(&mode, |mode| mode != stalled).await;
             let count = from.read(&mut buffer).await.unwrap_or(0);
             until(&mode, |mode| mode != stalled).await;
+            if *mode.borrow() == slow {
+                sleep(DELAY).await;
+            }
             if count == 0 || to.write_all(&buffer[..count]).await.is_err() {
                 return;
             }

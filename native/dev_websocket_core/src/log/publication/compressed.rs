@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Publication;
-use crate::log::eras::Eras;
+use crate::log::eras::{Eras, Shown};
 use crate::wire::deflate::{Deflater, TAIL};
 use crate::wire::format::Format;
 use crate::wire::{frame, gzip, sse};
@@ -166,9 +166,16 @@ impl Publication {
 
     /// Prepares the event's end for [`Self::gzip_event`].
     pub(crate) fn prepare_gzip_event(&self, eras: &Eras) {
+        if self.compressed_forms().event_end.get().is_none() {
+            self.prepare_gzip_event_at(&eras.at(self.seq));
+        }
+    }
+
+    /// Prepares the event's end for [`Self::gzip_event`], with the cursor of the publication.
+    pub(crate) fn prepare_gzip_event_at(&self, shown: &Shown) {
         self.compressed_forms().event_end.get_or_init(|| {
-            let shown = eras.at(self.seq);
-            gzip::stored(sse::end_at(&shown.epoch, shown.number, "").as_bytes()).into()
+            let end = sse::end_at(&shown.epoch, shown.number, "");
+            gzip::stored(end.as_bytes()).into()
         });
     }
 

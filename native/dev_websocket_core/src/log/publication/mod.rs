@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrayvec::ArrayVec;
 
-use crate::log::eras::Eras;
+use crate::log::eras::{Eras, Shown};
 use crate::log::slot_marks::Position;
 use crate::message::process_id::ProcessId;
 use crate::message::provenance::with_origin;
@@ -213,10 +213,15 @@ impl Publication {
 
     /// Prepares the event's end for [`Self::event`].
     pub(crate) fn prepare_event(&self, eras: &Eras) {
-        self.event_end.get_or_init(|| {
-            let shown = eras.at(self.seq);
-            sse::end_at(&shown.epoch, shown.number, "").into()
-        });
+        if self.event_end.get().is_none() {
+            self.prepare_event_at(&eras.at(self.seq));
+        }
+    }
+
+    /// Prepares the event's end for [`Self::event`], with the cursor of the publication.
+    pub(crate) fn prepare_event_at(&self, shown: &Shown) {
+        self.event_end
+            .get_or_init(|| sse::end_at(&shown.epoch, shown.number, "").into());
     }
 
     /// Returns the parts of the server-sent event: the common beginning, the JSON, and the end with the cursor.

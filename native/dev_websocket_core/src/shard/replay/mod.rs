@@ -8,12 +8,14 @@
 mod choice;
 #[cfg(test)]
 mod model_tests;
+mod past;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use self::choice::Scan;
 pub(crate) use self::choice::{Budget, Choice};
+pub(crate) use self::past::Past;
 use super::ids::Seq;
 use crate::log::eras::Eras;
 use crate::log::publication::Publication;
@@ -44,6 +46,11 @@ pub(crate) struct Replay {
     /// Sequence number up to which the connection has received everything that matches `had`.
     had_until: Seq,
     had: Choice,
+    /// The number of a cursor that is ahead of the shard, as clients see it; 0 if it is not. Up to there only what
+    /// matches `had` is for the connection, and it is not live.
+    ahead_until: u64,
+    /// The part that is read from the stream, while the log does not have it.
+    pub(crate) past: Option<Past>,
     /// Progress of the match in hand: its publication, the position, and whether it is against `had`.
     scanned: Seq,
     scan: Scan,
@@ -89,7 +96,11 @@ impl Missing {
                 self.reason
             },
             after: if is_other { 0 } else { before.number },
-            next: next.number,
+            next: if is_other {
+                next.number
+            } else {
+                eras.next_number(self.next)
+            },
             epoch: is_other.then_some(next.epoch),
         }
     }
@@ -121,6 +132,8 @@ impl Replay {
             choice,
             had_until: 0,
             had: Choice::default(),
+            ahead_until: 0,
+            past: None,
             scanned: 0,
             scan: Scan::default(),
             is_chosen: false,
@@ -155,9 +168,27 @@ impl Replay {
         }
     }
 
+    /// Returns the sequence number up to which the connection had received publications before its request.
+    pub(crate) fn had_until(&self) -> Seq {
+        self.had_until
+    }
+
     /// Returns true if there is nothing to replay.
     pub(crate) fn is_live(&self, present: Seq) -> bool {
-        self.looking_back.is_none_or(|wanted| wanted == 0) && self.next == present + 1
+        self.looking_back.is_none_or(|wanted| wanted == 0)
+            && self.next == present + 1
+            && self.ahead_until == 0
+    }
+
+    /// Waits until the shard has come to the number of a cursor, as clients see it. The publications of the connection's
+    /// earlier subscriptions go on meanwhile.
+    pub(crate) fn wait_until(&mut self, number: u64) {
+        self.ahead_until = number;
+    }
+
+    /// Returns the number of the cursor that the shard has not come to; 0 if there is none.
+    pub(crate) fn ahead_until(&self) -> u64 {
+        self.ahead_until
     }
 
     /// Returns the next block. It does no more work than the budget allows, except that one evaluation is always done.
@@ -241,6 +272,10 @@ impl Replay {
                 first,
                 next,
             });
+            if block.missing.is_some() {
+                // The stream may have them.
+                return block;
+            }
         }
         let mut bytes = 0;
         for publication in past.publications {
@@ -307,11 +342,29 @@ impl Replay {
 
     fn verdict(&mut self, publication: &Publication, budget: &mut Budget) -> Option<Verdict> {
         panic_point!("replay::match");
+        // Numbers of another epoch say nothing about the cursor.
+        let ahead_until = if publication.begins_epoch() {
+            0
+        } else {
+            self.ahead_until
+        };
+        if publication.shown_number() <= ahead_until {
+            let is_chosen = self.had.chooses(publication, &mut self.scan, budget)?;
+            if publication.shown_number() == ahead_until {
+                self.ahead_until = 0;
+            }
+            return Some(if is_chosen {
+                Verdict::Chosen
+            } else {
+                Verdict::NotChosen
+            });
+        }
+        self.ahead_until = 0;
         if !self.is_chosen {
             if !self.choice.chooses(publication, &mut self.scan, budget)? {
                 return Some(Verdict::NotChosen);
             }
-            if publication.seq() > self.had_until {
+            if self.is_new(publication) {
                 return Some(Verdict::Chosen);
             }
             self.is_chosen = true;

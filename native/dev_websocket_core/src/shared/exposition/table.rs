@@ -55,6 +55,12 @@ pub(super) const COUNTERS: &[Row] = &[
         &[("engine_missing", "")],
     ),
     (
+        "engine_records_read",
+        "Records read from the stream again for clients",
+        "",
+        &[("engine_records_read", "")],
+    ),
+    (
         "engine_unreadable",
         "Records of the stream that could not be read",
         "",
@@ -367,6 +373,12 @@ pub(super) const GAUGES: &[Row] = &[
         "Slot replays in progress",
         "",
         &[("slot_replays", "")],
+    ),
+    (
+        "engine_reads",
+        "Reads of the stream in progress, each for one client",
+        "",
+        &[("engine_reads", "")],
     ),
     (
         "engine_queued_bytes",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::events::SeenEvents;
 use crate::cluster::outgoing::Name;
 use crate::cluster::record::{Content, Record, Unreadable};
 use crate::cluster::state::StreamState;
@@ -26,6 +27,10 @@ pub(crate) struct Inlet {
     epoch: Option<Arc<str>>,
     /// The number of the last record.
     last: u64,
+    /// True if that one was not published, so that the next publication begins an era.
+    is_behind: bool,
+    /// Events of processes that were published.
+    events: SeenEvents,
 }
 
 impl Inlet {
@@ -45,6 +50,8 @@ impl Shared {
         let epoch: Arc<str> = epoch.into();
         inlet.epoch = Some(epoch.clone());
         inlet.last = next - 1;
+        inlet.is_behind = false;
+        inlet.events.clear();
         if is_first {
             // No client has seen any number yet.
             let place = self.context.log.last_seq();
@@ -95,15 +102,33 @@ impl Shared {
                 epoch: None,
             };
             counters.engine_missing.add(gap.dropped());
+            inlet.is_behind = false;
             self.begin_era(&epoch, Draft::of_break(gap), number - 1);
         }
         inlet.last = number;
         let draft = match Record::read(record) {
-            Ok(record) => self.draft_of(state, record),
+            Ok(record) => {
+                let is_repeated = record
+                    .place()
+                    .is_some_and(|place| !inlet.events.insert(&place));
+                let draft = self.draft_of(state, record);
+                if is_repeated {
+                    // It has a number, and nothing is published under it: nobody misses anything.
+                    inlet.is_behind = true;
+                    counters.dropped_repeated.add(1);
+                    state.note_repeated(number);
+                    return Ok(());
+                }
+                draft
+            }
             Err(unreadable) => self.unreadable(unreadable, number),
         };
         let without_topic = draft.is_without_topic();
-        self.context.log.append_numbered(draft, number);
+        if std::mem::take(&mut inlet.is_behind) {
+            self.begin_era(&epoch, draft, number);
+        } else {
+            self.context.log.append_numbered(draft, number);
+        }
         drop(inlet);
         counters.publications.add(1);
         counters
@@ -118,28 +143,21 @@ impl Shared {
         if is_own {
             state.outgoing.settle(record.sender.number);
         }
-        match record.content {
-            Content::Lost(messages) => Draft::of_lost_messages(messages),
-            Content::Message {
-                topics,
-                parts,
-                is_last,
-            } => {
-                if let Some(place) = parts.place {
-                    self.note_event(place, is_last);
-                    if !is_own {
-                        let Position { slot, part } = place.position;
-                        let process = place.process;
-                        state.outgoing.settle_event(Name::Event {
-                            process,
-                            slot,
-                            part,
-                        });
-                    }
-                }
-                Draft::of_parts(&self.context.buffers, topics, &parts)
+        if let Content::Message { parts, is_last, .. } = &record.content
+            && let Some(place) = parts.place
+        {
+            self.note_event(place, *is_last);
+            if !is_own {
+                let Position { slot, part } = place.position;
+                let process = place.process;
+                state.outgoing.settle_event(Name::Event {
+                    process,
+                    slot,
+                    part,
+                });
             }
         }
+        record.content.draft(&self.context.buffers)
     }
 
     /// Moves the mark of the process, if the event is the next one: another server has published it.
@@ -168,17 +186,13 @@ impl Shared {
             name: "engine_unreadable", reason, number,
             "The WebSocket server cannot read record {number} of its stream: {reason}."
         );
-        Draft::of_break(StreamBreak {
-            reason: GapReason::Unreadable,
-            after: number - 1,
-            next: number.saturating_add(1),
-            epoch: None,
-        })
+        unreadable.notice(number)
     }
 
     /// Appends a notice that concerns this server alone, and so has no number of the stream.
     pub(crate) fn append_own(&self, draft: Draft) {
-        let inlet = self.inlet.lock();
+        let mut inlet = self.inlet.lock();
+        inlet.is_behind = false;
         match &inlet.epoch {
             Some(epoch) => self.begin_era(epoch, draft, inlet.last),
             None => {

@@ -1,5 +1,6 @@
 //! The side of the engine that keeps the stream: what it takes from the server, and what it brings.
 
+mod events;
 mod inlet;
 
 use std::fmt;
@@ -7,12 +8,18 @@ use std::sync::Arc;
 
 pub(crate) use self::inlet::Inlet;
 pub use self::inlet::OutOfOrder;
+use bytes::Bytes;
+
 use crate::cluster::outgoing::OutgoingRecord;
 use crate::cluster::state::StreamState;
 use crate::settings::Settings;
 use crate::shard::command::{Command, StreamNews};
+pub use crate::shard::stream_reads::StreamRead;
 use crate::shared::Shared;
 use crate::telemetry::counters::Counters;
+
+/// The bytes around a message in its record: topics, fields and headers.
+const AROUND: u64 = 64 * 1024;
 
 /// A program that keeps a stream for several servers. Records that one of them hands over come back to all of them, in
 /// one order.
@@ -20,6 +27,12 @@ pub trait StreamEngine: Send {
     /// Carries records until the server stops ([`Stream::stopping`]), on a thread of its own. A call that returns or
     /// panics earlier is made again.
     fn run(&mut self, stream: &Stream);
+
+    /// Returns whether the engine reads records again ([`Stream::next_read`]). Otherwise clients get a gap for what is
+    /// older than the history.
+    fn can_read(&self) -> bool {
+        false
+    }
 }
 
 /// The server's end of the stream. Only the engine has it.
@@ -130,6 +143,20 @@ impl Stream {
             .tell_shards(|| Command::Stream { after, news });
     }
 
+    /// Records the largest record that the engine takes, in bytes. The operator is told if it is below
+    /// `max_message_bytes` and 64 KiB for what travels around a message.
+    pub fn set_max_payload(&self, bytes: u64) {
+        let needed = self.settings().max_message_bytes.saturating_add(AROUND);
+        let small = if bytes < needed { bytes } else { 0 };
+        if self.state.set_small_payload(small) && small > 0 {
+            tracing::warn!(
+                name: "engine_limit", max_payload = bytes, needed,
+                "The engine takes records of up to {bytes} bytes, and max_message_bytes needs {needed}. Raise max_payload, \
+                 or lower max_message_bytes; larger messages are lost."
+            );
+        }
+    }
+
     /// Returns the next record to send, if fewer than `window` are sent and not settled.
     #[must_use]
     pub fn next_outgoing(&self, window: usize) -> Option<OutgoingRecord> {
@@ -165,6 +192,54 @@ impl Stream {
             name: "engine_refused", reason,
             "The stream of the WebSocket server refused a message: {reason}."
         );
+    }
+
+    /// Records whether the engine reads records again.
+    pub(crate) fn set_can_read(&self, can_read: bool) {
+        self.state.set_can_read(can_read);
+    }
+
+    /// Returns the next part of the stream that a client wants. [`Self::give`] answers it, and then it may come again
+    /// with a later number.
+    #[must_use]
+    pub fn next_read(&self) -> Option<StreamRead> {
+        let reads = &self.shared.context.reads;
+        let epoch = self.last().map(|(epoch, _)| epoch);
+        while let Some((read, of_epoch)) = reads.take_due() {
+            if Some(&of_epoch) == epoch.as_ref() {
+                return Some(read);
+            }
+            // Its numbers are over; the shard tells the client.
+            reads.give(read, Vec::new());
+        }
+        None
+    }
+
+    /// Completes when [`Self::next_read`] may have another one.
+    pub async fn reads(&self) {
+        self.shared.context.reads.due().await;
+    }
+
+    /// Returns whether a client still wants its part of the stream.
+    #[must_use]
+    pub fn wants(&self, read: u64) -> bool {
+        self.shared.context.reads.has(read)
+    }
+
+    /// Gives a client records with their numbers, in order, from the first one on that the stream has at or after
+    /// `read.from`. Without any, the stream has none. The client takes them before more are wanted.
+    pub fn give(&self, read: StreamRead, records: Vec<(u64, Bytes)>) {
+        self.shared.context.reads.give(read, records);
+    }
+
+    /// Makes a read due again that could not be answered.
+    pub fn postpone(&self, read: StreamRead) {
+        self.shared.context.reads.postpone(read);
+    }
+
+    /// Makes all reads due again that were not answered, because the connection is a new one.
+    pub fn read_again(&self) {
+        self.shared.context.reads.begin_again();
     }
 
     /// Begins again with the first record that is not settled, because the connection is a new one.

@@ -247,6 +247,64 @@ fn a_slot_that_another_server_has_published_is_not_published_again() {
 }
 
 #[test]
+fn an_event_that_the_stream_has_twice_is_published_once() {
+    let (first, mut node) = (Node::new(), Node::new());
+    let process = "p".repeat(43);
+    first.server.shared.slots.set_mark(&process, 7);
+    let event = || Event {
+        message: Some(Value::Text("result".into())),
+        origin: crate::message::provenance::Provenance::default(),
+    };
+    let at = Position { slot: 7, part: 0 };
+    let events = vec![event(), event()];
+    first
+        .server
+        .publish_part(&process, at, events, true)
+        .unwrap();
+    first.publish("a");
+    let records = first.outgoing();
+    let [one, two, cast] = [0, 1, 2].map(|index| &records[index].bytes);
+    node.stream.begin("e", 10);
+    // The copies come late, also one behind the other, at the end, and before a gap.
+    let all = [one, two, cast, one, two, cast, one, cast, two];
+    for (record, number) in all.into_iter().zip(10..) {
+        node.stream.receive(number, record).unwrap();
+    }
+    node.stream.receive(21, cast).unwrap();
+    let shown: Vec<_> = std::iter::from_fn(|| node.log.next())
+        .map(|publication| (publication.shown_number(), publication.is_message()))
+        .collect();
+    let messages = [10, 11, 12, 15, 17].map(|number| (number, true));
+    assert_eq!(shown, [&messages[..], &[(20, false), (21, true)]].concat());
+    let counters = &node.server.shared.context.counters;
+    assert_eq!(counters.dropped_repeated.get(), 4);
+    assert_eq!(counters.engine_missing.get(), 2);
+    // Cursors of numbers that this server does not show are good as well.
+    let eras = &node.server.shared.context.eras;
+    for (number, place) in [
+        (12, 3),
+        (13, 3),
+        (14, 3),
+        (15, 4),
+        (16, 4),
+        (17, 5),
+        (18, 5),
+        (21, 7),
+    ] {
+        let since = crate::wire::cursor::Since::parse(&format!("e:{number}")).unwrap();
+        assert_eq!(
+            eras.find(&since),
+            crate::log::eras::Found::At(place),
+            "{number}"
+        );
+    }
+    // Numbers that begin again may bring it again.
+    node.stream.begin("f", 1);
+    node.stream.receive(1, one).unwrap();
+    assert_eq!(counters.dropped_repeated.get(), 4);
+}
+
+#[test]
 fn a_notice_of_this_server_alone_takes_no_number() {
     let mut node = Node::new();
     let process = "p".repeat(43);

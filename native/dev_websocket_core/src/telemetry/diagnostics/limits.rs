@@ -7,7 +7,7 @@ use tracing::Level;
 
 /// Every kind of event. The name of an event is its kind, as in `tracing::info!(name: "started", ..)`; other names
 /// count as the last kind.
-pub const KINDS: [&str; 25] = [
+pub const KINDS: [&str; 26] = [
     "started",
     "stopped",
     "moved",
@@ -27,6 +27,7 @@ pub const KINDS: [&str; 25] = [
     "engine_present",
     "engine_away",
     "engine_epoch",
+    "engine_limit",
     "engine_refused",
     "engine_unreadable",
     "engine_left",
