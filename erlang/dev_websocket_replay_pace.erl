@@ -7,7 +7,7 @@
 %%% | others use the files | readers at once | rest |
 %%% |---|---|---|
 %%% | no | as many as there may be | 20 ms after 250 ms, to look |
-%%% | yes | one | after each turn, so that turns take a quarter of the time |
+%%% | yes | one | after each turn, so that turns take two fifths of the time |
 %%%
 %%% Only while no reader works does the work of that process show the use of others. One look
 %%% shows that they have come. They are gone when a whole second of looks shows little work,
@@ -18,7 +18,7 @@
 -export([new/0, next/4, ended/3, work/0]).
 
 %% Per cent of the time that readers work beside others.
--define(SHARE, 25).
+-define(SHARE, 40).
 %% A turn counts for at most this time, in milliseconds, because a store may hang.
 -define(LONGEST_TURN, 5_000).
 %% Time of looks without use of others after which there are none, in milliseconds.
