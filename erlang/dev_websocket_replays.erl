@@ -3,8 +3,8 @@
 %%% A client that asks for `from-slot' gets the slots of a process from the node's cache, and
 %%% then those that the tail publishes. The engine tells when a replay is due: its client has
 %%% taken everything. A turn is one slot. Replays that are due wait in one queue, so a long
-%%% one does not hold up a short one. At most 8 readers run at once, with a low priority. One
-%%% process of the VM reads all files, so each reader takes its share from a node that computes.
+%%% one does not hold up a short one. Readers have a low priority, and `dev_websocket_replay_pace'
+%%% bounds what they take from a node that computes.
 %%%
 %%% A replay begins when its process is followed, because it ends at the mark of the tail.
 %%%
@@ -21,6 +21,8 @@
 -define(MAX_DUE, 1000).
 %% A reader that takes longer is killed, in milliseconds.
 -define(READER_DEADLINE, 60_000).
+%% A reader that takes longer lets another one begin, because its store may hang.
+-define(SLOW_READER, 1_000).
 %% Pause before a slot is read again, in milliseconds, and the times before a gap reports it.
 -define(AGAIN, 400).
 -define(MISSING, 300).
@@ -88,6 +90,9 @@ init([]) ->
         %% Replays that wait for a reader.
         ready => queue:new(),
         readers => #{},
+        pace => dev_websocket_replay_pace:new(),
+        %% The timer of a rest.
+        rest => none,
         tick => none
     },
     _ = dev_websocket_library:ask(replays, fun hb_websocket_nif:watch_slot_replays/0),
@@ -105,14 +110,14 @@ handle_info({again, Number}, State) ->
     {noreply, run(ready(Number, State))};
 handle_info({turned, Reader, Result}, #{readers := Readers} = State) ->
     case Readers of
-        #{Reader := {Number, _}} -> {noreply, run(turned(Number, Result, State#{readers := maps:remove(Reader, Readers)}))};
+        #{Reader := {Number, _}} -> {noreply, run(turned(Number, Result, ended(Reader, State)))};
         #{} -> {noreply, State}
     end;
 handle_info({'EXIT', Reader, _Reason}, #{readers := Readers, replays := Replays} = State) ->
     case Readers of
         %% The reason may hold options of the node, so it goes no further.
         #{Reader := {Number, _}} ->
-            Left = State#{readers := maps:remove(Reader, Readers)},
+            Left = ended(Reader, State),
             case Replays of
                 #{Number := #{slot := Slot, process := Process}} ->
                     {noreply, run(turned(Number, {{failed, unreadable, Slot}, Process}, Left))};
@@ -122,6 +127,8 @@ handle_info({'EXIT', Reader, _Reason}, #{readers := Readers, replays := Replays}
         #{} ->
             {noreply, State}
     end;
+handle_info(rested, State) ->
+    {noreply, run(State#{rest := none})};
 handle_info(tick, State) ->
     {noreply, run(tick(State#{tick := none}))};
 handle_info(_Info, State) ->
@@ -184,8 +191,7 @@ start_readers(#{ready := Ready, readers := Readers, replays := Replays} = State)
         {{value, Number}, Rest} ->
             case Replays of
                 #{Number := #{cache := Cache} = Replay} when Cache =/= unknown ->
-                    Reader = start_reader(Cache, Replay),
-                    start_readers(State#{ready := Rest, readers := Readers#{Reader => {Number, now_ms()}}});
+                    next(Cache, Replay, State, State#{ready := Rest});
                 #{} ->
                     start_readers(State#{ready := Rest})
             end;
@@ -194,6 +200,30 @@ start_readers(#{ready := Ready, readers := Readers, replays := Replays} = State)
     end;
 start_readers(State) ->
     State.
+
+%% @doc Start a reader for the first replay that is ready, or keep all for later.
+next(Cache, #{number := Number} = Replay, #{readers := Readers, pace := Pace} = Before, After) ->
+    Now = now_ms(),
+    Running = length([Since || {_, Since} <- maps:values(Readers), Now - Since < ?SLOW_READER]),
+    case dev_websocket_replay_pace:next(Now, Running, fun dev_websocket_replay_pace:work/0, Pace) of
+        {start, Next} ->
+            Reader = start_reader(Cache, Replay),
+            start_readers(After#{pace := Next, readers := Readers#{Reader => {Number, Now}}});
+        {wait, infinity, Next} ->
+            Before#{pace := Next};
+        {wait, Time, Next} ->
+            resting(Time, Before#{pace := Next})
+    end.
+
+resting(Time, #{rest := none} = State) ->
+    State#{rest := erlang:send_after(Time, self(), rested)};
+resting(_Time, State) ->
+    State.
+
+ended(Reader, #{readers := Readers, pace := Pace} = State) ->
+    {{_, Since}, Left} = maps:take(Reader, Readers),
+    Now = now_ms(),
+    State#{readers := Left, pace := dev_websocket_replay_pace:ended(Now, Now - Since, Pace)}.
 
 start_reader(Cache, Replay) ->
     Server = self(),

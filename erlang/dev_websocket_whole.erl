@@ -20,6 +20,8 @@
 -define(TRIES, 3).
 %% Names of which one is left out in turn.
 -define(MAX_VARIANTS, 8).
+%% Signatures that are read: one tells the signer, and two that there is none alone.
+-define(MAX_SIGNERS, 2).
 %% More bytes than a message has.
 -define(ALL, 1 bsl 60).
 
@@ -76,7 +78,8 @@ load_all(Cache, Value) ->
     {Loaded, _} = load(Cache, Value, ?ALL),
     Loaded.
 
-%% @doc The signatures of a message: ids of its commitments with their signers.
+%% @doc Signatures of a message, at most two: ids of its commitments with their signers. Equal
+%% messages share one place, so one place can have thousands of them.
 -spec committers(dev_websocket_cache:cache(), dev_websocket_cache:root() | missing) -> [{binary(), binary()}].
 committers(Cache, Root) ->
     case Root =/= missing andalso dev_websocket_cache:path(Root) of
@@ -89,16 +92,17 @@ committers(Cache, Root) ->
 committers(_Cache, _At, 0) ->
     [];
 committers(Cache, At, Left) ->
-    Found = [
-        {Id, Committer}
-     ||
-        Id <- dev_websocket_cache:names(Cache, At),
-        Committer <- [committer(Cache, {path, <<At/binary, "/", Id/binary>>})],
-        is_binary(Committer)
-    ],
-    case Found of
+    case signers(Cache, At, dev_websocket_cache:names(Cache, At), ?MAX_SIGNERS) of
         [] -> committers(Cache, At, Left - 1);
-        _ -> Found
+        Found -> Found
+    end.
+
+signers(_Cache, _At, [], _Left) -> [];
+signers(_Cache, _At, _Names, 0) -> [];
+signers(Cache, At, [Id | Names], Left) ->
+    case committer(Cache, {path, <<At/binary, "/", Id/binary>>}) of
+        Committer when is_binary(Committer) -> [{Id, Committer} | signers(Cache, At, Names, Left - 1)];
+        undefined -> signers(Cache, At, Names, Left)
     end.
 
 %% @doc The signer of a commitment. A commitment by hash alone has none.

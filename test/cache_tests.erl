@@ -8,6 +8,7 @@
     a_later_slot_counts_only_when_it_is_scheduled,
     recorded_slots_pass_the_checks_and_have_their_results,
     a_sender_is_the_signer_or_the_process_that_the_node_names,
+    a_place_with_thousands_of_signatures_costs_no_more_than_one_with_two,
     a_state_that_differs_from_its_process_is_withheld,
     a_process_message_must_be_what_its_id_names,
     commitments_of_others_change_nothing,
@@ -104,6 +105,23 @@ a_sender_is_the_signer_or_the_process_that_the_node_names() ->
         ?assertEqual(<<"WALLET">>, Sender(4, #{signer => <<"WALLET">>, <<"from-process">> => Other})),
         ?assertEqual(unknown, Sender(5, #{<<"commitments">> => #{}})),
         ?assertEqual(#{}, dev_websocket_process:facts(Cache, #{process => Id, slot => 6}))
+    end).
+
+%% Equal messages share one place, like those of a clock that sends one every minute.
+a_place_with_thousands_of_signatures_costs_no_more_than_one_with_two() ->
+    Store = stand_in:empty(),
+    with(Store, fun(Cache) ->
+        ?assertNot(dev_websocket_cache:has_slot(Cache, stand_in:id(), 0)),
+        Calls = fun(Count) ->
+            Signatures = maps:from_list([{stand_in:id(), #{<<"committer">> => stand_in:id()}} || _ <- lists:seq(1, Count)]),
+            Id = stand_in:write(Store, #{<<"n">> => Count, <<"commitments">> => Signatures}),
+            Before = stand_in:calls(Store),
+            Found = dev_websocket_whole:committers(Cache, {path, Id}),
+            ?assertEqual(min(Count, 2), length(Found)),
+            stand_in:calls(Store) - Before
+        end,
+        ?assertEqual(Calls(2), Calls(3_000)),
+        ?assert(Calls(1) < Calls(2))
     end).
 
 a_state_that_differs_from_its_process_is_withheld() ->

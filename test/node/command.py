@@ -4,6 +4,7 @@ import argparse
 import sys
 
 import flows
+import idling
 import limits
 import polling
 import replaying
@@ -23,7 +24,7 @@ PARTS = {
     "slots": flows.slots,
     "lua": flows.lua,
     "delay": flows.delay,
-    "quiet": flows.quiet,
+    "quiet": idling.quiet,
     "limits": limits.limits,
     "resume": resuming.resume,
     "follow": resuming.follow,
@@ -39,9 +40,9 @@ def arguments():
     parser.add_argument("--websocket", required=True, help="the device, like ws://127.0.0.1:8735/ws; - for a node without it")
     parser.add_argument("--wallet", required=True, help="the stranger's wallet; it is made if it is not there")
     parser.add_argument("--state", default="node-state.json", help="the file that carries processes over a restart of the node")
-    parser.add_argument("--process", help="processes of the operator: one for the part slots, many with commas for the part quiet")
+    parser.add_argument("--process", help="processes of the operator: one for the part slots; for the part quiet many with commas, of which slot 0 is computed, or none, for new ones")
     parser.add_argument("--pid", type=int, help="the node's VM, for the part quiet")
-    parser.add_argument("--count", type=int, default=300, help="slots of the parts slots, resume, follow and polling, 300")
+    parser.add_argument("--count", type=int, default=300, help="slots of the parts slots, resume, follow and polling, processes of the part quiet, 300")
     parser.add_argument("--seams", type=int, default=1000, help="replays of the part seams, 1,000")
     parser.add_argument("--restart", help="a command for the part resume that restarts the node, and returns when it serves again")
     parser.add_argument("--hints", type=int, default=20_000, help="ids of the part hints, 20,000")

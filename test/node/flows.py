@@ -214,29 +214,3 @@ def delay(node, options):
     delays.sort()
     print(f"  {len(delays)} slots: median {statistics.median(delays):.0f} ms, p99 {delays[-1 - len(delays) // 100]:.0f} ms; load {os.getloadavg()[0]:.2f}")
     return []
-
-
-def cpu(pid):
-    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-        fields = file.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def quiet(node, options):
-    """CPU of the node's VM over a minute, without subscribers and with one for each process of the operator."""
-    processes = options.process.split(",")
-    for process in processes:
-        node.compute(process, 0)
-    for count in (0, len(processes)):
-        watches = [watch_process(options.websocket, process) for process in processes[:count]]
-        # After 15 seconds without a slot a process is probed once a second.
-        for name, wait in (("at first", 10), ("after 20 seconds", 60)):
-            if name != "at first":
-                time.sleep(20)
-            spent, probes, began = cpu(options.pid), counters(options.websocket)["tail_probes"], time.monotonic()
-            time.sleep(wait)
-            took, probed = time.monotonic() - began, counters(options.websocket)["tail_probes"] - probes
-            print(f"  {count} processes {name}: {100 * (cpu(options.pid) - spent) / took:.1f} % of a core, {probed / took:.0f} probes a second; load {os.getloadavg()[0]:.2f}")
-        for watch in watches:
-            watch.close()
-    return []

@@ -1,6 +1,7 @@
 """The price of replays for the node: slots that it computes a second, without and beside clients that replay without end."""
 
 import json
+import os
 import threading
 import time
 
@@ -8,15 +9,18 @@ from websockets.sync.client import connect
 
 import programs
 from node import until
-from watching import watch_process
+from watching import Watch, is_result
 
 CLIENTS = 16
 # Slots that each client replays again and again.
 REPLAYED = 40
-# Seconds of each measurement.
-SECONDS = 30
-# Slots that wait to be computed, more than the node can do in that time.
-WAITING = 300
+# Measurements alone and beside clients, in turn, and the seconds of each: other work on the machine changes with time.
+TURNS = 2
+SECONDS = 20
+# Processes that are computed one after the other, and the slots that wait in each. A node of 2025 reads for each slot all
+# assignments of the process that are left, so one process with all slots would be slower.
+PROCESSES = 8
+WAITING = 40
 
 
 def replay(uri, process, done, counts):
@@ -29,28 +33,60 @@ def replay(uri, process, done, counts):
                     break
 
 
-def rate(watch, process):
-    before, began = len(watch.slots(process)), time.monotonic()
+def results(watch):
+    return sum(is_result(frame) for frame in watch.messages())
+
+
+def rate(watch):
+    """Slots a second, from a slot to a slot."""
+    count = results(watch)
+    until(lambda: results(watch) > count, 60)
+    count, began = results(watch), time.monotonic()
     time.sleep(SECONDS)
-    return (len(watch.slots(process)) - before) / (time.monotonic() - began)
+    end = results(watch)
+    until(lambda: results(watch) > end, 60)
+    return (results(watch) - count) / (time.monotonic() - began)
 
 
-def replays(node, options):
-    """Computes slots by one request, and measures twice."""
-    busy, past = node.process(options.stranger, programs.LEDGER), node.process(options.stranger, programs.LEDGER)
-    for process, count in ((past, REPLAYED), (busy, WAITING)):
-        for _ in range(count - 1):
-            node.schedule(options.stranger, process, amount="1")
-    node.compute(past, REPLAYED - 1)
-    watch = watch_process(options.websocket, busy)
-    threading.Thread(target=lambda: node.compute(busy, WAITING - 1), daemon=True).start()
-    until(lambda: len(watch.slots(busy)) > 2, 60)
-    calm = rate(watch, busy)
-    done, counts = threading.Event(), []
+def beside(options, past, watch):
+    """The rate beside clients that replay without end, and the events that they got in a second."""
+    done, counts, began = threading.Event(), [], time.monotonic()
     clients = [threading.Thread(target=replay, args=(options.websocket, past, done, counts), daemon=True) for _ in range(CLIENTS)]
     for client in clients:
         client.start()
-    beside, replayed = rate(watch, busy), sum(counts) / SECONDS
+    until(lambda: counts, 60)
+    slots = rate(watch)
+    events = sum(counts) / (time.monotonic() - began)
     done.set()
-    print(f"  {calm:.2f} slots a second alone, {beside:.2f} beside {replayed:.0f} replayed events a second ({calm / max(beside, 0.01):.1f} x)")
-    return []
+    for client in clients:
+        client.join()
+    return slots, events
+
+
+def replays(node, options):
+    """Computes slots by requests one after the other, and measures alone and beside replays."""
+    past, *busy = [node.process(options.stranger, programs.LEDGER) for _ in range(1 + PROCESSES)]
+    for process, count in [(past, REPLAYED)] + [(one, WAITING) for one in busy]:
+        for _ in range(count - 1):
+            node.schedule(options.stranger, process, amount="1")
+    node.compute(past, REPLAYED - 1)
+    watch = Watch(options.websocket, "&".join("process=" + one for one in busy))
+    over = threading.Event()
+
+    def compute():
+        for process in busy:
+            if not over.is_set():
+                node.compute(process, WAITING - 1)
+
+    threading.Thread(target=compute, daemon=True).start()
+    until(lambda: results(watch) > 2, 60)
+    alone, with_replays = [], []
+    for _ in range(TURNS):
+        alone.append(rate(watch))
+        slots, events = beside(options, past, watch)
+        with_replays.append(slots)
+        print(f"  {alone[-1]:.2f} slots a second alone, {slots:.2f} beside {events:.0f} replayed events a second; load {os.getloadavg()[0]:.1f}", flush=True)
+    left = PROCESSES * WAITING - results(watch)
+    over.set()
+    print(f"  computing takes {sum(alone) / max(sum(with_replays), 0.01):.2f} times as long beside replays")
+    return [] if left > 0 else ["the slots did not last"]

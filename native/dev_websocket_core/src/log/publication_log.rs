@@ -434,6 +434,12 @@ impl Segment {
             next: OnceLock::new(),
         })
     }
+
+    fn has(&self, index: usize) -> bool {
+        self.slots
+            .get(index)
+            .is_some_and(|slot| slot.get().is_some())
+    }
 }
 
 impl Drop for Segment {
@@ -458,12 +464,7 @@ impl Cursor {
             let next = self.segment.next.get()?;
             // The writer sealed the segment early, or sealed it between the two reads. Slots are set before the link
             // is.
-            if self
-                .segment
-                .slots
-                .get(self.index)
-                .is_some_and(|slot| slot.get().is_some())
-            {
+            if self.segment.has(self.index) {
                 continue;
             }
             self.segment = next.clone();
@@ -471,13 +472,10 @@ impl Cursor {
         }
     }
 
-    /// Returns whether [`Self::next`] would return a publication.
+    /// Returns whether [`Self::next`] would return a publication. The last publication of a full segment already has a
+    /// next segment behind it, which is empty.
     pub(crate) fn has_next(&self) -> bool {
-        self.segment
-            .slots
-            .get(self.index)
-            .is_some_and(|slot| slot.get().is_some())
-            || self.segment.next.get().is_some()
+        self.segment.has(self.index) || self.segment.next.get().is_some_and(|next| next.has(0))
     }
 
     /// Returns the bytes of all publications up to this position, since the start.

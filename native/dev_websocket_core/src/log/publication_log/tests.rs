@@ -18,6 +18,24 @@ fn each_reader_sees_every_publication_in_order() {
     }
 }
 
+/// A shard sleeps only if its cursor has nothing to take, also behind the last publication of a full segment.
+#[test]
+fn a_reader_that_has_taken_everything_has_nothing_next() {
+    for text in ["small".into(), "x".repeat(50_000)] {
+        let (log, mut cursors) = Log::new(1);
+        let mut cursor = cursors.pop().unwrap();
+        for n in 1..=1000 {
+            assert!(!cursor.has_next(), "{n}");
+            log.append(draft(&["t"], &text), NO_LIMIT).unwrap();
+            assert!(cursor.has_next(), "{n}");
+            assert_eq!(cursor.next().unwrap().seq(), n);
+            cursor.finish();
+            log.trim();
+        }
+        assert!(!cursor.has_next());
+    }
+}
+
 #[test]
 fn concurrent_writers_lose_nothing_and_keep_their_own_order() {
     let (log, mut cursors) = Log::new(1);
