@@ -49,13 +49,16 @@ const PARTS: [Part; 5] = [
             (
                 "a reader leaves a segment without a second look",
                 &[(
-                    ".is_some_and(|slot| slot.get().is_some())\n            {\n                continue;",
-                    ".is_some_and(|slot| slot.get().is_some() && false)\n            {\n                continue;",
+                    "if self.segment.has(self.index) {\n                continue;",
+                    "if self.segment.has(self.index) && false {\n                continue;",
                 )],
             ),
             (
                 "a segment counts as ended when it has a successor",
-                &[("            || self.segment.next.get().is_some()\n", "")],
+                &[(
+                    " || self.segment.next.get().is_some_and(|next| next.has(0))",
+                    "",
+                )],
             ),
             (
                 "a segment gets its successor before its last publication",
