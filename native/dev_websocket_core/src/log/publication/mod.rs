@@ -2,6 +2,7 @@
 
 pub(crate) mod compressed;
 pub(crate) mod draft;
+mod event;
 pub(crate) mod parts;
 pub(crate) mod slot_gap;
 pub(crate) mod stream_break;
@@ -13,13 +14,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrayvec::ArrayVec;
 
-use crate::log::eras::{Eras, Shown};
 use crate::log::slot_marks::Position;
 use crate::message::process_id::ProcessId;
 use crate::message::provenance::with_origin;
 use crate::message::topic::{Topic, Topics};
 use crate::wire::control::{GapReason, Reply};
-use crate::wire::{frame, sse};
+use crate::wire::frame;
 
 use self::compressed::Compressed;
 use self::slot_gap::SlotGapNotice;
@@ -209,25 +209,6 @@ impl Publication {
     /// Returns header and data of the raw format. Both are empty for a notice: a gap is no message.
     pub(crate) fn raw_frame(&self) -> (&[u8], &[u8]) {
         (&self.raw_header, &self.buffer[self.data.clone()])
-    }
-
-    /// Prepares the event's end for [`Self::event`].
-    pub(crate) fn prepare_event(&self, eras: &Eras) {
-        if self.event_end.get().is_none() {
-            self.prepare_event_at(&eras.at(self.seq));
-        }
-    }
-
-    /// Prepares the event's end for [`Self::event`], with the cursor of the publication.
-    pub(crate) fn prepare_event_at(&self, shown: &Shown) {
-        self.event_end
-            .get_or_init(|| sse::end_at(&shown.epoch, shown.number, "").into());
-    }
-
-    /// Returns the parts of the server-sent event: the common beginning, the JSON, and the end with the cursor.
-    pub(crate) fn event(&self) -> [&[u8]; 3] {
-        let end = self.event_end.get().map_or(sse::END, |end| end.as_bytes());
-        [sse::START, frame::payload(self.json_frame()), end]
     }
 
     /// Returns the number of lost messages that this notice reports; 0 for a message.
