@@ -63,6 +63,11 @@ impl Batch {
         }
     }
 
+    /// Returns the memory of the publications, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Returns the number of publications.
     pub(crate) fn len(&self) -> usize {
         self.publications.len()

@@ -6,6 +6,10 @@ use crate::telemetry::counters::Counters;
 use crate::wire::deflate::Deflater;
 use crate::wire::format::Format;
 
+/// The memory of publications that may be compressed between two rounds of sending, in bytes. That takes some
+/// milliseconds, which is how long compression may hold up the others.
+const AT_ONCE: usize = 256 * 1024;
+
 /// The compressed forms that some clients of a subscription get.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WantedForms {
@@ -44,6 +48,11 @@ pub(crate) struct Compressor {
 }
 
 impl Compressor {
+    /// Returns the memory of the publications that a shard may take at once, in bytes. The last one may exceed it.
+    pub(crate) fn most_at_once(&self) -> usize {
+        if self.min == 0 { usize::MAX } else { AT_ONCE }
+    }
+
     /// Makes the forms of a publication that no shard has made yet.
     pub(crate) fn compress(
         &mut self,

@@ -251,11 +251,17 @@ impl Shard {
         }
     }
 
-    /// Takes publications up to a sequence number and queues the connections of their subscribers.
+    /// Takes publications up to a sequence number, or some of them, and queues the connections of their subscribers.
     fn take_publications(&mut self, last: Seq) {
         let turn = std::mem::replace(&mut self.turn, Turn::Matching);
+        let settings = self.context.settings();
+        self.send_buffer_limit = size(settings.send_buffer_bytes);
+        self.compressor.min = settings.compression_min();
+        let most = self.compressor.most_at_once();
+        let end = self.batch.bytes().saturating_add(most);
         while self.seq < last
             && !self.batch.is_full()
+            && self.batch.bytes() < end
             && let Some(publication) = self.cursor.next()
         {
             self.seq = publication.seq();
@@ -271,11 +277,8 @@ impl Shard {
             self.batch.push(publication);
         }
         self.replaying.extend(self.ahead.drain(..));
-        let settings = self.context.settings();
-        self.send_buffer_limit = size(settings.send_buffer_bytes);
         self.turn = Turn::Shard;
         let (batch, compressor) = (&self.batch, &mut self.compressor);
-        compressor.min = settings.compression_min();
         compressor.is_behind = batch.is_full();
         let tell = |index, entry| {
             // A connection in a replay reads the log itself.

@@ -9,7 +9,7 @@ use crate::access::{Authority, Session};
 use crate::error::Rejected;
 use crate::log::publication::tests::draft;
 use crate::log::publication_log::Log;
-use crate::settings::Settings;
+use crate::settings::{Compression, Settings};
 use crate::shard::connection_handle::ConnectionHandle;
 use crate::shard::connection_state::ConnectionState;
 use crate::shard::peer::Peer;
@@ -318,4 +318,31 @@ fn whichever_shard_makes_room_tells_of_losses() {
     slow.take_publications(1);
     slow.end_batch();
     assert_eq!(fast.next().map(|loss| loss.lost_messages()), Some(1));
+}
+
+/// A shard that compresses sends what it has before it takes more, so a burst does not wait for its last message.
+#[tokio::test]
+async fn a_shard_that_compresses_takes_some_of_a_burst_at_once() {
+    const COUNT: Seq = 2000;
+    let text = "the slot of a process; ".repeat(40);
+    for (compression, most) in [(Compression::Off, COUNT), (Compression::Shared, COUNT / 4)] {
+        let settings = Settings {
+            compression,
+            ..Settings::default()
+        };
+        let mut bench = Bench::with(settings).await;
+        let _client = bench.connect(Format::Json, None, &["a"]).await;
+        for _ in 0..COUNT {
+            let draft = draft(&["a"], &text);
+            bench.context.log.append(draft, u64::MAX).unwrap();
+        }
+        let mut taken = 0;
+        while taken < COUNT {
+            bench.shard.take_publications(COUNT);
+            assert!(bench.shard.seq > taken, "the shard goes on");
+            assert!(bench.shard.seq - taken <= most, "{compression:?}");
+            assert!(most < COUNT || bench.shard.seq == COUNT);
+            taken = bench.shard.seq;
+        }
+    }
 }

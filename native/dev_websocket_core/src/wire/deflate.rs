@@ -8,7 +8,7 @@ pub(crate) const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 /// The level of zlib. Higher ones save less than a hundredth more of messages of some kilobytes.
 const LEVEL: u32 = 6;
 
-/// The memory of one compressor, about 300 KB. A shard has one from the first compressed message on.
+/// The memory of one compressor, about 380 KB. A shard has one from the first compressed message on.
 #[derive(Debug)]
 pub(crate) struct Deflater {
     state: Compress,
