@@ -202,10 +202,9 @@ integer_key(Cache, Root, Key) ->
 -spec entries(cache(), binary()) -> {binary(), map()} | torn.
 entries(Cache, Path) ->
     Places = [{Stores, resolved(Cache, Stores, Path)} || Stores <- maps:get(all, Cache)],
-    case [Found || {Stores, Place} = Found <- Places, has(Cache, Stores, Place)] of
-        [{Stores, Place} | _] ->
-            Names = listed(Cache, Stores, Place) -- [<<"commitments">>],
-            Read = [{Name, value(Cache, Stores, <<Place/binary, "/", Name/binary>>)} || Name <- Names],
+    case [Found || {Stores, Place} <- Places, Found <- found(Cache, Stores, Place)] of
+        [{Stores, Place, Listed} | _] ->
+            Read = [{Name, value(Cache, Stores, <<Place/binary, "/", Name/binary>>)} || Name <- Listed -- [<<"commitments">>]],
             case is_id(Place) andalso [Name || {Name, undefined} <- Read, not is_id(Name)] of
                 [] -> {Place, maps:from_list([Entry || {_, Value} = Entry <- Read, Value =/= undefined])};
                 _ -> torn
@@ -404,17 +403,22 @@ has(_Cache, Stores, Path) ->
 %% @doc The message at a path. The path is resolved and its keys are listed only once. A
 %% store resolves each part of a path on every read, and some need a system call for each.
 at(Cache, Stores, Path) ->
-    case has(Cache, Stores, Path) of
-        true ->
-            Resolved = resolved(Cache, Stores, Path),
-            %% A link that is missing for a moment is not followed.
-            _ = is_id(Resolved) orelse maps:get(generation, Cache) =:= newer orelse error({not_whole, Path}),
-            case listed(Cache, Stores, Resolved) of
-                [] -> {path, Resolved};
-                Names -> {listed, Resolved, Names}
-            end;
-        false ->
-            missing
+    Resolved = resolved(Cache, Stores, Path),
+    IsId = is_id(Resolved),
+    case found(Cache, Stores, Resolved) of
+        %% A link that is missing for a moment is not followed.
+        [_] when not IsId, map_get(generation, Cache) =/= newer -> error({not_whole, Path});
+        [{_, _, []}] -> {path, Resolved};
+        [{_, _, Names}] -> {listed, Resolved, Names};
+        [] -> missing
+    end.
+
+%% @doc The message at a resolved path with the names of its keys, if there is one. A list of names proves that it is
+%% there; asking for its type as well costs as much as reading a key.
+found(Cache, Stores, Place) ->
+    case listed(Cache, Stores, Place) of
+        [] -> [{Stores, Place, []} || has(Cache, Stores, Place)];
+        Names -> [{Stores, Place, Names}]
     end.
 
 %% @doc A binary, from the first store that has it.
