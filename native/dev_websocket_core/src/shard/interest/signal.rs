@@ -24,7 +24,8 @@ pub struct InterestSignal {
 impl InterestSignal {
     /// Replaces the previous watcher and waits for the next change.
     pub fn watch(&self, watcher: impl InterestWatcher + 'static) {
-        *self.watcher.lock() = Some(Arc::new(watcher));
+        let mut present = self.watcher.lock();
+        *present = Some(Arc::new(watcher));
         self.arm();
     }
 
@@ -38,10 +39,10 @@ impl InterestSignal {
     /// Signals that the interest has changed. Call it on a thread of the server, without holding a lock.
     pub fn changed(&self) {
         fence(Ordering::SeqCst);
-        if !self.is_armed.swap(false, Ordering::Relaxed) {
+        if !self.is_armed.load(Ordering::Relaxed) {
             return;
         }
-        let Some(watcher) = self.watcher.lock().clone() else {
+        let Some(watcher) = self.take_turn() else {
             return;
         };
         if !watcher.changed() {
@@ -49,6 +50,16 @@ impl InterestSignal {
                 .lock()
                 .take_if(|present| Arc::ptr_eq(present, &watcher));
         }
+    }
+
+    /// Returns the watcher that waits, for one of those that signal at once. The lock keeps the wish to hear and the
+    /// watcher together, so a new watcher is not told in the place of the one before it.
+    fn take_turn(&self) -> Option<Arc<dyn InterestWatcher>> {
+        let watcher = self.watcher.lock();
+        if !self.is_armed.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        watcher.clone()
     }
 }
 
