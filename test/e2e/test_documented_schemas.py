@@ -166,6 +166,8 @@ class Answers(EngineTest):
         self.addCleanup(self.vm.eval, "ok = dev_websocket:start(#{operator_port => 0})")
         await self.subscriber("a")
         operator, kind = f"http://127.19.2.1:{port}", {"Content-Type": "application/json"}
+        # The stream of the test before this one may still be closing.
+        self.vm.await_connections(1)
         (known,) = json.loads((await asyncio.to_thread(self.ask, "/connections", base=operator))[2])["connections"]
         for path, target, method, base, body, headers, status in (
             ("/info", "/info", "GET", operator, None, {}, 200),
