@@ -1,11 +1,14 @@
 """docs/asyncapi.yaml and docs/openapi.yaml against the frames and answers of a running server."""
 
 import asyncio
+import contextlib
+import http.client
 import json
 import os
 import re
 import socket
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import yaml
@@ -112,6 +115,8 @@ class Frames(EngineTest):
 class Answers(EngineTest):
     def ask(self, path, method="GET", base=None, body=None, **headers):
         url = (base or self.uri.replace("ws://", "http://").removesuffix("/ws")) + path
+        if isinstance(body, int):
+            return self.ask_before_body(url, method, body, headers)
         request = urllib.request.Request(url, method=method, headers=headers, data=body)
         try:
             answer = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=DEADLINE)
@@ -123,6 +128,17 @@ class Answers(EngineTest):
                 # The rest never ends.
                 return answer.status, content, answer.readline().decode() + answer.readline().decode()
             return answer.status, content, answer.read().decode()
+
+    def ask_before_body(self, url, method, length, headers):
+        """Announces a body and sends none of it: what the server refuses by its length, it does not read."""
+        parts = urllib.parse.urlsplit(url)
+        with contextlib.closing(http.client.HTTPConnection(parts.netloc, timeout=DEADLINE)) as connection:
+            connection.putrequest(method, parts.path)
+            for name, value in {**headers, "Content-Length": length}.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            answer = connection.getresponse()
+            return answer.status, answer.headers["Content-Type"], answer.read().decode()
 
     async def test_every_answer_is_as_documented(self):
         paths = resolved(document("openapi.yaml"), document("openapi.yaml"))["paths"]
@@ -177,7 +193,7 @@ class Answers(EngineTest):
             ("/cast", "/cast", "POST", operator, b'{"topic":"a"}', kind, 200),
             ("/cast", "/cast", "POST", operator, b"x", kind, 400),
             ("/cast", "/cast", "POST", operator, b"{}", {"Content-Type": "text/plain"}, 415),
-            ("/cast", "/cast", "POST", operator, b'{"a":"' + b"x" * 1048576 + b'"}', kind, 413),
+            ("/cast", "/cast", "POST", operator, 1048577, kind, 413),
             ("/cast", "/cast", "POST", None, b"{}", kind, 403),
             ("/connections/{connection}", "/connections/x", "DELETE", operator, None, {}, 400),
             ("/connections/{connection}", "/connections/0", "DELETE", operator, None, {}, 404),
