@@ -97,12 +97,7 @@ class CompressedThroughNginx(Counted, unittest.IsolatedAsyncioTestCase):
     @unittest.skipIf(CHROMIUM is None, "no Chromium")
     async def test_a_browser_gets_each_message_and_event(self):
         async with Tab.open() as tab:
-            page = f"http://localhost:{self.at}/?topic=alice-1"
-            await tab.go(page)
-            await tab.until("document.querySelector('#state').dataset.state")
-            await tab.eval("document.cookie = 'session=alice'")
-            await tab.go(page)
-            await tab.until("document.querySelector('#state').dataset.state === 'open'", "live")
+            await proxies.open_page(tab, self.at)
             opening = """(() => {
                 window.found = { socket: [], events: [] }
                 const socket = new WebSocket('/ws?topic=alice-1')

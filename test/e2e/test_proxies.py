@@ -131,12 +131,7 @@ class AsDocumented:
     @unittest.skipIf(CHROMIUM is None, "no chromium on PATH")
     async def test_the_page_shows_messages_in_a_browser(self):
         async with Tab.open() as tab:
-            page = f"http://localhost:{self.at}/?topic=alice-1"
-            await tab.go(page)
-            await tab.until("document.querySelector('#state').dataset.state")
-            await tab.eval("document.cookie = 'session=alice'")
-            await tab.go(page)
-            await tab.until("document.querySelector('#state').dataset.state === 'open'", "live")
+            await proxies.open_page(tab, self.at)
             self.vm.cast('#{<<"topic">> => <<"alice-1">>, <<"data">> => <<"through the proxy">>}')
             await tab.until("document.querySelector('#rows .preview').textContent.includes('through the proxy')", "a row")
 

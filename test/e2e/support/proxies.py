@@ -149,3 +149,13 @@ def caddy(server, authority):
         env = os.environ | {"HOME": folder, "XDG_DATA_HOME": folder, "XDG_CONFIG_HOME": folder}
         with _running([CADDY, "run", "--config", path, "--adapter", "caddyfile"], port, env):
             yield port
+
+
+async def open_page(tab, at):
+    """Opens the page behind the proxy as alice, whom the proxy knows by a cookie, and waits until it is live."""
+    page = f"http://localhost:{at}/?topic=alice-1"
+    await tab.go(page)
+    await tab.until("document.querySelector('#state').dataset.state")
+    await tab.eval("document.cookie = 'session=alice'")
+    await tab.go(page)
+    await tab.until("document.querySelector('#state').dataset.state === 'open'", "live")

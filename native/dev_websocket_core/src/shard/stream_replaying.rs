@@ -70,7 +70,7 @@ impl Shard {
         }
     }
 
-    /// Continues a replay in the stream, because the log has forgotten what came next. Returns false if the stream
+    /// Continues a replay in the stream, because the log has forgotten the next publications. Returns false if the stream
     /// cannot help.
     pub(super) fn read_missing(&mut self, index: ConnectionIndex, missing: Missing) -> bool {
         let context = self.context.clone();

@@ -209,7 +209,7 @@ impl World {
         });
     }
 
-    /// Subscribes a client that is live, so that it knows what it has had before.
+    /// Subscribes a client that is live, so that it knows the last message before.
     fn subscribe(&mut self, client: usize, topic: usize, back: i64) {
         let count = self.clients.len();
         let seq = self.last().saturating_add_signed(-back);

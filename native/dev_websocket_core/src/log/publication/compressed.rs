@@ -264,7 +264,7 @@ mod tests {
                 let is_event = crate::wire::gzip::tests::decoded(&stream).starts_with(b"data: {");
                 prop_assert!(is_event);
                 if form.format != Format::Events {
-                    // The form stays what it was, although another shard is not behind.
+                    // The form stays the same, although another shard is not behind.
                     publication.compress(form.format, 200, Some(&mut deflater));
                     prop_assert_eq!(before, crate::shard::frames::parts(&publication, form).concat());
                 }

@@ -70,8 +70,8 @@ impl Past {
         self.is_asked
     }
 
-    /// Skips what the stream has forgotten, if it had no record from the next number on. What came after the question
-    /// is not skipped. `oldest` is the oldest number of the log.
+    /// Skips the numbers that the stream has forgotten, if it had no record from the next one on. Records that came
+    /// after the question are not skipped. `oldest` is the oldest number of the log.
     pub(crate) fn skip_forgotten(&mut self, oldest: u64) -> Option<StreamBreak> {
         let next = self.known.min(oldest);
         if !std::mem::take(&mut self.is_at_end) || next <= self.next {
